@@ -1,0 +1,63 @@
+//! Directories: who a name belongs to and whether a password is right.
+
+pub mod ldap;
+pub mod local;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::facts::{Lookup, PasswordOutcome, Person};
+use crate::engine::{BoxFuture, LoginName};
+use crate::secret::Secret;
+
+/// A directory. Every call ends within the directory's configured time-outs, and no call waits on
+/// another directory.
+pub trait Directory: Send + Sync {
+    /// The configured name.
+    fn name(&self) -> &str;
+
+    /// Finds the one entry that `login` names.
+    fn look_up<'a>(&'a self, login: &'a LoginName) -> BoxFuture<'a, Lookup>;
+
+    /// Tries `password` (never empty) for `person`, with at most one bind.
+    fn verify<'a>(&'a self, person: &'a Person, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome>;
+
+    /// Spends the time of [`Directory::verify`] for someone who does not exist.
+    fn verify_nobody<'a>(&'a self, password: &'a Secret) -> BoxFuture<'a, ()>;
+
+    /// Forgets cached look-ups.
+    fn forget_look_ups(&self);
+
+    /// Asks each server whether it is there, now.
+    fn probe(&self) -> BoxFuture<'_, DirectoryStatus>;
+
+    /// How it was when last used or probed.
+    fn status(&self) -> DirectoryStatus;
+}
+
+/// How a directory is doing, for `status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DirectoryStatus {
+    /// The configured name.
+    pub name: String,
+    /// `ldap` or `local`.
+    pub kind: String,
+    /// Its servers in order of preference.
+    pub servers: Vec<ServerStatus>,
+    /// Attempts waiting for a connection.
+    pub queue: usize,
+}
+
+/// One server of a directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// URL, or path of the LDIF file.
+    pub address: String,
+    /// Whether new work goes there.
+    pub healthy: bool,
+    /// Milliseconds of the last exchange.
+    pub latency_ms: Option<f64>,
+    /// Connections open to it.
+    pub connections: usize,
+    /// The last error.
+    pub error: Option<String>,
+}

@@ -1,0 +1,151 @@
+//! What is known when a request is judged: the person in the directory, their records, the counters.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::batch::Versioned;
+use crate::engine::record::{ThrottleRecord, UserRecord};
+
+/// Everything a decision may rest on, besides the request, the policy and the time.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What the directory says of the name.
+    pub lookup: Lookup,
+    /// The person's own record; the default one, version zero, when there is none.
+    pub user: Versioned<UserRecord>,
+    /// The person's failure counter.
+    pub throttle: Versioned<ThrottleRecord>,
+    /// Whether this source address is over its limit of failures.
+    pub source_over_limit: bool,
+}
+
+/// What a directory knows of a login name.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// Exactly one entry.
+    Found(Arc<Person>),
+    /// No entry.
+    Unknown,
+    /// More than one entry: refused, never guessed.
+    Ambiguous,
+    /// The directory could not be asked. The text says why, for logs.
+    Unavailable(String),
+}
+
+/// A person as the directory describes them.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// The key of all our records.
+    pub key: UserKey,
+    /// The configured name of the directory.
+    pub directory: Arc<str>,
+    /// The entry's distinguished name, as the directory writes it.
+    pub dn: String,
+    /// The name to show: the first login attribute's value.
+    pub login: String,
+    /// Distinguished names of the groups the person is in, normalised by [`normalise_dn`].
+    pub groups: Vec<String>,
+    /// Attributes fetched because the configuration names them; names in lower case.
+    pub attributes: BTreeMap<String, Vec<String>>,
+    /// False when a `disabled_by` attribute is true or an `enabled_by` attribute is false.
+    pub enabled: bool,
+}
+
+/// Names a person in the store: the directory's `entryUUID` or `objectGUID`, or the configured
+/// `person_key`, prefixed by the directory's name. At most 255 octets of UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UserKey(String);
+
+impl UserKey {
+    /// Joins the directory's name and the entry's identifier.
+    pub fn new(directory: &str, identifier: &str) -> Self {
+        Self(format!("{directory}:{}", identifier.to_lowercase()))
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What came of trying a password. An outage is never a wrong password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PasswordOutcome {
+    /// Right, and the account may log in.
+    Right,
+    /// Wrong, or refused without a reason that we know.
+    Wrong,
+    /// Right but expired.
+    Expired,
+    /// Right but to be changed before anything else (ppolicy `changeAfterReset`, `pwdLastSet: 0`).
+    MustChange,
+    /// The directory has locked the account.
+    Locked,
+    /// The account is disabled or expired, or may not log in now or from here.
+    Disabled,
+    /// The entry has gone since it was looked up.
+    Unknown,
+    /// The directory could not be asked. The text says why, for logs.
+    Unavailable(String),
+}
+
+/// The form in which distinguished names are compared: attribute types and values in lower case, no
+/// blanks around `,`, `+` and `=`. Escapes are kept as they are written.
+pub fn normalise_dn(dn: &str) -> String {
+    let mut normal = String::with_capacity(dn.len());
+    let mut escaped = false;
+    for character in dn.trim().chars() {
+        let separator = !escaped && matches!(character, ',' | '+' | '=' | ';');
+        if separator {
+            while normal.ends_with(' ') && !normal.ends_with("\\ ") {
+                normal.pop();
+            }
+            normal.push(if character == ';' { ',' } else { character });
+        } else if character == ' ' && !escaped && normal.ends_with([',', '+', '=']) && !normal.ends_with("\\,") && !normal.ends_with("\\+") && !normal.ends_with("\\=") {
+            // a blank after a separator
+        } else {
+            normal.extend(character.to_lowercase());
+        }
+        escaped = character == '\\' && !escaped;
+    }
+    normal
+}
+
+/// Whether the normalised name `dn` is `suffix` or lies below it.
+pub fn dn_is_under(dn: &str, suffix: &str) -> bool {
+    match dn.strip_suffix(suffix) {
+        Some("") => true,
+        Some(rest) => suffix.is_empty() || (rest.ends_with(',') && !rest.ends_with("\\,")),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_compared_in_one_form() {
+        assert_eq!(normalise_dn("CN=Staff , OU=Groups,DC=Example, DC=org"), "cn=staff,ou=groups,dc=example,dc=org");
+        assert_eq!(normalise_dn("cn=a\\, b,dc=x"), "cn=a\\, b,dc=x");
+    }
+
+    #[test]
+    fn suffixes_end_at_a_separator() {
+        assert!(dn_is_under("uid=a,ou=people,dc=x", "ou=people,dc=x"));
+        assert!(dn_is_under("ou=people,dc=x", "ou=people,dc=x"));
+        assert!(!dn_is_under("uid=a,ou=otherpeople,dc=x", "people,dc=x"));
+        assert!(!dn_is_under("cn=a\\,dc=x", "dc=x"));
+        assert!(dn_is_under("dc=x", ""));
+    }
+}

@@ -1,0 +1,52 @@
+//! The engine decides and does no I/O: policy, dialogs and authenticators as pure functions of
+//! `(request, facts, now)`. What it wants done comes out as data ([`Step::Do`]); the answer goes back
+//! in ([`Attempt::resume`]). Changes come out as a [`Batch`] to be committed before the answer leaves.
+
+pub mod authenticator;
+pub mod batch;
+pub mod dialog;
+pub mod event;
+pub mod facts;
+pub mod login;
+pub mod policy;
+pub mod record;
+pub mod request;
+pub mod throttle;
+pub mod verdict;
+
+pub use batch::{Batch, Key, Version, Versioned};
+pub use facts::{Facts, Lookup, PasswordOutcome, Person, UserKey};
+pub use login::{Attempt, Decision, Effect, Engine, Evidence, Settings, Step};
+pub use request::{AuthnRequest, Capability, LoginName, Origin, Protocol, Split};
+pub use verdict::{Denial, Grant, Outage, Prompt, Verdict};
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// A boxed future, for the traits that join the rooms.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What front ends ask: a verdict on one request. Everything the verdict rests on is durable when the
+/// future completes. Implemented by the verifier; front ends see no more of it than this.
+pub trait Verify: Send + Sync {
+    /// Judges `request`; the password, if it comes to that, is tried with `check` (at most once).
+    fn verify<'a>(&'a self, request: AuthnRequest, check: Check<'a>) -> BoxFuture<'a, Verdict>;
+}
+
+/// Where the password is tried.
+pub enum Check<'a> {
+    /// Against the directory named in the request's origin, over its pool.
+    Directory,
+    /// By the front end itself: the LDAP proxy binds on the connection that it will relay over.
+    Own(&'a mut (dyn PasswordCheck + Send)),
+}
+
+/// One try of one password for one person.
+pub trait PasswordCheck {
+    /// Tries `password`; never called with an empty one.
+    fn check<'a>(
+        &'a mut self,
+        person: &'a Person,
+        password: &'a crate::secret::Secret,
+    ) -> BoxFuture<'a, PasswordOutcome>;
+}

@@ -1,0 +1,153 @@
+//! What the store keeps of a person. Seeds are sealed by the key ring, codes kept as keyed digests.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::clock::Timestamp;
+
+/// Everything kept of one person; one record, so that one compare-and-swap covers it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// The login name at the last change, for listings.
+    pub login: String,
+    /// One-time-password tokens, oldest first; at most [`UserRecord::MAX_TOKENS`].
+    pub tokens: Vec<Token>,
+    /// Unused recovery codes, as [`crate::keyring::Keyring::digest_code`].
+    pub recovery: Vec<[u8; 32]>,
+    /// Consecutive wrong guesses judged against the recovery codes.
+    pub recovery_failures: u32,
+    /// The one live passcode.
+    pub passcode: Option<Passcode>,
+    /// Set by the first enrolment and never cleared: removing the last token never falls back to
+    /// password only.
+    pub ever_enrolled: bool,
+    /// Last accepted login.
+    pub last_login: Option<Timestamp>,
+    /// Number given to the next token.
+    pub next_token: u32,
+}
+
+impl UserRecord {
+    /// Most tokens one person may have.
+    pub const MAX_TOKENS: usize = 20;
+}
+
+/// A TOTP or HOTP token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Unique within the person's record, never given again.
+    pub id: u32,
+    /// The name the person knows it by.
+    pub label: String,
+    /// TOTP or HOTP, with its moving state.
+    pub kind: TokenKind,
+    /// The HMAC's hash function.
+    pub algorithm: Algorithm,
+    /// 6 to 8.
+    pub digits: u8,
+    /// The seed, sealed to [`Token::place`].
+    pub seed: Vec<u8>,
+    /// Switched off by an operator, or after 100 consecutive failures.
+    pub disabled: bool,
+    /// Consecutive wrong codes judged against it.
+    pub failures: u32,
+    /// When it was enrolled.
+    pub enrolled: Timestamp,
+    /// When it last proved a login.
+    pub last_used: Option<Timestamp>,
+}
+
+impl Token {
+    /// The place that this token's seed is sealed to.
+    pub fn place(user: &str, id: u32) -> Vec<u8> {
+        format!("seed/{user}/{id}").into_bytes()
+    }
+}
+
+/// The moving factor of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenKind {
+    /// RFC 6238.
+    Totp {
+        /// Seconds in a step: 30 or 60.
+        period: u16,
+        /// The last accepted step; a step at or below it is never accepted again.
+        last_step: Option<u64>,
+    },
+    /// RFC 4226.
+    Hotp {
+        /// The next counter that can be accepted.
+        counter: u64,
+    },
+}
+
+/// Hash function of a token's HMAC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// HMAC-SHA-1, what most apps can do.
+    #[default]
+    Sha1,
+    /// HMAC-SHA-256.
+    Sha256,
+    /// HMAC-SHA-512.
+    Sha512,
+}
+
+/// A code that helpdesk issued to someone who cannot log in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passcode {
+    /// Random identifier for listing and revoking.
+    pub id: String,
+    /// As [`crate::keyring::Keyring::digest_code`].
+    pub digest: [u8; 32],
+    /// The operator who issued it.
+    pub issued_by: String,
+    /// When.
+    pub issued: Timestamp,
+    /// From then on it is dead.
+    pub expires: Timestamp,
+    /// Wrong passcodes since; three revoke it.
+    pub failures: u8,
+}
+
+/// The failures of one person, over all protocols and factors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThrottleRecord {
+    /// When each counted failure was, oldest first; no more than the limit.
+    pub failures: Vec<Timestamp>,
+    /// Attempts whose password is being tried right now: counted as failures until the answer is known,
+    /// and for good when it never comes.
+    pub pending: Vec<Pending>,
+}
+
+/// An attempt under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// When it began.
+    pub at: Timestamp,
+    /// Random number that tells it from others.
+    pub nonce: u64,
+}
+
+/// A record that does not decode: written by a newer version, or damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("a stored record does not decode (written by a newer version, or damaged)")]
+pub struct BadRecord(#[source] Option<postcard::Error>);
+
+const RECORD_FORMAT: u8 = 1;
+
+/// Writes a record: one octet of format, then postcard.
+pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    postcard::to_extend(record, vec![RECORD_FORMAT]).unwrap_or_default()
+}
+
+/// Reads what [`encode`] wrote.
+///
+/// # Errors
+/// [`BadRecord`].
+pub fn decode<T: DeserializeOwned>(octets: &[u8]) -> Result<T, BadRecord> {
+    match octets.split_first() {
+        Some((&RECORD_FORMAT, rest)) => postcard::from_bytes(rest).map_err(|error| BadRecord(Some(error))),
+        _ => Err(BadRecord(None)),
+    }
+}

@@ -1,0 +1,247 @@
+//! What a front end asks of the engine: who, with what, from where, over which kind of conversation.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::engine::dialog::Dialog;
+use crate::secret::Secret;
+
+/// One login attempt, or one answer within a dialog.
+#[derive(Debug)]
+pub struct AuthnRequest {
+    /// Who says they are logging in.
+    pub login: LoginName,
+    /// What was typed into the password field (RADIUS User-Password, LDAP simple bind), never empty.
+    pub typed: Secret,
+    /// The dialog this answers, already unsealed and found to belong to this client.
+    pub dialog: Option<Dialog>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// What kind of conversation the front end and its client can hold.
+    pub capability: Capability,
+}
+
+/// Where a request came from, as policy conditions and the audit see it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The front end.
+    pub protocol: Protocol,
+    /// The service name that the client's or listener's configuration gives (`vpn`, `wiki`).
+    pub service: Arc<str>,
+    /// The configured name of the RADIUS client, or of the LDAP listener.
+    pub client: Arc<str>,
+    /// The directory that this client's users are in.
+    pub directory: Arc<str>,
+    /// The network source of the request: for RADIUS the client itself.
+    pub source: IpAddr,
+    /// NAS-Identifier (RFC 2865 section 5.32), as sent.
+    pub nas_identifier: Option<String>,
+    /// Calling-Station-Id (RFC 2865 section 5.31), as sent: a hint, never proof.
+    pub calling_station: Option<String>,
+    /// Whether the transport between client and us is encrypted.
+    pub encrypted: bool,
+}
+
+/// The front end that a request came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// RADIUS (RFC 2865).
+    Radius,
+    /// An LDAP bind (RFC 4511).
+    Ldap,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Radius => "radius",
+            Self::Ldap => "ldap",
+        })
+    }
+}
+
+/// What kind of conversation is possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Any number of challenges.
+    Dialog,
+    /// One challenge, then the verdict.
+    SingleChallenge,
+    /// None, but a code may stand behind the password in the same field.
+    Append(Split),
+    /// One password, nothing else.
+    None,
+}
+
+/// How a code is cut off the password it was appended to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// At the last occurrence of this character.
+    Separator(char),
+    /// The last N characters are the code.
+    Fixed(u8),
+}
+
+impl Split {
+    /// Cuts `typed` into password and code; `None` when there is no code in it or no password before it.
+    pub fn cut(self, typed: &Secret) -> Option<(Secret, Secret)> {
+        let octets = typed.expose();
+        let (password, code) = match self {
+            Self::Separator(mark) => {
+                let text = typed.expose_str()?;
+                let (password, code) = text.rsplit_once(mark)?;
+                (password.as_bytes(), code.as_bytes())
+            }
+            Self::Fixed(count) => octets.split_at_checked(octets.len().checked_sub(usize::from(count))?)?,
+        };
+        if password.is_empty() || code.is_empty() {
+            return None;
+        }
+        Some((Secret::new(password), Secret::new(code)))
+    }
+}
+
+/// A login name, canonicalised once, before any counter, lock or cache is touched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LoginName {
+    shown: String,
+    form: LoginForm,
+}
+
+/// The canonical forms of a name: white space trimmed, NFKC, lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LoginForm {
+    /// `ana`
+    Plain(String),
+    /// `EXAMPLE\ana`
+    Domain {
+        /// Before the backslash.
+        domain: String,
+        /// After it.
+        user: String,
+    },
+    /// `ana@example.org`: a user principal name or a mail address.
+    Principal(String),
+    /// A distinguished name, as LDAP binds carry it; normalised by the directory, kept as sent here.
+    Dn(String),
+}
+
+/// Why a name cannot belong to anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadName {
+    /// Nothing but white space.
+    #[error("the name is empty")]
+    Empty,
+    /// A NUL or another control character.
+    #[error("the name contains a control character")]
+    Control,
+    /// More than [`LoginName::MAX_OCTETS`].
+    #[error("the name is longer than {} octets", LoginName::MAX_OCTETS)]
+    TooLong,
+}
+
+impl LoginName {
+    /// Longest name considered, in octets of UTF-8.
+    pub const MAX_OCTETS: usize = 1024;
+
+    /// Reads a name as people type it: plain, `DOMAIN\user`, or `user@realm`.
+    ///
+    /// # Errors
+    /// [`BadName`] for names that never match anyone.
+    pub fn parse(typed: &str) -> Result<Self, BadName> {
+        let name = Self::checked(typed)?.nfkc().collect::<String>().to_lowercase();
+        let name = name.trim();
+        // NFKC can make control characters and blanks out of what was none before.
+        let name = Self::checked(name)?;
+        let form = match name.split_once('\\') {
+            Some((domain, user)) if !domain.is_empty() && !user.is_empty() => {
+                LoginForm::Domain { domain: domain.to_owned(), user: user.to_owned() }
+            }
+            Some(_) | None if name.contains('@') => LoginForm::Principal(name.to_owned()),
+            Some(_) | None => LoginForm::Plain(name.to_owned()),
+        };
+        Ok(Self { shown: name.to_owned(), form })
+    }
+
+    /// Takes a distinguished name from a bind.
+    ///
+    /// # Errors
+    /// [`BadName`] as for [`LoginName::parse`].
+    pub fn parse_dn(dn: &str) -> Result<Self, BadName> {
+        let dn = Self::checked(dn)?;
+        Ok(Self { shown: dn.to_owned(), form: LoginForm::Dn(dn.to_owned()) })
+    }
+
+    /// The name for logs and the audit.
+    pub fn as_str(&self) -> &str {
+        &self.shown
+    }
+
+    /// The canonical form, for look-ups.
+    pub fn form(&self) -> &LoginForm {
+        &self.form
+    }
+
+    fn checked(name: &str) -> Result<&str, BadName> {
+        let name = name.trim_matches(' ');
+        if name.is_empty() {
+            return Err(BadName::Empty);
+        }
+        if name.len() > Self::MAX_OCTETS {
+            return Err(BadName::TooLong);
+        }
+        if name.chars().any(char::is_control) {
+            return Err(BadName::Control);
+        }
+        Ok(name)
+    }
+}
+
+impl fmt::Display for LoginName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_person_has_one_canonical_name() {
+        let ana = LoginName::parse("ana").unwrap();
+        for variant in [" ana", "ANA ", "Ana", "ａｎａ"] {
+            assert_eq!(LoginName::parse(variant).unwrap(), ana, "{variant:?}");
+        }
+    }
+
+    #[test]
+    fn forms() {
+        assert!(matches!(LoginName::parse("EX\\Ana").unwrap().form(), LoginForm::Domain { domain, user } if domain == "ex" && user == "ana"));
+        assert!(matches!(LoginName::parse("Ana@Example.org").unwrap().form(), LoginForm::Principal(name) if name == "ana@example.org"));
+        assert_eq!(LoginName::parse("a\0na"), Err(BadName::Control));
+        assert_eq!(LoginName::parse("  "), Err(BadName::Empty));
+    }
+
+    #[test]
+    fn splits() {
+        let cut = |split: Split, typed: &str| {
+            split.cut(&Secret::new(typed)).map(|(password, code)| {
+                (password.expose_str().unwrap().to_owned(), code.expose_str().unwrap().to_owned())
+            })
+        };
+        let pair = |password: &str, code: &str| Some((password.to_owned(), code.to_owned()));
+        assert_eq!(cut(Split::Separator(','), "a,b,123456"), pair("a,b", "123456"));
+        assert_eq!(cut(Split::Separator(','), "secret"), None);
+        assert_eq!(cut(Split::Separator(','), ",123456"), None);
+        assert_eq!(cut(Split::Separator(','), "secret,"), None);
+        assert_eq!(cut(Split::Fixed(6), "secret123456"), pair("secret", "123456"));
+        assert_eq!(cut(Split::Fixed(6), "123456"), None);
+        assert_eq!(cut(Split::Fixed(6), "123"), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! What the engine answers, in terms that each protocol has its own words for.
+
+use std::sync::Arc;
+
+use crate::engine::dialog::Dialog;
+use crate::engine::facts::Person;
+
+/// The answer to one request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// Let in.
+    Accept(Grant),
+    /// Ask something more. Only given to front ends whose [`crate::engine::Capability`] allows it.
+    Challenge(Prompt),
+    /// Refused. The reason is for logs and the audit; the claimant sees one and the same text.
+    Reject(Denial),
+    /// Could not be judged: never told as a refusal.
+    Unavailable(Outage),
+}
+
+/// Someone who was let in.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// Who.
+    pub person: Arc<Person>,
+    /// A text to show, if there is one. At most 120 characters.
+    pub message: Option<String>,
+}
+
+/// A question to the claimant.
+#[derive(Debug)]
+pub struct Prompt {
+    /// At most 120 characters, plain text without line breaks.
+    pub text: String,
+    /// Whether the answer may be shown while it is typed.
+    pub echo: bool,
+    /// What to seal into the client's State and bring back with the answer.
+    pub dialog: Dialog,
+}
+
+/// Why someone was refused. Never shown to the claimant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Denial {
+    /// No such person, or more than one.
+    UnknownUser,
+    /// A deny rule matched, or no rule did.
+    Policy,
+    /// Too many failures, by person or by source.
+    Throttled,
+    /// The directory has locked the account.
+    Locked,
+    /// The account is disabled.
+    Disabled,
+    /// The password is wrong.
+    WrongPassword,
+    /// The password is right but expired.
+    PasswordExpired,
+    /// The password is right but must be changed first.
+    PasswordMustChange,
+    /// The code is wrong.
+    WrongCode,
+    /// The code was right once, and has been used.
+    CodeReplayed,
+    /// A code is required, and none was given.
+    MissingCode,
+    /// A code is required, and the client has no way to ask for one.
+    ClientCannotAsk,
+    /// Nothing that the rule asks for is enrolled.
+    NotEnrolled,
+    /// The dialog has expired, or belongs to another user or client.
+    BadDialog,
+    /// The request contradicts itself or names nobody.
+    Malformed,
+}
+
+impl Denial {
+    /// The stable word for logs, metrics and the audit.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::UnknownUser => "unknown-user",
+            Self::Policy => "policy",
+            Self::Throttled => "throttled",
+            Self::Locked => "locked",
+            Self::Disabled => "disabled",
+            Self::WrongPassword => "wrong-password",
+            Self::PasswordExpired => "password-expired",
+            Self::PasswordMustChange => "password-must-change",
+            Self::WrongCode => "wrong-code",
+            Self::CodeReplayed => "code-replayed",
+            Self::MissingCode => "missing-code",
+            Self::ClientCannotAsk => "client-cannot-ask",
+            Self::NotEnrolled => "not-enrolled",
+            Self::BadDialog => "bad-dialog",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
+/// Something a verdict needs is out of reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// What and why, for logs.
+    pub reason: String,
+}
