@@ -44,7 +44,9 @@ pub enum KeyError {
     #[error("the key file {0} is not a Portcullis key: expected one line `{FILE_PREFIX}<44 characters of base64>`")]
     Malformed(PathBuf),
     /// A sealed text was made with another key, for another place, or was changed.
-    #[error("a sealed secret does not open: the key file is not the one this store was written with, or the store was tampered with")]
+    #[error(
+        "a sealed secret does not open: the key file is not the one this store was written with, or the store was tampered with"
+    )]
     Sealed,
 }
 
@@ -75,7 +77,10 @@ impl Keyring {
             return Err(KeyError::Exposed(path.to_owned(), mode));
         }
         let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
-        let octets = text.trim().strip_prefix(FILE_PREFIX).and_then(|rest| BASE64.decode(rest.as_bytes()).ok());
+        let octets = text
+            .trim()
+            .strip_prefix(FILE_PREFIX)
+            .and_then(|rest| BASE64.decode(rest.as_bytes()).ok());
         let Some(root) = octets.map(Zeroizing::new).filter(|root| root.len() == 32) else {
             return Err(KeyError::Malformed(path.to_owned()));
         };
@@ -90,8 +95,15 @@ impl Keyring {
         let failed = |error| KeyError::Write(path.to_owned(), error);
         let root = Zeroizing::new(clock::random::<32>());
         let line = Zeroizing::new(format!("{FILE_PREFIX}{}\n", BASE64.encode(root.as_slice())));
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-        file.write_all(line.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
+        file.write_all(line.as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(failed)
     }
 
     /// Expands a root key of at least 32 octets.
@@ -168,7 +180,10 @@ fn tag(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
     octets
 }
 
-#[allow(clippy::expect_used, reason = "a nonce of NONCE_LEN octets and texts far below the cipher's limit cannot fail")]
+#[allow(
+    clippy::expect_used,
+    reason = "a nonce of NONCE_LEN octets and texts far below the cipher's limit cannot fail"
+)]
 fn seal_with(key: &LessSafeKey, place: &[u8], plain: &[u8]) -> Vec<u8> {
     let nonce = clock::random::<NONCE_LEN>();
     let mut sealed = Vec::with_capacity(plain.len() + SEAL_OVERHEAD);
@@ -212,7 +227,9 @@ fn expand(prk: &Prk, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
         }
     }
     let mut octets = Zeroizing::new([0u8; 32]);
-    prk.expand(info, Len).and_then(|okm| okm.fill(octets.as_mut_slice())).expect("32 octets");
+    prk.expand(info, Len)
+        .and_then(|okm| okm.fill(octets.as_mut_slice()))
+        .expect("32 octets");
     octets
 }
 

@@ -1,1 +1,17 @@
-//! x
+//! Portcullis: a RADIUS and LDAP front door that applies passcode and second-factor policies before
+//! the directory a company already has.
+//!
+//! `docs/architecture.md` holds the map. Imports run one way: front ends (`radius`, `ldap`, `admin`)
+//! use `engine` types; `store` and `directory` use `engine` types; `verifier` joins engine, store and
+//! directory; `server` wires all. `tests/layering.rs` holds this.
+
+pub mod ber;
+pub mod clock;
+pub mod config;
+pub mod directory;
+pub mod document;
+pub mod engine;
+pub mod keyring;
+pub mod metrics;
+pub mod secret;
+pub mod store;

@@ -3,11 +3,25 @@
 pub mod ldap;
 pub mod local;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::engine::facts::{Lookup, PasswordOutcome, Person};
 use crate::engine::{BoxFuture, LoginName};
 use crate::secret::Secret;
+
+/// A two-way stream of octets: TCP, or TLS over it.
+pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for T {}
+
+/// What the LDAP front end relays to.
+pub enum Link {
+    /// An open connection to a healthy server, TLS done, nobody bound.
+    Remote(Box<dyn Stream>),
+    /// The directory has no server: its entries are answered from here.
+    Embedded(Arc<local::Tree>),
+}
 
 /// A directory. Every call ends within the directory's configured time-outs, and no call waits on
 /// another directory.
@@ -23,6 +37,9 @@ pub trait Directory: Send + Sync {
 
     /// Spends the time of [`Directory::verify`] for someone who does not exist.
     fn verify_nobody<'a>(&'a self, password: &'a Secret) -> BoxFuture<'a, ()>;
+
+    /// Opens what an LDAP client's operations are relayed to; the error says why it cannot, for logs.
+    fn connect(&self) -> BoxFuture<'_, Result<Link, String>>;
 
     /// Forgets cached look-ups.
     fn forget_look_ups(&self);

@@ -111,7 +111,13 @@ pub fn normalise_dn(dn: &str) -> String {
                 normal.pop();
             }
             normal.push(if character == ';' { ',' } else { character });
-        } else if character == ' ' && !escaped && normal.ends_with([',', '+', '=']) && !normal.ends_with("\\,") && !normal.ends_with("\\+") && !normal.ends_with("\\=") {
+        } else if character == ' '
+            && !escaped
+            && normal.ends_with([',', '+', '='])
+            && !normal.ends_with("\\,")
+            && !normal.ends_with("\\+")
+            && !normal.ends_with("\\=")
+        {
             // a blank after a separator
         } else {
             normal.extend(character.to_lowercase());
@@ -136,7 +142,10 @@ mod tests {
 
     #[test]
     fn names_are_compared_in_one_form() {
-        assert_eq!(normalise_dn("CN=Staff , OU=Groups,DC=Example, DC=org"), "cn=staff,ou=groups,dc=example,dc=org");
+        assert_eq!(
+            normalise_dn("CN=Staff , OU=Groups,DC=Example, DC=org"),
+            "cn=staff,ou=groups,dc=example,dc=org"
+        );
         assert_eq!(normalise_dn("cn=a\\, b,dc=x"), "cn=a\\, b,dc=x");
     }
 

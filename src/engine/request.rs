@@ -159,13 +159,17 @@ impl LoginName {
         // NFKC can make control characters and blanks out of what was none before.
         let name = Self::checked(name)?;
         let form = match name.split_once('\\') {
-            Some((domain, user)) if !domain.is_empty() && !user.is_empty() => {
-                LoginForm::Domain { domain: domain.to_owned(), user: user.to_owned() }
-            }
+            Some((domain, user)) if !domain.is_empty() && !user.is_empty() => LoginForm::Domain {
+                domain: domain.to_owned(),
+                user: user.to_owned(),
+            },
             Some(_) | None if name.contains('@') => LoginForm::Principal(name.to_owned()),
             Some(_) | None => LoginForm::Plain(name.to_owned()),
         };
-        Ok(Self { shown: name.to_owned(), form })
+        Ok(Self {
+            shown: name.to_owned(),
+            form,
+        })
     }
 
     /// Takes a distinguished name from a bind.
@@ -174,7 +178,10 @@ impl LoginName {
     /// [`BadName`] as for [`LoginName::parse`].
     pub fn parse_dn(dn: &str) -> Result<Self, BadName> {
         let dn = Self::checked(dn)?;
-        Ok(Self { shown: dn.to_owned(), form: LoginForm::Dn(dn.to_owned()) })
+        Ok(Self {
+            shown: dn.to_owned(),
+            form: LoginForm::Dn(dn.to_owned()),
+        })
     }
 
     /// The name for logs and the audit.
@@ -222,8 +229,12 @@ mod tests {
 
     #[test]
     fn forms() {
-        assert!(matches!(LoginName::parse("EX\\Ana").unwrap().form(), LoginForm::Domain { domain, user } if domain == "ex" && user == "ana"));
-        assert!(matches!(LoginName::parse("Ana@Example.org").unwrap().form(), LoginForm::Principal(name) if name == "ana@example.org"));
+        assert!(
+            matches!(LoginName::parse("EX\\Ana").unwrap().form(), LoginForm::Domain { domain, user } if domain == "ex" && user == "ana")
+        );
+        assert!(
+            matches!(LoginName::parse("Ana@Example.org").unwrap().form(), LoginForm::Principal(name) if name == "ana@example.org")
+        );
         assert_eq!(LoginName::parse("a\0na"), Err(BadName::Control));
         assert_eq!(LoginName::parse("  "), Err(BadName::Empty));
     }
@@ -232,7 +243,10 @@ mod tests {
     fn splits() {
         let cut = |split: Split, typed: &str| {
             split.cut(&Secret::new(typed)).map(|(password, code)| {
-                (password.expose_str().unwrap().to_owned(), code.expose_str().unwrap().to_owned())
+                (
+                    password.expose_str().unwrap().to_owned(),
+                    code.expose_str().unwrap().to_owned(),
+                )
             })
         };
         let pair = |password: &str, code: &str| Some((password.to_owned(), code.to_owned()));

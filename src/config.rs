@@ -1,0 +1,629 @@
+//! `portcullis.toml`: read, validated, every fault named with file, line and key.
+//!
+//! [`Config::load`] reports all faults it can find, not only the first one. Paths in the file are
+//! relative to the folder that the file is in.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::engine::Split;
+use crate::secret::Secret;
+
+pub use crate::document::{Fault, Faults};
+
+/// A whole configuration.
+#[derive(Debug)]
+pub struct Config {
+    /// `[node]`
+    pub node: Node,
+    /// `[log]`
+    pub log: Log,
+    /// `[store]`
+    pub store: Store,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[metrics]`
+    pub metrics: Metrics,
+    /// `[policies]`
+    pub policies: Policies,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[[directory]]`, at least one.
+    pub directories: Vec<Directory>,
+    /// `[[radius]]`
+    pub radius: Vec<RadiusListener>,
+    /// `[[client]]`
+    pub clients: Vec<Client>,
+    /// `[[ldap]]`
+    pub ldap: Vec<LdapListener>,
+}
+
+/// `[node]`: this process.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Node {
+    /// Name in logs and status; the host's name when absent.
+    pub name: Option<String>,
+    /// Folder for everything the process writes.
+    pub state: PathBuf,
+    /// How long a stopping process waits for requests in flight.
+    #[serde(with = "crate::document::span")]
+    pub drain: Duration,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            name: None,
+            state: "/var/lib/portcullis".into(),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Log {
+    /// Text for people or JSON for machines.
+    pub format: LogFormat,
+    /// A `tracing` filter: `info`, or `portcullis=debug,info`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".into(),
+        }
+    }
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Store {
+    /// Which implementation.
+    pub kind: StoreKind,
+    /// Folder of the sled database; `<node.state>/store` when absent.
+    pub path: Option<PathBuf>,
+    /// The key file; the systemd credential `portcullis.key` or `<node.state>/portcullis.key` when absent.
+    pub key_file: Option<PathBuf>,
+    /// Memory for sled's page cache, in MiB.
+    pub cache_mb: u32,
+    /// How often a checksummed export is written.
+    #[serde(with = "crate::document::span")]
+    pub export_every: Duration,
+    /// How many exports are kept; 0 writes none.
+    pub export_keep: usize,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            kind: StoreKind::Sled,
+            path: None,
+            key_file: None,
+            cache_mb: 64,
+            export_every: Duration::from_secs(24 * 3600),
+            export_keep: 7,
+        }
+    }
+}
+
+/// `store.kind`
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// An embedded database on disk.
+    Sled,
+    /// Nothing survives the process: for tests.
+    Memory,
+}
+
+/// `[admin]`: the socket that the CLI speaks to.
+#[derive(Clone, Debug, Deserialize, PartialEq, Default)]
+#[serde(default)]
+pub struct Admin {
+    /// Path of the Unix socket, mode 0660; `<node.state>/admin.sock` when absent.
+    pub socket: Option<PathBuf>,
+    /// Group that owns the socket; the process's own when absent.
+    pub group: Option<String>,
+    /// Local accounts allowed to use it, by name; root and the process's own account always are.
+    pub operators: Vec<String>,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Default)]
+#[serde(default)]
+pub struct Metrics {
+    /// Address of a plain HTTP listener for `/metrics`; only the admin socket serves it when absent.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[policies]`
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Policies {
+    /// Folder of `*.toml` policy files, read in the order of their names.
+    pub path: PathBuf,
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            path: "policies".into(),
+        }
+    }
+}
+
+/// `[limits]`: failures before someone is refused unheard. Zero means no limit.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Limits {
+    /// Failures of one person within `window`, over all protocols and factors.
+    pub user_failures: u32,
+    /// Failures from one source address within `window`.
+    pub source_failures: u32,
+    /// The window that failures are counted in.
+    #[serde(with = "crate::document::span")]
+    pub window: Duration,
+    /// Seconds a challenge may wait for its answer.
+    #[serde(with = "crate::document::span")]
+    pub challenge: Duration,
+    /// Seconds a whole dialog may take.
+    #[serde(with = "crate::document::span")]
+    pub dialog: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            user_failures: 5,
+            source_failures: 30,
+            window: Duration::from_secs(15 * 60),
+            challenge: Duration::from_secs(120),
+            dialog: Duration::from_secs(300),
+        }
+    }
+}
+
+/// `[[directory]]`
+#[derive(Clone, Debug, PartialEq)]
+pub enum Directory {
+    /// `kind = "ldap"`
+    Ldap(Box<LdapDirectory>),
+    /// `kind = "local"`
+    Local(LocalDirectory),
+}
+
+impl Directory {
+    /// The configured name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Ldap(directory) => &directory.name,
+            Self::Local(directory) => &directory.name,
+        }
+    }
+}
+
+/// An LDAP server or several that hold the same entries.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LdapDirectory {
+    /// Name that clients and listeners refer to.
+    pub name: String,
+    /// `ldap://host:port` or `ldaps://host:port`, in order of preference.
+    pub urls: Vec<String>,
+    /// StartTLS on `ldap://` URLs. Default: yes, unless `allow_plaintext`.
+    #[serde(default)]
+    pub starttls: Option<bool>,
+    /// Passwords may travel to the server unencrypted.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+    /// PEM file of the authorities that server certificates are verified against; the system's when absent.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Name to verify certificates for, instead of the URL's host.
+    #[serde(default)]
+    pub server_name: Option<String>,
+    /// Account for look-ups; anonymous when absent.
+    #[serde(default)]
+    pub bind_dn: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub bind_password: Option<Secret>,
+    /// File that holds its password.
+    #[serde(default)]
+    pub bind_password_file: Option<PathBuf>,
+    /// Where people are looked for.
+    pub base_dn: String,
+    /// Attributes that a plain login name may stand in.
+    #[serde(default = "default::login_attributes")]
+    pub login_attributes: Vec<String>,
+    /// Which entries are people, as an LDAP filter.
+    #[serde(default = "default::person_filter")]
+    pub filter: String,
+    /// Attribute that never changes for an entry and keys its records.
+    #[serde(default = "default::key_attribute")]
+    pub key_attribute: String,
+    /// Attribute that several accounts of one person share, to share their records.
+    #[serde(default)]
+    pub person_key: Option<String>,
+    /// Attribute of a person that lists their groups.
+    #[serde(default = "default::group_attribute")]
+    pub group_attribute: String,
+    /// Where groups are searched by `group_filter`, when the directory has no such attribute.
+    #[serde(default)]
+    pub group_base_dn: Option<String>,
+    /// Filter for that search; `{dn}` is the person's name.
+    #[serde(default = "default::group_filter")]
+    pub group_filter: String,
+    /// Attributes of which a true one blocks: boolean, or `name&mask` for a bit.
+    #[serde(default)]
+    pub disabled_by: Vec<String>,
+    /// Attributes of which a false one blocks: boolean, or `name&mask` for a bit.
+    #[serde(default)]
+    pub enabled_by: Vec<String>,
+    /// Further attributes to fetch.
+    #[serde(default)]
+    pub attributes: Vec<String>,
+    /// Longest time to connect, TLS included.
+    #[serde(default = "default::connect_timeout", with = "crate::document::span")]
+    pub connect_timeout: Duration,
+    /// Longest time for one answer, waiting for a connection included.
+    #[serde(default = "default::timeout", with = "crate::document::span")]
+    pub timeout: Duration,
+    /// Connections for look-ups.
+    #[serde(default = "default::look_ups")]
+    pub look_up_connections: usize,
+    /// Connections for trying passwords.
+    #[serde(default = "default::binds")]
+    pub bind_connections: usize,
+    /// Requests that may wait for a connection; more are turned away as unavailable.
+    #[serde(default = "default::queue")]
+    pub queue: usize,
+    /// How long a look-up is remembered; zero remembers nothing.
+    #[serde(default = "default::cache", with = "crate::document::span")]
+    pub cache: Duration,
+    /// How often an unused or failed server is tried.
+    #[serde(default = "default::health", with = "crate::document::span")]
+    pub health_interval: Duration,
+}
+
+/// Everything but the secret, which a reload compares by effect: it is part of the comparison as well.
+impl PartialEq for LdapDirectory {
+    fn eq(&self, other: &Self) -> bool {
+        let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_vec());
+        secret(&self.bind_password) == secret(&other.bind_password) && format!("{self:?}") == format!("{other:?}")
+    }
+}
+
+/// `kind = "local"`: an LDIF file.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct LocalDirectory {
+    /// Name that clients and listeners refer to.
+    pub name: String,
+    /// The LDIF file (RFC 2849): entries with `userPassword` as `{ARGON2}`, `{SSHA}`, `{SSHA256}` or `{SSHA512}`.
+    pub ldif: PathBuf,
+    /// Attributes that a plain login name may stand in.
+    #[serde(default = "default::login_attributes")]
+    pub login_attributes: Vec<String>,
+    /// Further attributes that policies and templates may use.
+    #[serde(default)]
+    pub attributes: Vec<String>,
+    /// Attributes of which a true one blocks.
+    #[serde(default)]
+    pub disabled_by: Vec<String>,
+    /// How long a right password is remembered (as a keyed digest in memory, dropped when the entry's
+    /// hash changes), so that it costs no second Argon2; zero remembers nothing.
+    #[serde(default = "default::remember", with = "crate::document::span")]
+    pub remember: Duration,
+}
+
+/// `[[radius]]`: a UDP socket for Access-Requests.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct RadiusListener {
+    /// Name in logs and status.
+    #[serde(default = "default::radius_name")]
+    pub name: String,
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// How long a sent reply is kept for retransmissions: 5 s to 30 s.
+    #[serde(default = "default::replay", with = "crate::document::span")]
+    pub replay: Duration,
+    /// Requests worked on at once; more are dropped, and sent again by their clients.
+    #[serde(default = "default::in_flight")]
+    pub in_flight: usize,
+}
+
+/// `[[client]]`: a RADIUS client (NAS).
+#[derive(Clone, Debug, Deserialize)]
+pub struct Client {
+    /// Name in policies, logs and the audit.
+    pub name: String,
+    /// Addresses and prefixes.
+    pub address: Vec<AddressOrNet>,
+    /// The shared secret.
+    #[serde(default)]
+    pub secret: Option<Secret>,
+    /// File that holds the shared secret.
+    #[serde(default)]
+    pub secret_file: Option<PathBuf>,
+    /// What conversation it can hold.
+    #[serde(default)]
+    pub profile: Profile,
+    /// How a code is cut off the password, for `append`.
+    #[serde(default)]
+    pub append: Append,
+    /// Whether requests must carry a Message-Authenticator.
+    #[serde(default)]
+    pub require_message_authenticator: Requirement,
+    /// Whether requests with Proxy-State must carry one.
+    #[serde(default = "default::auto")]
+    pub limit_proxy_state: Requirement,
+    /// Whether replies carry a Message-Authenticator. For old clients that reject it.
+    #[serde(default = "default::yes")]
+    pub send_message_authenticator: bool,
+    /// Service name for policies; the client's name when absent.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// The directory of its users; may be absent when there is only one.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// How long an Access-Reject is held back, counted from the request's arrival.
+    #[serde(default = "default::reject_delay", with = "crate::document::span")]
+    pub reject_delay: Duration,
+}
+
+/// An address, or a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct AddressOrNet(pub IpNet);
+
+impl TryFrom<String> for AddressOrNet {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self(address.into()));
+        }
+        let net = text
+            .parse::<IpNet>()
+            .map_err(|_| format!("`{text}` is neither an address nor a prefix such as 10.1.0.0/16"))?;
+        if net.trunc() != net {
+            return Err(format!(
+                "`{text}` has bits set beyond its prefix; did you mean {}?",
+                net.trunc()
+            ));
+        }
+        Ok(Self(net))
+    }
+}
+
+/// What conversation a RADIUS client can hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// Any number of Access-Challenges.
+    Dialog,
+    /// One Access-Challenge.
+    SingleChallenge,
+    /// Password and code in one field.
+    Append,
+    /// A password and nothing else: the default, because a client that cannot show a challenge takes it
+    /// for a refusal.
+    #[default]
+    None,
+}
+
+/// `append`: `{ separator = "," }` or `{ digits = 6 }`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "RawAppend")]
+pub struct Append(pub Split);
+
+impl Default for Append {
+    fn default() -> Self {
+        Self(Split::Separator(','))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAppend {
+    separator: Option<char>,
+    digits: Option<u8>,
+}
+
+impl TryFrom<RawAppend> for Append {
+    type Error = String;
+
+    fn try_from(raw: RawAppend) -> Result<Self, String> {
+        match (raw.separator, raw.digits) {
+            (Some(separator), None) => Ok(Self(Split::Separator(separator))),
+            (None, Some(digits @ 6..=64)) => Ok(Self(Split::Fixed(digits))),
+            (None, Some(digits)) => Err(format!("append.digits is {digits}; codes have 6 characters or more")),
+            _ => Err("append wants either `separator` or `digits`".into()),
+        }
+    }
+}
+
+/// `yes`, `auto`, or `no`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Requirement {
+    /// Always.
+    #[default]
+    Yes,
+    /// From the first time on that it was seen.
+    Auto,
+    /// Never.
+    No,
+}
+
+/// `[[ldap]]`: a listener for applications that bind.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct LdapListener {
+    /// Name in policies (as client), logs and status.
+    pub name: String,
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// How the connection is encrypted.
+    #[serde(default)]
+    pub tls: LdapTls,
+    /// PEM file of the certificate chain.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// Passwords are accepted over an unencrypted connection.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+    /// What anonymous connections may do.
+    #[serde(default)]
+    pub anonymous: Anonymous,
+    /// How a code is cut off the password.
+    #[serde(default)]
+    pub append: Append,
+    /// Service name for policies; the listener's name when absent.
+    #[serde(default)]
+    pub service: Option<String>,
+    /// The directory behind it; may be absent when there is only one.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// Connections at once; more are closed on arrival.
+    #[serde(default = "default::connections")]
+    pub connections: usize,
+    /// Largest message before a bind, in octets.
+    #[serde(default = "default::pdu_before")]
+    pub max_pdu_before_bind: usize,
+    /// Largest message after a bind, in octets.
+    #[serde(default = "default::pdu_after")]
+    pub max_pdu: usize,
+    /// How long a connection may be idle.
+    #[serde(default = "default::idle", with = "crate::document::span")]
+    pub idle: Duration,
+    /// How long a refused bind is held back, counted from its arrival.
+    #[serde(default = "default::bind_reject_delay", with = "crate::document::span")]
+    pub reject_delay: Duration,
+}
+
+/// `ldap.tls`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LdapTls {
+    /// From the first octet.
+    #[default]
+    Ldaps,
+    /// When the client asks for it (RFC 4511 section 4.14).
+    Starttls,
+    /// Never.
+    None,
+}
+
+/// What a connection may do that has not bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Anonymous {
+    /// Read the root DSE.
+    #[default]
+    RootDse,
+    /// Whatever the directory allows.
+    Yes,
+}
+
+mod default {
+    //! Defaults that serde wants as functions.
+    use std::time::Duration;
+
+    use super::Requirement;
+
+    pub(super) fn login_attributes() -> Vec<String> {
+        vec!["uid".into()]
+    }
+    pub(super) fn person_filter() -> String {
+        "(objectClass=person)".into()
+    }
+    pub(super) fn key_attribute() -> String {
+        "entryUUID".into()
+    }
+    pub(super) fn group_attribute() -> String {
+        "memberOf".into()
+    }
+    pub(super) fn group_filter() -> String {
+        "(member={dn})".into()
+    }
+    pub(super) const fn connect_timeout() -> Duration {
+        Duration::from_secs(2)
+    }
+    pub(super) const fn timeout() -> Duration {
+        Duration::from_secs(3)
+    }
+    pub(super) const fn look_ups() -> usize {
+        4
+    }
+    pub(super) const fn binds() -> usize {
+        16
+    }
+    pub(super) const fn queue() -> usize {
+        512
+    }
+    pub(super) const fn cache() -> Duration {
+        Duration::from_secs(30)
+    }
+    pub(super) const fn health() -> Duration {
+        Duration::from_secs(5)
+    }
+    pub(super) const fn remember() -> Duration {
+        Duration::from_secs(300)
+    }
+    pub(super) fn radius_name() -> String {
+        "radius".into()
+    }
+    pub(super) const fn replay() -> Duration {
+        Duration::from_secs(10)
+    }
+    pub(super) const fn in_flight() -> usize {
+        1024
+    }
+    pub(super) const fn auto() -> Requirement {
+        Requirement::Auto
+    }
+    pub(super) const fn yes() -> bool {
+        true
+    }
+    pub(super) const fn reject_delay() -> Duration {
+        Duration::from_secs(1)
+    }
+    pub(super) const fn bind_reject_delay() -> Duration {
+        Duration::from_millis(100)
+    }
+    pub(super) const fn connections() -> usize {
+        4096
+    }
+    pub(super) const fn pdu_before() -> usize {
+        1 << 20
+    }
+    pub(super) const fn pdu_after() -> usize {
+        16 << 20
+    }
+    pub(super) const fn idle() -> Duration {
+        Duration::from_secs(900)
+    }
+}

@@ -1,0 +1,442 @@
+//! TOML documents whose every fault has a place: file, line, column, key, and a remedy.
+//!
+//! A document is read section by section, so that one fault does not hide the others.
+
+use std::fmt;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+/// How bad a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Works, but probably not as meant.
+    Warning,
+    /// Does not work.
+    Error,
+}
+
+/// One thing that is wrong with a file, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The file.
+    pub file: PathBuf,
+    /// From 1; zero when the whole file is meant.
+    pub line: usize,
+    /// From 1; zero when the whole file is meant.
+    pub column: usize,
+    /// The key, as a dotted path; empty when none is meant.
+    pub key: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        f.write_str(match self.severity {
+            Severity::Warning => ": warning: ",
+            Severity::Error => ": ",
+        })?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// All that is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl Faults {
+    /// Whether anything does not work.
+    pub fn any_errors(&self) -> bool {
+        self.0.iter().any(|fault| fault.severity == Severity::Error)
+    }
+
+    /// A fault of a file as a whole.
+    pub fn file(&mut self, file: &Path, message: impl Into<String>) {
+        self.0.push(Fault {
+            severity: Severity::Error,
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            key: String::new(),
+            message: message.into(),
+        });
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// The text of a file.
+#[derive(Clone, Debug)]
+pub struct Source {
+    file: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Largest file read, in octets.
+    const MAX_OCTETS: u64 = 16 << 20;
+
+    /// Reads a file of UTF-8 text; what is wrong with it goes to `faults`.
+    pub fn read(file: &Path, faults: &mut Faults) -> Option<Self> {
+        let size = match fs::metadata(file) {
+            Ok(metadata) => metadata.len(),
+            Err(error) => {
+                faults.file(file, format!("cannot be read: {error}"));
+                return None;
+            }
+        };
+        if size > Self::MAX_OCTETS {
+            faults.file(
+                file,
+                format!("has {size} octets; a file this large is not a configuration"),
+            );
+            return None;
+        }
+        match fs::read_to_string(file) {
+            Ok(text) => Some(Self::new(file, text)),
+            Err(error) => {
+                faults.file(file, format!("cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Takes a text that stands for a file.
+    pub fn new(file: &Path, text: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            text: text.into(),
+        }
+    }
+
+    /// The file's path.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Line and column, from 1, of an octet offset.
+    pub fn place(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset.min(self.text.len())).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+        (line, column)
+    }
+
+    fn fault(&self, span: Option<Range<usize>>, key: &str, message: impl Into<String>) -> Fault {
+        let (line, column) = span.map_or((0, 0), |span| self.place(span.start));
+        Fault {
+            severity: Severity::Error,
+            file: self.file.clone(),
+            line,
+            column,
+            key: key.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// A parsed document.
+pub struct Document<'s> {
+    source: &'s Source,
+    root: Spanned<DeTable<'s>>,
+}
+
+impl<'s> Document<'s> {
+    /// Parses a text; `None`, and faults, when it is not TOML.
+    pub fn parse(source: &'s Source, faults: &mut Faults) -> Option<Self> {
+        let (root, errors) = DeTable::parse_recoverable(&source.text);
+        if errors.is_empty() {
+            return Some(Self { source, root });
+        }
+        for error in errors {
+            faults.0.push(source.fault(error.span(), "", error.message().trim()));
+        }
+        None
+    }
+
+    /// Reports every top-level key that is not in `known`.
+    pub fn only(&self, known: &[&str], faults: &mut Faults) {
+        for key in self.root.get_ref().keys() {
+            let name: &str = key.get_ref();
+            if !known.contains(&name) {
+                let hint = nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                faults
+                    .0
+                    .push(self.source.fault(Some(key.span()), name, format!("unknown key{hint}")));
+            }
+        }
+    }
+
+    /// The table `key`, or the default when there is none; faults inside it are reported.
+    pub fn section<T: DeserializeOwned + Default>(&self, key: &str, faults: &mut Faults) -> T {
+        match self.root.get_ref().get(key) {
+            Some(value) => self.read(value, key, faults).unwrap_or_default(),
+            None => T::default(),
+        }
+    }
+
+    /// The tables of the array `key` with their indices, as far as they can be read.
+    pub fn items<T: DeserializeOwned>(&self, key: &str, faults: &mut Faults) -> Vec<(usize, T)> {
+        let Some(value) = self.root.get_ref().get(key) else {
+            return Vec::new();
+        };
+        let Some(array) = value.get_ref().as_array() else {
+            let message = format!(
+                "is a {}; write [[{key}]] above each of them",
+                value.get_ref().type_str()
+            );
+            faults.0.push(self.source.fault(Some(value.span()), key, message));
+            return Vec::new();
+        };
+        let read = |(index, item): (usize, &Spanned<DeValue<'s>>)| {
+            Some((index, self.read(item, &format!("{key}[{index}]"), faults)?))
+        };
+        array.iter().enumerate().filter_map(read).collect()
+    }
+
+    /// A string under `path`, if it is one: for choosing what to read a table as.
+    pub fn text(&self, path: &[&str]) -> Option<&str> {
+        self.find(path)?.get_ref().as_str()
+    }
+
+    /// One item of the array `key`.
+    pub fn item<T: DeserializeOwned>(&self, key: &str, index: usize, faults: &mut Faults) -> Option<T> {
+        let item = self.root.get_ref().get(key)?.get_ref().as_array()?.get(index)?;
+        self.read(item, &format!("{key}[{index}]"), faults)
+    }
+
+    /// How many items the array `key` has.
+    pub fn count(&self, key: &str) -> usize {
+        self.root
+            .get_ref()
+            .get(key)
+            .and_then(|value| value.get_ref().as_array())
+            .map_or(0, |array| array.len())
+    }
+
+    /// Whether there is something under `path`.
+    pub fn has(&self, path: &[&str]) -> bool {
+        self.find(path).is_some()
+    }
+
+    /// Makes a fault at `path` (names, and indices as digits), or at the nearest enclosing table.
+    pub fn fault(&self, path: &[&str], message: impl Into<String>) -> Fault {
+        let span = (0..=path.len())
+            .rev()
+            .find_map(|length| self.find(path.get(..length)?))
+            .map(Spanned::span);
+        self.source.fault(span, &shown(path), message)
+    }
+
+    /// Like [`Document::fault`], for what works but is probably not meant.
+    pub fn warning(&self, path: &[&str], message: impl Into<String>) -> Fault {
+        Fault {
+            severity: Severity::Warning,
+            ..self.fault(path, message)
+        }
+    }
+
+    /// Line, from 1, of what stands under `path`.
+    pub fn line(&self, path: &[&str]) -> usize {
+        self.fault(path, "").line
+    }
+
+    fn find(&self, path: &[&str]) -> Option<&Spanned<DeValue<'s>>> {
+        let (first, rest) = path.split_first()?;
+        let mut at = self.root.get_ref().get(*first)?;
+        for step in rest {
+            at = match at.get_ref() {
+                DeValue::Table(table) => table.get(*step)?,
+                DeValue::Array(array) => array.get(step.parse::<usize>().ok()?)?,
+                _ => return None,
+            };
+        }
+        Some(at)
+    }
+
+    fn read<T: DeserializeOwned>(&self, value: &Spanned<DeValue<'s>>, key: &str, faults: &mut Faults) -> Option<T> {
+        let mut unknown = Vec::new();
+        let deserializer = ValueDeserializer::from(value.clone());
+        let result = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()));
+        for path in unknown {
+            let steps: Vec<&str> = path.split('.').collect();
+            let span = key_span(value, &steps).unwrap_or_else(|| value.span());
+            faults
+                .0
+                .push(self.source.fault(Some(span), &format!("{key}.{path}"), "unknown key"));
+        }
+        match result {
+            Ok(read) => Some(read),
+            Err(error) => {
+                let error: toml::de::Error = error;
+                let span = error
+                    .span()
+                    .filter(|span| !span.is_empty())
+                    .unwrap_or_else(|| value.span());
+                faults
+                    .0
+                    .push(self.source.fault(Some(span), key, error.message().trim()));
+                None
+            }
+        }
+    }
+}
+
+/// Spans of time written as `30s`, `15m`, `1h 30m`.
+pub mod span {
+    use std::time::Duration;
+
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer};
+
+    /// Reads a span of time.
+    ///
+    /// # Errors
+    /// For anything that is not one, and for negative ones.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|span| Duration::try_from(span).ok())
+            .ok_or_else(|| {
+                D::Error::custom(format!(
+                    "`{text}` is not a span of time; write `30s`, `15m` or `1h 30m`"
+                ))
+            })
+    }
+}
+
+fn key_span(value: &Spanned<DeValue<'_>>, steps: &[&str]) -> Option<Range<usize>> {
+    let (first, rest) = steps.split_first()?;
+    match value.get_ref() {
+        DeValue::Table(table) => {
+            let (key, inner) = table.iter().find(|(key, _)| key.get_ref() == first)?;
+            if rest.is_empty() {
+                Some(key.span())
+            } else {
+                key_span(inner, rest)
+            }
+        }
+        DeValue::Array(array) => key_span(array.get(first.parse::<usize>().ok()?)?, rest),
+        _ => None,
+    }
+}
+
+fn shown(path: &[&str]) -> String {
+    let mut text = String::new();
+    for step in path {
+        if step.bytes().all(|octet| octet.is_ascii_digit()) {
+            text.push_str(&format!("[{step}]"));
+        } else {
+            if !text.is_empty() {
+                text.push('.');
+            }
+            text.push_str(step);
+        }
+    }
+    text
+}
+
+/// The known word that differs least from `word`, if it is close.
+pub fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+    known
+        .iter()
+        .map(|candidate| (distance(word, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance.
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
+    for (index, from) in left.chars().enumerate() {
+        let mut diagonal = index;
+        let mut before = index + 1;
+        if let Some(first) = row.first_mut() {
+            *first = before;
+        }
+        for (cell, to) in row.iter_mut().skip(1).zip(right.chars()) {
+            let best = (diagonal + usize::from(from != to)).min(*cell + 1).min(before + 1);
+            diagonal = *cell;
+            *cell = best;
+            before = best;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize, PartialEq)]
+    #[serde(default)]
+    struct Section {
+        size: u8,
+        name: String,
+    }
+
+    #[test]
+    fn every_fault_has_its_place() {
+        let text = "[a]\nsize = 3\nnmae = \"x\"\n\n[b]\nsize = 300\n\n[[c]]\nsize = 1\n[[c]]\nsize = \"x\"\n[d]\n";
+        let source = Source::new(Path::new("t.toml"), text);
+        let mut faults = Faults::default();
+        let document = Document::parse(&source, &mut faults).unwrap();
+        document.only(&["a", "b", "c"], &mut faults);
+        let a: Section = document.section("a", &mut faults);
+        assert_eq!(a.size, 3);
+        let _: Section = document.section("b", &mut faults);
+        let c: Vec<(usize, Section)> = document.items("c", &mut faults);
+        assert_eq!(c.len(), 1);
+        let lines: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
+        assert_eq!(lines[0], "t.toml:12:2: d: unknown key; did you mean `a`?");
+        assert_eq!(lines[1], "t.toml:3:1: a.nmae: unknown key");
+        assert!(
+            lines[2].starts_with("t.toml:6:8: b: invalid value: integer `300`"),
+            "{}",
+            lines[2]
+        );
+        assert!(
+            lines[3].starts_with("t.toml:11:8: c[1]: invalid type: string"),
+            "{}",
+            lines[3]
+        );
+    }
+
+    #[test]
+    fn syntax_faults_have_lines() {
+        let source = Source::new(Path::new("t.toml"), "a = 1\nb = = 2\n");
+        let mut faults = Faults::default();
+        assert!(Document::parse(&source, &mut faults).is_none());
+        assert_eq!(faults.0[0].line, 2);
+    }
+}

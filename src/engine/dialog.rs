@@ -1,0 +1,135 @@
+//! The dialog: everything that has to be remembered between a challenge and its answer.
+//!
+//! It travels sealed in the RADIUS State attribute, so that no memory is held between rounds and any
+//! process with the same key file can go on. Written compactly: State holds at most 253 octets.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::engine::authenticator::KindSet;
+use crate::keyring::Keyring;
+use crate::secret::Secret;
+
+/// Most challenges in one dialog.
+pub const MAX_ROUNDS: u8 = 12;
+
+/// Most octets of a sealed dialog: the value of one RADIUS attribute (RFC 2865 section 5).
+pub const MAX_SEALED: usize = 253;
+
+/// A dialog between two rounds.
+#[derive(Clone, Debug)]
+pub struct Dialog {
+    /// Digest of the canonical login name: another name does not get on with it.
+    pub user: [u8; 16],
+    /// When the dialog began.
+    pub started: Timestamp,
+    /// The answer is refused from then on.
+    pub expires: Timestamp,
+    /// Challenges sent so far.
+    pub round: u8,
+    /// Authenticators already proven in this dialog.
+    pub proven: KindSet,
+    /// The password typed at the beginning, not tried yet; `None` once it was found right.
+    pub password: Option<Secret>,
+}
+
+/// How long a dialog and each of its steps may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetime {
+    /// One challenge.
+    pub step: Duration,
+    /// All of it.
+    pub whole: Duration,
+}
+
+impl Dialog {
+    /// When an answer to a challenge sent `now` comes too late.
+    pub fn deadline(started: Timestamp, now: Timestamp, lifetime: Lifetime) -> Timestamp {
+        (now + lifetime.step).min(started + lifetime.whole)
+    }
+
+    /// Seals the dialog to `place` (the RADIUS client's name). `None` when it does not fit an attribute,
+    /// which takes a password of more than about 150 octets.
+    pub fn seal(&self, keyring: &Keyring, place: &[u8], now: Timestamp) -> Option<Vec<u8>> {
+        let wire = Wire {
+            user: self.user,
+            started: self.started.secs(),
+            expires: self.expires.secs(),
+            round: self.round,
+            proven: self.proven,
+            password: self.password.as_ref().map(Secret::expose),
+        };
+        let plain = Zeroizing::new(postcard::to_stdvec(&wire).ok()?);
+        let sealed = keyring.seal_dialog(place, &plain, now);
+        (sealed.len() <= MAX_SEALED).then_some(sealed)
+    }
+
+    /// Opens what [`Dialog::seal`] made for the same `place`; `None` for anything else. Whether it has
+    /// expired is for the engine to say.
+    pub fn open(sealed: &[u8], keyring: &Keyring, place: &[u8], now: Timestamp) -> Option<Self> {
+        let plain = keyring.open_dialog(place, sealed, now).ok()?;
+        let wire: Wire<'_> = postcard::from_bytes(plain.expose()).ok()?;
+        Some(Self {
+            user: wire.user,
+            started: Timestamp::from_secs(wire.started),
+            expires: Timestamp::from_secs(wire.expires),
+            round: wire.round,
+            proven: wire.proven,
+            password: wire.password.map(Secret::new),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Wire<'a> {
+    user: [u8; 16],
+    started: u64,
+    expires: u64,
+    round: u8,
+    proven: KindSet,
+    #[serde(borrow)]
+    password: Option<&'a [u8]>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dialog(password: &str) -> Dialog {
+        Dialog {
+            user: [3; 16],
+            started: Timestamp::from_secs(1_700_000_000),
+            expires: Timestamp::from_secs(1_700_000_120),
+            round: 1,
+            proven: KindSet::EMPTY,
+            password: Some(Secret::new(password)),
+        }
+    }
+
+    #[test]
+    fn survives_the_trip_for_its_client_only() {
+        let keyring = Keyring::from_root(&[1; 32]);
+        let now = Timestamp::from_secs(1_700_000_000);
+        let sealed = dialog("hunter2").seal(&keyring, b"vpn", now).unwrap();
+        let back = Dialog::open(&sealed, &keyring, b"vpn", now).unwrap();
+        assert_eq!(back.password.unwrap().expose(), b"hunter2");
+        assert_eq!(back.user, [3; 16]);
+        assert!(Dialog::open(&sealed, &keyring, b"wifi", now).is_none());
+        assert_ne!(
+            sealed,
+            dialog("hunter2").seal(&keyring, b"vpn", now).unwrap(),
+            "new on every round"
+        );
+    }
+
+    #[test]
+    fn every_radius_password_fits() {
+        let keyring = Keyring::from_root(&[1; 32]);
+        let now = Timestamp::from_secs(1_700_000_000);
+        assert!(dialog(&"x".repeat(128)).seal(&keyring, b"vpn", now).is_some());
+        assert!(dialog(&"x".repeat(300)).seal(&keyring, b"vpn", now).is_none());
+    }
+}

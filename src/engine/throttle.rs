@@ -1,0 +1,167 @@
+//! Failures, counted before the check they belong to.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::engine::record::{Pending, ThrottleRecord};
+
+/// How many failures are allowed within how long. Zero allows any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Failures before someone is refused unheard.
+    pub failures: u32,
+    /// The window they are counted in.
+    pub window: Duration,
+}
+
+/// A password try that has not come back after this long never will: it stays counted.
+const PENDING_LIFE: Duration = Duration::from_secs(60);
+
+/// Whether another attempt may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Yes.
+    Free,
+    /// Not before one of the attempts under way has come back.
+    Busy,
+    /// No: too many failures.
+    Over,
+}
+
+impl ThrottleRecord {
+    /// Whether another attempt may be made now.
+    pub fn standing(&self, limit: Limit, now: Timestamp) -> Standing {
+        if limit.failures == 0 {
+            return Standing::Free;
+        }
+        let since = now - limit.window;
+        let failed = self.failures.iter().filter(|&&at| at > since).count();
+        let lost = self
+            .pending
+            .iter()
+            .filter(|pending| pending.at > since && now.since(pending.at) > PENDING_LIFE)
+            .count();
+        let waiting = self
+            .pending
+            .iter()
+            .filter(|pending| now.since(pending.at) <= PENDING_LIFE)
+            .count();
+        let allowed = limit.failures as usize;
+        if failed + lost >= allowed {
+            Standing::Over
+        } else if failed + lost + waiting >= allowed {
+            Standing::Busy
+        } else {
+            Standing::Free
+        }
+    }
+
+    /// Counts an attempt that begins now.
+    #[must_use]
+    pub fn with_pending(mut self, pending: Pending, limit: Limit) -> Self {
+        self.prune(limit, pending.at);
+        self.pending.push(pending);
+        self
+    }
+
+    /// Takes back an attempt that could not be judged.
+    #[must_use]
+    pub fn without_pending(mut self, nonce: u64) -> Self {
+        self.pending.retain(|pending| pending.nonce != nonce);
+        self
+    }
+
+    /// Counts a failure; `nonce` is the attempt's, if it was pending.
+    #[must_use]
+    pub fn with_failure(mut self, nonce: Option<u64>, limit: Limit, now: Timestamp) -> Self {
+        self.pending.retain(|pending| Some(pending.nonce) != nonce);
+        self.prune(limit, now);
+        self.failures.push(now);
+        let excess = self.failures.len().saturating_sub(limit.failures.max(1) as usize);
+        self.failures.drain(..excess);
+        self
+    }
+
+    /// A success clears the failures; attempts still under way stay counted.
+    #[must_use]
+    pub fn with_success(mut self, nonce: Option<u64>) -> Self {
+        self.pending.retain(|pending| Some(pending.nonce) != nonce);
+        self.failures.clear();
+        self
+    }
+
+    /// Nothing is left to remember.
+    pub fn is_clear(&self) -> bool {
+        self.failures.is_empty() && self.pending.is_empty()
+    }
+
+    /// When the record can be forgotten.
+    pub fn expires(&self, limit: Limit) -> Option<Timestamp> {
+        let last = self
+            .failures
+            .iter()
+            .copied()
+            .chain(self.pending.iter().map(|pending| pending.at))
+            .max()?;
+        Some(last + limit.window)
+    }
+
+    fn prune(&mut self, limit: Limit, now: Timestamp) {
+        let since = now - limit.window;
+        self.failures.retain(|&at| at > since);
+        self.pending.retain(|pending| pending.at > since);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Limit = Limit {
+        failures: 2,
+        window: Duration::from_secs(900),
+    };
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(100_000 + secs)
+    }
+
+    #[test]
+    fn failures_count_within_the_window() {
+        let record = ThrottleRecord::default()
+            .with_failure(None, LIMIT, at(0))
+            .with_failure(None, LIMIT, at(10));
+        assert_eq!(record.standing(LIMIT, at(20)), Standing::Over);
+        assert_eq!(record.standing(LIMIT, at(900)), Standing::Free);
+        assert!(record.with_success(None).is_clear());
+    }
+
+    #[test]
+    fn attempts_under_way_count_and_those_that_never_came_back_stay_counted() {
+        let pending = |nonce, secs| Pending { at: at(secs), nonce };
+        let record = ThrottleRecord::default()
+            .with_pending(pending(1, 0), LIMIT)
+            .with_pending(pending(2, 0), LIMIT);
+        assert_eq!(record.standing(LIMIT, at(1)), Standing::Busy);
+        assert_eq!(record.standing(LIMIT, at(61)), Standing::Over);
+        assert_eq!(record.clone().without_pending(1).standing(LIMIT, at(1)), Standing::Free);
+        assert_eq!(
+            record.with_failure(Some(1), LIMIT, at(1)).standing(LIMIT, at(1)),
+            Standing::Busy
+        );
+    }
+
+    #[test]
+    fn no_limit_is_no_limit() {
+        let none = Limit {
+            failures: 0,
+            window: Duration::from_secs(900),
+        };
+        let mut record = ThrottleRecord::default();
+        for secs in 0..100 {
+            record = record.with_failure(None, none, at(secs));
+        }
+        assert_eq!(record.standing(none, at(100)), Standing::Free);
+        assert_eq!(record.failures.len(), 1, "nothing grows without bound");
+    }
+}

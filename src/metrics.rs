@@ -1,0 +1,147 @@
+//! Counters for Prometheus, written where things happen, read at `/metrics`.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// All metrics of the process. Cloning shares them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Verdicts by protocol, client, outcome and reason.
+    pub decisions: Family<Decision, Counter>,
+    /// Seconds from arrival of a request to its verdict.
+    pub seconds: Family<Protocol, Histogram>,
+    /// Packets and messages dropped, refused or disconnected, by reason.
+    pub dropped: Family<Dropped, Counter>,
+    /// RADIUS replies sent again for retransmissions.
+    pub replayed: Counter,
+    /// Requests being worked on.
+    pub in_flight: Family<Protocol, Gauge>,
+    /// Open LDAP client connections.
+    pub ldap_connections: Gauge,
+    /// LDAP messages relayed in either direction.
+    pub ldap_relayed: Counter,
+    registry: std::sync::Arc<Registry>,
+}
+
+/// Labels of a verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Decision {
+    /// `radius` or `ldap`.
+    pub protocol: &'static str,
+    /// Configured name of the client or listener.
+    pub client: String,
+    /// `accept`, `challenge`, `reject`, `unavailable`.
+    pub outcome: &'static str,
+    /// The denial's word, or empty.
+    pub reason: &'static str,
+}
+
+/// A protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Protocol {
+    /// `radius` or `ldap`.
+    pub protocol: &'static str,
+}
+
+/// Labels of a drop.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Dropped {
+    /// `radius` or `ldap`.
+    pub protocol: &'static str,
+    /// A stable word.
+    pub reason: &'static str,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("portcullis");
+        let constructor: fn() -> Histogram = || {
+            Histogram::new([
+                0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+            ])
+        };
+        let seconds = Family::new_with_constructor(constructor);
+        let mut metrics = Self {
+            decisions: Family::default(),
+            seconds,
+            dropped: Family::default(),
+            replayed: Counter::default(),
+            in_flight: Family::default(),
+            ldap_connections: Gauge::default(),
+            ldap_relayed: Counter::default(),
+            registry: std::sync::Arc::default(),
+        };
+        registry.register("decisions", "Verdicts", metrics.decisions.clone());
+        registry.register(
+            "decision_seconds",
+            "Seconds from a request's arrival to its verdict",
+            metrics.seconds.clone(),
+        );
+        registry.register(
+            "dropped",
+            "Packets and messages dropped, by reason",
+            metrics.dropped.clone(),
+        );
+        registry.register(
+            "radius_replayed",
+            "Replies sent again for retransmissions",
+            metrics.replayed.clone(),
+        );
+        registry.register("in_flight", "Requests being worked on", metrics.in_flight.clone());
+        registry.register(
+            "ldap_connections",
+            "Open LDAP client connections",
+            metrics.ldap_connections.clone(),
+        );
+        registry.register("ldap_relayed", "LDAP messages relayed", metrics.ldap_relayed.clone());
+        metrics.registry = std::sync::Arc::new(registry);
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Counts a drop.
+    pub fn drop(&self, protocol: &'static str, reason: &'static str) {
+        self.dropped.get_or_create(&Dropped { protocol, reason }).inc();
+    }
+
+    /// Counts a verdict that took `span`.
+    pub fn decided(&self, decision: &Decision, span: Duration) {
+        self.decisions.get_or_create(decision).inc();
+        self.seconds
+            .get_or_create(&Protocol {
+                protocol: decision.protocol,
+            })
+            .observe(span.as_secs_f64());
+    }
+
+    /// The text that Prometheus scrapes.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        // Writing into a String does not fail.
+        let _ = text::encode(&mut out, &self.registry);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renders() {
+        let metrics = Metrics::default();
+        metrics.drop("radius", "unknown-client");
+        assert!(
+            metrics
+                .render()
+                .contains("portcullis_dropped_total{protocol=\"radius\",reason=\"unknown-client\"} 1")
+        );
+    }
+}
