@@ -13,5 +13,6 @@ pub mod document;
 pub mod engine;
 pub mod keyring;
 pub mod metrics;
+pub mod radius;
 pub mod secret;
 pub mod store;
