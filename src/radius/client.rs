@@ -111,8 +111,8 @@ impl Learned for Habits {
         let habits = all.get(&address)?;
         habits
             .iter()
-            .find(|(name, _)| **name == *client)
-            .map(|(_, habit)| *habit)
+            .find(|known| *known.client == *client)
+            .map(|known| known.habit)
     }
 
     fn learn(&self, client: &str, address: IpAddr, habit: Habit) {

@@ -37,7 +37,7 @@ fn login(user: &str, password: &str, more: &str) -> String {
 
 #[tokio::test]
 async fn accept_and_reject() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let (success, text) = radclient(
         &server,
         SECRET,
@@ -56,7 +56,7 @@ async fn accept_and_reject() {
 
 #[tokio::test]
 async fn challenge_and_answer() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let (_, text) = radclient(&server, SECRET, "auth", &login("bob", "hunter2", "")).await;
     assert!(text.contains("Received Access-Challenge"), "{text}");
     assert!(text.contains("Reply-Message = \"Enter the 6-digit code\""), "{text}");
@@ -79,7 +79,7 @@ async fn challenge_and_answer() {
 
 #[tokio::test]
 async fn chap_is_refused() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let request = "User-Name = \"ana\"\nCHAP-Password = \"hunter2\"\nMessage-Authenticator = 0x00\n";
     let (success, text) = radclient(&server, SECRET, "auth", request).await;
     assert!(!success && text.contains("Received Access-Reject"), "{text}");
@@ -88,14 +88,14 @@ async fn chap_is_refused() {
 
 #[tokio::test]
 async fn status_server() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let (success, text) = radclient(&server, SECRET, "status", "Message-Authenticator = 0x00\n").await;
     assert!(success && text.contains("Received Access-Accept"), "{text}");
 }
 
 #[tokio::test]
 async fn a_wrong_secret_gets_no_answer() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let (success, text) = radclient(&server, "wrong", "auth", &login("ana", "hunter2", "")).await;
     assert!(!success && text.contains("No reply from server"), "{text}");
     assert_eq!(server.counted("reason=\"bad-message-authenticator\""), 1);

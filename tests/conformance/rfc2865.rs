@@ -79,7 +79,7 @@ fn examples_have_right_response_authenticators() {
 
 #[tokio::test]
 async fn what_is_no_packet_is_silence() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let good = wire.login(1, "ana", "hunter2", &[]);
     for length in [0, 1, 19, good.len() - 1] {
@@ -103,7 +103,7 @@ async fn what_is_no_packet_is_silence() {
 
 #[tokio::test]
 async fn padding_is_ignored() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let mut padded = wire.login(1, "ana", "hunter2", &[]);
     padded.resize(4500, 0xff);
@@ -113,7 +113,7 @@ async fn padding_is_ignored() {
 
 #[tokio::test]
 async fn strangers_get_no_answer() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let request = wire.login(1, "ana", "hunter2", &[]);
     let known = server.clients.load_full();
@@ -133,7 +133,7 @@ async fn strangers_get_no_answer() {
 
 #[tokio::test]
 async fn a_secret_changes_with_the_table() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     server.clients.store(table("", "another").into());
     wire.send(&wire.login(1, "ana", "hunter2", &[])).await;
@@ -149,7 +149,7 @@ async fn a_secret_changes_with_the_table() {
 
 #[tokio::test]
 async fn contradictory_and_unsupported_requests_are_refused() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let hidden = wire.hidden("hunter2");
     let empty = wire.hidden("");
@@ -196,7 +196,7 @@ async fn contradictory_and_unsupported_requests_are_refused() {
 
 #[tokio::test]
 async fn a_password_of_wrong_length_is_silence() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     for length in [0, 15, 17, 144] {
         let password = vec![1; length];
@@ -210,7 +210,7 @@ async fn a_password_of_wrong_length_is_silence() {
 
 #[tokio::test]
 async fn the_password_arrives_as_it_was_typed() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     for (identifier, typed) in [b"a\0b".as_slice(), b"\xff\x00\xfe", "pässword".as_bytes(), &[b'x'; 128]]
         .into_iter()
@@ -228,7 +228,7 @@ async fn the_password_arrives_as_it_was_typed() {
 
 #[tokio::test]
 async fn the_origin_of_a_request_is_known() {
-    let server = Server::start("service = 'remote'\nprofile = 'append'\nappend = { digits = 6 }").await;
+    let server = Server::start("service = 'remote'\nprofile = 'append'\nappend = { digits = 6 }");
     let wire = server.wire().await;
     let more: [(u8, &[u8]); 2] = [(NAS_IDENTIFIER, b"gate-1"), (CALLING_STATION_ID, b"bad\nlines")];
     assert_eq!(
@@ -253,7 +253,7 @@ async fn the_origin_of_a_request_is_known() {
 
 #[tokio::test]
 async fn every_proxy_state_comes_back_in_order() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let long = [7; 253];
     let states: [&[u8]; 4] = [b"first", &long, b"", b"first"];
@@ -271,7 +271,7 @@ async fn every_proxy_state_comes_back_in_order() {
 
 #[tokio::test]
 async fn a_reply_gives_up_its_text_before_proxy_state() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let (full, rest) = ([1; 253], [2; 200]);
     let mut more: Vec<(u8, &[u8])> = vec![(PROXY_STATE, &full); 15];
@@ -291,7 +291,7 @@ async fn a_reply_gives_up_its_text_before_proxy_state() {
 
 #[tokio::test]
 async fn long_texts_take_several_attributes() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let reply = wire.ask(&wire.login(1, "chatty", "x", &[])).await;
     let pieces = values(&reply, REPLY_MESSAGE);
@@ -304,7 +304,7 @@ async fn long_texts_take_several_attributes() {
 
 #[tokio::test]
 async fn a_dialog_goes_on_for_its_client_only() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let challenge = wire.ask(&wire.login(1, "bob", "hunter2", &[(PROXY_STATE, b"p")])).await;
     assert_eq!(challenge[0], ACCESS_CHALLENGE);
@@ -354,7 +354,7 @@ async fn a_dialog_goes_on_for_its_client_only() {
 #[tokio::test]
 async fn no_challenge_for_a_client_that_cannot_show_one() {
     for profile in ["none", "append"] {
-        let server = Server::start(&format!("profile = '{profile}'")).await;
+        let server = Server::start(&format!("profile = '{profile}'"));
         let wire = server.wire().await;
         let reply = wire.ask(&wire.login(1, "bob", "hunter2", &[])).await;
         assert_eq!(reply[0], ACCESS_REJECT, "{profile}");
@@ -363,7 +363,7 @@ async fn no_challenge_for_a_client_that_cannot_show_one() {
 
 #[tokio::test]
 async fn a_dialog_that_does_not_fit_is_refused() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let reply = wire.ask(&wire.login(1, "long", "hunter2", &[])).await;
     assert_eq!(reply[0], ACCESS_REJECT);
@@ -373,7 +373,7 @@ async fn a_dialog_that_does_not_fit_is_refused() {
 
 #[tokio::test]
 async fn our_own_client_walks_through_a_challenge() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let exchange = Exchange::new(server.address, &Secret::new(SECRET));
     let password = Secret::new("hunter2");
     let mut asked = Vec::new();
@@ -398,7 +398,7 @@ async fn our_own_client_walks_through_a_challenge() {
 
 #[tokio::test]
 async fn our_own_client_believes_nobody_else() {
-    let server = Server::start("require_message_authenticator = 'no'").await;
+    let server = Server::start("require_message_authenticator = 'no'");
     let exchange = Exchange::new(server.address, &Secret::new("wrong")).patience(Duration::from_millis(50), 2);
     let outcome = exchange.login("ana", &Secret::new("hunter2"), |_| None).await.unwrap();
     assert_eq!(
@@ -415,7 +415,7 @@ async fn ipv6_and_wildcard_addresses() {
         ("0.0.0.0:0", "wildcard"),
         ("[::]:0", "IPv6 wildcard"),
     ] {
-        let server = Server::listen(address, "", "").await;
+        let server = Server::listen(address, "", "");
         let wire = server.wire().await;
         let reply = wire.ask(&wire.login(1, "ana", "hunter2", &[])).await;
         assert_eq!(reply[0], ACCESS_ACCEPT, "{client}");
@@ -424,7 +424,7 @@ async fn ipv6_and_wildcard_addresses() {
 
 #[tokio::test]
 async fn a_reply_leaves_from_the_address_that_was_asked() {
-    let server = Server::listen("0.0.0.0:0", "", "").await;
+    let server = Server::listen("0.0.0.0:0", "", "");
     let wire = server.wire().await;
     // A connected socket takes datagrams from this very address only.
     let second: std::net::SocketAddr = ([127, 0, 0, 2], server.address.port()).into();

@@ -58,7 +58,7 @@ fn vectors_are_signed_right() {
 #[tokio::test]
 async fn the_listener_answers_with_the_octets_of_the_vectors() {
     let vectors = Vectors::load("rfc3579.txt");
-    let server = Server::start("").await;
+    let server = Server::start("");
     server
         .clients
         .store(table("", vectors.secret.expose_str().unwrap()).into());
@@ -77,7 +77,7 @@ async fn a_wrong_signature_is_silence_whatever_is_required() {
         "require_message_authenticator = 'auto'",
         "require_message_authenticator = 'no'\nlimit_proxy_state = 'no'",
     ] {
-        let server = Server::start(lines).await;
+        let server = Server::start(lines);
         let wire = server.wire().await;
         let mut altered = wire.login(1, "ana", "hunter2", &[]);
         altered[23] ^= 1;
@@ -88,12 +88,12 @@ async fn a_wrong_signature_is_silence_whatever_is_required() {
 
 #[tokio::test]
 async fn unsigned_requests_only_where_they_are_allowed() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     wire.expect_silence(&unsigned(&wire, 1, &[])).await;
     assert_eq!(server.counted("reason=\"missing-message-authenticator\""), 1);
 
-    let server = Server::start("require_message_authenticator = 'no'").await;
+    let server = Server::start("require_message_authenticator = 'no'");
     let wire = server.wire().await;
     let reply = wire.ask(&unsigned(&wire, 1, &[])).await;
     assert_eq!(reply[0], ACCESS_ACCEPT);
@@ -103,7 +103,7 @@ async fn unsigned_requests_only_where_they_are_allowed() {
 
 #[tokio::test]
 async fn an_address_that_has_signed_once_must_go_on() {
-    let server = Server::start("require_message_authenticator = 'auto'").await;
+    let server = Server::start("require_message_authenticator = 'auto'");
     let wire = server.wire().await;
     assert_eq!(wire.ask(&unsigned(&wire, 1, &[])).await[0], ACCESS_ACCEPT);
     assert_eq!(wire.ask(&wire.login(2, "ana", "hunter2", &[])).await[0], ACCESS_ACCEPT);
@@ -112,7 +112,7 @@ async fn an_address_that_has_signed_once_must_go_on() {
 
 #[tokio::test]
 async fn proxy_state_must_be_signed() {
-    let server = Server::start("require_message_authenticator = 'no'\nlimit_proxy_state = 'yes'").await;
+    let server = Server::start("require_message_authenticator = 'no'\nlimit_proxy_state = 'yes'");
     let wire = server.wire().await;
     wire.expect_silence(&unsigned(&wire, 1, &[(PROXY_STATE, b"x")])).await;
     assert_eq!(server.counted("reason=\"unsigned-proxy-state\""), 1);
@@ -122,7 +122,7 @@ async fn proxy_state_must_be_signed() {
 
 #[tokio::test]
 async fn an_old_client_may_be_spared_the_signature() {
-    let server = Server::start("require_message_authenticator = 'no'\nsend_message_authenticator = false").await;
+    let server = Server::start("require_message_authenticator = 'no'\nsend_message_authenticator = false");
     let wire = server.wire().await;
     let request = unsigned(&wire, 1, &[]);
     wire.send(&request).await;
@@ -138,7 +138,7 @@ async fn an_old_client_may_be_spared_the_signature() {
 
 #[tokio::test]
 async fn eap_is_refused_with_an_eap_failure() {
-    let server = Server::start("send_message_authenticator = false").await;
+    let server = Server::start("send_message_authenticator = false");
     let wire = server.wire().await;
     let identity: (u8, &[u8]) = (EAP_MESSAGE, &[2, 42, 0, 8, 1, b'a', b'n', b'a']);
     let reply = wire.ask(&wire.request(1, &[(USER_NAME, b"ana"), identity])).await;

@@ -10,7 +10,7 @@ use crate::server::{Server, values};
 
 #[tokio::test]
 async fn a_retransmission_gets_the_same_octets_and_is_judged_once() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     for (identifier, (user, code)) in (1..).zip([("ana", ACCESS_ACCEPT), ("nobody", ACCESS_REJECT)]) {
         let request = wire.login(identifier, user, "hunter2", &[]);
@@ -29,7 +29,7 @@ async fn a_retransmission_gets_the_same_octets_and_is_judged_once() {
 
 #[tokio::test]
 async fn a_retransmission_of_a_pending_request_is_silence() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let request = wire.login(1, "slow", "hunter2", &[]);
     wire.send(&request).await;
@@ -46,7 +46,7 @@ async fn a_retransmission_of_a_pending_request_is_silence() {
 
 #[tokio::test]
 async fn another_authenticator_or_port_is_another_request() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let request = wire.login(1, "ana", "hunter2", &[]);
     wire.ask(&request).await;
@@ -58,7 +58,7 @@ async fn another_authenticator_or_port_is_another_request() {
 
 #[tokio::test]
 async fn a_bad_request_does_not_evict_a_good_one() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let request = wire.login(1, "ana", "hunter2", &[]);
     let reply = wire.ask(&request).await;
@@ -71,7 +71,7 @@ async fn a_bad_request_does_not_evict_a_good_one() {
 
 #[tokio::test]
 async fn an_outage_is_silence_and_is_tried_anew() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let request = wire.login(1, "down", "hunter2", &[]);
     wire.expect_silence(&request).await;
@@ -81,7 +81,7 @@ async fn an_outage_is_silence_and_is_tried_anew() {
 
 #[tokio::test]
 async fn a_panic_while_judging_ends_one_request() {
-    let server = Server::start("").await;
+    let server = Server::start("");
     let wire = server.wire().await;
     let request = wire.login(1, "panic", "hunter2", &[]);
     wire.expect_silence(&request).await;
@@ -95,7 +95,7 @@ async fn a_panic_while_judging_ends_one_request() {
 
 #[tokio::test]
 async fn overload_sheds_new_logins_and_keeps_dialogs() {
-    let server = Server::listen("127.0.0.1:0", "in_flight = 8", "").await;
+    let server = Server::listen("127.0.0.1:0", "in_flight = 8", "");
     let wire = server.wire().await;
     let challenge = wire.ask(&wire.login(100, "bob", "hunter2", &[])).await;
     let state = values(&challenge, STATE).remove(0);
@@ -130,7 +130,7 @@ async fn overload_sheds_new_logins_and_keeps_dialogs() {
 
 #[tokio::test]
 async fn a_reject_waits_counted_from_its_arrival() {
-    let server = Server::start("reject_delay = '400ms'").await;
+    let server = Server::start("reject_delay = '400ms'");
     let wire = server.wire().await;
     let request = wire.login(1, "nobody", "hunter2", &[]);
     let started = clock::monotonic();
@@ -150,7 +150,7 @@ async fn a_reject_waits_counted_from_its_arrival() {
 
 #[tokio::test]
 async fn a_refusal_unheard_waits_as_well() {
-    let server = Server::start("reject_delay = '200ms'").await;
+    let server = Server::start("reject_delay = '200ms'");
     let wire = server.wire().await;
     wire.expect_silence(&wire.request(1, &[])).await;
     assert_eq!(wire.receive().await[0], ACCESS_REJECT);
@@ -160,7 +160,7 @@ async fn a_refusal_unheard_waits_as_well() {
 
 #[tokio::test]
 async fn what_is_under_way_is_finished_before_the_end() {
-    let server = Server::start("reject_delay = '200ms'").await;
+    let server = Server::start("reject_delay = '200ms'");
     let wire = server.wire().await;
     let slow = wire.login(1, "slow", "hunter2", &[]);
     wire.send(&wire.login(2, "nobody", "hunter2", &[])).await;

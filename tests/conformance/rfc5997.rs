@@ -17,7 +17,7 @@ async fn the_example_is_answered_with_the_octets_of_the_example() {
         SharedSecret::new(&vectors.secret).request_signature(&asked),
         Signature::Valid
     );
-    let server = Server::start("").await;
+    let server = Server::start("");
     let secret = vectors.secret.expose_str().unwrap();
     // The example predates Message-Authenticator in replies.
     server
@@ -31,7 +31,7 @@ async fn the_example_is_answered_with_the_octets_of_the_example() {
 #[tokio::test]
 async fn must_be_signed_and_is_never_judged() {
     // A reject would be seen to wait; an answer to Status-Server never does.
-    let server = Server::start("require_message_authenticator = 'no'\nreject_delay = '1h'").await;
+    let server = Server::start("require_message_authenticator = 'no'\nreject_delay = '1h'");
     let wire = server.wire().await;
     let unsigned = request(STATUS_SERVER, 1, [3; 16], &wire.secret, &[], false);
     wire.expect_silence(&unsigned).await;
@@ -45,7 +45,7 @@ async fn must_be_signed_and_is_never_judged() {
 
 #[tokio::test]
 async fn is_answered_under_overload() {
-    let server = Server::listen("127.0.0.1:0", "in_flight = 1", "").await;
+    let server = Server::listen("127.0.0.1:0", "in_flight = 1", "");
     let wire = server.wire().await;
     wire.send(&wire.login(1, "slow", "hunter2", &[])).await;
     server.until_waiting(1).await;

@@ -143,11 +143,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// With the lines added to the client entry for loopback; rejects are not delayed.
-    pub(crate) async fn start(client: &str) -> Self {
-        Self::listen("127.0.0.1:0", "", client).await
+    pub(crate) fn start(client: &str) -> Self {
+        Self::listen("127.0.0.1:0", "", client)
     }
 
-    pub(crate) async fn listen(address: &str, listener: &str, client: &str) -> Self {
+    pub(crate) fn listen(address: &str, listener: &str, client: &str) -> Self {
         let socket = udp::bind(address.parse().unwrap()).unwrap();
         let bound = socket.local_addr().unwrap();
         let config: config::RadiusListener = toml::from_str(&format!("listen = '{bound}'\n{listener}")).unwrap();
@@ -285,7 +285,7 @@ impl Wire {
     pub(crate) async fn expect_nothing_before_status(&self) {
         let probe = request(STATUS_SERVER, 255, clock::random(), &self.secret, &[], true);
         let reply = self.ask(&probe).await;
-        assert_eq!(reply[0], ACCESS_ACCEPT);
+        assert_eq!(reply.first(), Some(&ACCESS_ACCEPT));
     }
 
     /// A signed Access-Request with a name, a password and what is added.
