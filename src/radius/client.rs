@@ -505,6 +505,19 @@ mod tests {
     }
 
     #[test]
+    fn unproven_addresses_do_not_fill_the_memory() {
+        let learned = Habits::default();
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+        for number in 0..70_000 {
+            learned.learn("vpn", address(number), Habit::Plain);
+        }
+        assert_eq!(learned.all().len(), Habits::MAX_UNPROVEN);
+        learned.learn("vpn", address(70_000), Habit::Signs);
+        assert_eq!(learned.habit("vpn", address(70_000)), Some(Habit::Signs));
+        assert_eq!(learned.habit("wifi", address(70_000)), None);
+    }
+
+    #[test]
     fn habits_have_words() {
         for habit in [Habit::Signs, Habit::Plain, Habit::UnsignedProxy] {
             assert_eq!(Habit::parse(habit.word()), Some(habit));
