@@ -135,6 +135,11 @@ impl Source {
         }
     }
 
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The file's path.
     pub fn file(&self) -> &Path {
         &self.file
