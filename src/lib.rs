@@ -13,6 +13,7 @@ pub mod document;
 pub mod engine;
 pub mod keyring;
 pub mod metrics;
+pub mod radius;
 pub mod secret;
 pub mod store;
 pub mod verifier;
