@@ -5,7 +5,11 @@
 //! use `engine` types; `store` and `directory` use `engine` types; `verifier` joins engine, store and
 //! directory; `server` wires all. `tests/layering.rs` holds this.
 
+pub mod accounts;
+pub mod admin;
+pub mod audit;
 pub mod ber;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod directory;
