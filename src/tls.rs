@@ -256,9 +256,12 @@ fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
 
 fn signing_key(file: &Path) -> Result<Arc<dyn rustls::sign::SigningKey>, TlsError> {
     let text = zeroize::Zeroizing::new(read(file)?);
-    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|fault| match fault {
-        pem::Error::NoItemsFound => TlsError::NoKey { file: file.to_owned() },
-        other => not_pem(file, other),
+    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|fault| {
+        if matches!(fault, pem::Error::NoItemsFound) {
+            TlsError::NoKey { file: file.to_owned() }
+        } else {
+            not_pem(file, fault)
+        }
     })?;
     provider()
         .key_provider
