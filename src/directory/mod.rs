@@ -1,5 +1,6 @@
 //! Directories: who a name belongs to and whether a password is right.
 
+pub mod bind;
 pub mod ldap;
 pub mod local;
 
