@@ -12,6 +12,8 @@ pub mod directory;
 pub mod document;
 pub mod engine;
 pub mod keyring;
+pub mod ldap;
 pub mod metrics;
 pub mod secret;
 pub mod store;
+pub mod tls;
