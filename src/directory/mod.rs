@@ -2,7 +2,9 @@
 
 pub mod bind;
 pub mod ldap;
+pub mod ldif;
 pub mod local;
+mod person;
 
 use std::sync::Arc;
 
