@@ -25,7 +25,7 @@ pub(crate) const OTHER: &str = "127.0.0.4";
 const POLICY: &str = r#"
 [[rule]]
 name = "service accounts"
-when = { user = ["cn=svc,dc=example,dc=org"], protocol = "ldap" }
+when = { dn_suffix = ["cn=svc,dc=example,dc=org"], protocol = ["ldap"] }
 require = "password"
 
 [[rule]]
@@ -227,10 +227,6 @@ directory = "main"
         format!("ldaps://127.0.0.1:{}", self.ldaps)
     }
 
-    pub(crate) fn ldap_port(&self) -> u16 {
-        self.ldap
-    }
-
     pub(crate) fn certificates(&self) -> &Certificates {
         &self.certificates
     }
@@ -299,7 +295,7 @@ filter = "(|(objectClass=person)(objectClass=simpleSecurityObject))"
 
 fn client(name: &str, address: &str, profile: &str, rest: &str) -> String {
     format!(
-        "\n[[client]]\nname = \"{name}\"\naddress = [\"{address}\"]\nsecret = \"{SECRET}\"\nprofile = \"{profile}\"\n{rest}\n"
+        "\n[[client]]\nname = \"{name}\"\naddress = [\"{address}\"]\nsecret = \"{SECRET}\"\nprofile = \"{profile}\"\nreject_delay = \"10ms\"\n{rest}\n"
     )
 }
 

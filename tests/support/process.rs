@@ -44,10 +44,6 @@ impl Process {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("process ids fit");
         kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));

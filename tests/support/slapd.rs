@@ -104,10 +104,6 @@ impl Slapd {
         self.signal(Signal::SIGCONT);
     }
 
-    pub(crate) fn port(&self) -> u16 {
-        self.port
-    }
-
     pub(crate) fn url(&self) -> String {
         format!("ldap://127.0.0.1:{}", self.port)
     }
