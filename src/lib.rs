@@ -15,3 +15,4 @@ pub mod keyring;
 pub mod metrics;
 pub mod secret;
 pub mod store;
+pub mod verifier;
