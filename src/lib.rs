@@ -20,6 +20,7 @@ pub mod ldap;
 pub mod metrics;
 pub mod radius;
 pub mod secret;
+pub mod server;
 pub mod store;
 pub mod tls;
 pub mod verifier;
