@@ -201,7 +201,7 @@ impl<'s> Document<'s> {
     /// The table `key`, or the default when there is none; faults inside it are reported.
     pub fn section<T: DeserializeOwned + Default>(&self, key: &str, faults: &mut Faults) -> T {
         match self.root.get_ref().get(key) {
-            Some(value) => self.read(value, key, faults).unwrap_or_default(),
+            Some(value) => self.read(value, key, &[], faults).unwrap_or_default(),
             None => T::default(),
         }
     }
@@ -220,7 +220,7 @@ impl<'s> Document<'s> {
             return Vec::new();
         };
         let read = |(index, item): (usize, &Spanned<DeValue<'s>>)| {
-            Some((index, self.read(item, &format!("{key}[{index}]"), faults)?))
+            Some((index, self.read(item, &format!("{key}[{index}]"), &[], faults)?))
         };
         array.iter().enumerate().filter_map(read).collect()
     }
@@ -230,10 +230,10 @@ impl<'s> Document<'s> {
         self.find(path)?.get_ref().as_str()
     }
 
-    /// One item of the array `key`.
-    pub fn item<T: DeserializeOwned>(&self, key: &str, index: usize, faults: &mut Faults) -> Option<T> {
+    /// One item of the array `key`; the keys in `known` have been read already.
+    pub fn item<T: DeserializeOwned>(&self, key: &str, index: usize, known: &[&str], faults: &mut Faults) -> Option<T> {
         let item = self.root.get_ref().get(key)?.get_ref().as_array()?.get(index)?;
-        self.read(item, &format!("{key}[{index}]"), faults)
+        self.read(item, &format!("{key}[{index}]"), known, faults)
     }
 
     /// How many items the array `key` has.
@@ -285,11 +285,17 @@ impl<'s> Document<'s> {
         Some(at)
     }
 
-    fn read<T: DeserializeOwned>(&self, value: &Spanned<DeValue<'s>>, key: &str, faults: &mut Faults) -> Option<T> {
+    fn read<T: DeserializeOwned>(
+        &self,
+        value: &Spanned<DeValue<'s>>,
+        key: &str,
+        known: &[&str],
+        faults: &mut Faults,
+    ) -> Option<T> {
         let mut unknown = Vec::new();
         let deserializer = ValueDeserializer::from(value.clone());
         let result = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()));
-        for path in unknown {
+        for path in unknown.iter().filter(|path| !known.contains(&path.as_str())) {
             let steps: Vec<&str> = path.split('.').collect();
             let span = key_span(value, &steps).unwrap_or_else(|| value.span());
             faults
@@ -304,9 +310,10 @@ impl<'s> Document<'s> {
                     .span()
                     .filter(|span| !span.is_empty())
                     .unwrap_or_else(|| value.span());
+                let key = key_at(value, span.start, key.to_owned());
                 faults
                     .0
-                    .push(self.source.fault(Some(span), key, error.message().trim()));
+                    .push(self.source.fault(Some(span), &key, error.message().trim()));
                 None
             }
         }
@@ -334,6 +341,22 @@ pub mod span {
                     "`{text}` is not a span of time; write `30s`, `15m` or `1h 30m`"
                 ))
             })
+    }
+}
+
+/// The key, below `key`, of the innermost value that the offset lies in.
+fn key_at(value: &Spanned<DeValue<'_>>, offset: usize, key: String) -> String {
+    let within = |inner: &Spanned<DeValue<'_>>| inner.span().contains(&offset);
+    match value.get_ref() {
+        DeValue::Table(table) => match table.iter().find(|(_, inner)| within(inner)) {
+            Some((name, inner)) => key_at(inner, offset, format!("{key}.{}", name.get_ref())),
+            None => key,
+        },
+        DeValue::Array(array) => match array.iter().enumerate().find(|(_, inner)| within(inner)) {
+            Some((index, inner)) => key_at(inner, offset, format!("{key}[{index}]")),
+            None => key,
+        },
+        _ => key,
     }
 }
 
@@ -426,12 +449,12 @@ mod tests {
         assert_eq!(lines[0], "t.toml:12:2: d: unknown key; did you mean `a`?");
         assert_eq!(lines[1], "t.toml:3:1: a.nmae: unknown key");
         assert!(
-            lines[2].starts_with("t.toml:6:8: b: invalid value: integer `300`"),
+            lines[2].starts_with("t.toml:6:8: b.size: invalid value: integer `300`"),
             "{}",
             lines[2]
         );
         assert!(
-            lines[3].starts_with("t.toml:11:8: c[1]: invalid type: string"),
+            lines[3].starts_with("t.toml:11:8: c[1].size: invalid type: string"),
             "{}",
             lines[3]
         );
