@@ -154,6 +154,11 @@ pub struct Head {
     pub link: [u8; 32],
 }
 
+/// The audit cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the audit cannot be read")]
+pub struct AuditError(#[from] StoreError);
+
 impl Head {
     /// Reads `sequence:link`.
     pub fn parse(text: &str) -> Option<Self> {
@@ -183,7 +188,7 @@ impl Audit {
     ///
     /// # Errors
     /// When the store cannot be read. A broken chain is an answer, not an error.
-    pub async fn verify(&self, noted: Option<&Head>) -> Result<Verification, StoreError> {
+    pub async fn verify(&self, noted: Option<&Head>) -> Result<Verification, AuditError> {
         let head = self.store.status().audit_sequence;
         let mut last = Head {
             sequence: 0,
@@ -232,7 +237,7 @@ impl Audit {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn search(&self, filter: &Filter, from: u64, limit: usize) -> Result<Stretch, StoreError> {
+    pub async fn search(&self, filter: &Filter, from: u64, limit: usize) -> Result<Stretch, AuditError> {
         let from = from.max(1);
         let mut stretch = Stretch {
             records: Vec::new(),
@@ -262,7 +267,7 @@ impl Audit {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn last(&self, filter: &Filter, count: usize) -> Result<Stretch, StoreError> {
+    pub async fn last(&self, filter: &Filter, count: usize) -> Result<Stretch, AuditError> {
         let head = self.store.status().audit_sequence;
         let mut found: VecDeque<AuditLine> = VecDeque::new();
         let mut end = head;

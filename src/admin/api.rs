@@ -7,18 +7,17 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::accounts::view::moment;
 use crate::clock::Timestamp;
-use crate::engine::Protocol;
-use crate::engine::event::Outcome;
-use crate::engine::record::Algorithm;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
     DirectoryView, Enrolled, FailureView, Found, Issued, Kind, PasscodeView, RecoveryCodes, Resynced, TokenView,
-    Unlocked, UserRow, UserView,
+    Unlocked, UserRow, UserView, moment,
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
+pub use crate::engine::Protocol;
+pub use crate::engine::event::Outcome;
+pub use crate::engine::record::Algorithm;
 
 /// Where the socket is unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/portcullis/admin.sock";

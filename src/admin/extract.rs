@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::api::{ApiError, ErrorKind};
 use crate::accounts::AccountError;
-use crate::store::StoreError;
+use crate::audit::AuditError;
 
 /// A request's JSON body. The content type does not matter, so that `curl -d` works as it is.
 pub(super) struct Body<T>(pub(super) T);
@@ -54,18 +54,16 @@ impl IntoResponse for ApiError {
     }
 }
 
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        Self::new(ErrorKind::Unavailable, error.to_string())
-            .with_remedy("see `portcullis status` and the server's log; a change may or may not have been made")
+impl From<AuditError> for ApiError {
+    fn from(error: AuditError) -> Self {
+        Self::new(ErrorKind::Unavailable, in_full(&error)).with_remedy("see `portcullis status` and the server's log")
     }
 }
 
 impl From<AccountError> for ApiError {
     fn from(error: AccountError) -> Self {
         let (kind, remedy) = match &error {
-            AccountError::BadName(_, reason) => (ErrorKind::Invalid, Some(reason.to_string())),
-            AccountError::Invalid(_) => (ErrorKind::Invalid, None),
+            AccountError::BadName(..) | AccountError::Invalid(_) => (ErrorKind::Invalid, None),
             AccountError::NoSuchUser(_) => (
                 ErrorKind::NotFound,
                 Some("`portcullis user find TEXT` searches by parts of names".to_owned()),
@@ -99,7 +97,10 @@ impl From<AccountError> for ApiError {
                 ErrorKind::Unavailable,
                 Some("see `portcullis status`; naming another directory leaves this one out".to_owned()),
             ),
-            AccountError::Store(error) => return error.clone().into(),
+            AccountError::Store(_) => (
+                ErrorKind::Unavailable,
+                Some("see `portcullis status`; a change may or may not have been made".to_owned()),
+            ),
             AccountError::BadRecord(..) => (
                 ErrorKind::Internal,
                 Some("restore it: `portcullis store restore --help`".to_owned()),
@@ -110,9 +111,21 @@ impl From<AccountError> for ApiError {
             ),
         };
         Self {
-            error: error.to_string(),
+            error: in_full(&error),
             kind,
             remedy,
         }
     }
+}
+
+/// An error with its sources.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

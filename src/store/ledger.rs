@@ -67,7 +67,7 @@ pub(super) fn check(batch: &Batch) -> Result<Vec<Vec<u8>>, StoreError> {
                 octets.len()
             )));
         }
-        if octets.starts_with(b"a/") || octets.starts_with(b"m/") {
+        if own(octets) {
             return Err(StoreError("keys under a/ and m/ belong to the store".into()));
         }
         if let Change::Put(value, _) = change
@@ -91,6 +91,11 @@ pub(super) fn check(batch: &Batch) -> Result<Vec<Vec<u8>>, StoreError> {
             Ok(body)
         })
         .collect()
+}
+
+/// Whether a key belongs to the store: nobody else reads or writes it.
+pub(super) fn own(key: &[u8]) -> bool {
+    key.starts_with(b"a/") || key.starts_with(b"m/")
 }
 
 /// Whether something that expires then has expired by `now`.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::ledger::{self, Head};
-use super::{AuditRecord, CommitError, Durability, Entry, Found, Record, Snapshot, Store, StoreError, StoreStatus};
+use super::{
+    AuditRecord, CommitError, Durability, Entry, Found, Page, Record, Snapshot, Store, StoreError, StoreStatus,
+};
 use crate::clock::Timestamp;
 use crate::engine::BoxFuture;
 use crate::engine::batch::{Batch, Change, Key, Version, Versioned};
@@ -116,7 +118,7 @@ impl Store for MemoryStore {
         prefix: &'a [u8],
         after: Option<&'a Key>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(Key, Vec<u8>)>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Page, StoreError>> {
         let start = match after {
             Some(key) if key.as_octets() >= prefix => Bound::Excluded(key.as_octets()),
             Some(_) | None => Bound::Included(prefix),

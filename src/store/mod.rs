@@ -18,6 +18,9 @@ use crate::engine::event::AuditEvent;
 /// Octets stored under a key; `None` for a key that does not exist or has expired.
 pub type Found = Versioned<Option<Vec<u8>>>;
 
+/// Keys with their values, in key order.
+pub type Page = Vec<(Key, Vec<u8>)>;
+
 /// When a commit counts as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -143,7 +146,7 @@ pub trait Store: Send + Sync {
         prefix: &'a [u8],
         after: Option<&'a Key>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(Key, Vec<u8>)>, StoreError>>;
+    ) -> BoxFuture<'a, Result<Page, StoreError>>;
 
     /// Up to `limit` audit records from sequence number `from` on, in order.
     fn audit(&self, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, StoreError>>;

@@ -11,9 +11,11 @@
 
 mod format;
 mod group;
+mod load;
 mod open;
 mod shared;
 mod snapshot;
+mod tip;
 mod writer;
 
 use std::path::Path;
@@ -22,11 +24,13 @@ use std::sync::Arc;
 use ::sled::IVec;
 use parking_lot::Mutex;
 
+pub(super) use self::load::Loader;
 pub use self::open::OpenError;
+pub(super) use self::open::{exists, sync_folder};
 use self::shared::{Shared, unreadable};
 use self::snapshot::TreeSnapshot;
 use super::ledger;
-use super::{AuditRecord, CommitError, Durability, Found, Snapshot, Store, StoreError, StoreStatus};
+use super::{AuditRecord, CommitError, Durability, Found, Page, Snapshot, Store, StoreError, StoreStatus};
 use crate::clock::Timestamp;
 use crate::engine::BoxFuture;
 use crate::engine::batch::{Batch, Change, Key, Version};
@@ -62,11 +66,12 @@ impl SledStore {
     /// [`OpenError`] says what is wrong and what to do.
     pub fn open(path: &Path, cache_bytes: u64, keyring: Arc<Keyring>) -> Result<Arc<Self>, OpenError> {
         let opened = open::open(path, cache_bytes, &keyring)?;
-        let shared = Arc::new(Shared::new(path, opened, keyring));
+        let (shared, tip) = Shared::new(path, opened, keyring);
+        let shared = Arc::new(shared);
         let writing = Arc::clone(&shared);
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer::run(&writing))
+            .spawn(move || writer::run(&writing, tip))
             .map_err(|error| OpenError::Io(path.to_owned(), error))?;
         Ok(Arc::new(Self {
             shared,
@@ -101,7 +106,7 @@ impl Store for SledStore {
         prefix: &'a [u8],
         after: Option<&'a Key>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(Key, Vec<u8>)>, StoreError>> {
+    ) -> BoxFuture<'a, Result<Page, StoreError>> {
         let page = self.shared.scan(prefix, after.map(Key::as_octets), limit);
         let strip = |page: Vec<(IVec, IVec)>| {
             let strip = |(key, octets): (IVec, IVec)| {

@@ -11,6 +11,7 @@ use super::super::StoreError;
 use super::super::ledger::Head;
 use super::format::{self, AFTER_AUDIT, AUDIT, HEAD};
 use super::shared;
+use super::tip::Tip;
 use crate::keyring::Keyring;
 
 /// Why a store does not open.
@@ -60,6 +61,7 @@ pub(super) struct Opened {
     /// The database's file, to sync it.
     pub(super) file: File,
     pub(super) head: Head,
+    pub(super) tip: Tip,
 }
 
 /// Opens or makes the database in `path`.
@@ -74,9 +76,11 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
         .mode(0o700)
         .create(path)
         .map_err(io_error)?;
-    let complete = path.join(COMPLETE);
-    let expected = complete.try_exists().map_err(io_error)?;
-    if expected && !path.join(DATABASE).exists() {
+    let tip = Tip::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => damaged("its tip does not read".into()),
+        _ => io_error(error),
+    })?;
+    if tip.is_some() && !path.join(DATABASE).exists() {
         return Err(damaged(format!("the file {DATABASE} is missing")));
     }
 
@@ -88,10 +92,14 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
             Fault::Schema(schema) => OpenError::Schema(path.to_owned(), schema),
             Fault::Damaged(reason) => damaged(reason),
         })?;
-    let head = match head {
-        Some(head) => head,
-        None if expected => return Err(damaged("its head is missing".into())),
-        None => create(&db, &file, keyring).map_err(|error| io_error(io::Error::other(error)))?,
+    let head = match (head, &tip) {
+        (Some(head), Some((_, revision))) if head.revision < *revision => {
+            let lost = revision - head.revision;
+            return Err(damaged(format!("its last {lost} changes are missing")));
+        }
+        (Some(head), _) => head,
+        (None, Some(_)) => return Err(damaged("its head is missing".into())),
+        (None, None) => create(&db, &file, keyring).map_err(|error| io_error(io::Error::other(error)))?,
     };
     if head.fingerprint != keyring.fingerprint() {
         return Err(OpenError::WrongKey {
@@ -100,10 +108,14 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
             key: keyring.fingerprint(),
         });
     }
-    if !expected {
-        mark_complete(path).map_err(io_error)?;
-    }
-    Ok(Opened { db, file, head })
+    let tip = match tip {
+        Some((tip, _)) => tip,
+        None if head.revision == 0 => Tip::create(path, &head)
+            .and_then(|tip| sync_folder(path).map(|()| tip))
+            .map_err(io_error)?,
+        None => return Err(damaged("its tip is missing".into())),
+    };
+    Ok(Opened { db, file, head, tip })
 }
 
 /// Whether there is a store in a folder, whole or not.
@@ -231,17 +243,8 @@ fn create(db: &::sled::Db, file: &File, keyring: &Keyring) -> Result<Head, Store
     Ok(head)
 }
 
-/// Leaves the mark that tells a store that lost its head from one whose making was interrupted.
-fn mark_complete(path: &Path) -> io::Result<()> {
-    File::create(path.join(COMPLETE))?.sync_all()?;
-    sync_folder(path)
-}
-
 /// Sled's file.
 const DATABASE: &str = "db";
-
-/// Present once the first head is on disk.
-const COMPLETE: &str = "complete";
 
 /// Sled lets go of its lock some time after it was dropped, when its last deferred work is done.
 const LOCK_ATTEMPTS: u32 = 20;

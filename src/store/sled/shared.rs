@@ -18,6 +18,7 @@ use super::format;
 use super::group::{Group, Slot, State};
 use super::open::Opened;
 use super::snapshot::Undo;
+use super::tip::Tip;
 use crate::clock::Timestamp;
 use crate::engine::batch::{Batch, Change, Key, Version, Versioned};
 use crate::keyring::Keyring;
@@ -38,6 +39,9 @@ pub(super) struct Shared {
     pub(super) done: watch::Sender<bool>,
 }
 
+/// Comes when a commit is durable or has failed.
+type Answer = oneshot::Receiver<Result<(), StoreError>>;
+
 /// A batch with all the work done that needs no lock.
 struct Prepared {
     expect: Vec<(Key, Version)>,
@@ -48,12 +52,12 @@ struct Prepared {
 }
 
 impl Shared {
-    pub(super) fn new(path: &Path, opened: Opened, keyring: Arc<Keyring>) -> Self {
+    pub(super) fn new(path: &Path, opened: Opened, keyring: Arc<Keyring>) -> (Self, Tip) {
         let state = State {
             head: opened.head,
             ..State::default()
         };
-        Self {
+        let shared = Self {
             path: path.to_owned(),
             keyring,
             db: opened.db,
@@ -63,7 +67,8 @@ impl Shared {
             room: Semaphore::new(ROOM),
             snapshots: Mutex::default(),
             done: watch::Sender::new(false),
-        }
+        };
+        (shared, opened.tip)
     }
 
     pub(super) fn read(&self, keys: &[Key], now: Timestamp) -> Result<Vec<Found>, StoreError> {
@@ -74,6 +79,7 @@ impl Shared {
         let found = |(key, slot): (&Key, Option<Slot>)| {
             let octets = match slot {
                 Some(slot) => slot.octets,
+                None if ledger::own(key.as_octets()) => None,
                 None => guarded(|| self.db.get(key.as_octets()))?,
             };
             let Some(octets) = octets else {
@@ -108,11 +114,7 @@ impl Shared {
     }
 
     /// Decides a batch: from here on it is visible.
-    fn decide(
-        &self,
-        prepared: Prepared,
-        durability: Durability,
-    ) -> Result<(Version, Option<oneshot::Receiver<Result<(), StoreError>>>), CommitError> {
+    fn decide(&self, prepared: Prepared, durability: Durability) -> Result<(Version, Option<Answer>), CommitError> {
         let mut guard = loop {
             let (retired, stored) = self.stored_versions(&prepared.expect)?;
             let guard = self.state.lock();
@@ -207,10 +209,9 @@ impl Shared {
         let removed = recent.values().filter(|slot| slot.octets.is_none()).count();
         let end = ledger::after_prefix(prefix);
         let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let range = self
-            .db
-            .range::<&[u8], _>((start, end))
-            .take(limit.saturating_add(removed));
+        let foreign = |item: &::sled::Result<(IVec, IVec)>| item.as_ref().is_ok_and(|(key, _)| ledger::own(key));
+        let range = self.db.range::<&[u8], _>((start, end)).filter(|item| !foreign(item));
+        let range = range.take(limit.saturating_add(removed));
         let stored: BTreeMap<IVec, IVec> = guarded(|| range.collect::<Result<_, _>>())?;
         let mut merged = stored;
         for (key, slot) in recent {

@@ -7,12 +7,13 @@ use std::time::Duration;
 use super::super::StoreError;
 use super::group::{Group, Rest, Waiter};
 use super::shared::{self, Shared};
+use super::tip::Tip;
 
 /// How long a group that nobody waits for may wait for company.
 const LINGER: Duration = Duration::from_millis(20);
 
 /// Writes groups until the store closes or a write fails.
-pub(super) fn run(shared: &Shared) {
+pub(super) fn run(shared: &Shared, mut tip: Tip) {
     while let Some((group, waiters)) = next_group(shared) {
         let written = catch_unwind(AssertUnwindSafe(|| write(shared, &group)))
             .unwrap_or_else(|panic| Err(shared::panicked(panic.as_ref())));
@@ -21,6 +22,12 @@ pub(super) fn run(shared: &Shared) {
         if failed {
             break;
         }
+        if let Err(error) = tip.write(&group.head) {
+            tracing::warn!(%error, "cannot note how far the store has got");
+        }
+    }
+    if let Err(error) = tip.sync() {
+        tracing::warn!(%error, "cannot note how far the store has got");
     }
     shared.done.send_replace(true);
 }
