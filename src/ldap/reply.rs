@@ -1,6 +1,7 @@
 //! The few LDAP messages that we write ourselves (RFC 4511 sections 4.1.9, 4.4.1, 4.12).
 
 use crate::ber::{self, ENUMERATED, INTEGER, OCTET_STRING, SEQUENCE};
+use crate::ldap::frame::Head;
 
 /// A resultCode of RFC 4511 appendix A, as far as we send it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +91,7 @@ pub(super) fn notice_of_disconnection(code: Code, text: &str, out: &mut Vec<u8>)
     });
 }
 
-/// Appends an AbandonRequest (RFC 4511 section 4.11) or an UnbindRequest (section 4.3): small messages for
-/// the server behind us.
+/// Appends an UnbindRequest (RFC 4511 section 4.3).
 pub(super) fn unbind(id: i32, out: &mut Vec<u8>) {
     message(id, UNBIND_REQUEST, out, |_| {});
 }
@@ -153,6 +153,12 @@ pub(super) const fn response_to(request: u8) -> Option<u8> {
 /// responses do not.
 pub(super) const fn is_final(response: u8) -> bool {
     matches!(response, 0x61 | 0x65 | 0x67 | 0x69 | 0x6b | 0x6d | 0x6f | 0x78)
+}
+
+/// Whether a server's message is a Notice of Disconnection: no more will come.
+pub(super) fn is_goodbye(head: &Head, frame: &[u8]) -> bool {
+    let name = NOTICE_OF_DISCONNECTION.as_bytes();
+    head.id == 0 && head.operation == EXTENDED_RESPONSE && frame.windows(name.len()).any(|window| window == name)
 }
 
 #[cfg(test)]

@@ -377,14 +377,8 @@ mod tests {
             allow_plaintext: true,
             ..RULES
         };
-        assert!(matches!(
-            receive(Session::new(open, false), &input, 0),
-            Step::Bind(..)
-        ));
-        assert!(matches!(
-            receive(Session::new(RULES, true), &input, 0),
-            Step::Bind(..)
-        ));
+        assert!(matches!(receive(Session::new(open, false), &input, 0), Step::Bind(..)));
+        assert!(matches!(receive(Session::new(RULES, true), &input, 0), Step::Bind(..)));
     }
 
     #[test]
@@ -459,10 +453,7 @@ mod tests {
         for operation in 0..=u8::MAX {
             let input = message(operation, &[], |out| out.extend([0; 4]));
             if operation & 0x1f != 0x1f && bound().relays(operation) {
-                assert!(
-                    matches!(receive(bound(), &input, 0), Step::Relay(_)),
-                    "{operation:x}"
-                );
+                assert!(matches!(receive(bound(), &input, 0), Step::Relay(_)), "{operation:x}");
             }
             assert!(!Session::new(RULES, true).relays(operation));
         }

@@ -92,7 +92,8 @@ impl SimpleBind<'_> {
 
     /// Whether the client asks for password policy controls in the answer.
     pub fn asks_for_policy(&self) -> bool {
-        self.controls.is_some_and(|controls| has_control(controls, PASSWORD_POLICY))
+        self.controls
+            .is_some_and(|controls| has_control(controls, PASSWORD_POLICY))
     }
 }
 
@@ -260,7 +261,12 @@ mod tests {
 
     #[test]
     fn every_refusal_looks_the_same_and_an_outage_does_not() {
-        for denial in [Denial::UnknownUser, Denial::WrongCode, Denial::Throttled, Denial::PasswordMustChange] {
+        for denial in [
+            Denial::UnknownUser,
+            Denial::WrongCode,
+            Denial::Throttled,
+            Denial::PasswordMustChange,
+        ] {
             assert_eq!(
                 end_of(&Verdict::Reject(denial)),
                 BindEnd::Refused(Code::InvalidCredentials)
@@ -315,7 +321,10 @@ mod tests {
         assert_eq!(seen(&[], false), response(&[]));
         assert_eq!(seen(&[policy.clone()], false), response(&[]));
         assert_eq!(seen(&[policy.clone()], true), response(&[policy.clone()]));
-        assert_eq!(seen(&[policy.clone(), other.clone()], false), response(&[other.clone()]));
+        assert_eq!(
+            seen(&[policy.clone(), other.clone()], false),
+            response(&[other.clone()])
+        );
         // Another length form must survive when nothing is left out.
         let mut long = response(&[]);
         long.splice(1..2, [0x82, 0, long[1]]);
