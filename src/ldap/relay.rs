@@ -21,7 +21,7 @@ use crate::directory::bind::{BindResponse, encode_bind, outcome};
 use crate::directory::local::Tree;
 use crate::directory::{Link, Stream};
 use crate::engine::{BoxFuture, Check, Origin, PasswordCheck, PasswordOutcome, Person, Protocol, Verdict};
-use crate::ldap::embedded;
+use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::{Front, Head, Sender, front};
 use crate::ldap::listener::Shared;
 use crate::ldap::pump::{CAPACITY, Event, Limits, Mode, Port, Pump};
@@ -228,7 +228,12 @@ impl Connection {
             }
             _ => {
                 if let Some(tree) = &self.embedded {
-                    embedded::answer(tree, self.person.as_deref(), head, input, &mut self.pump.client.outbox);
+                    let embedded = Embedded {
+                        tree,
+                        person: self.person.as_deref(),
+                        start_tls: self.shared.rules.start_tls,
+                    };
+                    embedded.answer(head, input, &mut self.pump.client.outbox);
                     self.pump.drop_message(head);
                 } else if self.pump.server.is_some() {
                     self.pump.send_on(head);

@@ -12,10 +12,14 @@ pub enum Code {
     OperationsError,
     /// 2: not what the protocol says.
     ProtocolError,
+    /// 4
+    SizeLimitExceeded,
     /// 7: a bind that is neither simple nor anonymous.
     AuthMethodNotSupported,
     /// 8: bind first.
     StrongerAuthRequired,
+    /// 11
+    AdminLimitExceeded,
     /// 12: a critical control that we do not know.
     UnavailableCriticalExtension,
     /// 13: not without TLS.
@@ -24,8 +28,6 @@ pub enum Code {
     NoSuchObject,
     /// 49
     InvalidCredentials,
-    /// 50
-    InsufficientAccessRights,
     /// 51: too many operations at once.
     Busy,
     /// 52: the directory is out of reach.
@@ -41,13 +43,14 @@ impl Code {
             Self::Success => 0,
             Self::OperationsError => 1,
             Self::ProtocolError => 2,
+            Self::SizeLimitExceeded => 4,
             Self::AuthMethodNotSupported => 7,
             Self::StrongerAuthRequired => 8,
+            Self::AdminLimitExceeded => 11,
             Self::UnavailableCriticalExtension => 12,
             Self::ConfidentialityRequired => 13,
             Self::NoSuchObject => 32,
             Self::InvalidCredentials => 49,
-            Self::InsufficientAccessRights => 50,
             Self::Busy => 51,
             Self::Unavailable => 52,
             Self::UnwillingToPerform => 53,
@@ -88,6 +91,16 @@ pub(super) fn notice_of_disconnection(code: Code, text: &str, out: &mut Vec<u8>)
     message(0, EXTENDED_RESPONSE, out, |out| {
         result(code, text, out);
         ber::write(RESPONSE_NAME, NOTICE_OF_DISCONNECTION.as_bytes(), out);
+    });
+}
+
+/// Appends the response to WhoAmI (RFC 4532): the name of who is bound, nothing for nobody.
+pub(super) fn who_am_i(id: i32, dn: Option<&str>, out: &mut Vec<u8>) {
+    const RESPONSE_VALUE: u8 = 0x8b;
+    message(id, EXTENDED_RESPONSE, out, |out| {
+        result(Code::Success, "", out);
+        let identity = dn.map(|dn| format!("dn:{dn}")).unwrap_or_default();
+        ber::write(RESPONSE_VALUE, identity.as_bytes(), out);
     });
 }
 

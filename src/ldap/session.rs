@@ -13,8 +13,8 @@ use crate::ber::Message;
 use crate::config::Anonymous;
 use crate::ldap::frame::{Head, leading};
 use crate::ldap::reply::{
-    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, EXTENDED_RESPONSE, SEARCH_REQUEST,
-    START_TLS, UNBIND_REQUEST, response_to,
+    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS,
+    UNBIND_REQUEST, response_to,
 };
 use crate::ldap::translate::{BindRequest, Credentials, SimpleBind, has_critical};
 
@@ -264,16 +264,6 @@ fn reads_root_dse(head: &Head, input: &[u8]) -> bool {
             && base.content.is_empty()
             && crate::ber::Reader::new(base.rest).integer(crate::ber::ENUMERATED) == Ok(0)
     })
-}
-
-/// For callers that answer an extended operation which is not relayed.
-pub(super) const fn extended_answer(id: i32, code: Code, text: &'static str) -> Answer {
-    Answer {
-        id,
-        response: EXTENDED_RESPONSE,
-        code,
-        text,
-    }
 }
 
 #[cfg(test)]
