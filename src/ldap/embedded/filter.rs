@@ -251,3 +251,32 @@ fn text(octets: &[u8]) -> Result<String, BerError> {
 const MOST_PARTS: usize = 256;
 /// Most levels of `and`, `or` and `not`.
 const MOST_LEVELS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_compared_in_one_form() {
+        let equal = |one: &str, other: &str| Value::new(one.as_bytes()).equals(other.as_bytes());
+        assert!(equal("ana example", " Ana  Example "));
+        assert!(equal("uid=ana, dc=x", "UID=ana,DC=X"));
+        assert!(equal("ÄRZTIN", "ärztin"));
+        assert!(!equal("ana", "anna"));
+        assert!(Value::new(b"\xff\x20\x20").equals(b"\xff\x20\x20"));
+        assert!(!Value::new(b"\xff\x20\x20").equals(b"\xff\x20"));
+    }
+
+    #[test]
+    fn numbers_are_ordered_as_numbers() {
+        assert!(Value::new(b"10").order(b"9").is_gt());
+        assert!(Value::new(b"b").order(b"A").is_gt());
+    }
+
+    #[test]
+    fn pieces_do_not_overlap() {
+        let pieces = [Piece::Initial(b"ab".to_vec()), Piece::Final(b"ba".to_vec())];
+        assert!(has_pieces(b"abba", &pieces));
+        assert!(!has_pieces(b"aba", &pieces));
+    }
+}
