@@ -158,49 +158,62 @@ async fn check(path: &Path, told: &[Told], what: &str) {
     store.commit(put("u/after", "1"), Durability::Durable).await.unwrap();
 }
 
+/// A folder in memory where there is one: what is only looked at needs no disk.
+fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_told_of_is_lost_in_a_power_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    // Resolved, because the record has resolved paths.
-    let folder = folder.path().canonicalize().unwrap();
-    let path = folder.join("store");
     let mut random = Random::new(20_240_229);
-    // Once from nothing, then twice on what the runs before left behind.
-    for run in 0..3 {
-        let before = Disk::of(&folder);
-        let trace = folder.with_extension(format!("trace{run}"));
-        let status = Command::new("strace")
-            .args(["-f", "-y", "-xx", "-s", "4194304", "-e", power::CALLS, "-o"])
-            .arg(&trace)
-            .args(command(&path, 25))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .expect("this test needs strace: apt-get install strace");
-        assert!(status.success(), "strace or the driver failed: {status}");
-        let record = Record::read(&trace, &folder, &before);
-        std::fs::remove_file(&trace).unwrap();
+    let mut before = Disk::default();
+    let mut told_before = Vec::new();
+    // Once from nothing, then on what a power cut in the run before left behind.
+    for run in 0..4 {
+        let temporary = tempfile::tempdir().unwrap();
+        // Resolved, because the record has resolved paths.
+        let folder = temporary.path().canonicalize().unwrap();
+        before.write(&folder);
+        let record = traced(&folder, &before);
         let told: Vec<_> = record
             .lines()
             .filter_map(|(at, line)| Some((at, Told::parse(line)?)))
             .collect();
         assert_eq!(told.len() as u64, TASKS * 20);
 
-        for cut in 0..60 {
-            // A few cuts anywhere, most while it commits.
-            let first = if cut < 10 { 0 } else { told[0].0 };
+        let mut left = Disk::default();
+        let mut told_by_then = Vec::new();
+        for cut in 0..150 {
+            // Some cuts anywhere, most while it commits.
+            let first = if cut < 50 { 0 } else { told[0].0 };
             let at = first + random.below(record.end() - first);
-            let told: Vec<_> = told
-                .iter()
-                .filter(|(when, _)| *when < at)
-                .map(|(_, told)| *told)
-                .collect();
-            let copy = tempfile::tempdir().unwrap();
-            record.replay(&before, at, &mut random, copy.path());
+            let new = told.iter().filter(|(when, _)| *when < at).map(|(_, told)| *told);
+            told_by_then = told_before.iter().copied().chain(new).collect();
+            left = record.replay(&before, at, &mut random);
+            let copy = scratch();
+            left.write(copy.path());
             let what = format!("run {run}, cut {cut} at {at} of {}", record.end());
-            check(&copy.path().join("store"), &told, &what).await;
+            check(&copy.path().join("store"), &told_by_then, &what).await;
         }
+        (before, told_before) = (left, told_by_then);
     }
+}
+
+/// Lets the driver work on the store in `folder` and records what it does.
+fn traced(folder: &Path, before: &Disk) -> Record {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let status = Command::new("strace")
+        .args(["-f", "-y", "-xx", "-s", "4194304", "-e", power::CALLS, "-o"])
+        .arg(trace.path())
+        .args(command(&folder.join("store"), 25))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("this test needs strace: apt-get install strace");
+    assert!(status.success(), "strace or the driver failed: {status}");
+    Record::read(trace.path(), folder, before)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,7 +239,7 @@ async fn nothing_told_of_is_lost_when_the_process_is_killed() {
         child.wait().unwrap();
         // What is left in the pipe was told of as well; a last line that is cut short only says less.
         told.extend(lines.filter_map(|line| Told::parse(&line)));
-        let copy = tempfile::tempdir().unwrap();
+        let copy = scratch();
         Disk::of(folder.path()).write(copy.path());
         check(&copy.path().join("store"), &told, &format!("kill {kill} after {wait}")).await;
     }

@@ -147,8 +147,8 @@ impl Record {
         })
     }
 
-    /// Puts under `root` what a power cut at the moment `cut` may leave of `before` and the record.
-    pub(crate) fn replay(&self, before: &Disk, cut: usize, random: &mut Random, root: &Path) {
+    /// What a power cut at the moment `cut` may leave of `before` and the record.
+    pub(crate) fn replay(&self, before: &Disk, cut: usize, random: &mut Random) -> Disk {
         let steps: Vec<_> = self.steps.iter().filter(|step| step.begun < cut).collect();
         let mut disk = Disk {
             folders: before.folders.clone(),
@@ -198,7 +198,7 @@ impl Record {
             survive(&mut octets, inode, &steps, cut, random);
             disk.files.insert(name, octets);
         }
-        disk.write(root);
+        disk
     }
 }
 
