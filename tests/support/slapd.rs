@@ -1,5 +1,7 @@
 //! A private slapd on loopback, with ppolicy, memberOf and certificates of its own; ended when dropped.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
