@@ -1,7 +1,10 @@
 //! Directories: who a name belongs to and whether a password is right.
 
+pub mod bind;
 pub mod ldap;
+pub mod ldif;
 pub mod local;
+mod person;
 
 use std::sync::Arc;
 

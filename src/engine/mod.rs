@@ -50,3 +50,6 @@ pub trait PasswordCheck {
         password: &'a crate::secret::Secret,
     ) -> BoxFuture<'a, PasswordOutcome>;
 }
+
+#[cfg(test)]
+mod tests;

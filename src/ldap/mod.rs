@@ -1,0 +1,1 @@
+//! The LDAP front end.
