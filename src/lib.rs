@@ -12,6 +12,7 @@ pub mod ber;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod directory;
 pub mod document;
 pub mod engine;

@@ -331,9 +331,14 @@ async fn export_regularly(node: Arc<Node>, shutdown: CancellationToken) {
         if config.store.export_keep == 0 {
             continue;
         }
-        match export::export_into(node.store.as_ref(), &config.export_path(), config.store.export_keep, clock::now()).await {
-            Ok(file) => info!(file = %file.display(), "store exported"),
-            Err(error) => error!(%error, "the store was not exported"),
+        let folder = config.export_path();
+        if let Err(error) = tokio::fs::create_dir_all(&folder).await {
+            error!(%error, folder = %folder.display(), "the store was not exported");
+            continue;
+        }
+        match export::export_and_rotate(node.store.as_ref(), &folder, config.store.export_keep, clock::now()).await {
+            Ok((file, _)) => info!(file = %file.display(), "store exported"),
+            Err(error) => error!(error = parts::describe(error), "the store was not exported"),
         }
     }
 }
