@@ -5,7 +5,7 @@
 
 mod audit;
 mod key;
-mod output;
+pub(crate) mod output;
 mod passcode;
 mod password_hash;
 mod policy;

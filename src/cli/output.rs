@@ -22,7 +22,7 @@ pub(super) struct Out<'a> {
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CliError {
+pub(crate) enum CliError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// What was asked makes no sense, and what to do.
