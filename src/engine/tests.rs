@@ -75,8 +75,14 @@ impl World {
         let rules = policy::parse(&[Source::new(Path::new("p.toml"), POLICY)], &mut faults);
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
-            limit: Limit { failures: 5, window: Duration::from_secs(900) },
-            lifetime: Lifetime { step: Duration::from_secs(120), whole: Duration::from_secs(300) },
+            limit: Limit {
+                failures: 5,
+                window: Duration::from_secs(900),
+            },
+            lifetime: Lifetime {
+                step: Duration::from_secs(120),
+                whole: Duration::from_secs(300),
+            },
         };
         let keyring = Arc::new(Keyring::from_root(&[9; 32]));
         let person = Arc::new(Person {
@@ -89,7 +95,11 @@ impl World {
             enabled: true,
         });
         let mut world = Self {
-            engine: Engine { policy: Arc::new(rules), keyring, settings },
+            engine: Engine {
+                policy: Arc::new(rules),
+                keyring,
+                settings,
+            },
             store: BTreeMap::new(),
             revision: 0,
             now: Timestamp::from_secs(START),
@@ -105,7 +115,11 @@ impl World {
             tokens: vec![Token {
                 id: 1,
                 label: "phone".into(),
-                kind: TokenKind::Totp { period: 30, last_step: None, drift: 0 },
+                kind: TokenKind::Totp {
+                    period: 30,
+                    last_step: None,
+                    drift: 0,
+                },
                 algorithm: Algorithm::Sha1,
                 digits: 6,
                 seed: ring.seal(&Token::place(key.as_str(), 1), SEED),
@@ -131,7 +145,9 @@ impl World {
 
     fn put(&mut self, user: &UserRecord) {
         let mut batch = Batch::default();
-        batch.write.push((Key::user(&self.person.key), Change::Put(record::encode(user), None)));
+        batch
+            .write
+            .push((Key::user(&self.person.key), Change::Put(record::encode(user), None)));
         assert!(self.commit(batch));
     }
 
@@ -153,7 +169,10 @@ impl World {
 
     fn read<T: serde::de::DeserializeOwned + Default>(&self, key: &Key) -> Versioned<T> {
         match self.store.get(key) {
-            Some((octets, version)) => Versioned { value: record::decode(octets).unwrap(), version: *version },
+            Some((octets, version)) => Versioned {
+                value: record::decode(octets).unwrap(),
+                version: *version,
+            },
             None => Versioned::default(),
         }
     }
@@ -161,14 +180,33 @@ impl World {
     fn facts(&self, user: &str) -> Facts {
         let known = user == "ana";
         Facts {
-            lookup: if known { Lookup::Found(Arc::clone(&self.person)) } else { Lookup::Unknown },
-            user: if known { self.read(&Key::user(&self.person.key)) } else { Versioned::default() },
-            throttle: if known { self.read(&Key::throttle(&self.person.key)) } else { Versioned::default() },
+            lookup: if known {
+                Lookup::Found(Arc::clone(&self.person))
+            } else {
+                Lookup::Unknown
+            },
+            user: if known {
+                self.read(&Key::user(&self.person.key))
+            } else {
+                Versioned::default()
+            },
+            throttle: if known {
+                self.read(&Key::throttle(&self.person.key))
+            } else {
+                Versioned::default()
+            },
             source_over_limit: false,
         }
     }
 
-    fn request(&self, service: &str, user: &str, typed: &str, dialog: Option<Dialog>, capability: Capability) -> AuthnRequest {
+    fn request(
+        &self,
+        service: &str,
+        user: &str,
+        typed: &str,
+        dialog: Option<Dialog>,
+        capability: Capability,
+    ) -> AuthnRequest {
         AuthnRequest {
             login: LoginName::parse(user).unwrap(),
             typed: Secret::new(typed),
@@ -194,17 +232,26 @@ impl World {
         let (decision, attempt) = match engine.begin(request, &self.facts(user), self.now, self.revision) {
             Step::Decided(decision) => (decision, None),
             Step::Wait => panic!("nothing else is under way"),
-            Step::Do(Effect::VerifyNobody { .. }, attempt) => match attempt.resume(Evidence::Nothing, &self.facts(user), self.now) {
-                Step::Decided(decision) => (decision, None),
-                other => panic!("{other:?}"),
-            },
+            Step::Do(Effect::VerifyNobody { .. }, attempt) => {
+                match attempt.resume(Evidence::Nothing, &self.facts(user), self.now) {
+                    Step::Decided(decision) => (decision, None),
+                    other => panic!("{other:?}"),
+                }
+            }
             Step::Do(Effect::VerifyPassword { password, reserve, .. }, attempt) => {
                 assert!(!password.is_empty(), "never an empty password");
                 assert!(self.commit(reserve));
                 self.binds += 1;
-                let right = if password.matches(PASSWORD.as_bytes()) { PasswordOutcome::Right } else { PasswordOutcome::Wrong };
+                let right = if password.matches(PASSWORD.as_bytes()) {
+                    PasswordOutcome::Right
+                } else {
+                    PasswordOutcome::Wrong
+                };
                 let outcome = self.outcome.clone().unwrap_or(right);
-                match attempt.clone().resume(Evidence::Password(outcome), &self.facts(user), self.now) {
+                match attempt
+                    .clone()
+                    .resume(Evidence::Password(outcome), &self.facts(user), self.now)
+                {
                     Step::Decided(decision) => (decision, Some(attempt)),
                     other => panic!("{other:?}"),
                 }
@@ -231,7 +278,10 @@ impl World {
     }
 
     fn failures(&self) -> usize {
-        self.read::<ThrottleRecord>(&Key::throttle(&self.person.key)).value.failures.len()
+        self.read::<ThrottleRecord>(&Key::throttle(&self.person.key))
+            .value
+            .failures
+            .len()
     }
 
     fn user(&self) -> UserRecord {
@@ -261,9 +311,16 @@ fn password_then_code() {
     let dialog = challenge(world.ask("vpn", "ana", PASSWORD, Capability::Dialog));
     assert_eq!(world.binds, 0, "the password waits until the code is in");
     let code = world.code();
-    assert!(matches!(world.answer("vpn", "ana", &code, dialog.clone()), Verdict::Accept(_)));
+    assert!(matches!(
+        world.answer("vpn", "ana", &code, dialog.clone()),
+        Verdict::Accept(_)
+    ));
     assert_eq!(world.binds, 1);
-    assert_eq!(denial(world.answer("vpn", "ana", &code, dialog)), Denial::CodeReplayed, "a dialog played again");
+    assert_eq!(
+        denial(world.answer("vpn", "ana", &code, dialog)),
+        Denial::CodeReplayed,
+        "a dialog played again"
+    );
     assert_eq!(world.binds, 1);
     assert_eq!(world.failures(), 1);
 }
@@ -273,7 +330,10 @@ fn a_wrong_code_never_reaches_the_directory() {
     let mut world = World::new();
     let dialog = challenge(world.ask("vpn", "ana", PASSWORD, Capability::Dialog));
     assert_eq!(denial(world.answer("vpn", "ana", "000000", dialog)), Denial::WrongCode);
-    assert_eq!(denial(world.ask("vpn", "ana", "correct horse,000000", APPEND)), Denial::WrongCode);
+    assert_eq!(
+        denial(world.ask("vpn", "ana", "correct horse,000000", APPEND)),
+        Denial::WrongCode
+    );
     assert_eq!((world.binds, world.failures()), (0, 2));
 }
 
@@ -281,8 +341,14 @@ fn a_wrong_code_never_reaches_the_directory() {
 fn a_right_code_is_spent_even_with_a_wrong_password() {
     let mut world = World::new();
     let code = world.code();
-    assert_eq!(denial(world.ask("vpn", "ana", &format!("wrong,{code}"), APPEND)), Denial::WrongPassword);
-    assert_eq!(denial(world.ask("vpn", "ana", &format!("{PASSWORD},{code}"), APPEND)), Denial::CodeReplayed);
+    assert_eq!(
+        denial(world.ask("vpn", "ana", &format!("wrong,{code}"), APPEND)),
+        Denial::WrongPassword
+    );
+    assert_eq!(
+        denial(world.ask("vpn", "ana", &format!("{PASSWORD},{code}"), APPEND)),
+        Denial::CodeReplayed
+    );
     assert_eq!((world.binds, world.failures()), (1, 2));
 }
 
@@ -292,11 +358,17 @@ fn an_outage_counts_against_nobody_and_gives_the_code_back() {
     let before = world.user();
     let code = world.code();
     world.outcome = Some(PasswordOutcome::Unavailable("down".into()));
-    assert!(matches!(world.ask("vpn", "ana", &format!("{PASSWORD},{code}"), APPEND), Verdict::Unavailable(_)));
+    assert!(matches!(
+        world.ask("vpn", "ana", &format!("{PASSWORD},{code}"), APPEND),
+        Verdict::Unavailable(_)
+    ));
     assert_eq!((world.failures(), world.user()), (0, before));
     assert_eq!(world.audit.last().unwrap().outcome, Outcome::Unavailable);
     world.outcome = None;
-    assert!(matches!(world.ask("vpn", "ana", &format!("{PASSWORD},{code}"), APPEND), Verdict::Accept(_)));
+    assert!(matches!(
+        world.ask("vpn", "ana", &format!("{PASSWORD},{code}"), APPEND),
+        Verdict::Accept(_)
+    ));
 }
 
 #[test]
@@ -309,7 +381,10 @@ fn a_password_that_must_be_changed_is_no_login() {
         (PasswordOutcome::Disabled, Denial::Disabled),
     ] {
         world.outcome = Some(outcome);
-        assert_eq!(denial(world.ask("password", "ana", PASSWORD, Capability::None)), expected);
+        assert_eq!(
+            denial(world.ask("password", "ana", PASSWORD, Capability::None)),
+            expected
+        );
     }
     assert_eq!(world.failures(), 0);
 }
@@ -318,16 +393,25 @@ fn a_password_that_must_be_changed_is_no_login() {
 fn five_failures_and_the_sixth_try_asks_nobody() {
     let mut world = World::new();
     for _ in 0..5 {
-        assert_eq!(denial(world.ask("password", "ana", "wrong", Capability::None)), Denial::WrongPassword);
+        assert_eq!(
+            denial(world.ask("password", "ana", "wrong", Capability::None)),
+            Denial::WrongPassword
+        );
     }
-    assert_eq!(denial(world.ask("password", "ana", PASSWORD, Capability::None)), Denial::Throttled);
+    assert_eq!(
+        denial(world.ask("password", "ana", PASSWORD, Capability::None)),
+        Denial::Throttled
+    );
     assert_eq!(world.binds, 5);
     // Over any other service and factor as well, and without giving it away at once.
     let dialog = challenge(world.ask("vpn", "ana", PASSWORD, Capability::Dialog));
     let code = world.code();
     assert_eq!(denial(world.answer("vpn", "ana", &code, dialog)), Denial::Throttled);
     world.now = world.now + Duration::from_secs(901);
-    assert!(matches!(world.ask("password", "ana", PASSWORD, Capability::None), Verdict::Accept(_)));
+    assert!(matches!(
+        world.ask("password", "ana", PASSWORD, Capability::None),
+        Verdict::Accept(_)
+    ));
     assert_eq!(world.failures(), 0, "a success clears the count");
 }
 
@@ -335,8 +419,9 @@ fn five_failures_and_the_sixth_try_asks_nobody() {
 fn attempts_under_way_are_counted_before_they_are_checked() {
     let mut world = World::new();
     let engine = world.engine.clone();
-    let requests: Vec<AuthnRequest> =
-        (0..6).map(|_| world.request("password", "ana", "wrong", None, Capability::None)).collect();
+    let requests: Vec<AuthnRequest> = (0..6)
+        .map(|_| world.request("password", "ana", "wrong", None, Capability::None))
+        .collect();
     let mut attempts = Vec::new();
     for (nonce, request) in (0..).zip(&requests) {
         match engine.begin(request, &world.facts("ana"), world.now, nonce) {
@@ -350,8 +435,11 @@ fn attempts_under_way_are_counted_before_they_are_checked() {
     }
     assert_eq!(attempts.len(), 5);
     for attempt in attempts {
-        let Step::Decided(decision) = attempt.resume(Evidence::Password(PasswordOutcome::Wrong), &world.facts("ana"), world.now)
-        else {
+        let Step::Decided(decision) = attempt.resume(
+            Evidence::Password(PasswordOutcome::Wrong),
+            &world.facts("ana"),
+            world.now,
+        ) else {
             panic!("a password is tried once")
         };
         assert!(world.commit(decision.batch));
@@ -363,11 +451,20 @@ fn attempts_under_way_are_counted_before_they_are_checked() {
 fn nobody_is_asked_what_somebody_would_be() {
     let mut world = World::new();
     let dialog = challenge(world.ask("vpn", "nobody", "anything", Capability::Dialog));
-    assert_eq!(denial(world.answer("vpn", "nobody", "123456", dialog)), Denial::UnknownUser);
-    assert_eq!(denial(world.ask("password", "nobody", "anything", Capability::None)), Denial::UnknownUser);
+    assert_eq!(
+        denial(world.answer("vpn", "nobody", "123456", dialog)),
+        Denial::UnknownUser
+    );
+    assert_eq!(
+        denial(world.ask("password", "nobody", "anything", Capability::None)),
+        Denial::UnknownUser
+    );
     world.put(&UserRecord::default());
     let dialog = challenge(world.ask("vpn", "ana", PASSWORD, Capability::Dialog));
-    assert_eq!(denial(world.answer("vpn", "ana", "123456", dialog)), Denial::NotEnrolled);
+    assert_eq!(
+        denial(world.answer("vpn", "ana", "123456", dialog)),
+        Denial::NotEnrolled
+    );
     assert_eq!(world.binds, 0);
 }
 
@@ -375,7 +472,10 @@ fn nobody_is_asked_what_somebody_would_be() {
 fn dialogs_expire_and_belong_to_one_user() {
     let mut world = World::new();
     let dialog = challenge(world.ask("vpn", "ana", PASSWORD, Capability::Dialog));
-    assert_eq!(denial(world.answer("vpn", "nobody", "123456", dialog.clone())), Denial::BadDialog);
+    assert_eq!(
+        denial(world.answer("vpn", "nobody", "123456", dialog.clone())),
+        Denial::BadDialog
+    );
     world.now = world.now + Duration::from_secs(121);
     let code = world.code();
     assert_eq!(denial(world.answer("vpn", "ana", &code, dialog)), Denial::BadDialog);
@@ -385,10 +485,16 @@ fn dialogs_expire_and_belong_to_one_user() {
 #[test]
 fn clients_are_never_asked_for_what_they_cannot_do() {
     let mut world = World::new();
-    assert_eq!(denial(world.ask("vpn", "ana", PASSWORD, Capability::None)), Denial::ClientCannotAsk);
+    assert_eq!(
+        denial(world.ask("vpn", "ana", PASSWORD, Capability::None)),
+        Denial::ClientCannotAsk
+    );
     assert_eq!(denial(world.ask("vpn", "ana", PASSWORD, APPEND)), Denial::MissingCode);
     challenge(world.ask("vpn", "ana", PASSWORD, Capability::SingleChallenge));
-    assert!(matches!(world.ask("password", "ana", PASSWORD, APPEND), Verdict::Accept(_)), "nothing is cut off where no code is due");
+    assert!(
+        matches!(world.ask("password", "ana", PASSWORD, APPEND), Verdict::Accept(_)),
+        "nothing is cut off where no code is due"
+    );
     assert_eq!(world.failures(), 0);
 }
 
@@ -396,7 +502,13 @@ fn clients_are_never_asked_for_what_they_cannot_do() {
 fn every_kind_of_code_works_once() {
     for code in ["23456789ABCDEF", "k7qxm-3rtwp"] {
         let mut world = World::new();
-        assert!(matches!(world.ask("vpn", "ana", &format!("{PASSWORD},{code}"), APPEND), Verdict::Accept(_)), "{code}");
+        assert!(
+            matches!(
+                world.ask("vpn", "ana", &format!("{PASSWORD},{code}"), APPEND),
+                Verdict::Accept(_)
+            ),
+            "{code}"
+        );
         let again = denial(world.ask("vpn", "ana", &format!("{PASSWORD},{code}"), APPEND));
         assert!(matches!(again, Denial::WrongCode), "{again:?}");
     }
@@ -406,21 +518,39 @@ fn every_kind_of_code_works_once() {
 fn a_code_alone_where_the_rule_says_so() {
     let mut world = World::new();
     let code = world.code();
-    assert!(matches!(world.ask("code", "ana", &code, Capability::None), Verdict::Accept(_)));
-    assert_eq!(denial(world.ask("code", "ana", &code, Capability::None)), Denial::CodeReplayed);
-    assert!(matches!(world.ask("code", "ana", "K7QXM3RTWP", Capability::None), Verdict::Accept(_)));
+    assert!(matches!(
+        world.ask("code", "ana", &code, Capability::None),
+        Verdict::Accept(_)
+    ));
+    assert_eq!(
+        denial(world.ask("code", "ana", &code, Capability::None)),
+        Denial::CodeReplayed
+    );
+    assert!(matches!(
+        world.ask("code", "ana", "K7QXM3RTWP", Capability::None),
+        Verdict::Accept(_)
+    ));
     assert_eq!(world.binds, 0);
 }
 
 #[test]
 fn password_first_asks_for_a_code_only_after_it() {
     let mut world = World::new();
-    assert_eq!(denial(world.ask("password-first", "ana", "wrong", Capability::Dialog)), Denial::WrongPassword);
+    assert_eq!(
+        denial(world.ask("password-first", "ana", "wrong", Capability::Dialog)),
+        Denial::WrongPassword
+    );
     let dialog = challenge(world.ask("password-first", "ana", PASSWORD, Capability::Dialog));
-    assert!(dialog.password.is_none(), "a password found right is not carried further");
+    assert!(
+        dialog.password.is_none(),
+        "a password found right is not carried further"
+    );
     assert_eq!(world.failures(), 1, "the first half of a login clears nothing");
     let code = world.code();
-    assert!(matches!(world.answer("password-first", "ana", &code, dialog), Verdict::Accept(_)));
+    assert!(matches!(
+        world.answer("password-first", "ana", &code, dialog),
+        Verdict::Accept(_)
+    ));
     assert_eq!((world.binds, world.failures()), (2, 0));
 }
 
@@ -430,12 +560,17 @@ fn exempt_accounts_write_nothing_when_all_is_well() {
     let (revision, audit) = (world.revision, world.audit.len());
     let request = world.request("exempt", "ana", PASSWORD, None, Capability::None);
     let engine = world.engine.clone();
-    let Step::Do(Effect::VerifyPassword { reserve, .. }, attempt) = engine.begin(&request, &world.facts("ana"), world.now, 1) else {
+    let Step::Do(Effect::VerifyPassword { reserve, .. }, attempt) =
+        engine.begin(&request, &world.facts("ana"), world.now, 1)
+    else {
         panic!("the password is tried")
     };
     assert!(reserve.is_empty());
     let facts = world.facts("ana");
-    let Step::Decided(decision) = attempt.clone().resume(Evidence::Password(PasswordOutcome::Right), &facts, world.now) else {
+    let Step::Decided(decision) = attempt
+        .clone()
+        .resume(Evidence::Password(PasswordOutcome::Right), &facts, world.now)
+    else {
         panic!("a password is tried once")
     };
     assert!(decision.batch.audit.is_empty());
@@ -449,8 +584,14 @@ fn exempt_accounts_write_nothing_when_all_is_well() {
 #[test]
 fn the_default_is_deny() {
     let mut world = World::new();
-    assert_eq!(denial(world.ask("unheard of", "ana", PASSWORD, Capability::Dialog)), Denial::Policy);
-    assert_eq!(denial(world.ask("password", "ana", "", Capability::None)), Denial::Malformed);
+    assert_eq!(
+        denial(world.ask("unheard of", "ana", PASSWORD, Capability::Dialog)),
+        Denial::Policy
+    );
+    assert_eq!(
+        denial(world.ask("password", "ana", "", Capability::None)),
+        Denial::Malformed
+    );
 }
 
 #[derive(Clone, Debug)]
@@ -463,7 +604,10 @@ enum Move {
 
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
-        (any::<bool>(), any::<bool>()).prop_map(|(right_password, right_code)| Move::Append { right_password, right_code }),
+        (any::<bool>(), any::<bool>()).prop_map(|(right_password, right_code)| Move::Append {
+            right_password,
+            right_code
+        }),
         Just(Move::Start),
         any::<bool>().prop_map(|right_code| Move::Answer { right_code }),
         (1u64..400).prop_map(Move::Wait),
