@@ -64,6 +64,14 @@ impl Faults {
         self.0.iter().any(|fault| fault.severity == Severity::Error)
     }
 
+    /// Something about a file as a whole that works but is probably not meant.
+    pub fn warn_file(&mut self, file: &Path, message: impl Into<String>) {
+        self.file(file, message);
+        if let Some(last) = self.0.last_mut() {
+            last.severity = Severity::Warning;
+        }
+    }
+
     /// A fault of a file as a whole.
     pub fn file(&mut self, file: &Path, message: impl Into<String>) {
         self.0.push(Fault {

@@ -33,6 +33,22 @@ pub struct TokenWish {
     pub issuer: String,
 }
 
+/// What authenticator apps know how to show: TOTP, SHA-1, 6 digits every 30 s, on a random seed.
+impl Default for TokenWish {
+    fn default() -> Self {
+        Self {
+            kind: Kind::Totp,
+            algorithm: Algorithm::Sha1,
+            digits: 6,
+            period: 30,
+            counter: 0,
+            seed: None,
+            label: None,
+            issuer: "Portcullis".into(),
+        }
+    }
+}
+
 /// One of a person's tokens.
 #[derive(Clone, Debug)]
 pub enum Which {

@@ -9,7 +9,7 @@ mod output;
 mod passcode;
 mod password_hash;
 mod policy;
-mod qr;
+pub(crate) mod qr;
 mod recovery_codes;
 mod reload;
 mod status;
@@ -112,6 +112,9 @@ pub struct DemoArgs {
     /// Folder that everything is kept in; made when missing, found again at the next start
     #[arg(long, value_name = "FOLDER", default_value = "portcullis-demo")]
     pub folder: PathBuf,
+    /// Print the code that ana's authenticator shows right now, and nothing else
+    #[arg(long)]
+    pub code: bool,
 }
 
 /// How a command ended.

@@ -11,7 +11,7 @@ use qrcode::{EcLevel, QrCode};
 use super::output::CliError;
 
 /// Two rows of modules in each line of text, light on dark, as most terminals are.
-pub(super) fn blocks(text: &str) -> Result<String, CliError> {
+pub(crate) fn blocks(text: &str) -> Result<String, CliError> {
     let image = code(text)?
         .render::<unicode::Dense1x2>()
         .dark_color(unicode::Dense1x2::Light)

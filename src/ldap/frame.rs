@@ -221,7 +221,10 @@ mod tests {
         ));
         assert_eq!(
             fault(&[0x30, 0x81, 0xc8]),
-            FrameError::TooLarge { octets: 203, limit: 100 }
+            FrameError::TooLarge {
+                octets: 203,
+                limit: 100
+            }
         );
         assert!(matches!(fault(&[0x30, 0x05, 0x04]), FrameError::Malformed(_)));
         assert_eq!(

@@ -13,9 +13,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::ber::Message;
-use crate::ldap::frame::{Front, FrameError, Head, Sender, front};
-use crate::ldap::reply::{ABANDON_REQUEST, Answer, Code, NOTICE_OF_DISCONNECTION, is_final, response_to};
+use crate::ldap::frame::{FrameError, Front, Head, Sender, front};
+use crate::ldap::reply::{ABANDON_REQUEST, Answer, Code, is_final, is_goodbye, response_to};
 use crate::ldap::session::Session;
 
 /// Both ends of a connection and what is on its way between them.
@@ -297,12 +296,7 @@ enum Moved {
 }
 
 /// Counts the octets of all messages at the front of the server's buffer, and notes which operations end.
-fn scan_server<U>(
-    server: &mut Port<U>,
-    outstanding: &mut Outstanding,
-    activity: &mut u64,
-    relayed: &mut u64,
-) -> usize {
+fn scan_server<U>(server: &mut Port<U>, outstanding: &mut Outstanding, activity: &mut u64, relayed: &mut u64) -> usize {
     let mut octets = 0;
     while let Some(input) = server.inbox.filled().get(octets..) {
         let (head, whole) = match front(input, CAPACITY, usize::MAX, Sender::Server) {
@@ -310,12 +304,15 @@ fn scan_server<U>(
             Ok(Front::Whole(head)) => (head, true),
             Ok(Front::Streamed(head)) => (head, false),
             Err(fault) => {
-                tracing::warn!(error = &fault as &dyn std::error::Error, "the directory server does not speak LDAP");
+                tracing::warn!(
+                    error = &fault as &dyn std::error::Error,
+                    "the directory server does not speak LDAP"
+                );
                 server.gone = true;
                 break;
             }
         };
-        if head.id == 0 && is_goodbye(input.get(..head.total)) {
+        if is_goodbye(&head, input.get(..head.total).unwrap_or_default()) {
             // Ours follows, with answers for what is outstanding.
             server.gone = true;
             break;
@@ -331,16 +328,6 @@ fn scan_server<U>(
         }
     }
     octets
-}
-
-fn is_goodbye(frame: Option<&[u8]>) -> bool {
-    frame.and_then(|frame| Message::read(frame).ok()).is_some_and(|message| {
-        message
-            .operation
-            .content
-            .windows(NOTICE_OF_DISCONNECTION.len())
-            .any(|window| window == NOTICE_OF_DISCONNECTION.as_bytes())
-    })
 }
 
 /// One end: the stream, what was read from it, what we have to say to it ourselves.
@@ -373,7 +360,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
     /// # Errors
     /// Those of the stream.
     pub(super) async fn send(&mut self) -> io::Result<()> {
-        let sent = match self.stream.write_all(self.outbox.get(self.written..).unwrap_or_default()).await {
+        let sent = match self
+            .stream
+            .write_all(self.outbox.get(self.written..).unwrap_or_default())
+            .await
+        {
             Ok(()) => self.stream.flush().await,
             Err(fault) => Err(fault),
         };

@@ -1,6 +1,7 @@
 //! The few LDAP messages that we write ourselves (RFC 4511 sections 4.1.9, 4.4.1, 4.12).
 
 use crate::ber::{self, ENUMERATED, INTEGER, OCTET_STRING, SEQUENCE};
+use crate::ldap::frame::Head;
 
 /// A resultCode of RFC 4511 appendix A, as far as we send it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,10 +12,14 @@ pub enum Code {
     OperationsError,
     /// 2: not what the protocol says.
     ProtocolError,
+    /// 4
+    SizeLimitExceeded,
     /// 7: a bind that is neither simple nor anonymous.
     AuthMethodNotSupported,
     /// 8: bind first.
     StrongerAuthRequired,
+    /// 11
+    AdminLimitExceeded,
     /// 12: a critical control that we do not know.
     UnavailableCriticalExtension,
     /// 13: not without TLS.
@@ -23,8 +28,6 @@ pub enum Code {
     NoSuchObject,
     /// 49
     InvalidCredentials,
-    /// 50
-    InsufficientAccessRights,
     /// 51: too many operations at once.
     Busy,
     /// 52: the directory is out of reach.
@@ -40,13 +43,14 @@ impl Code {
             Self::Success => 0,
             Self::OperationsError => 1,
             Self::ProtocolError => 2,
+            Self::SizeLimitExceeded => 4,
             Self::AuthMethodNotSupported => 7,
             Self::StrongerAuthRequired => 8,
+            Self::AdminLimitExceeded => 11,
             Self::UnavailableCriticalExtension => 12,
             Self::ConfidentialityRequired => 13,
             Self::NoSuchObject => 32,
             Self::InvalidCredentials => 49,
-            Self::InsufficientAccessRights => 50,
             Self::Busy => 51,
             Self::Unavailable => 52,
             Self::UnwillingToPerform => 53,
@@ -90,8 +94,17 @@ pub(super) fn notice_of_disconnection(code: Code, text: &str, out: &mut Vec<u8>)
     });
 }
 
-/// Appends an AbandonRequest (RFC 4511 section 4.11) or an UnbindRequest (section 4.3): small messages for
-/// the server behind us.
+/// Appends the response to WhoAmI (RFC 4532): the name of who is bound, nothing for nobody.
+pub(super) fn who_am_i(id: i32, dn: Option<&str>, out: &mut Vec<u8>) {
+    const RESPONSE_VALUE: u8 = 0x8b;
+    message(id, EXTENDED_RESPONSE, out, |out| {
+        result(Code::Success, "", out);
+        let identity = dn.map(|dn| format!("dn:{dn}")).unwrap_or_default();
+        ber::write(RESPONSE_VALUE, identity.as_bytes(), out);
+    });
+}
+
+/// Appends an UnbindRequest (RFC 4511 section 4.3).
 pub(super) fn unbind(id: i32, out: &mut Vec<u8>) {
     message(id, UNBIND_REQUEST, out, |_| {});
 }
@@ -153,6 +166,12 @@ pub(super) const fn response_to(request: u8) -> Option<u8> {
 /// responses do not.
 pub(super) const fn is_final(response: u8) -> bool {
     matches!(response, 0x61 | 0x65 | 0x67 | 0x69 | 0x6b | 0x6d | 0x6f | 0x78)
+}
+
+/// Whether a server's message is a Notice of Disconnection: no more will come.
+pub(super) fn is_goodbye(head: &Head, frame: &[u8]) -> bool {
+    let name = NOTICE_OF_DISCONNECTION.as_bytes();
+    head.id == 0 && head.operation == EXTENDED_RESPONSE && frame.windows(name.len()).any(|window| window == name)
 }
 
 #[cfg(test)]

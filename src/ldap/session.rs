@@ -13,8 +13,8 @@ use crate::ber::Message;
 use crate::config::Anonymous;
 use crate::ldap::frame::{Head, leading};
 use crate::ldap::reply::{
-    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, EXTENDED_RESPONSE, SEARCH_REQUEST,
-    START_TLS, UNBIND_REQUEST, response_to,
+    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS,
+    UNBIND_REQUEST, response_to,
 };
 use crate::ldap::translate::{BindRequest, Credentials, SimpleBind, has_critical};
 
@@ -266,16 +266,6 @@ fn reads_root_dse(head: &Head, input: &[u8]) -> bool {
     })
 }
 
-/// For callers that answer an extended operation which is not relayed.
-pub(super) const fn extended_answer(id: i32, code: Code, text: &'static str) -> Answer {
-    Answer {
-        id,
-        response: EXTENDED_RESPONSE,
-        code,
-        text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -377,14 +367,8 @@ mod tests {
             allow_plaintext: true,
             ..RULES
         };
-        assert!(matches!(
-            receive(Session::new(open, false), &input, 0),
-            Step::Bind(..)
-        ));
-        assert!(matches!(
-            receive(Session::new(RULES, true), &input, 0),
-            Step::Bind(..)
-        ));
+        assert!(matches!(receive(Session::new(open, false), &input, 0), Step::Bind(..)));
+        assert!(matches!(receive(Session::new(RULES, true), &input, 0), Step::Bind(..)));
     }
 
     #[test]
@@ -459,10 +443,7 @@ mod tests {
         for operation in 0..=u8::MAX {
             let input = message(operation, &[], |out| out.extend([0; 4]));
             if operation & 0x1f != 0x1f && bound().relays(operation) {
-                assert!(
-                    matches!(receive(bound(), &input, 0), Step::Relay(_)),
-                    "{operation:x}"
-                );
+                assert!(matches!(receive(bound(), &input, 0), Step::Relay(_)), "{operation:x}");
             }
             assert!(!Session::new(RULES, true).relays(operation));
         }
