@@ -223,9 +223,25 @@ impl<'a> Message<'a> {
 
 /// Appends an element to `out`, with the shortest length form.
 pub fn write(tag: u8, content: &[u8], out: &mut Vec<u8>) {
-    out.push(tag);
-    write_length(content.len(), out);
+    write_header(tag, content.len(), out);
     out.extend_from_slice(content);
+}
+
+/// Appends the header of an element whose `content` octets the caller appends next.
+pub fn write_header(tag: u8, content: usize, out: &mut Vec<u8>) {
+    out.push(tag);
+    write_length(content, out);
+}
+
+/// Octets of an element with `content` octets of content, in the shortest length form.
+pub fn total(content: usize) -> usize {
+    let header = match content {
+        0..=0x7f => 2,
+        0x80..=0xff => 3,
+        0x100..=0xffff => 4,
+        _ => 6,
+    };
+    header + content
 }
 
 /// Appends an element whose content `fill` writes.
@@ -286,6 +302,15 @@ mod tests {
         );
         assert_eq!(Header::read(&[0x30, 0x82, 1]), Ok(None));
         assert_eq!(Reader::new(&[0x04, 0x05, 1]).element(), Err(BerError::Truncated));
+    }
+
+    #[test]
+    fn totals_are_what_is_written() {
+        for content in [0, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000] {
+            let mut out = Vec::new();
+            write(OCTET_STRING, &vec![0; content], &mut out);
+            assert_eq!(out.len(), total(content));
+        }
     }
 
     #[test]

@@ -1,0 +1,16 @@
+//! The LDAP front end: binds are judged by the engine, everything else is relayed octet for octet.
+//!
+//! A message's way: [`frame`] splits the stream; `pump` moves what needs no look; [`session`] says what to
+//! do about the rest; [`translate`] turns a bind into a question and the verdict into a result; `relay`
+//! does it; `embedded` answers where the directory has no server.
+
+mod embedded;
+pub mod frame;
+pub mod listener;
+pub mod login;
+mod pump;
+mod relay;
+pub mod reply;
+pub mod session;
+mod stream;
+pub mod translate;

@@ -1,0 +1,608 @@
+//! One client connection from its first octet to its last: binds are judged, everything else goes to a
+//! connection of the client's own to the directory server, so that message ids pass untouched.
+//!
+//! That connection never holds rights which the client has not just earned: whenever the session is not
+//! bound and the server may think otherwise, the connection to it is closed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::time::{Sleep, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::ber::Message;
+use crate::clock;
+use crate::directory::bind::{BindResponse, encode_bind, outcome};
+use crate::directory::local::Tree;
+use crate::directory::{Link, Stream};
+use crate::engine::{BoxFuture, Check, Origin, PasswordCheck, PasswordOutcome, Person, Protocol, Verdict};
+use crate::ldap::embedded::Embedded;
+use crate::ldap::frame::{Front, Head, Sender, front};
+use crate::ldap::listener::Shared;
+use crate::ldap::pump::{CAPACITY, Event, Limits, Mode, Port, Pump};
+use crate::ldap::reply::{
+    Answer, BIND_REQUEST, BIND_RESPONSE, Code, is_goodbye, notice_of_disconnection, response_to, start_tls, unbind,
+};
+use crate::ldap::session::{Binding, Session, Step};
+use crate::ldap::stream::{ClientStream, handshake};
+use crate::ldap::translate::{BindEnd, SimpleBind, bind_response, end_of, words};
+use crate::metrics::Decision;
+use crate::secret::Secret;
+
+/// A client connection, TLS done if it begins with TLS.
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    peer: SocketAddr,
+    pump: Pump<ClientStream, Box<dyn Stream>>,
+    /// What answers instead of a server, for directories that have none.
+    embedded: Option<Arc<Tree>>,
+    /// Who is bound.
+    person: Option<Arc<Person>>,
+    /// Whether the server may hold the connection to be bound.
+    server_has_rights: bool,
+    stop: CancellationToken,
+    tick: Pin<Box<Sleep>>,
+    quiet_ticks: u32,
+}
+
+/// The connection ends; whatever had to be said has been said.
+struct Ended;
+
+/// What a connection waits for.
+enum Next {
+    Event(Event),
+    Idle,
+    Stop,
+}
+
+impl Connection {
+    pub(super) fn new(shared: Arc<Shared>, stream: ClientStream, peer: SocketAddr, stop: CancellationToken) -> Self {
+        let limits = Limits {
+            before_bind: shared.config.max_pdu_before_bind,
+            after_bind: shared.config.max_pdu,
+        };
+        let tick = Box::pin(sleep(shared.tick()));
+        let pump = Pump::new(stream, limits, shared.metrics.ldap_relayed.clone());
+        Self {
+            shared,
+            peer,
+            pump,
+            embedded: None,
+            person: None,
+            server_has_rights: false,
+            stop,
+            tick,
+            quiet_ticks: 0,
+        }
+    }
+
+    /// Serves the connection until it ends.
+    pub(super) async fn serve(mut self) {
+        let encrypted = self.pump.client.stream.is_encrypted();
+        let mut session = Session::new(self.shared.rules, encrypted);
+        loop {
+            if !session.is_bound() {
+                self.person = None;
+                if self.server_has_rights {
+                    self.drop_server();
+                }
+            }
+            let next = self.next(&session).await;
+            let step = match next {
+                Next::Event(Event::Message(head)) => self.message(session, head).await,
+                Next::Event(Event::Drained) => Ok(session),
+                Next::Event(Event::ClientGone) => Err(Ended),
+                Next::Event(Event::ClientMisbehaved(fault)) => {
+                    self.shared.metrics.drop("ldap", fault.word());
+                    tracing::info!(
+                        listener = %self.shared.config.name,
+                        peer = %self.peer,
+                        error = &fault as &dyn std::error::Error,
+                        "disconnected"
+                    );
+                    self.goodbye(Code::ProtocolError, "this is not an LDAP message that is taken here")
+                        .await
+                }
+                Next::Event(Event::ServerGone) => self.server_gone(session).await,
+                Next::Idle => {
+                    self.goodbye(Code::Unavailable, "the connection was idle for too long")
+                        .await
+                }
+                Next::Stop => self.stop(&session).await,
+            };
+            match step {
+                Ok(next) => session = next,
+                Err(Ended) => return,
+            }
+        }
+    }
+
+    async fn next(&mut self, session: &Session) -> Next {
+        if self.stop.is_cancelled() {
+            return Next::Stop;
+        }
+        loop {
+            let activity = self.pump.activity;
+            tokio::select! {
+                biased;
+                event = self.pump.run(session, Mode::Run) => return Next::Event(event),
+                () = self.stop.cancelled() => return Next::Stop,
+                () = &mut self.tick => {
+                    self.tick = Box::pin(sleep(self.shared.tick()));
+                    if self.pump.activity != activity {
+                        self.quiet_ticks = 0;
+                        continue;
+                    }
+                    self.quiet_ticks += 1;
+                    // A search that waits for changes may be silent for long; a client that does not read may not.
+                    let waits = !self.pump.outstanding.is_empty() && !self.pump.is_client_slow();
+                    if self.quiet_ticks >= TICKS && !waits {
+                        return Next::Idle;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn message(&mut self, session: Session, head: Head) -> Result<Session, Ended> {
+        let arrived = clock::monotonic();
+        if head.operation == BIND_REQUEST {
+            self.quiesce(&session).await?;
+        }
+        // Only what is not sent on without a look comes here: a copy costs little and frees the buffer.
+        let here = self.pump.client.inbox.filled();
+        let input = Zeroizing::new(here.get(..head.total).unwrap_or(here).to_vec());
+        match session.receive(&head, &input, self.pump.outstanding.len()) {
+            Step::Relay(session) => {
+                self.relay(&head, &input).await;
+                Ok(session)
+            }
+            Step::Answer(session, answer) => {
+                answer.write(&mut self.pump.client.outbox);
+                self.pump.drop_message(&head);
+                Ok(session)
+            }
+            Step::NoTls(session, code, text) => {
+                start_tls(head.id, code, text, &mut self.pump.client.outbox);
+                self.pump.drop_message(&head);
+                Ok(session)
+            }
+            Step::Ignore(session) => {
+                self.pump.drop_message(&head);
+                Ok(session)
+            }
+            Step::Bind(binding, bind) => {
+                self.pump.drop_message(&head);
+                Ok(self.bind(binding, bind, arrived).await)
+            }
+            Step::StartTls(upgrading) => {
+                start_tls(head.id, Code::Success, "", &mut self.pump.client.outbox);
+                self.upgrade().await?;
+                Ok(upgrading.done())
+            }
+            Step::Close => {
+                if let Some(server) = &mut self.pump.server {
+                    unbind(head.id, &mut server.outbox);
+                    let _best_effort = timeout(FAREWELL, server.send()).await;
+                }
+                let _best_effort = timeout(FAREWELL, self.pump.client.stream.shutdown()).await;
+                Err(Ended)
+            }
+            Step::Disconnect(text) => {
+                self.shared.metrics.drop("ldap", "protocol-error");
+                tracing::info!(listener = %self.shared.config.name, peer = %self.peer, text, "disconnected");
+                self.goodbye(Code::ProtocolError, text).await
+            }
+        }
+    }
+
+    /// Sends the front message on, or answers it in the directory's place.
+    async fn relay(&mut self, head: &Head, input: &[u8]) {
+        let refusal = match self.connect().await {
+            Err(reason) => {
+                tracing::warn!(listener = %self.shared.config.name, %reason, "the directory is out of reach");
+                Some((Code::Unavailable, "the directory is out of reach"))
+            }
+            Ok(()) if self.pump.outstanding.is_full() => Some((Code::Busy, "too many operations at once")),
+            Ok(()) => None,
+        };
+        match (refusal, response_to(head.operation)) {
+            (Some((code, text)), Some(response)) => {
+                let id = head.id;
+                let answer = Answer {
+                    id,
+                    response,
+                    code,
+                    text,
+                };
+                answer.write(&mut self.pump.client.outbox);
+                self.pump.drop_message(head);
+            }
+            _ => {
+                if let Some(tree) = &self.embedded {
+                    let embedded = Embedded {
+                        tree,
+                        person: self.person.as_deref(),
+                        start_tls: self.shared.rules.start_tls,
+                    };
+                    embedded.answer(head, input, &mut self.pump.client.outbox);
+                    self.pump.drop_message(head);
+                } else if self.pump.server.is_some() {
+                    self.pump.send_on(head);
+                } else {
+                    // An abandon for a server that is gone: nothing is left to abandon.
+                    self.pump.drop_message(head);
+                }
+            }
+        }
+    }
+
+    /// Judges a bind and answers it.
+    async fn bind(&mut self, binding: Binding, bind: SimpleBind<'_>, arrived: Instant) -> Session {
+        // A reload may have brought other entries.
+        self.embedded = None;
+        let end = self.judge(&binding, &bind, arrived).await;
+        let code = match end {
+            Judged::In => return binding.accepted(),
+            Judged::Out(code) => code,
+        };
+        if code == Code::InvalidCredentials {
+            sleep_until((arrived + self.shared.config.reject_delay).into()).await;
+        }
+        let answer = Answer {
+            id: bind.id,
+            response: BIND_RESPONSE,
+            code,
+            text: "",
+        };
+        answer.write(&mut self.pump.client.outbox);
+        binding.refused()
+    }
+
+    async fn judge(&mut self, binding: &Binding, bind: &SimpleBind<'_>, arrived: Instant) -> Judged {
+        let shared = Arc::clone(&self.shared);
+        let connected = match (shared.directory)() {
+            None => Err("no directory of that name is configured".to_owned()),
+            Some(directory) => {
+                let origin = self.origin(directory.name(), binding.is_encrypted());
+                let Some(question) = bind.question(origin, shared.config.append.0) else {
+                    self.count(("reject", "malformed"), arrived);
+                    return Judged::Out(Code::InvalidCredentials);
+                };
+                self.connect().await.map(|()| question)
+            }
+        };
+        let question = match connected {
+            Ok(question) => question,
+            Err(reason) => {
+                tracing::warn!(listener = %shared.config.name, %reason, "the directory is out of reach");
+                self.count(("unavailable", ""), arrived);
+                return Judged::Out(Code::Unavailable);
+            }
+        };
+        let (verdict, tried) = match &mut self.pump.server {
+            None => (shared.verify.verify(question, Check::Directory).await, Tried::Nothing),
+            Some(server) => {
+                let mut own = OwnBind {
+                    server,
+                    late: &mut self.pump.client.outbox,
+                    has_rights: &mut self.server_has_rights,
+                    id: bind.id,
+                    controls: bind.controls,
+                    tried: Tried::Nothing,
+                };
+                let verdict = shared.verify.verify(question, Check::Own(&mut own)).await;
+                let tried = std::mem::replace(&mut own.tried, Tried::Nothing);
+                (verdict, tried)
+            }
+        };
+        self.count(words(&verdict), arrived);
+        if matches!(tried, Tried::Lost) {
+            self.drop_server();
+        }
+        self.conclude(bind, verdict, tried)
+    }
+
+    /// Brings together what the engine says and what the server holds, so that neither goes further than
+    /// the other.
+    fn conclude(&mut self, bind: &SimpleBind<'_>, verdict: Verdict, tried: Tried) -> Judged {
+        match (end_of(&verdict), tried) {
+            (BindEnd::Refused(code), _) => Judged::Out(code),
+            (BindEnd::Accepted, Tried::Right(reply)) => {
+                let out = &mut self.pump.client.outbox;
+                if bind_response(&reply, bind.asks_for_policy(), out).is_err() {
+                    tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
+                    return Judged::Out(Code::Unavailable);
+                }
+                self.remember(verdict);
+                Judged::In
+            }
+            (BindEnd::Accepted, Tried::Nothing) => {
+                // The rule asks for no password, or the directory has no server: what the server may hold
+                // belongs to somebody else.
+                if self.server_has_rights {
+                    self.drop_server();
+                }
+                let answer = Answer {
+                    id: bind.id,
+                    response: BIND_RESPONSE,
+                    code: Code::Success,
+                    text: "",
+                };
+                answer.write(&mut self.pump.client.outbox);
+                self.remember(verdict);
+                Judged::In
+            }
+            (BindEnd::Accepted, Tried::NotRight | Tried::Lost) => {
+                tracing::error!("a bind was accepted although the directory did not find the password right; refused");
+                Judged::Out(Code::InvalidCredentials)
+            }
+        }
+    }
+
+    fn remember(&mut self, verdict: Verdict) {
+        if let Verdict::Accept(grant) = verdict {
+            self.person = Some(grant.person);
+        }
+    }
+
+    fn origin(&self, directory: &str, encrypted: bool) -> Origin {
+        Origin {
+            protocol: Protocol::Ldap,
+            service: Arc::clone(&self.shared.service),
+            client: Arc::clone(&self.shared.name),
+            directory: directory.into(),
+            source: self.peer.ip().to_canonical(),
+            nas_identifier: None,
+            calling_station: None,
+            encrypted,
+        }
+    }
+
+    fn count(&self, (outcome, reason): (&'static str, &'static str), arrived: Instant) {
+        let decision = Decision {
+            protocol: "ldap",
+            client: self.shared.config.name.clone(),
+            outcome,
+            reason,
+        };
+        let span = clock::monotonic().saturating_duration_since(arrived);
+        self.shared.metrics.decided(&decision, span);
+    }
+
+    /// Opens what operations go to, unless it is open.
+    async fn connect(&mut self) -> Result<(), String> {
+        if self.pump.server.is_some() || self.embedded.is_some() {
+            return Ok(());
+        }
+        let directory = (self.shared.directory)().ok_or("no directory of that name is configured")?;
+        match directory.connect().await? {
+            Link::Remote(stream) => self.pump.server = Some(Port::new(stream)),
+            Link::Embedded(tree) => self.embedded = Some(tree),
+        }
+        Ok(())
+    }
+
+    fn drop_server(&mut self) {
+        self.pump.drop_server();
+        self.server_has_rights = false;
+    }
+
+    /// Before a bind is processed, operations under way must end or be abandoned (RFC 4511 section 4.2.1).
+    async fn quiesce(&mut self, session: &Session) -> Result<(), Ended> {
+        if self.pump.server.is_none() {
+            return Ok(());
+        }
+        match timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await {
+            Ok(Event::Drained) => Ok(()),
+            Ok(Event::ServerGone) if !self.pump.is_amid_message() => {
+                self.pump.outstanding.fail(&mut self.pump.client.outbox);
+                self.drop_server();
+                Ok(())
+            }
+            Err(_elapsed) if !self.pump.is_amid_message() => {
+                // Closing abandons them.
+                self.pump.outstanding.clear();
+                self.drop_server();
+                Ok(())
+            }
+            Ok(Event::ServerGone | Event::ClientGone | Event::Message(_) | Event::ClientMisbehaved(_)) | Err(_) => {
+                Err(Ended)
+            }
+        }
+    }
+
+    /// The server is lost: what is outstanding is answered; a client that was bound has to come again,
+    /// because its password is not kept.
+    async fn server_gone(&mut self, session: Session) -> Result<Session, Ended> {
+        if self.pump.is_amid_message() {
+            return Err(Ended);
+        }
+        let owed = self.pump.outstanding.len();
+        if owed > 0 {
+            tracing::warn!(listener = %self.shared.config.name, peer = %self.peer, owed, "the directory server closed");
+        }
+        self.pump.outstanding.fail(&mut self.pump.client.outbox);
+        self.drop_server();
+        if session.is_bound() {
+            return self.goodbye(Code::Unavailable, "the directory is out of reach").await;
+        }
+        Ok(session)
+    }
+
+    /// What is under way is finished, then the client is told to go.
+    async fn stop(&mut self, session: &Session) -> Result<Session, Ended> {
+        let _best_effort = timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await;
+        self.goodbye(Code::Unavailable, "the server is shutting down").await
+    }
+
+    /// Sends a Notice of Disconnection and closes (RFC 4511 section 4.4.1).
+    async fn goodbye(&mut self, code: Code, text: &str) -> Result<Session, Ended> {
+        if self.pump.is_amid_message() {
+            return Err(Ended);
+        }
+        let client = &mut self.pump.client;
+        notice_of_disconnection(code, text, &mut client.outbox);
+        let _best_effort = timeout(FAREWELL, async {
+            client.send().await?;
+            client.stream.shutdown().await?;
+            discard(&mut client.stream).await
+        })
+        .await;
+        Err(Ended)
+    }
+
+    /// TLS on a connection that began without (RFC 4511 section 4.14).
+    async fn upgrade(&mut self) -> Result<(), Ended> {
+        self.pump.client.send().await.map_err(|_| Ended)?;
+        let Some(tls) = &self.shared.tls else {
+            return Err(Ended);
+        };
+        let plain = std::mem::replace(&mut self.pump.client.stream, ClientStream::Closed);
+        let ClientStream::Plain(plain) = plain else {
+            return Err(Ended);
+        };
+        match handshake(tls, plain).await {
+            // A new port: octets that came before the handshake may be anybody's (RFC 4511 section 4.14.1)
+            // and are forgotten.
+            Ok(stream) => self.pump.client = Port::new(stream),
+            Err(fault) => {
+                self.shared.metrics.drop("ldap", "tls-handshake");
+                tracing::info!(
+                    listener = %self.shared.config.name,
+                    peer = %self.peer,
+                    error = &fault as &dyn std::error::Error,
+                    "no TLS"
+                );
+                return Err(Ended);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads what the client has still sent, so that closing does not take back what we said last.
+async fn discard(stream: &mut ClientStream) -> io::Result<()> {
+    let mut octets = [0; 4096];
+    for _ in 0..64 {
+        let mut space = ReadBuf::new(&mut octets);
+        std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut space)).await?;
+        if space.filled().is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// How a bind ended.
+enum Judged {
+    /// Accepted, and answered.
+    In,
+    /// Refused, to be answered with this.
+    Out(Code),
+}
+
+/// What the server said of the password.
+enum Tried {
+    /// It was not asked.
+    Nothing,
+    /// Right; its answer.
+    Right(Vec<u8>),
+    /// Anything else.
+    NotRight,
+    /// The connection cannot be used any more.
+    Lost,
+}
+
+/// Tries a password by binding on the client's own connection to the server, once.
+struct OwnBind<'c> {
+    server: &'c mut Port<Box<dyn Stream>>,
+    /// Takes answers to operations that the client had abandoned.
+    late: &'c mut Vec<u8>,
+    has_rights: &'c mut bool,
+    id: i32,
+    controls: Option<&'c [u8]>,
+    tried: Tried,
+}
+
+impl PasswordCheck for OwnBind<'_> {
+    fn check<'a>(&'a mut self, person: &'a Person, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {
+        Box::pin(async move {
+            // RFC 4513 section 5.1.2: without a password the server would answer success.
+            if password.is_empty() || person.dn.is_empty() {
+                return PasswordOutcome::Wrong;
+            }
+            if !matches!(self.tried, Tried::Nothing) {
+                return PasswordOutcome::Unavailable("a second try of one attempt".into());
+            }
+            self.tried = Tried::Lost;
+            match timeout(BIND_TIME, self.exchange(&person.dn, password)).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(fault)) => PasswordOutcome::Unavailable(format!("binding on the relayed connection: {fault}")),
+                Err(_elapsed) => PasswordOutcome::Unavailable("the server did not answer a bind in time".into()),
+            }
+        })
+    }
+}
+
+impl OwnBind<'_> {
+    async fn exchange(&mut self, dn: &str, password: &Secret) -> io::Result<PasswordOutcome> {
+        *self.has_rights = true;
+        encode_bind(self.id, dn, password, self.controls, &mut self.server.outbox);
+        self.server.send().await?;
+        let head = self.response().await?;
+        let reply = self.server.inbox.filled().get(..head.total).unwrap_or_default();
+        let message = Message::read(reply).map_err(io::Error::other)?;
+        let response = BindResponse::read(&message).map_err(io::Error::other)?;
+        let outcome = outcome(&response);
+        // RFC 4511 section 4.2.1: after a bind that failed the connection is anonymous.
+        *self.has_rights = response.code == 0;
+        self.tried = if outcome == PasswordOutcome::Right {
+            Tried::Right(reply.to_vec())
+        } else {
+            Tried::NotRight
+        };
+        self.server.inbox.consume(head.total);
+        Ok(outcome)
+    }
+
+    /// Waits for the BindResponse. It stands at the front of the inbox then.
+    async fn response(&mut self) -> io::Result<Head> {
+        loop {
+            match front(self.server.inbox.filled(), CAPACITY, CAPACITY, Sender::Server).map_err(io::Error::other)? {
+                Front::Incomplete => self.server.fill().await?,
+                Front::Streamed(_) => return Err(io::ErrorKind::InvalidData.into()),
+                Front::Whole(head) if head.operation == BIND_RESPONSE && head.id == self.id => return Ok(head),
+                Front::Whole(head) => {
+                    let frame = self.server.inbox.filled().get(..head.total).unwrap_or_default();
+                    if is_goodbye(&head, frame) || self.late.len() + frame.len() > CAPACITY {
+                        return Err(io::ErrorKind::ConnectionAborted.into());
+                    }
+                    self.late.extend_from_slice(frame);
+                    self.server.inbox.consume(head.total);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for OwnBind<'_> {
+    fn drop(&mut self) {
+        // When the attempt is given up in the middle, the password may still be in there.
+        self.server.outbox.zeroize();
+    }
+}
+
+/// Longest wait for the server's answer to a bind.
+const BIND_TIME: Duration = Duration::from_secs(5);
+/// How long operations may take to end before a bind or a shutdown.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a last word may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// Quiet ticks after which a connection counts as idle.
+pub(super) const TICKS: u32 = 8;

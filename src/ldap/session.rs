@@ -1,0 +1,451 @@
+//! The bind and TLS state of one client connection, without I/O (RFC 4511 sections 4.2 and 4.14, RFC 4513).
+//!
+//! A [`Session`] takes one message and is spent by it; what comes out says what to do and holds the next
+//! state. Two of the states are not sessions, so that nothing can be processed in them: [`Binding`], while
+//! a bind is judged, and [`Upgrading`], while TLS is negotiated. From the first octet of a bind on the
+//! connection is anonymous, whatever it was before, and stays so unless the bind is accepted.
+//!
+//! Messages that arrive behind a bind are left unread in order until it has ended, and are then judged by
+//! what it ended with. RFC 4511 section 4.2.1 has clients wait, and lets servers choose: answering
+//! operationsError would break the many clients that send bind and search in one go.
+
+use crate::ber::Message;
+use crate::config::Anonymous;
+use crate::ldap::frame::{Head, leading};
+use crate::ldap::reply::{
+    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS,
+    UNBIND_REQUEST, response_to,
+};
+use crate::ldap::translate::{BindRequest, Credentials, SimpleBind, has_critical};
+
+/// What the listener's configuration allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Passwords without TLS.
+    pub allow_plaintext: bool,
+    /// What connections may do that have not bound.
+    pub anonymous: Anonymous,
+    /// Whether there is a certificate to start TLS with.
+    pub start_tls: bool,
+}
+
+/// A connection that can take a message.
+#[derive(Debug)]
+pub struct Session {
+    rules: Rules,
+    encrypted: bool,
+    bound: bool,
+}
+
+/// What to do about a message.
+pub enum Step<'a> {
+    /// Send it on as it is.
+    Relay(Session),
+    /// Answer it; it goes no further.
+    Answer(Session, Answer),
+    /// Answer a StartTLS that cannot be.
+    NoTls(Session, Code, &'static str),
+    /// It needs no answer and goes no further.
+    Ignore(Session),
+    /// Ask the engine.
+    Bind(Binding, SimpleBind<'a>),
+    /// Answer success, forget what else has arrived, and negotiate.
+    StartTls(Upgrading),
+    /// The client has said goodbye.
+    Close,
+    /// Say why (Notice of Disconnection), and close.
+    Disconnect(&'static str),
+}
+
+/// A bind is being judged.
+#[derive(Debug)]
+pub struct Binding {
+    rules: Rules,
+    encrypted: bool,
+}
+
+/// TLS is being negotiated.
+#[derive(Debug)]
+pub struct Upgrading {
+    rules: Rules,
+}
+
+impl Session {
+    /// A connection that has just been opened, over TLS or not.
+    pub fn new(rules: Rules, encrypted: bool) -> Self {
+        Self {
+            rules,
+            encrypted,
+            bound: false,
+        }
+    }
+
+    /// Whether a bind has been accepted, and nothing has undone it since.
+    pub fn is_bound(&self) -> bool {
+        self.bound
+    }
+
+    /// Whether the connection is over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
+    /// Whether messages of this operation are sent on without being looked at.
+    pub fn relays(&self, operation: u8) -> bool {
+        (self.bound || self.rules.anonymous == Anonymous::Yes)
+            && !matches!(operation, BIND_REQUEST | EXTENDED_REQUEST | UNBIND_REQUEST)
+            && (response_to(operation).is_some() || operation == ABANDON_REQUEST)
+    }
+
+    /// Takes the message that `input` begins with. All of it is there unless it is too large for the
+    /// buffer (then `input` is shorter than `head.total`). `outstanding` counts operations not yet answered.
+    pub fn receive<'a>(self, head: &Head, input: &'a [u8], outstanding: usize) -> Step<'a> {
+        let frame = input.get(..head.total);
+        match head.operation {
+            UNBIND_REQUEST => Step::Close,
+            BIND_REQUEST => match frame {
+                Some(frame) => self.bind(head, frame),
+                None => Step::Disconnect("the bind request is too large"),
+            },
+            EXTENDED_REQUEST if names_start_tls(head, input) => match frame {
+                Some(frame) => self.start_tls(frame, outstanding),
+                None => Step::Disconnect("the StartTLS request is too large"),
+            },
+            operation if operation == ABANDON_REQUEST || response_to(operation).is_some() => {
+                self.ordinary(head, input, operation)
+            }
+            // RFC 4511 section 4.1.1: a protocolOp that is not recognised.
+            _ => Step::Disconnect("the operation is not one of LDAP version 3"),
+        }
+    }
+
+    fn bind<'a>(self, head: &Head, frame: &'a [u8]) -> Step<'a> {
+        let anonymous = Self { bound: false, ..self };
+        let refuse = |session: Self, code, text| {
+            let response = BIND_RESPONSE;
+            let id = head.id;
+            Step::Answer(
+                session,
+                Answer {
+                    id,
+                    response,
+                    code,
+                    text,
+                },
+            )
+        };
+        let Ok(request) = Message::read(frame).and_then(|message| BindRequest::read(&message)) else {
+            return refuse(anonymous, Code::ProtocolError, "the bind request cannot be read");
+        };
+        if request.version != 3 {
+            return refuse(anonymous, Code::ProtocolError, "only LDAP version 3 is served");
+        }
+        let Credentials::Simple(password) = request.credentials else {
+            let text = "only simple binds are served";
+            return refuse(anonymous, Code::AuthMethodNotSupported, text);
+        };
+        match (request.name.is_empty(), password.is_empty()) {
+            (true, true) if has_critical(request.controls) => {
+                let text = "a critical control is not known";
+                refuse(anonymous, Code::UnavailableCriticalExtension, text)
+            }
+            (true, true) => refuse(anonymous, Code::Success, ""),
+            // RFC 4513 sections 5.1.2 and 6.3.1.
+            (false, true) => {
+                let text = "a bind with a name needs a password";
+                refuse(anonymous, Code::UnwillingToPerform, text)
+            }
+            (_, false) if !anonymous.encrypted && !anonymous.rules.allow_plaintext => {
+                let text = "passwords are accepted over TLS only";
+                refuse(anonymous, Code::ConfidentialityRequired, text)
+            }
+            (_, false) => Step::Bind(
+                Binding {
+                    rules: self.rules,
+                    encrypted: self.encrypted,
+                },
+                SimpleBind {
+                    id: request.id,
+                    name: request.name,
+                    password,
+                    controls: request.controls,
+                },
+            ),
+        }
+    }
+
+    fn start_tls(self, frame: &[u8], outstanding: usize) -> Step<'_> {
+        let Ok(message) = Message::read(frame) else {
+            return Step::Disconnect("the StartTLS request cannot be read");
+        };
+        // RFC 4511 section 4.14.1 and RFC 4513 section 3.1.1.
+        if self.encrypted {
+            return Step::NoTls(self, Code::OperationsError, "TLS is established already");
+        }
+        if outstanding > 0 {
+            return Step::NoTls(self, Code::OperationsError, "operations are outstanding");
+        }
+        if !self.rules.start_tls {
+            return Step::NoTls(self, Code::ProtocolError, "TLS is not served here");
+        }
+        if has_critical(message.controls) {
+            let text = "a critical control is not known";
+            return Step::NoTls(self, Code::UnavailableCriticalExtension, text);
+        }
+        Step::StartTls(Upgrading { rules: self.rules })
+    }
+
+    /// Anonymous connections are told strongerAuthRequired, as OpenLDAP's `require authc` does: binding
+    /// would help, whereas insufficientAccessRights says that these rights are too few.
+    fn ordinary<'a>(self, head: &Head, input: &'a [u8], operation: u8) -> Step<'a> {
+        let allowed = self.bound
+            || match self.rules.anonymous {
+                Anonymous::Yes => true,
+                Anonymous::RootDse => operation == SEARCH_REQUEST && reads_root_dse(head, input),
+            };
+        match response_to(operation) {
+            _ if allowed => Step::Relay(self),
+            Some(response) => {
+                let answer = Answer {
+                    id: head.id,
+                    response,
+                    code: Code::StrongerAuthRequired,
+                    text: "bind first",
+                };
+                Step::Answer(self, answer)
+            }
+            // Nothing that could be abandoned is under way; an abandon has no response.
+            None => Step::Ignore(self),
+        }
+    }
+}
+
+impl Binding {
+    /// The bind was accepted.
+    pub fn accepted(self) -> Session {
+        Session {
+            rules: self.rules,
+            encrypted: self.encrypted,
+            bound: true,
+        }
+    }
+
+    /// The bind was refused, or could not be judged.
+    pub fn refused(self) -> Session {
+        Session {
+            rules: self.rules,
+            encrypted: self.encrypted,
+            bound: false,
+        }
+    }
+
+    /// Whether the password came over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+}
+
+impl Upgrading {
+    /// The handshake is done: everything begins anew, anonymous (RFC 4513 section 3.1.2).
+    pub fn done(self) -> Session {
+        Session::new(self.rules, true)
+    }
+}
+
+fn names_start_tls(head: &Head, input: &[u8]) -> bool {
+    const REQUEST_NAME: u8 = 0x80;
+    leading(input, head).is_some_and(|name| name.tag == REQUEST_NAME && name.content == START_TLS.as_bytes())
+}
+
+/// A search of scope base for the empty name (RFC 4512 section 5.1).
+fn reads_root_dse(head: &Head, input: &[u8]) -> bool {
+    leading(input, head).is_some_and(|base| {
+        base.tag == crate::ber::OCTET_STRING
+            && base.content.is_empty()
+            && crate::ber::Reader::new(base.rest).integer(crate::ber::ENUMERATED) == Ok(0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ber::{self, ENUMERATED, INTEGER, OCTET_STRING, SEQUENCE};
+    use crate::ldap::frame::Sender;
+
+    const RULES: Rules = Rules {
+        allow_plaintext: false,
+        anonymous: Anonymous::RootDse,
+        start_tls: true,
+    };
+
+    fn message(operation: u8, controls: &[u8], fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        ber::write_with(SEQUENCE, &mut out, |out| {
+            ber::write_integer(INTEGER, 4, out);
+            ber::write_with(operation, out, fill);
+            if !controls.is_empty() {
+                ber::write(0xa0, controls, out);
+            }
+        });
+        out
+    }
+
+    fn bind(version: i32, name: &str, tag: u8, password: &[u8]) -> Vec<u8> {
+        message(BIND_REQUEST, &[], |out| {
+            ber::write_integer(INTEGER, version, out);
+            ber::write(OCTET_STRING, name.as_bytes(), out);
+            ber::write(tag, password, out);
+        })
+    }
+
+    fn search(base: &str, scope: i32) -> Vec<u8> {
+        message(SEARCH_REQUEST, &[], |out| {
+            ber::write(OCTET_STRING, base.as_bytes(), out);
+            ber::write_integer(ENUMERATED, scope, out);
+        })
+    }
+
+    fn extended(oid: &str, controls: &[u8]) -> Vec<u8> {
+        message(EXTENDED_REQUEST, controls, |out| ber::write(0x80, oid.as_bytes(), out))
+    }
+
+    fn receive(session: Session, input: &[u8], outstanding: usize) -> Step<'_> {
+        let head = Head::read(input, 1 << 20, Sender::Client).unwrap().unwrap();
+        session.receive(&head, input, outstanding)
+    }
+
+    fn bound() -> Session {
+        Binding {
+            rules: RULES,
+            encrypted: true,
+        }
+        .accepted()
+    }
+
+    /// The code that a session answers with, and whether it is bound afterwards.
+    fn answered(session: Session, input: &[u8]) -> (Code, bool) {
+        match receive(session, input, 0) {
+            Step::Answer(session, answer) => (answer.code, session.is_bound()),
+            Step::NoTls(session, code, _) => (code, session.is_bound()),
+            Step::Relay(_) => panic!("relayed"),
+            Step::Ignore(_) => panic!("ignored"),
+            Step::Bind(..) => panic!("bound"),
+            Step::StartTls(_) => panic!("started TLS"),
+            Step::Close => panic!("closed"),
+            Step::Disconnect(text) => panic!("disconnected: {text}"),
+        }
+    }
+
+    #[test]
+    fn whatever_a_bind_ends_with_the_earlier_one_is_gone() {
+        let cases: [(Vec<u8>, Code); 5] = [
+            (bind(2, "cn=x", 0x80, b"pw"), Code::ProtocolError),
+            (bind(3, "cn=x", 0xa3, b"\x04\x05PLAIN"), Code::AuthMethodNotSupported),
+            (bind(3, "cn=x", 0x80, b""), Code::UnwillingToPerform),
+            (bind(3, "", 0x80, b""), Code::Success),
+            (message(BIND_REQUEST, &[], |out| out.push(0x05)), Code::ProtocolError),
+        ];
+        for (input, code) in cases {
+            assert_eq!(answered(bound(), &input), (code, false));
+        }
+        let input = bind(3, "cn=x", 0x80, b"pw");
+        let Step::Bind(binding, simple) = receive(bound(), &input, 0) else {
+            panic!()
+        };
+        assert_eq!((simple.name, simple.password), (&b"cn=x"[..], &b"pw"[..]));
+        assert!(!binding.refused().is_bound());
+    }
+
+    #[test]
+    fn passwords_need_tls_unless_allowed() {
+        let input = bind(3, "cn=x", 0x80, b"pw");
+        assert_eq!(
+            answered(Session::new(RULES, false), &input),
+            (Code::ConfidentialityRequired, false)
+        );
+        let open = Rules {
+            allow_plaintext: true,
+            ..RULES
+        };
+        assert!(matches!(receive(Session::new(open, false), &input, 0), Step::Bind(..)));
+        assert!(matches!(receive(Session::new(RULES, true), &input, 0), Step::Bind(..)));
+    }
+
+    #[test]
+    fn anonymous_connections_read_the_root_dse_and_nothing_else() {
+        let anonymous = || Session::new(RULES, true);
+        assert!(matches!(receive(anonymous(), &search("", 0), 0), Step::Relay(_)));
+        for refused in [
+            search("", 2),
+            search("dc=x", 0),
+            message(0x66, &[], |_| {}),
+            extended("1.3.6.1.4.1.4203.1.11.3", &[]),
+        ] {
+            assert_eq!(answered(anonymous(), &refused).0, Code::StrongerAuthRequired);
+        }
+        let abandon = message(ABANDON_REQUEST, &[], |_| {});
+        assert!(matches!(receive(anonymous(), &abandon, 0), Step::Ignore(_)));
+        let open = Rules {
+            anonymous: Anonymous::Yes,
+            ..RULES
+        };
+        assert!(matches!(
+            receive(Session::new(open, true), &search("dc=x", 2), 0),
+            Step::Relay(_)
+        ));
+        assert!(matches!(receive(bound(), &search("dc=x", 2), 0), Step::Relay(_)));
+    }
+
+    #[test]
+    fn start_tls_only_once_and_only_when_nothing_is_under_way() {
+        let input = extended(START_TLS, &[]);
+        let plain = || Session::new(RULES, false);
+        let Step::StartTls(upgrading) = receive(plain(), &input, 0) else {
+            panic!()
+        };
+        let session = upgrading.done();
+        assert!(session.is_encrypted() && !session.is_bound());
+        assert_eq!(answered(session, &input).0, Code::OperationsError);
+        assert!(matches!(
+            receive(plain(), &input, 1),
+            Step::NoTls(_, Code::OperationsError, _)
+        ));
+        let without = Rules {
+            start_tls: false,
+            ..RULES
+        };
+        assert_eq!(answered(Session::new(without, false), &input).0, Code::ProtocolError);
+        let critical = b"\x30\x0a\x04\x051.2.3\x01\x01\xff";
+        assert_eq!(
+            answered(plain(), &extended(START_TLS, critical)).0,
+            Code::UnavailableCriticalExtension
+        );
+    }
+
+    #[test]
+    fn what_is_no_request_ends_the_connection() {
+        for operation in [BIND_RESPONSE, 0x64, 0x65, 0x79, 0x00, 0x7e] {
+            let input = message(operation, &[], |_| {});
+            assert!(
+                matches!(receive(bound(), &input, 0), Step::Disconnect(_)),
+                "{operation:x}"
+            );
+            assert!(!bound().relays(operation), "{operation:x}");
+        }
+        assert!(matches!(
+            receive(bound(), &message(UNBIND_REQUEST, &[], |_| {}), 0),
+            Step::Close
+        ));
+    }
+
+    #[test]
+    fn what_is_not_looked_at_is_what_would_be_relayed_anyway() {
+        for operation in 0..=u8::MAX {
+            let input = message(operation, &[], |out| out.extend([0; 4]));
+            if operation & 0x1f != 0x1f && bound().relays(operation) {
+                assert!(matches!(receive(bound(), &input, 0), Step::Relay(_)), "{operation:x}");
+            }
+            assert!(!Session::new(RULES, true).relays(operation));
+        }
+    }
+}

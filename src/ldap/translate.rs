@@ -1,0 +1,349 @@
+//! Between LDAP and the engine: a BindRequest becomes a question, a verdict becomes a result code.
+
+use crate::ber::{self, BerError, Element, INTEGER, Message, OCTET_STRING, Reader, SEQUENCE};
+use crate::engine::{AuthnRequest, Capability, Denial, LoginName, Origin, Split, Verdict};
+use crate::ldap::reply::Code;
+use crate::secret::Secret;
+
+/// A BindRequest (RFC 4511 section 4.2) as it stands in its message. The password stays where it is until
+/// the engine is asked.
+#[derive(Clone, Copy)]
+pub struct BindRequest<'a> {
+    /// messageID.
+    pub id: i32,
+    /// The LDAP version; only 3 is served.
+    pub version: i32,
+    /// The name: a distinguished name by the RFC; others are taken for login names.
+    pub name: &'a [u8],
+    /// How the client means to prove it.
+    pub credentials: Credentials<'a>,
+    /// Content of the message's controls element.
+    pub controls: Option<&'a [u8]>,
+}
+
+/// AuthenticationChoice.
+#[derive(Clone, Copy)]
+pub enum Credentials<'a> {
+    /// A password.
+    Simple(&'a [u8]),
+    /// SASL, or a choice that no RFC knows (Active Directory's `sicily`).
+    Other,
+}
+
+impl<'a> BindRequest<'a> {
+    /// Reads the request out of its message.
+    ///
+    /// # Errors
+    /// [`BerError`] when the operation is not a BindRequest.
+    pub fn read(message: &Message<'a>) -> Result<Self, BerError> {
+        if message.operation.tag != 0x60 {
+            return Err(BerError::Unexpected);
+        }
+        let mut fields = Reader::new(message.operation.content);
+        let version = fields.integer(INTEGER)?;
+        let name = fields.expect(OCTET_STRING)?;
+        let choice = fields.element()?;
+        if !fields.is_empty() {
+            return Err(BerError::Unexpected);
+        }
+        Ok(Self {
+            id: message.id,
+            version,
+            name,
+            credentials: match choice.tag {
+                SIMPLE => Credentials::Simple(choice.content),
+                _ => Credentials::Other,
+            },
+            controls: message.controls,
+        })
+    }
+}
+
+/// A simple bind with a name and a password, both there: what the engine can be asked about.
+#[derive(Clone, Copy)]
+pub struct SimpleBind<'a> {
+    /// messageID.
+    pub id: i32,
+    /// The name as sent.
+    pub name: &'a [u8],
+    /// The password as sent, a code perhaps appended; never empty.
+    pub password: &'a [u8],
+    /// Content of the message's controls element, passed on upstream.
+    pub controls: Option<&'a [u8]>,
+}
+
+impl SimpleBind<'_> {
+    /// The question for the engine; `None` for a name that never matches anyone.
+    pub fn question(&self, origin: Origin, split: Split) -> Option<AuthnRequest> {
+        let name = std::str::from_utf8(self.name).ok()?;
+        let login = if looks_like_dn(name) {
+            LoginName::parse_dn(name)
+        } else {
+            LoginName::parse(name)
+        };
+        Some(AuthnRequest {
+            login: login.ok()?,
+            typed: Secret::new(self.password),
+            dialog: None,
+            origin,
+            capability: Capability::Append(split),
+        })
+    }
+
+    /// Whether the client asks for password policy controls in the answer.
+    pub fn asks_for_policy(&self) -> bool {
+        self.controls
+            .is_some_and(|controls| has_control(controls, PASSWORD_POLICY))
+    }
+}
+
+/// What a verdict means for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindEnd {
+    /// Let in: the directory's own answer goes out, or plain success when it was not asked.
+    Accepted,
+    /// Not let in, and this is the result; the diagnostic message is always empty.
+    Refused(Code),
+}
+
+/// Translates a verdict. Every refusal looks the same (RFC 4513 section 6.3.1, and PROTOCOLS: an outage is
+/// never told as a wrong password).
+pub fn end_of(verdict: &Verdict) -> BindEnd {
+    match verdict {
+        Verdict::Accept(_) => BindEnd::Accepted,
+        Verdict::Reject(_) => BindEnd::Refused(Code::InvalidCredentials),
+        Verdict::Unavailable(_) => BindEnd::Refused(Code::Unavailable),
+        Verdict::Challenge(_) => {
+            tracing::error!("the engine asked for a challenge, which an LDAP bind cannot carry; refused");
+            BindEnd::Refused(Code::InvalidCredentials)
+        }
+    }
+}
+
+/// Outcome and reason of a verdict as metrics call them.
+pub(super) fn words(verdict: &Verdict) -> (&'static str, &'static str) {
+    match verdict {
+        Verdict::Accept(_) => ("accept", ""),
+        Verdict::Reject(denial) => ("reject", denial.word()),
+        Verdict::Unavailable(_) => ("unavailable", ""),
+        Verdict::Challenge(_) => ("reject", Denial::ClientCannotAsk.word()),
+    }
+}
+
+/// The server's BindResponse as the client may see it: octet for octet, but for a password policy control
+/// that only we had asked for.
+///
+/// # Errors
+/// [`BerError`] when `pdu` is not an LDAPMessage with readable controls.
+pub fn bind_response(pdu: &[u8], asked_for_policy: bool, out: &mut Vec<u8>) -> Result<(), BerError> {
+    let message = Message::read(pdu)?;
+    let Some(controls) = message.controls.filter(|controls| {
+        // Leaving out what is not there would only change the octets.
+        !asked_for_policy && has_control(controls, PASSWORD_POLICY)
+    }) else {
+        out.extend_from_slice(pdu);
+        return Ok(());
+    };
+    let mut kept = Vec::with_capacity(controls.len());
+    let mut reader = Reader::new(controls);
+    while !reader.is_empty() {
+        let control = reader.element()?;
+        if control_type(&control) != Some(PASSWORD_POLICY) {
+            kept.extend_from_slice(control.whole);
+        }
+    }
+    ber::write_with(SEQUENCE, out, |out| {
+        ber::write_integer(INTEGER, message.id, out);
+        out.extend_from_slice(message.operation.whole);
+        if !kept.is_empty() {
+            ber::write(CONTROLS, &kept, out);
+        }
+    });
+    Ok(())
+}
+
+/// Whether a critical control stands among these, or one that cannot be read (RFC 4511 section 4.1.11):
+/// then an operation that we answer ourselves must not be performed.
+pub fn has_critical(controls: Option<&[u8]>) -> bool {
+    let mut reader = Reader::new(controls.unwrap_or_default());
+    while !reader.is_empty() {
+        let Ok(control) = reader.expect(SEQUENCE) else {
+            return true;
+        };
+        let mut fields = Reader::new(control);
+        if fields.expect(OCTET_STRING).is_err() {
+            return true;
+        }
+        if fields.peek() == Some(ber::BOOLEAN) && fields.expect(ber::BOOLEAN) != Ok(&[0]) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a bind name is meant as a distinguished name (RFC 4514): it begins with an attribute type, by
+/// name or number, and an equals sign.
+fn looks_like_dn(name: &str) -> bool {
+    let Some((attribute, _)) = name.split_once('=') else {
+        return false;
+    };
+    let attribute = attribute.trim();
+    attribute.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && attribute
+            .bytes()
+            .all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b';'))
+}
+
+fn has_control(controls: &[u8], oid: &[u8]) -> bool {
+    let mut reader = Reader::new(controls);
+    while let Ok(control) = reader.element() {
+        if control_type(&control) == Some(oid) {
+            return true;
+        }
+    }
+    false
+}
+
+fn control_type<'a>(control: &Element<'a>) -> Option<&'a [u8]> {
+    Reader::new(control.content).expect(OCTET_STRING).ok()
+}
+
+/// AuthenticationChoice `simple`.
+const SIMPLE: u8 = 0x80;
+/// The controls element of a message.
+const CONTROLS: u8 = 0xa0;
+/// draft-behera-ldap-password-policy-10 section 6.
+const PASSWORD_POLICY: &[u8] = b"1.3.6.1.4.1.42.2.27.8.5.1";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::request::LoginForm;
+    use crate::engine::{Outage, Protocol};
+
+    fn origin() -> Origin {
+        Origin {
+            protocol: Protocol::Ldap,
+            service: Arc::from("wiki"),
+            client: Arc::from("wiki"),
+            directory: Arc::from("corp"),
+            source: [127, 0, 0, 1].into(),
+            nas_identifier: None,
+            calling_station: None,
+            encrypted: true,
+        }
+    }
+
+    fn form(name: &str) -> Option<LoginForm> {
+        let bind = SimpleBind {
+            id: 1,
+            name: name.as_bytes(),
+            password: b"p",
+            controls: None,
+        };
+        Some(bind.question(origin(), Split::Separator(','))?.login.form().clone())
+    }
+
+    #[test]
+    fn names_that_are_no_dn_are_login_names() {
+        for dn in ["uid=ana,dc=x", "UID = ana,dc=x", "0.9.2342.19200300.100.1.1=ana"] {
+            assert!(matches!(form(dn), Some(LoginForm::Dn(_))), "{dn}");
+        }
+        assert!(matches!(form("ana"), Some(LoginForm::Plain(_))));
+        assert!(matches!(form("ana@example.org"), Some(LoginForm::Principal(_))));
+        assert!(matches!(form("EX\\ana"), Some(LoginForm::Domain { .. })));
+        assert!(matches!(form("=ana"), Some(LoginForm::Plain(_))));
+        assert_eq!(form("a\0na"), None);
+        assert_eq!(form(" "), None);
+    }
+
+    #[test]
+    fn every_refusal_looks_the_same_and_an_outage_does_not() {
+        for denial in [
+            Denial::UnknownUser,
+            Denial::WrongCode,
+            Denial::Throttled,
+            Denial::PasswordMustChange,
+        ] {
+            assert_eq!(
+                end_of(&Verdict::Reject(denial)),
+                BindEnd::Refused(Code::InvalidCredentials)
+            );
+        }
+        let outage = Verdict::Unavailable(Outage { reason: "x".into() });
+        assert_eq!(end_of(&outage), BindEnd::Refused(Code::Unavailable));
+    }
+
+    fn control(oid: &[u8], critical: Option<u8>) -> Vec<u8> {
+        let mut out = Vec::new();
+        ber::write_with(SEQUENCE, &mut out, |out| {
+            ber::write(OCTET_STRING, oid, out);
+            if let Some(value) = critical {
+                ber::write(ber::BOOLEAN, &[value], out);
+            }
+        });
+        out
+    }
+
+    #[test]
+    fn critical_controls_are_seen() {
+        assert!(!has_critical(None));
+        assert!(!has_critical(Some(&control(b"1.2.3", None))));
+        assert!(!has_critical(Some(&control(b"1.2.3", Some(0)))));
+        let second = [control(b"1.2.3", None), control(b"1.2.4", Some(0xff))].concat();
+        assert!(has_critical(Some(&second)));
+        assert!(has_critical(Some(b"\x30\x7f")), "what cannot be read may be critical");
+    }
+
+    fn response(controls: &[&Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        ber::write_with(SEQUENCE, &mut out, |out| {
+            ber::write_integer(INTEGER, 9, out);
+            ber::write(0x61, &[0x0a, 1, 0, 4, 0, 4, 0], out);
+            if !controls.is_empty() {
+                let controls: Vec<u8> = controls.iter().copied().flatten().copied().collect();
+                ber::write(CONTROLS, &controls, out);
+            }
+        });
+        out
+    }
+
+    #[test]
+    fn only_our_own_control_is_left_out() {
+        let policy = control(PASSWORD_POLICY, None);
+        let other = control(b"1.2.3", None);
+        let seen = |controls: &[&Vec<u8>], asked| {
+            let mut out = Vec::new();
+            bind_response(&response(controls), asked, &mut out).unwrap();
+            out
+        };
+        assert_eq!(seen(&[], false), response(&[]));
+        assert_eq!(seen(&[&policy], false), response(&[]));
+        assert_eq!(seen(&[&policy], true), response(&[&policy]));
+        assert_eq!(seen(&[&policy, &other], false), response(&[&other]));
+        // Another length form must survive when nothing is left out.
+        let mut long = response(&[]);
+        long.splice(1..2, [0x82, 0, long[1]]);
+        let mut out = Vec::new();
+        bind_response(&long, false, &mut out).unwrap();
+        assert_eq!(out, long);
+    }
+
+    #[test]
+    fn binds_are_taken_apart() {
+        let mut pdu = Vec::new();
+        ber::write_with(SEQUENCE, &mut pdu, |out| {
+            ber::write_integer(INTEGER, 5, out);
+            ber::write_with(0x60, out, |out| {
+                ber::write_integer(INTEGER, 3, out);
+                ber::write(OCTET_STRING, b"cn=x", out);
+                ber::write(0x80, b"\xff\x00pw", out);
+            });
+        });
+        let bind = BindRequest::read(&Message::read(&pdu).unwrap()).unwrap();
+        assert_eq!((bind.id, bind.version, bind.name), (5, 3, &b"cn=x"[..]));
+        assert!(matches!(bind.credentials, Credentials::Simple(b"\xff\x00pw")));
+    }
+}
