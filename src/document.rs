@@ -64,6 +64,14 @@ impl Faults {
         self.0.iter().any(|fault| fault.severity == Severity::Error)
     }
 
+    /// Something about a file as a whole that works but is probably not meant.
+    pub fn warn_file(&mut self, file: &Path, message: impl Into<String>) {
+        self.file(file, message);
+        if let Some(last) = self.0.last_mut() {
+            last.severity = Severity::Warning;
+        }
+    }
+
     /// A fault of a file as a whole.
     pub fn file(&mut self, file: &Path, message: impl Into<String>) {
         self.0.push(Fault {
@@ -135,6 +143,11 @@ impl Source {
         }
     }
 
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The file's path.
     pub fn file(&self) -> &Path {
         &self.file
@@ -196,7 +209,7 @@ impl<'s> Document<'s> {
     /// The table `key`, or the default when there is none; faults inside it are reported.
     pub fn section<T: DeserializeOwned + Default>(&self, key: &str, faults: &mut Faults) -> T {
         match self.root.get_ref().get(key) {
-            Some(value) => self.read(value, key, faults).unwrap_or_default(),
+            Some(value) => self.read(value, key, &[], faults).unwrap_or_default(),
             None => T::default(),
         }
     }
@@ -215,7 +228,7 @@ impl<'s> Document<'s> {
             return Vec::new();
         };
         let read = |(index, item): (usize, &Spanned<DeValue<'s>>)| {
-            Some((index, self.read(item, &format!("{key}[{index}]"), faults)?))
+            Some((index, self.read(item, &format!("{key}[{index}]"), &[], faults)?))
         };
         array.iter().enumerate().filter_map(read).collect()
     }
@@ -225,10 +238,10 @@ impl<'s> Document<'s> {
         self.find(path)?.get_ref().as_str()
     }
 
-    /// One item of the array `key`.
-    pub fn item<T: DeserializeOwned>(&self, key: &str, index: usize, faults: &mut Faults) -> Option<T> {
+    /// One item of the array `key`; the keys in `known` have been read already.
+    pub fn item<T: DeserializeOwned>(&self, key: &str, index: usize, known: &[&str], faults: &mut Faults) -> Option<T> {
         let item = self.root.get_ref().get(key)?.get_ref().as_array()?.get(index)?;
-        self.read(item, &format!("{key}[{index}]"), faults)
+        self.read(item, &format!("{key}[{index}]"), known, faults)
     }
 
     /// How many items the array `key` has.
@@ -274,17 +287,27 @@ impl<'s> Document<'s> {
             at = match at.get_ref() {
                 DeValue::Table(table) => table.get(*step)?,
                 DeValue::Array(array) => array.get(step.parse::<usize>().ok()?)?,
-                _ => return None,
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_) => return None,
             };
         }
         Some(at)
     }
 
-    fn read<T: DeserializeOwned>(&self, value: &Spanned<DeValue<'s>>, key: &str, faults: &mut Faults) -> Option<T> {
+    fn read<T: DeserializeOwned>(
+        &self,
+        value: &Spanned<DeValue<'s>>,
+        key: &str,
+        known: &[&str],
+        faults: &mut Faults,
+    ) -> Option<T> {
         let mut unknown = Vec::new();
         let deserializer = ValueDeserializer::from(value.clone());
         let result = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()));
-        for path in unknown {
+        for path in unknown.iter().filter(|path| !known.contains(&path.as_str())) {
             let steps: Vec<&str> = path.split('.').collect();
             let span = key_span(value, &steps).unwrap_or_else(|| value.span());
             faults
@@ -299,9 +322,10 @@ impl<'s> Document<'s> {
                     .span()
                     .filter(|span| !span.is_empty())
                     .unwrap_or_else(|| value.span());
+                let key = key_at(value, span.start, key.to_owned());
                 faults
                     .0
-                    .push(self.source.fault(Some(span), key, error.message().trim()));
+                    .push(self.source.fault(Some(span), &key, error.message().trim()));
                 None
             }
         }
@@ -332,6 +356,24 @@ pub mod span {
     }
 }
 
+/// The key, below `key`, of the innermost value that the offset lies in.
+fn key_at(value: &Spanned<DeValue<'_>>, offset: usize, key: String) -> String {
+    let within = |inner: &Spanned<DeValue<'_>>| inner.span().contains(&offset);
+    match value.get_ref() {
+        DeValue::Table(table) => match table.iter().find(|(_, inner)| within(inner)) {
+            Some((name, inner)) => key_at(inner, offset, format!("{key}.{}", name.get_ref())),
+            None => key,
+        },
+        DeValue::Array(array) => match array.iter().enumerate().find(|(_, inner)| within(inner)) {
+            Some((index, inner)) => key_at(inner, offset, format!("{key}[{index}]")),
+            None => key,
+        },
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            key
+        }
+    }
+}
+
 fn key_span(value: &Spanned<DeValue<'_>>, steps: &[&str]) -> Option<Range<usize>> {
     let (first, rest) = steps.split_first()?;
     match value.get_ref() {
@@ -344,7 +386,9 @@ fn key_span(value: &Spanned<DeValue<'_>>, steps: &[&str]) -> Option<Range<usize>
             }
         }
         DeValue::Array(array) => key_span(array.get(first.parse::<usize>().ok()?)?, rest),
-        _ => None,
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            None
+        }
     }
 }
 
@@ -421,12 +465,12 @@ mod tests {
         assert_eq!(lines[0], "t.toml:12:2: d: unknown key; did you mean `a`?");
         assert_eq!(lines[1], "t.toml:3:1: a.nmae: unknown key");
         assert!(
-            lines[2].starts_with("t.toml:6:8: b: invalid value: integer `300`"),
+            lines[2].starts_with("t.toml:6:8: b.size: invalid value: integer `300`"),
             "{}",
             lines[2]
         );
         assert!(
-            lines[3].starts_with("t.toml:11:8: c[1]: invalid type: string"),
+            lines[3].starts_with("t.toml:11:8: c[1].size: invalid type: string"),
             "{}",
             lines[3]
         );

@@ -5,15 +5,23 @@
 //! use `engine` types; `store` and `directory` use `engine` types; `verifier` joins engine, store and
 //! directory; `server` wires all. `tests/layering.rs` holds this.
 
+pub mod accounts;
+pub mod admin;
+pub mod audit;
 pub mod ber;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod directory;
 pub mod document;
 pub mod engine;
 pub mod keyring;
 pub mod ldap;
 pub mod metrics;
+pub mod radius;
 pub mod secret;
+pub mod server;
 pub mod store;
 pub mod tls;
+pub mod verifier;

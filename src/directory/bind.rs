@@ -274,6 +274,11 @@ const PASSWORD_POLICY_REQUEST: [u8; 29] = *b"\x30\x1b\x04\x191.3.6.1.4.1.42.2.27
 /// The older control by which 389 Directory Server says that a password has expired or must be changed.
 const NETSCAPE_EXPIRED: &[u8] = b"2.16.840.1.113730.3.4.4";
 
+/// resultCode busy.
+pub(super) const BUSY: i32 = 51;
+/// resultCode unavailable.
+pub(super) const UNAVAILABLE: i32 = 52;
+
 const SUCCESS: i32 = 0;
 const CONSTRAINT_VIOLATION: i32 = 19;
 const NO_SUCH_OBJECT: i32 = 32;

@@ -371,10 +371,11 @@ mod tests {
     }
 
     fn found(directory: &LocalDirectory, login: LoginName) -> Arc<Person> {
-        match directory.find(&login) {
-            Lookup::Found(person) => person,
-            other => panic!("{login}: {other:?}"),
-        }
+        let lookup = directory.find(&login);
+        let Lookup::Found(person) = lookup else {
+            panic!("{login}: {lookup:?}");
+        };
+        person
     }
 
     #[test]

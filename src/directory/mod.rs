@@ -1,10 +1,14 @@
 //! Directories: who a name belongs to and whether a password is right.
 
 pub mod bind;
+pub mod filter;
 pub mod ldap;
 pub mod ldif;
 pub mod local;
 mod person;
+mod pool;
+mod search;
+mod wire;
 
 use std::sync::Arc;
 

@@ -16,6 +16,7 @@ pub mod verdict;
 
 pub use batch::{Batch, Key, Version, Versioned};
 pub use facts::{Facts, Lookup, PasswordOutcome, Person, UserKey};
+pub use login::{Attempt, Decision, Effect, Engine, Evidence, Settings, Step};
 pub use request::{AuthnRequest, Capability, LoginName, Origin, Protocol, Split};
 pub use verdict::{Denial, Grant, Outage, Prompt, Verdict};
 
@@ -49,3 +50,6 @@ pub trait PasswordCheck {
         password: &'a crate::secret::Secret,
     ) -> BoxFuture<'a, PasswordOutcome>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,8 @@ pub enum TokenKind {
         period: u16,
         /// The last accepted step; a step at or below it is never accepted again.
         last_step: Option<u64>,
+        /// Steps that the token's clock is ahead of ours, as found by the last resynchronisation.
+        drift: i16,
     },
     /// RFC 4226.
     Hotp {

@@ -1,6 +1,10 @@
 //! Failures, counted before the check they belong to.
 
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
 use crate::engine::record::{Pending, ThrottleRecord};
@@ -113,6 +117,59 @@ impl ThrottleRecord {
     }
 }
 
+/// Failures by source address, in memory: they are about floods, not about anyone's account.
+///
+/// IPv6 sources count by their /64. At most [`Sources::MAX`] are remembered; when there are more, new
+/// ones go uncounted until old ones expire, so that a flood of addresses cannot clear anybody's count.
+#[derive(Debug, Default)]
+pub struct Sources(Mutex<HashMap<IpAddr, VecDeque<Timestamp>>>);
+
+impl Sources {
+    /// Most source addresses remembered.
+    pub const MAX: usize = 50_000;
+
+    /// Whether `source` is over the limit.
+    pub fn is_over(&self, source: IpAddr, limit: Limit, now: Timestamp) -> bool {
+        if limit.failures == 0 {
+            return false;
+        }
+        let sources = self.0.lock();
+        let since = now - limit.window;
+        let recent = |failures: &VecDeque<Timestamp>| failures.iter().filter(|&&at| at > since).count();
+        sources
+            .get(&prefix(source))
+            .is_some_and(|failures| recent(failures) >= limit.failures as usize)
+    }
+
+    /// Counts a failure.
+    pub fn count(&self, source: IpAddr, limit: Limit, now: Timestamp) {
+        if limit.failures == 0 {
+            return;
+        }
+        let mut sources = self.0.lock();
+        let since = now - limit.window;
+        let source = prefix(source);
+        if sources.len() >= Self::MAX && !sources.contains_key(&source) {
+            sources.retain(|_, failures| failures.back().is_some_and(|&at| at > since));
+            if sources.len() >= Self::MAX {
+                return;
+            }
+        }
+        let failures = sources.entry(source).or_default();
+        while failures.len() >= limit.failures as usize {
+            failures.pop_front();
+        }
+        failures.push_back(now);
+    }
+}
+
+fn prefix(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & (u128::MAX << 64)).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,5 +220,20 @@ mod tests {
         }
         assert_eq!(record.standing(none, at(100)), Standing::Free);
         assert_eq!(record.failures.len(), 1, "nothing grows without bound");
+    }
+
+    #[test]
+    fn sources_count_by_prefix() {
+        let sources = Sources::default();
+        let (one, other, far) = (
+            "2001:db8::1".parse().unwrap(),
+            "2001:db8::2".parse().unwrap(),
+            "2001:db8:1::1".parse().unwrap(),
+        );
+        sources.count(one, LIMIT, at(0));
+        sources.count(other, LIMIT, at(1));
+        assert!(sources.is_over(one, LIMIT, at(2)));
+        assert!(!sources.is_over(far, LIMIT, at(2)));
+        assert!(!sources.is_over(one, LIMIT, at(900)), "the first has left the window");
     }
 }

@@ -74,6 +74,30 @@ pub enum Denial {
 }
 
 impl Denial {
+    /// Whether it counts as a failure of the person: a guess that was judged.
+    pub const fn is_guess(self) -> bool {
+        match self {
+            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed => true,
+            Self::UnknownUser
+            | Self::Policy
+            | Self::Throttled
+            | Self::Locked
+            | Self::Disabled
+            | Self::PasswordExpired
+            | Self::PasswordMustChange
+            | Self::MissingCode
+            | Self::ClientCannotAsk
+            | Self::NotEnrolled
+            | Self::BadDialog
+            | Self::Malformed => false,
+        }
+    }
+
+    /// Whether it counts against the source it came from: a guess, at a code, a password, or a name.
+    pub const fn counts_against_source(self) -> bool {
+        self.is_guess() || matches!(self, Self::UnknownUser)
+    }
+
     /// The stable word for logs, metrics and the audit.
     pub const fn word(self) -> &'static str {
         match self {

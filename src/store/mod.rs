@@ -3,8 +3,12 @@
 //! Written so that a networked store fits without changing callers: everything is asynchronous,
 //! versions are revisions of the whole store, and a batch either applies whole or reports a conflict.
 
+pub mod export;
+mod ledger;
 pub mod memory;
 pub mod sled;
+
+pub use ledger::Head;
 
 use crate::clock::Timestamp;
 use crate::engine::BoxFuture;
@@ -13,6 +17,9 @@ use crate::engine::event::AuditEvent;
 
 /// Octets stored under a key; `None` for a key that does not exist or has expired.
 pub type Found = Versioned<Option<Vec<u8>>>;
+
+/// Keys with their values, in key order.
+pub type Page = Vec<(Key, Vec<u8>)>;
 
 /// When a commit counts as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,28 +88,75 @@ pub struct StoreStatus {
     pub error: Option<String>,
 }
 
-/// A store. Both implementations pass one battery of tests.
+/// One thing in a [`Snapshot`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A key with what is stored under it.
+    Record(Record),
+    /// A record of the audit chain.
+    Audit(AuditRecord),
+}
+
+/// A key with all that is stored under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The key.
+    pub key: Key,
+    /// The revision that wrote it.
+    pub version: Version,
+    /// When it stops to exist, if it does.
+    pub expires: Option<Timestamp>,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+/// Everything in the store as of one revision, read piece by piece while the store goes on working.
+pub trait Snapshot: Send {
+    /// Which moment this is.
+    fn head(&self) -> &Head;
+
+    /// The next piece: at least one entry, and not many more than `limit`; none at the end. Audit
+    /// records come in order of their sequence numbers.
+    fn next(&mut self, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
+}
+
+/// A store. All implementations pass one battery of tests (`tests/store.rs`).
+///
+/// Keys under `a/` and `m/` belong to the store and cannot be written by a batch.
 pub trait Store: Send + Sync {
-    /// Reads several keys, in order, each with its version.
+    /// Reads several keys, in order, each with its version. A key that has expired by `now` but was not
+    /// swept yet has no value and the version of its last write, so that it can be replaced. The keys
+    /// are not read at one instant: a batch that rests on several must expect the versions of all.
     fn read<'a>(&'a self, keys: &'a [Key], now: Timestamp) -> BoxFuture<'a, Result<Vec<Found>, StoreError>>;
 
-    /// Applies a batch if every expectation holds. Appended audit records get the next sequence
-    /// numbers and links.
+    /// Applies a batch if every expectation holds; the answer is the store's new revision, which is the
+    /// version of all keys written. Appended audit records get the next sequence numbers and links. A
+    /// future that is dropped before it is done may or may not have applied its batch.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] when an expectation does not hold. [`CommitError::Unavailable`] when the
+    /// store cannot be written to, is closed, or the batch breaks a limit (key or value too long, a key
+    /// of the store's own); once a write to disk has failed, every commit is answered so until restart.
     fn commit(&self, batch: Batch, durability: Durability) -> BoxFuture<'_, Result<Version, CommitError>>;
 
-    /// Up to `limit` keys and values under `prefix`, in key order, after `after`.
+    /// Up to `limit` keys and values under `prefix`, in key order, after `after`. Expired keys appear
+    /// until they are swept.
     fn scan<'a>(
         &'a self,
         prefix: &'a [u8],
         after: Option<&'a Key>,
         limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<(Key, Vec<u8>)>, StoreError>>;
+    ) -> BoxFuture<'a, Result<Page, StoreError>>;
 
-    /// Up to `limit` audit records from sequence number `from` on.
+    /// Up to `limit` audit records from sequence number `from` on, in order.
     fn audit(&self, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, StoreError>>;
 
-    /// Removes up to `limit` expired keys; returns how many went.
+    /// Removes up to `limit` keys under [`Key::EXPIRING`] that have expired by `now`; returns how many
+    /// went. A call may look at a part of the keys only and go on from there the next time.
     fn sweep(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>>;
+
+    /// Everything as of one revision that includes all commits answered before this call.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn Snapshot>, StoreError>>;
 
     /// How it is doing.
     fn status(&self) -> StoreStatus;

@@ -1,8 +1,105 @@
-//! Authenticators: one file each, listed in [`Kind`].
+//! Authenticators: one file each behind [`CodeAuthenticator`], listed in [`CODES`]. The password is the
+//! exception: the directory judges it, as an effect.
+
+pub mod codes;
+pub mod hotp;
+pub mod oath;
+pub mod passcode;
+pub mod recovery_code;
+pub mod totp;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::engine::facts::UserKey;
+use crate::engine::record::UserRecord;
+use crate::keyring::{KeyError, Keyring};
+
+/// Every authenticator that judges a typed code, in the order they are tried.
+pub const CODES: [&dyn CodeAuthenticator; 4] = [
+    &totp::Totp,
+    &hotp::Hotp,
+    &recovery_code::RecoveryCodes,
+    &passcode::Passcodes,
+];
+
+/// Consecutive failures after which an authenticator is disabled (NIST SP 800-63B section 3.2.2).
+pub const MAX_CONSECUTIVE_FAILURES: u32 = 100;
+
+/// Judges typed codes of one kind against a person's record.
+pub trait CodeAuthenticator: Sync {
+    /// Its kind.
+    fn kind(&self) -> Kind;
+
+    /// Whether the person has one that could prove something now.
+    fn enrolled(&self, record: &UserRecord, now: Timestamp) -> bool;
+
+    /// Judges `typed`. When it is right, or wrong in a way that counts, `record` is changed: a right
+    /// code is spent, a wrong one counted.
+    ///
+    /// # Errors
+    /// When a sealed seed does not open.
+    fn judge(&self, typed: &str, record: &mut UserRecord, context: &Context<'_>) -> Result<Judgement, KeyError>;
+}
+
+/// What judging a code needs besides the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Whose record it is.
+    pub user: &'a UserKey,
+    /// Opens seeds, digests codes.
+    pub keyring: &'a Keyring,
+    /// When it is judged.
+    pub now: Timestamp,
+}
+
+/// What came of judging a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Judgement {
+    /// The code has not the form of this kind, or none is enrolled.
+    NotApplicable,
+    /// Wrong.
+    Wrong,
+    /// Right once, and used already.
+    Replayed,
+    /// Right, and now spent.
+    Right,
+}
+
+/// Judges `typed` as each of the `wanted` kinds, until one finds it right.
+///
+/// # Errors
+/// When a sealed seed does not open.
+pub fn judge(
+    typed: &str,
+    wanted: KindSet,
+    record: &mut UserRecord,
+    context: &Context<'_>,
+) -> Result<(Judgement, Option<Kind>), KeyError> {
+    let untouched = record.clone();
+    let mut best = Judgement::NotApplicable;
+    for authenticator in CODES.into_iter().filter(|code| wanted.has(code.kind())) {
+        match authenticator.judge(typed, record, context)? {
+            Judgement::Right => {
+                // What is right for one kind was no failure of the kinds tried before it.
+                *record = untouched;
+                let judgement = authenticator.judge(typed, record, context)?;
+                return Ok((judgement, Some(authenticator.kind())));
+            }
+            wrong @ (Judgement::NotApplicable | Judgement::Wrong | Judgement::Replayed) => best = best.max(wrong),
+        }
+    }
+    Ok((best, None))
+}
+
+/// Whether the person has anything of the `wanted` kinds.
+pub fn any_enrolled(wanted: KindSet, record: &UserRecord, now: Timestamp) -> bool {
+    CODES
+        .into_iter()
+        .any(|code| wanted.has(code.kind()) && code.enrolled(record, now))
+}
 
 /// The kinds of authenticator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,1 +1,283 @@
-//! Policies.
+//! Policy: ordered rules, first match wins, default deny.
+//!
+//! Rules are read from `policies/*.toml` ([`parse`]), compiled once, and evaluated without allocation.
+//! Deciding and explaining are one and the same walk over the rules, so they always agree.
+
+mod condition;
+mod parse;
+mod requirement;
+mod schedule;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::clock::Timestamp;
+use crate::engine::facts::Person;
+use crate::engine::request::{LoginName, Origin};
+use crate::engine::throttle::Limit;
+
+pub use condition::{Condition, Holds};
+pub use parse::parse;
+pub use requirement::{Order, Requirement};
+pub use schedule::Window;
+
+/// All rules, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// The rules, in the order in which they are tried.
+    pub rules: Vec<Rule>,
+    /// Hexadecimal digest of the files that the rules were read from.
+    pub digest: String,
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Its name, unique over all files.
+    pub name: Arc<str>,
+    /// Where it stands: `file:line`.
+    pub place: String,
+    /// All of these must hold.
+    pub when: Vec<Condition>,
+    /// None of these may hold.
+    pub unless: Vec<Condition>,
+    /// What it says of those it matches.
+    pub ruling: Ruling,
+}
+
+/// What a rule says.
+#[derive(Clone, Debug)]
+pub enum Ruling {
+    /// Refused.
+    Deny,
+    /// Let in with these proofs.
+    Require(Terms),
+}
+
+/// The terms on which somebody is let in.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What has to be proven.
+    pub requirement: Requirement,
+    /// Whether a code or the password is judged first.
+    pub order: Order,
+    /// The limit of failures, where the rule sets its own.
+    pub user_failures: Option<u32>,
+    /// Which verdicts are written to the audit.
+    pub audit: Audit,
+    /// The text that asks for a code. At most 120 characters.
+    pub prompt: Arc<str>,
+}
+
+/// Which verdicts of a rule are written to the audit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Audit {
+    /// All.
+    #[default]
+    All,
+    /// Refusals and outages only: for accounts that bind many times a second.
+    Failures,
+}
+
+impl Terms {
+    /// The limit in force: the rule's own count of failures, or the configured one.
+    pub fn limit(&self, configured: Limit) -> Limit {
+        Limit {
+            failures: self.user_failures.unwrap_or(configured.failures),
+            ..configured
+        }
+    }
+}
+
+/// Who and what a policy is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The name as canonicalised.
+    pub login: &'a LoginName,
+    /// Where the request came from.
+    pub origin: &'a Origin,
+    /// The person.
+    pub person: Who<'a>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// The person that a policy is asked about.
+#[derive(Clone, Copy, Debug)]
+pub enum Who<'a> {
+    /// As the directory describes them.
+    Known(&'a Person),
+    /// Nobody: asked what someone who exists would most likely be asked, so that the conversation does
+    /// not tell. Conditions on the person count as met. The end of it is always a refusal.
+    Decoy,
+}
+
+impl Policy {
+    /// The first rule that matches; `None` means refused.
+    pub fn decide(&self, subject: &Subject<'_>) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.matches(subject))
+    }
+
+    /// The same decision with every rule and condition looked at on the way to it.
+    pub fn explain(&self, subject: &Subject<'_>) -> Explanation {
+        let mut steps = Vec::new();
+        for rule in &self.rules {
+            let step = rule.explain(subject);
+            let matched = step.matched;
+            steps.push(step);
+            if matched {
+                return Explanation {
+                    decided_by: Some(rule.name.to_string()),
+                    ruling: rule.ruling.to_string(),
+                    steps,
+                };
+            }
+        }
+        Explanation {
+            decided_by: None,
+            ruling: "deny (no rule matches)".into(),
+            steps,
+        }
+    }
+}
+
+impl Rule {
+    /// Whether the rule applies to `subject`.
+    pub fn matches(&self, subject: &Subject<'_>) -> bool {
+        self.when.iter().all(|condition| self.met(condition.holds(subject)))
+            && self
+                .unless
+                .iter()
+                .all(|condition| self.passed(condition.holds(subject)))
+    }
+
+    fn explain(&self, subject: &Subject<'_>) -> ExplainedRule {
+        let mut conditions = Vec::new();
+        let mut look = |unless: bool, list: &[Condition]| {
+            for condition in list {
+                let holds = condition.holds(subject);
+                let favours = if unless { self.passed(holds) } else { self.met(holds) };
+                conditions.push(ExplainedCondition {
+                    unless,
+                    condition: condition.to_string(),
+                    value: condition.value(subject),
+                    holds,
+                    favours,
+                });
+            }
+        };
+        look(false, &self.when);
+        look(true, &self.unless);
+        ExplainedRule {
+            name: self.name.to_string(),
+            place: self.place.clone(),
+            ruling: self.ruling.to_string(),
+            matched: conditions.iter().all(|condition| condition.favours),
+            conditions,
+        }
+    }
+
+    fn denies(&self) -> bool {
+        matches!(self.ruling, Ruling::Deny)
+    }
+
+    /// A missing datum never lets a rule allow, and always lets it deny.
+    fn met(&self, holds: Holds) -> bool {
+        match holds {
+            Holds::Yes => true,
+            Holds::No => false,
+            Holds::Missing => self.denies(),
+            Holds::Assumed => !self.denies(),
+        }
+    }
+
+    fn passed(&self, holds: Holds) -> bool {
+        match holds {
+            Holds::Yes => false,
+            Holds::No => true,
+            Holds::Missing => self.denies(),
+            Holds::Assumed => !self.denies(),
+        }
+    }
+}
+
+impl fmt::Display for Ruling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Deny => f.write_str("deny"),
+            Self::Require(terms) => write!(f, "require {}", terms.requirement),
+        }
+    }
+}
+
+/// How a decision came about.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// The rule that decided; none means the default, deny.
+    pub decided_by: Option<String>,
+    /// What it says.
+    pub ruling: String,
+    /// Every rule looked at, in order.
+    pub steps: Vec<ExplainedRule>,
+}
+
+/// One rule on the way to a decision.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExplainedRule {
+    /// The rule.
+    pub name: String,
+    /// `file:line`.
+    pub place: String,
+    /// What it says.
+    pub ruling: String,
+    /// Whether it applied.
+    pub matched: bool,
+    /// Its conditions.
+    pub conditions: Vec<ExplainedCondition>,
+}
+
+/// One condition of a rule.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExplainedCondition {
+    /// Whether it stands under `unless`.
+    pub unless: bool,
+    /// As written.
+    pub condition: String,
+    /// The value it was compared with; none when the datum is missing.
+    pub value: Option<String>,
+    /// Whether it holds.
+    pub holds: Holds,
+    /// Whether the rule can still apply.
+    pub favours: bool,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            let mark = if step.matched { "applies" } else { "passed over" };
+            writeln!(f, "rule \"{}\" ({}): {mark}", step.name, step.place)?;
+            for condition in &step.conditions {
+                let mark = if condition.favours { "+" } else { "-" };
+                let unless = if condition.unless { "unless " } else { "" };
+                let value = condition.value.as_deref().unwrap_or("(not known)");
+                writeln!(
+                    f,
+                    "  {mark} {unless}{}: {} [{value}]",
+                    condition.condition, condition.holds
+                )?;
+            }
+        }
+        match &self.decided_by {
+            Some(rule) => write!(f, "=> {} (by rule \"{rule}\")", self.ruling),
+            None => write!(f, "=> {}", self.ruling),
+        }
+    }
+}
+
+/// What asks for a code, unless the rule says otherwise.
+pub const DEFAULT_PROMPT: &str = "Enter the 6-digit code";
+
+/// Longest prompt, in characters.
+pub const MAX_PROMPT: usize = 120;

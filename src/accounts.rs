@@ -1,0 +1,581 @@
+//! Administration of what is kept of people. Joins store, directories and the engine's records, as the
+//! verifier does for logins: every change is one compare-and-swap batch with its audit record, durable
+//! before the answer.
+
+mod codes;
+mod tokens;
+pub mod view;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::clock::{self, Timestamp};
+use crate::directory::Directory;
+use crate::engine::batch::{Batch, Change, Key, Version};
+use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::facts::{Lookup, Person, UserKey};
+use crate::engine::record::{BadRecord, ThrottleRecord, UserRecord, decode, encode};
+use crate::engine::request::{BadName, LoginName};
+use crate::engine::throttle::{Limit, Standing};
+use crate::keyring::{KeyError, Keyring};
+use crate::store::{CommitError, Durability, Store, StoreError};
+
+pub use codes::PasscodeWish;
+pub use tokens::{TokenWish, Which};
+use view::{DirectoryView, FailureView, Found, PasscodeView, TokenView, Unlocked, UserRow, UserView};
+
+/// What may change under a running process by a reload.
+pub trait Surroundings: Send + Sync {
+    /// All directories, in the order of the configuration.
+    fn directories(&self) -> Vec<Arc<dyn Directory>>;
+
+    /// Failures allowed to one person.
+    fn limit(&self) -> Limit;
+}
+
+/// The one who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Actor<'a> {
+    /// Local account name of the operator.
+    pub name: &'a str,
+    /// The moment of asking.
+    pub now: Timestamp,
+}
+
+impl<'a> Actor<'a> {
+    /// Someone who asks now.
+    pub fn now(name: &'a str) -> Self {
+        Self {
+            name,
+            now: clock::now(),
+        }
+    }
+}
+
+/// A person that an operation is about.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Key of all our records.
+    pub key: UserKey,
+    /// The login name.
+    pub login: String,
+    /// As the directory describes them; `None` when no directory knows the person any more.
+    pub person: Option<Arc<Person>>,
+}
+
+/// Administration of people's records.
+pub struct Accounts {
+    store: Arc<dyn Store>,
+    keyring: Arc<Keyring>,
+    surroundings: Arc<dyn Surroundings>,
+}
+
+impl fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Accounts")
+    }
+}
+
+/// Why an operation was not done. Nothing was changed, except that after [`AccountError::Store`] the
+/// change may have been made.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// Not a name at all.
+    #[error("`{0}` is not a login name")]
+    BadName(String, #[source] BadName),
+    /// No directory and no record knows it.
+    #[error("nobody is called `{0}`")]
+    NoSuchUser(String),
+    /// The person has left the directory, and the operation makes sense only for someone who is there.
+    #[error("`{0}` is in no directory any more")]
+    Gone(String),
+    /// One directory has several entries for it, or several have one.
+    #[error("`{0}` could be more than one person: {1}")]
+    Ambiguous(String, String),
+    /// Not a configured directory.
+    #[error("there is no directory `{0}`; configured: {1}")]
+    NoSuchDirectory(String, String),
+    /// A directory that has to be asked is out of reach.
+    #[error("directory `{0}` cannot be asked: {1}")]
+    DirectoryUnavailable(String, String),
+    /// No such token.
+    #[error("`{0}` has no token `{1}`")]
+    NoSuchToken(String, String),
+    /// No live passcode.
+    #[error("`{0}` has no live passcode")]
+    NoSuchPasscode(String),
+    /// A request that contradicts the limits.
+    #[error("{0}")]
+    Invalid(String),
+    /// The person has as many tokens as anyone may have.
+    #[error("`{0}` has {max} tokens already, the most there can be", max = UserRecord::MAX_TOKENS)]
+    TooManyTokens(String),
+    /// Another token is called that.
+    #[error("`{0}` has a token called `{1}` already")]
+    LabelTaken(String, String),
+    /// Nobody issues a passcode for themselves.
+    #[error("nobody may issue a passcode for themselves")]
+    Oneself,
+    /// The two codes do not follow one another, or are old.
+    #[error("these are not two consecutive new codes of that token")]
+    NotInStep,
+    /// Other changes to the same person kept coming first.
+    #[error("the records of `{0}` keep changing; nothing was done")]
+    Busy(String),
+    /// The store does not work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A stored record is unusable.
+    #[error("the record of `{0}` is unusable")]
+    BadRecord(String, #[source] BadRecord),
+    /// A stored secret does not open.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+impl Accounts {
+    /// Administration of what `store` keeps of the people in the directories of `surroundings`.
+    pub fn new(store: Arc<dyn Store>, keyring: Arc<Keyring>, surroundings: Arc<dyn Surroundings>) -> Self {
+        Self {
+            store,
+            keyring,
+            surroundings,
+        }
+    }
+
+    /// Finds the one person called `name`: a login name, a distinguished name, or the key of a record.
+    /// All directories are asked, or the one given.
+    ///
+    /// # Errors
+    /// When there is nobody, more than one, or a directory that cannot be asked.
+    pub async fn resolve(&self, name: &str, directory: Option<&str>) -> Result<Subject, AccountError> {
+        let login = parse_name(name)?;
+        let directories = self.chosen(directory)?;
+        if let Some(key) = key_in(name, directories.iter().map(|directory| directory.name())) {
+            return self.by_key(name, key).await;
+        }
+        let mut found = Vec::new();
+        let mut unavailable = None;
+        for (directory, lookup) in look_up(directories, &login).await {
+            match lookup {
+                Lookup::Found(person) => found.push(person),
+                Lookup::Unknown => {}
+                Lookup::Ambiguous => {
+                    let what = format!("several entries of directory `{directory}`");
+                    return Err(AccountError::Ambiguous(name.to_owned(), what));
+                }
+                Lookup::Unavailable(reason) => {
+                    unavailable = Some(AccountError::DirectoryUnavailable(directory, reason));
+                }
+            }
+        }
+        if let Some(error) = unavailable {
+            return Err(error);
+        }
+        let keys: Vec<&str> = found.iter().map(|person| person.key.as_str()).collect();
+        if keys.windows(2).any(|pair| matches!(pair, [a, b] if a != b)) {
+            return Err(AccountError::Ambiguous(name.to_owned(), keys.join(", ")));
+        }
+        match found.into_iter().next() {
+            Some(person) => Ok(Subject {
+                key: person.key.clone(),
+                login: person.login.clone(),
+                person: Some(person),
+            }),
+            None => self.by_record(name, &login, directory).await,
+        }
+    }
+
+    /// Whether the operator `account` and `subject` are the same person: by name, or because the
+    /// person's directory finds them under the account's name.
+    ///
+    /// # Errors
+    /// When the directory cannot be asked.
+    pub async fn is_oneself(&self, account: &str, subject: &Subject) -> Result<bool, AccountError> {
+        let Ok(login) = LoginName::parse(account) else {
+            return Ok(false);
+        };
+        if LoginName::parse(&subject.login).is_ok_and(|name| name == login) {
+            return Ok(true);
+        }
+        let Some(person) = &subject.person else {
+            return Ok(false);
+        };
+        let directories = self.chosen(Some(&person.directory))?;
+        for (directory, lookup) in look_up(directories, &login).await {
+            match lookup {
+                Lookup::Found(operator) if operator.key == subject.key => return Ok(true),
+                Lookup::Found(_) | Lookup::Unknown => {}
+                // One of several entries may be the subject: better refused than self-issued.
+                Lookup::Ambiguous => return Ok(true),
+                Lookup::Unavailable(reason) => return Err(AccountError::DirectoryUnavailable(directory, reason)),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Searches: exact names in the directories, and parts of names in the records. At most `limit` rows.
+    ///
+    /// # Errors
+    /// When the store cannot be read; a directory that cannot be asked is named in the answer.
+    pub async fn find(&self, text: &str, directory: Option<&str>, limit: usize) -> Result<Found, AccountError> {
+        let login = parse_name(text)?;
+        let directories = self.chosen(directory)?;
+        let mut subjects: Vec<Subject> = Vec::new();
+        let mut unavailable = Vec::new();
+        for (directory, lookup) in look_up(directories, &login).await {
+            match lookup {
+                Lookup::Found(person) => subjects.push(Subject {
+                    key: person.key.clone(),
+                    login: person.login.clone(),
+                    person: Some(person),
+                }),
+                Lookup::Unknown => {}
+                Lookup::Ambiguous => unavailable.push(format!("{directory}: several entries are called `{text}`")),
+                Lookup::Unavailable(reason) => unavailable.push(format!("{directory}: {reason}")),
+            }
+        }
+        let part = login.as_str().to_lowercase();
+        let mut more = false;
+        self.each_user(|key, record| {
+            let hit = record.login.to_lowercase().contains(&part) || key.as_str() == part;
+            let here = directory.is_none_or(|name| directory_of(key.as_str()) == name);
+            if !hit || !here || subjects.iter().any(|subject| &subject.key == key) {
+                return true;
+            }
+            if subjects.len() >= limit {
+                more = true;
+                return false;
+            }
+            subjects.push(Subject {
+                key: key.clone(),
+                login: record.login,
+                person: None,
+            });
+            true
+        })
+        .await?;
+        more |= subjects.len() > limit;
+        subjects.truncate(limit);
+        let mut users = Vec::with_capacity(subjects.len());
+        for subject in &subjects {
+            users.push(self.row(subject, clock::now()).await?);
+        }
+        Ok(Found {
+            users,
+            more,
+            unavailable,
+        })
+    }
+
+    /// Everything there is to see of a person.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn show(&self, subject: &Subject, now: Timestamp) -> Result<UserView, AccountError> {
+        let (user, throttle) = self.load(subject, now).await?;
+        let (record, throttle) = (user.0, throttle.0);
+        Ok(UserView {
+            key: subject.key.to_string(),
+            login: subject.login.clone(),
+            directory: subject.person.as_deref().map(DirectoryView::of),
+            tokens: record.tokens.iter().map(TokenView::of).collect(),
+            recovery_codes: record.recovery.len(),
+            passcode: PasscodeView::live(subject.key.as_str(), &record, now),
+            ever_enrolled: record.ever_enrolled,
+            last_login: record.last_login,
+            failures: FailureView::of(&throttle, self.surroundings.limit(), now),
+        })
+    }
+
+    /// Forgets a person's failures, those against the recovery codes included. A failure that is counted
+    /// meanwhile stays counted.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub async fn unlock(&self, subject: &Subject, by: Actor<'_>) -> Result<Unlocked, AccountError> {
+        for _ in 0..RETRIES {
+            let ((mut record, version), (throttle, throttle_version)) = self.load(subject, by.now).await?;
+            let limit = self.surroundings.limit();
+            let seen = FailureView::of(&throttle, limit, by.now);
+            let mut batch = Batch::default();
+            if throttle_version != Version::default() {
+                batch.replace(Key::throttle(&subject.key), throttle_version, Change::Delete);
+            }
+            if record.recovery_failures > 0 {
+                record.recovery_failures = 0;
+                batch.replace(Key::user(&subject.key), version, Change::Put(encode(&record), None));
+            }
+            let what = format!("{}: {} failures cleared", subject.login, seen.count);
+            batch.audit.push(event("user.unlock", by, Some(subject), &what));
+            if self.commit(batch).await? {
+                return Ok(Unlocked {
+                    user: subject.key.to_string(),
+                    login: subject.login.clone(),
+                    cleared: seen.count,
+                    was_locked: throttle.standing(limit, by.now) == Standing::Over,
+                });
+            }
+        }
+        Err(AccountError::Busy(subject.login.clone()))
+    }
+
+    /// Appends an audit record of something that changes no records: a reload, a refusal.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn note(
+        &self,
+        action: &str,
+        by: Actor<'_>,
+        subject: Option<&Subject>,
+        outcome: Outcome,
+        reason: &str,
+    ) -> Result<(), AccountError> {
+        let mut batch = Batch::default();
+        batch.audit.push(AuditEvent {
+            outcome,
+            ..event(action, by, subject, reason)
+        });
+        self.commit(batch).await?;
+        Ok(())
+    }
+
+    /// Changes a person's record by `change`, which says what it did for the audit and may run several
+    /// times, each time on a fresh record.
+    async fn change<T>(
+        &self,
+        action: &str,
+        subject: &Subject,
+        by: Actor<'_>,
+        mut change: impl FnMut(&mut UserRecord) -> Result<(T, String), AccountError>,
+    ) -> Result<T, AccountError> {
+        for _ in 0..RETRIES {
+            let ((mut record, version), _) = self.load(subject, by.now).await?;
+            let (answer, what) = change(&mut record)?;
+            record.login.clone_from(&subject.login);
+            let mut batch = Batch::default();
+            batch.replace(Key::user(&subject.key), version, Change::Put(encode(&record), None));
+            let what = format!("{}: {what}", subject.login);
+            batch.audit.push(event(action, by, Some(subject), &what));
+            if self.commit(batch).await? {
+                return Ok(answer);
+            }
+        }
+        Err(AccountError::Busy(subject.login.clone()))
+    }
+
+    /// Commits durably; false on a conflict.
+    async fn commit(&self, batch: Batch) -> Result<bool, AccountError> {
+        match self.store.commit(batch, Durability::Durable).await {
+            Ok(_) => Ok(true),
+            Err(CommitError::Conflict) => Ok(false),
+            Err(CommitError::Unavailable(error)) => Err(error.into()),
+        }
+    }
+
+    async fn load(&self, subject: &Subject, now: Timestamp) -> Result<Loaded, AccountError> {
+        let keys = [Key::user(&subject.key), Key::throttle(&subject.key)];
+        let found = self.store.read(&keys, now).await?;
+        let bad = |error| AccountError::BadRecord(subject.login.clone(), error);
+        let [user, throttle] = found.as_slice() else {
+            return Err(StoreError("a read of two keys did not give two values".into()).into());
+        };
+        let record = user
+            .value
+            .as_deref()
+            .map(decode::<UserRecord>)
+            .transpose()
+            .map_err(bad)?;
+        let counter = throttle
+            .value
+            .as_deref()
+            .map(decode::<ThrottleRecord>)
+            .transpose()
+            .map_err(bad)?;
+        Ok((
+            (record.unwrap_or_default(), user.version),
+            (counter.unwrap_or_default(), throttle.version),
+        ))
+    }
+
+    async fn row(&self, subject: &Subject, now: Timestamp) -> Result<UserRow, AccountError> {
+        let ((record, _), (throttle, _)) = self.load(subject, now).await?;
+        Ok(UserRow {
+            key: subject.key.to_string(),
+            login: subject.login.clone(),
+            dn: subject.person.as_ref().map(|person| person.dn.clone()),
+            tokens: record.tokens.iter().filter(|token| !token.disabled).count(),
+            recovery_codes: record.recovery.len(),
+            locked: throttle.standing(self.surroundings.limit(), now) == Standing::Over,
+            last_login: record.last_login,
+        })
+    }
+
+    /// Visits all user records in the order of their keys, a page at a time, until `visit` says stop.
+    async fn each_user(&self, mut visit: impl FnMut(&UserKey, UserRecord) -> bool) -> Result<(), AccountError> {
+        let mut after: Option<Key> = None;
+        loop {
+            let page = self.store.scan(Key::USERS, after.as_ref(), PAGE).await?;
+            let full = page.len() == PAGE;
+            after = page.last().map(|(key, _)| key.clone());
+            for (key, octets) in page {
+                let Some(user) = user_of(&key) else { continue };
+                let record = decode(&octets).map_err(|error| AccountError::BadRecord(user.to_string(), error))?;
+                if !visit(&user, record) {
+                    return Ok(());
+                }
+            }
+            if !full {
+                return Ok(());
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The person with this key: known by a record, or by the directory under the record's name.
+    async fn by_key(&self, name: &str, key: UserKey) -> Result<Subject, AccountError> {
+        let found = self.store.read(&[Key::user(&key)], clock::now()).await?;
+        let Some(octets) = found.into_iter().next().and_then(|found| found.value) else {
+            return Err(AccountError::NoSuchUser(name.to_owned()));
+        };
+        let record: UserRecord = decode(&octets).map_err(|error| AccountError::BadRecord(name.to_owned(), error))?;
+        let mut person = None;
+        if let (Ok(login), Ok(directories)) = (parse_name(&record.login), self.chosen(Some(directory_of(key.as_str()))))
+        {
+            for (directory, lookup) in look_up(directories, &login).await {
+                match lookup {
+                    Lookup::Found(candidate) if candidate.key == key => person = Some(candidate),
+                    Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous => {}
+                    Lookup::Unavailable(reason) => return Err(AccountError::DirectoryUnavailable(directory, reason)),
+                }
+            }
+        }
+        Ok(Subject {
+            key,
+            login: record.login,
+            person,
+        })
+    }
+
+    /// Someone whom no directory knows, but of whom there is a record.
+    async fn by_record(&self, name: &str, login: &LoginName, directory: Option<&str>) -> Result<Subject, AccountError> {
+        let mut found: Vec<UserKey> = Vec::new();
+        self.each_user(|key, record| {
+            let called = record.login.to_lowercase() == login.as_str() || key.as_str() == login.as_str();
+            if called && directory.is_none_or(|name| directory_of(key.as_str()) == name) {
+                found.push(key.clone());
+            }
+            found.len() < 2
+        })
+        .await?;
+        match found.as_slice() {
+            [] => Err(AccountError::NoSuchUser(name.to_owned())),
+            [key] => self.by_key(name, key.clone()).await,
+            [first, second, ..] => Err(AccountError::Ambiguous(
+                name.to_owned(),
+                format!("records {first} and {second}"),
+            )),
+        }
+    }
+
+    fn chosen(&self, directory: Option<&str>) -> Result<Vec<Arc<dyn Directory>>, AccountError> {
+        let all = self.surroundings.directories();
+        let Some(name) = directory else {
+            return Ok(all);
+        };
+        let known: Vec<String> = all.iter().map(|directory| directory.name().to_owned()).collect();
+        let chosen: Vec<_> = all.into_iter().filter(|directory| directory.name() == name).collect();
+        if chosen.is_empty() {
+            return Err(AccountError::NoSuchDirectory(name.to_owned(), known.join(", ")));
+        }
+        Ok(chosen)
+    }
+}
+
+type Loaded = ((UserRecord, Version), (ThrottleRecord, Version));
+
+/// Most times a change is tried again because others came first.
+const RETRIES: usize = 32;
+
+/// Records read at once.
+const PAGE: usize = 1000;
+
+impl Subject {
+    /// The person's entry.
+    fn present(&self) -> Result<&Arc<Person>, AccountError> {
+        self.person
+            .as_ref()
+            .ok_or_else(|| AccountError::Gone(self.login.clone()))
+    }
+}
+
+fn event(action: &str, by: Actor<'_>, subject: Option<&Subject>, what: &str) -> AuditEvent {
+    AuditEvent {
+        at: by.now,
+        action: action.to_owned(),
+        actor: by.name.to_owned(),
+        target: subject.map(|subject| subject.key.to_string()),
+        via: "admin".to_owned(),
+        client: None,
+        source: None,
+        rule: None,
+        factors: Vec::new(),
+        outcome: Outcome::Accept,
+        reason: Some(what.to_owned()),
+    }
+}
+
+/// Asks all of `directories` at once, so that a slow one costs its own time only.
+async fn look_up(directories: Vec<Arc<dyn Directory>>, login: &LoginName) -> Vec<(String, Lookup)> {
+    let mut asked = JoinSet::new();
+    for (index, directory) in directories.into_iter().enumerate() {
+        let login = login.clone();
+        asked.spawn(async move {
+            let lookup = directory.look_up(&login).await;
+            (index, directory.name().to_owned(), lookup)
+        });
+    }
+    let mut answers = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        answers.push(answer.unwrap_or_else(|error| {
+            let what = Lookup::Unavailable(format!("the look-up ended early: {error}"));
+            (usize::MAX, "?".to_owned(), what)
+        }));
+    }
+    answers.sort_by_key(|(index, _, _)| *index);
+    answers.into_iter().map(|(_, name, lookup)| (name, lookup)).collect()
+}
+
+fn parse_name(name: &str) -> Result<LoginName, AccountError> {
+    let parsed = if name.contains('=') {
+        LoginName::parse_dn(name)
+    } else {
+        LoginName::parse(name)
+    };
+    parsed.map_err(|error| AccountError::BadName(name.to_owned(), error))
+}
+
+/// `name` as a key of one of these directories' people.
+fn key_in<'a>(name: &str, directories: impl Iterator<Item = &'a str>) -> Option<UserKey> {
+    let (prefix, identifier) = name.trim().split_once(':')?;
+    let mut known = directories.filter(|directory| *directory == prefix);
+    known.next().map(|directory| UserKey::new(directory, identifier))
+}
+
+fn directory_of(key: &str) -> &str {
+    key.split_once(':').map_or("", |(directory, _)| directory)
+}
+
+fn user_of(key: &Key) -> Option<UserKey> {
+    let text = std::str::from_utf8(key.as_octets().strip_prefix(Key::USERS)?).ok()?;
+    let (directory, identifier) = text.split_once(':')?;
+    Some(UserKey::new(directory, identifier))
+}
+
+#[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

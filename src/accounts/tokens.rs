@@ -1,0 +1,303 @@
+//! Tokens: enrolling, listing, switching off and on, revoking, and bringing back into step.
+
+use data_encoding::{BASE32, BASE32_NOPAD};
+use zeroize::Zeroizing;
+
+use super::view::{Enrolled, Kind, Resynced, TokenView};
+use super::{AccountError, Accounts, Actor, Subject};
+use crate::clock;
+use crate::engine::authenticator::{Context, oath};
+use crate::engine::event::Outcome;
+use crate::engine::record::{Algorithm, Token, TokenKind, UserRecord};
+use crate::secret::Secret;
+
+/// What a token to be enrolled is to be like.
+#[derive(Clone, Debug)]
+pub struct TokenWish {
+    /// TOTP or HOTP.
+    pub kind: Kind,
+    /// Hash function of the HMAC.
+    pub algorithm: Algorithm,
+    /// 6 to 8.
+    pub digits: u8,
+    /// Seconds in a step, 30 or 60; for TOTP.
+    pub period: u16,
+    /// First counter; for HOTP.
+    pub counter: u64,
+    /// A seed in base32 that a hardware token brings along; a random one of the hash's length (RFC 4226
+    /// section 4, RFC 6238 section 5.1) when absent.
+    pub seed: Option<Secret>,
+    /// Name; `token-N` when absent.
+    pub label: Option<String>,
+    /// Whose token it is, as authenticator apps show it.
+    pub issuer: String,
+}
+
+/// What authenticator apps know how to show: TOTP, SHA-1, 6 digits every 30 s, on a random seed.
+impl Default for TokenWish {
+    fn default() -> Self {
+        Self {
+            kind: Kind::Totp,
+            algorithm: Algorithm::Sha1,
+            digits: 6,
+            period: 30,
+            counter: 0,
+            seed: None,
+            label: None,
+            issuer: "Portcullis".into(),
+        }
+    }
+}
+
+/// One of a person's tokens.
+#[derive(Clone, Debug)]
+pub enum Which {
+    /// By number.
+    Id(u32),
+    /// By name.
+    Label(String),
+}
+
+impl Which {
+    /// A number, or else a name.
+    pub fn parse(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Label(text.to_owned()), Self::Id)
+    }
+}
+
+impl Accounts {
+    /// Enrols a token. The answer holds the seed, this once.
+    ///
+    /// # Errors
+    /// When the wish is outside the limits, the person has too many tokens or has left the directory.
+    pub async fn enrol(&self, subject: &Subject, wish: &TokenWish, by: Actor<'_>) -> Result<Enrolled, AccountError> {
+        subject.present()?;
+        let kind = wish.checked()?;
+        let seed = wish.seed()?;
+        let issuer = checked_name(&wish.issuer, "issuer")?.replace(':', " ");
+        let label = wish
+            .label
+            .as_deref()
+            .map(|label| checked_name(label, "label"))
+            .transpose()?;
+        let token = self
+            .change("token.enrol", subject, by, |record| {
+                if record.tokens.len() >= UserRecord::MAX_TOKENS {
+                    return Err(AccountError::TooManyTokens(subject.login.clone()));
+                }
+                let id = record.next_token.max(1);
+                record.next_token = id + 1;
+                let label = label.map_or_else(|| format!("token-{id}"), str::to_owned);
+                if record.tokens.iter().any(|token| token.label == label) {
+                    return Err(AccountError::LabelTaken(subject.login.clone(), label));
+                }
+                let place = Token::place(subject.key.as_str(), id);
+                let token = Token {
+                    id,
+                    label,
+                    kind,
+                    algorithm: wish.algorithm,
+                    digits: wish.digits,
+                    seed: self.keyring.seal(&place, seed.expose()),
+                    disabled: false,
+                    failures: 0,
+                    enrolled: by.now,
+                    last_used: None,
+                };
+                record.tokens.push(token.clone());
+                record.ever_enrolled = true;
+                let what = format!("{} token {id} `{}`", wish.kind.word(), token.label);
+                Ok((token, what))
+            })
+            .await?;
+        let account = subject.login.replace(':', " ");
+        let uri = oath::uri(&seed, &token, &account, &issuer)
+            .map_err(|error| AccountError::Invalid(format!("no otpauth URI can name this token: {error}")))?;
+        Ok(Enrolled {
+            token: TokenView::of(&token),
+            uri: uri.expose_str().unwrap_or_default().to_owned(),
+            seed: BASE32_NOPAD.encode(seed.expose()),
+        })
+    }
+
+    /// Removes a token. The person stays known as one who had a second factor.
+    ///
+    /// # Errors
+    /// When there is no such token.
+    pub async fn revoke_token(
+        &self,
+        subject: &Subject,
+        which: &Which,
+        by: Actor<'_>,
+    ) -> Result<TokenView, AccountError> {
+        self.change("token.revoke", subject, by, |record| {
+            let id = find(record, subject, which)?.id;
+            let Some(index) = record.tokens.iter().position(|token| token.id == id) else {
+                return Err(no_such(subject, which));
+            };
+            let token = record.tokens.remove(index);
+            Ok((TokenView::of(&token), format!("token {id} `{}`", token.label)))
+        })
+        .await
+    }
+
+    /// Switches a token on or off. Switching on forgets its failures.
+    ///
+    /// # Errors
+    /// When there is no such token.
+    pub async fn switch_token(
+        &self,
+        subject: &Subject,
+        which: &Which,
+        on: bool,
+        by: Actor<'_>,
+    ) -> Result<TokenView, AccountError> {
+        let action = if on { "token.enable" } else { "token.disable" };
+        self.change(action, subject, by, |record| {
+            let token = find(record, subject, which)?;
+            token.disabled = !on;
+            if on {
+                token.failures = 0;
+            }
+            Ok((TokenView::of(token), format!("token {} `{}`", token.id, token.label)))
+        })
+        .await
+    }
+
+    /// Brings a token back into step by two consecutive codes, neither of which was ever accepted or
+    /// passed over. Both are spent by it. A refusal is audited.
+    ///
+    /// # Errors
+    /// [`AccountError::NotInStep`], or when there is no such token.
+    pub async fn resync(
+        &self,
+        subject: &Subject,
+        which: &Which,
+        codes: (&Secret, &Secret),
+        by: Actor<'_>,
+    ) -> Result<Resynced, AccountError> {
+        let (Some(first), Some(second)) = (codes.0.expose_str(), codes.1.expose_str()) else {
+            return Err(AccountError::NotInStep);
+        };
+        let context = Context {
+            user: &subject.key,
+            keyring: &self.keyring,
+            now: by.now,
+        };
+        let done = self
+            .change("token.resync", subject, by, |record| {
+                let token = find(record, subject, which)?;
+                let Some(kind) = token.resync(first, second, &context)? else {
+                    return Err(AccountError::NotInStep);
+                };
+                let offset = offset(token.kind, kind);
+                token.kind = kind;
+                token.failures = 0;
+                let what = format!("token {} `{}` by {offset}", token.id, token.label);
+                let token = TokenView::of(token);
+                Ok((Resynced { token, offset }, what))
+            })
+            .await;
+        if let Err(AccountError::NotInStep) = done {
+            let what = format!("{}: not two consecutive new codes", subject.login);
+            self.note("token.resync", by, Some(subject), Outcome::Reject, &what)
+                .await?;
+        }
+        done
+    }
+}
+
+/// Octets of a given seed: 80-bit seeds of old tokens up to one block of SHA-512.
+const SEED_OCTETS: std::ops::RangeInclusive<usize> = 10..=128;
+
+/// Longest label or issuer, in characters.
+const NAME_CHARACTERS: usize = 64;
+
+impl TokenWish {
+    fn checked(&self) -> Result<TokenKind, AccountError> {
+        if !(6..=8).contains(&self.digits) {
+            let what = format!("a code has 6 to 8 digits, not {}", self.digits);
+            return Err(AccountError::Invalid(what));
+        }
+        match self.kind {
+            Kind::Totp if matches!(self.period, 30 | 60) => Ok(TokenKind::Totp {
+                period: self.period,
+                last_step: None,
+                drift: 0,
+            }),
+            Kind::Totp => {
+                let what = format!("a step has 30 or 60 seconds, not {}", self.period);
+                Err(AccountError::Invalid(what))
+            }
+            Kind::Hotp => Ok(TokenKind::Hotp { counter: self.counter }),
+        }
+    }
+
+    fn seed(&self) -> Result<Secret, AccountError> {
+        let Some(given) = &self.seed else {
+            let octets = Zeroizing::new(clock::random::<64>());
+            let length = match self.algorithm {
+                Algorithm::Sha1 => 20,
+                Algorithm::Sha256 => 32,
+                Algorithm::Sha512 => 64,
+            };
+            return Ok(Secret::new(octets.get(..length).unwrap_or(octets.as_slice())));
+        };
+        let typed = Zeroizing::new(
+            given
+                .expose_str()
+                .unwrap_or_default()
+                .chars()
+                .filter(|character| !character.is_whitespace() && *character != '-')
+                .collect::<String>()
+                .to_uppercase(),
+        );
+        let encoding = if typed.ends_with('=') { &BASE32 } else { &BASE32_NOPAD };
+        let Ok(octets) = encoding.decode(typed.as_bytes()) else {
+            return Err(AccountError::Invalid("the seed is not base32 (A-Z and 2-7)".into()));
+        };
+        if !SEED_OCTETS.contains(&octets.len()) {
+            let bits = octets.len() * 8;
+            let what = format!("the seed has {bits} bits; 80 to 1024 are taken, 160 or more are wise");
+            return Err(AccountError::Invalid(what));
+        }
+        Ok(Secret::new(octets))
+    }
+}
+
+fn checked_name<'a>(name: &'a str, what: &str) -> Result<&'a str, AccountError> {
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > NAME_CHARACTERS || name.chars().any(char::is_control) {
+        let what = format!("the {what} wants 1 to {NAME_CHARACTERS} characters, none of them a control character");
+        return Err(AccountError::Invalid(what));
+    }
+    Ok(name)
+}
+
+fn find<'a>(record: &'a mut UserRecord, subject: &Subject, which: &Which) -> Result<&'a mut Token, AccountError> {
+    let found = record.tokens.iter_mut().find(|token| match which {
+        Which::Id(id) => token.id == *id,
+        Which::Label(label) => token.label == *label,
+    });
+    found.ok_or_else(|| no_such(subject, which))
+}
+
+fn no_such(subject: &Subject, which: &Which) -> AccountError {
+    let name = match which {
+        Which::Id(id) => id.to_string(),
+        Which::Label(label) => label.clone(),
+    };
+    AccountError::NoSuchToken(subject.login.clone(), name)
+}
+
+/// How far a token was from where it was expected.
+fn offset(before: TokenKind, after: TokenKind) -> i64 {
+    match (before, after) {
+        (TokenKind::Hotp { counter: from }, TokenKind::Hotp { counter: to }) => {
+            // Both codes moved the counter on; what is beyond them was the distance.
+            i64::try_from(to.saturating_sub(from).saturating_sub(2)).unwrap_or(i64::MAX)
+        }
+        (_, TokenKind::Totp { drift, .. }) => i64::from(drift),
+        (TokenKind::Totp { .. }, TokenKind::Hotp { .. }) => 0,
+    }
+}

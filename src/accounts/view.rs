@@ -1,0 +1,371 @@
+//! What operators get to see: plain types with stable JSON, and never a secret outside the one answer
+//! of the operation that makes it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::engine::Person;
+use crate::engine::record::{Algorithm, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
+use crate::engine::throttle::{Limit, Standing};
+
+/// One person, whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserView {
+    /// Key of all our records of the person.
+    pub key: String,
+    /// The login name.
+    pub login: String,
+    /// What the directory says; absent when no directory knows the person any more.
+    pub directory: Option<DirectoryView>,
+    /// Tokens, oldest first.
+    pub tokens: Vec<TokenView>,
+    /// Unused recovery codes.
+    pub recovery_codes: usize,
+    /// The live passcode, without the code.
+    pub passcode: Option<PasscodeView>,
+    /// Whether a second factor was ever enrolled, also when all of them are gone now.
+    pub ever_enrolled: bool,
+    /// Last accepted login.
+    #[serde(with = "moment::option")]
+    pub last_login: Option<Timestamp>,
+    /// Failures and the lock that follows from them.
+    pub failures: FailureView,
+}
+
+/// A person in a directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DirectoryView {
+    /// The configured name of the directory.
+    pub name: String,
+    /// Distinguished name.
+    pub dn: String,
+    /// False when the configured attributes block the account.
+    pub enabled: bool,
+    /// Distinguished names of the groups, normalised.
+    pub groups: Vec<String>,
+    /// Attributes that the configuration names.
+    pub attributes: BTreeMap<String, Vec<String>>,
+}
+
+/// One row of a search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserRow {
+    /// Key of all our records of the person.
+    pub key: String,
+    /// The login name.
+    pub login: String,
+    /// Distinguished name, where the directory was asked and knows one.
+    pub dn: Option<String>,
+    /// Tokens that can be used.
+    pub tokens: usize,
+    /// Unused recovery codes.
+    pub recovery_codes: usize,
+    /// Whether too many failures keep the person out right now.
+    pub locked: bool,
+    /// Last accepted login.
+    #[serde(with = "moment::option")]
+    pub last_login: Option<Timestamp>,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Found {
+    /// At most as many as were asked for.
+    pub users: Vec<UserRow>,
+    /// Whether there are more.
+    pub more: bool,
+    /// Directories that could not be asked, with the reason.
+    pub unavailable: Vec<String>,
+}
+
+/// A token without its seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenView {
+    /// Number within the person's tokens.
+    pub id: u32,
+    /// Name.
+    pub label: String,
+    /// Moving factor.
+    pub kind: Kind,
+    /// Hash function of the HMAC.
+    pub algorithm: Algorithm,
+    /// Digits of a code.
+    pub digits: u8,
+    /// Seconds in a step, for TOTP.
+    pub period: Option<u16>,
+    /// Steps that the token's clock is ahead, for TOTP; negative when it is slow.
+    pub drift: Option<i16>,
+    /// Next counter, for HOTP.
+    pub counter: Option<u64>,
+    /// Whether its codes are taken.
+    pub enabled: bool,
+    /// Consecutive wrong codes.
+    pub failures: u32,
+    /// When it was enrolled.
+    #[serde(with = "moment")]
+    pub enrolled: Timestamp,
+    /// When it last proved a login.
+    #[serde(with = "moment::option")]
+    pub last_used: Option<Timestamp>,
+}
+
+/// Kind of a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// By time (RFC 6238).
+    #[default]
+    Totp,
+    /// By counter (RFC 4226).
+    Hotp,
+}
+
+impl Kind {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Totp => "totp",
+            Self::Hotp => "hotp",
+        }
+    }
+}
+
+/// A token just enrolled, with what is shown this once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// The token.
+    pub token: TokenView,
+    /// `otpauth://` URI for authenticator apps; holds the seed.
+    pub uri: String,
+    /// The seed in base32.
+    pub seed: String,
+}
+
+/// A token brought back into step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resynced {
+    /// The token.
+    pub token: TokenView,
+    /// How far the token was from where it was expected: steps (TOTP, negative when it is slow) or
+    /// counter values (HOTP).
+    pub offset: i64,
+}
+
+/// A passcode without the code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PasscodeView {
+    /// Identifier.
+    pub id: String,
+    /// Key of the person it is for.
+    pub user: String,
+    /// Login name of the person it is for.
+    pub login: String,
+    /// Who issued it.
+    pub issued_by: String,
+    /// When.
+    #[serde(with = "moment")]
+    pub issued: Timestamp,
+    /// Dead from then on.
+    #[serde(with = "moment")]
+    pub expires: Timestamp,
+    /// Wrong passcodes typed since.
+    pub failures: u8,
+}
+
+/// A passcode just issued, with the code, which is shown this once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Issued {
+    /// The passcode.
+    pub passcode: PasscodeView,
+    /// The code itself.
+    pub code: String,
+    /// Whether it replaces one that was still live.
+    pub replaced: bool,
+}
+
+/// New recovery codes, which are shown this once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RecoveryCodes {
+    /// Key of the person.
+    pub user: String,
+    /// Login name of the person.
+    pub login: String,
+    /// The codes.
+    pub codes: Vec<String>,
+    /// Unused old codes that are void now.
+    pub replaced: usize,
+}
+
+/// Failures of a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailureView {
+    /// Failures within the window, and attempts that never came back.
+    pub count: usize,
+    /// How many are allowed; 0 is any number.
+    pub limit: u32,
+    /// The window, in seconds.
+    pub window_secs: u64,
+    /// Whether the person is refused unheard.
+    pub locked: bool,
+    /// When the lock ends by itself.
+    #[serde(with = "moment::option")]
+    pub locked_until: Option<Timestamp>,
+}
+
+/// What an unlock cleared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unlocked {
+    /// Key of the person.
+    pub user: String,
+    /// Login name of the person.
+    pub login: String,
+    /// Failures that are forgotten now.
+    pub cleared: usize,
+    /// Whether the person was locked out.
+    pub was_locked: bool,
+}
+
+impl DirectoryView {
+    pub(super) fn of(person: &Person) -> Self {
+        Self {
+            name: person.directory.to_string(),
+            dn: person.dn.clone(),
+            enabled: person.enabled,
+            groups: person.groups.clone(),
+            attributes: person.attributes.clone(),
+        }
+    }
+}
+
+impl TokenView {
+    pub(super) fn of(token: &Token) -> Self {
+        let (kind, period, drift, counter) = match token.kind {
+            TokenKind::Totp { period, drift, .. } => (Kind::Totp, Some(period), Some(drift), None),
+            TokenKind::Hotp { counter } => (Kind::Hotp, None, None, Some(counter)),
+        };
+        Self {
+            id: token.id,
+            label: token.label.clone(),
+            kind,
+            algorithm: token.algorithm,
+            digits: token.digits,
+            period,
+            drift,
+            counter,
+            enabled: !token.disabled,
+            failures: token.failures,
+            enrolled: token.enrolled,
+            last_used: token.last_used,
+        }
+    }
+}
+
+impl PasscodeView {
+    /// The passcode of `record`, if it is live.
+    pub(super) fn live(user: &str, record: &UserRecord, now: Timestamp) -> Option<Self> {
+        let passcode = record.passcode.as_ref().filter(|passcode| is_live(passcode, now))?;
+        Some(Self {
+            id: passcode.id.clone(),
+            user: user.to_owned(),
+            login: record.login.clone(),
+            issued_by: passcode.issued_by.clone(),
+            issued: passcode.issued,
+            expires: passcode.expires,
+            failures: passcode.failures,
+        })
+    }
+}
+
+pub(super) fn is_live(passcode: &Passcode, now: Timestamp) -> bool {
+    passcode.expires > now
+}
+
+impl FailureView {
+    pub(super) fn of(record: &ThrottleRecord, limit: Limit, now: Timestamp) -> Self {
+        let mut counted: Vec<Timestamp> = record
+            .failures
+            .iter()
+            .copied()
+            .chain(record.pending.iter().map(|pending| pending.at))
+            .filter(|&at| at > now - limit.window)
+            .collect();
+        counted.sort_unstable();
+        let locked = record.standing(limit, now) == Standing::Over;
+        let allowed = usize::try_from(limit.failures).unwrap_or(usize::MAX);
+        let leaves = counted.len().checked_sub(allowed).and_then(|index| counted.get(index));
+        Self {
+            count: counted.len(),
+            limit: limit.failures,
+            window_secs: limit.window.as_secs(),
+            locked,
+            locked_until: leaves.filter(|_| locked).map(|&at| at + limit.window),
+        }
+    }
+}
+
+pub mod moment {
+    //! A [`Timestamp`] as RFC 3339 in JSON.
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    use crate::clock::Timestamp;
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// The serializer's.
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(at)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// For anything but RFC 3339 from 1970 on.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not a moment such as 2030-01-31T12:00:00Z")))
+    }
+
+    /// Reads RFC 3339; `None` for anything else, and for moments before 1970.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        let moment: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(moment.as_millisecond()).ok().map(Timestamp::from_millis)
+    }
+
+    pub mod option {
+        //! The same for one that may be absent.
+
+        use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+        use crate::clock::Timestamp;
+
+        /// Writes it, or null.
+        ///
+        /// # Errors
+        /// The serializer's.
+        #[allow(clippy::ref_option, reason = "serde's signature")]
+        pub fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+            match at {
+                Some(at) => serializer.collect_str(at),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        /// Reads it, or null.
+        ///
+        /// # Errors
+        /// As for one that must be there.
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+            let Some(text) = Option::<String>::deserialize(deserializer)? else {
+                return Ok(None);
+            };
+            super::parse(&text)
+                .map(Some)
+                .ok_or_else(|| D::Error::custom(format!("`{text}` is not a moment such as 2030-01-31T12:00:00Z")))
+        }
+    }
+}

@@ -1,0 +1,473 @@
+//! What goes over the admin socket: requests and answers of `/v1/…`, stable JSON.
+//!
+//! Moments are RFC 3339 in UTC, spans are whole seconds with a name that says so. Fields may be added
+//! within a version, so readers skip what they do not know; requests with unknown fields are refused.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::secret::Secret;
+
+pub use crate::accounts::view::{
+    DirectoryView, Enrolled, FailureView, Found, Issued, Kind, PasscodeView, RecoveryCodes, Resynced, TokenView,
+    Unlocked, UserRow, UserView, moment,
+};
+pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
+pub use crate::engine::Protocol;
+pub use crate::engine::event::Outcome;
+pub use crate::engine::record::Algorithm;
+
+/// Where the socket is unless configured otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/portcullis/admin.sock";
+
+/// Most octets of a request's body.
+pub const MAX_REQUEST: usize = 64 * 1024;
+
+/// Every answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{error}")]
+pub struct ApiError {
+    /// What went wrong.
+    pub error: String,
+    /// The kind of failure, which the HTTP status and the CLI's exit code follow from.
+    pub kind: ErrorKind,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// Kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ErrorKind {
+    /// The request is not one: HTTP 400.
+    Invalid,
+    /// The caller may not do that: 403.
+    Denied,
+    /// There is no such thing: 404.
+    NotFound,
+    /// It cannot be done as things are: 409.
+    Refused,
+    /// The configuration or the policies have faults: 422.
+    Faulty,
+    /// Something needed is out of reach: 503.
+    Unavailable,
+    /// A defect of ours, or damage: 500.
+    Internal,
+}
+
+impl ApiError {
+    /// An error without a remedy.
+    pub fn new(kind: ErrorKind, error: impl Into<String>) -> Self {
+        Self {
+            error: error.into(),
+            kind,
+            remedy: None,
+        }
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+impl ErrorKind {
+    /// The HTTP status for it.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::Denied => 403,
+            Self::NotFound => 404,
+            Self::Refused => 409,
+            Self::Faulty => 422,
+            Self::Unavailable => 503,
+            Self::Internal => 500,
+        }
+    }
+}
+
+/// Names one person: `?user=…&directory=…`, or the same in a body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserRef {
+    /// Login name, distinguished name, or key.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+}
+
+/// `GET /v1/users`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FindRequest {
+    /// A login name, or a part of one.
+    pub text: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Most rows, up to 1000; 50 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// `POST /v1/token/enrol`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolRequest {
+    /// Whose.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// `totp` (the default) or `hotp`.
+    #[serde(default)]
+    pub kind: Kind,
+    /// `sha1` (the default), `sha256`, `sha512`.
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    /// 6 (the default) to 8.
+    #[serde(default = "six")]
+    pub digits: u8,
+    /// 30 (the default) or 60 seconds, for TOTP.
+    #[serde(default = "thirty")]
+    pub period: u16,
+    /// First counter, for HOTP.
+    #[serde(default)]
+    pub counter: u64,
+    /// A given seed in base32; a random one when absent.
+    #[serde(default)]
+    pub seed: Option<Secret>,
+    /// Name; `token-N` when absent.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Whose token it is, as apps show it; `Portcullis` when absent.
+    #[serde(default)]
+    pub issuer: Option<String>,
+}
+
+const fn six() -> u8 {
+    6
+}
+
+const fn thirty() -> u16 {
+    30
+}
+
+/// `POST /v1/token/revoke`, `/enable`, `/disable`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRef {
+    /// Whose.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Number or name.
+    pub token: String,
+}
+
+/// `POST /v1/token/resync`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResyncRequest {
+    /// Whose.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default)]
+    pub directory: Option<String>,
+    /// Number or name.
+    pub token: String,
+    /// A code.
+    pub first: Secret,
+    /// The code after it.
+    pub second: Secret,
+}
+
+/// `POST /v1/passcode/issue`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IssueRequest {
+    /// For whom.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// How long it lives, in minutes: 1 to 480; 60 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<u32>,
+}
+
+/// `GET /v1/passcodes`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasscodesRequest {
+    /// Whose; everybody's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+}
+
+/// `POST /v1/passcode/revoke`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokePasscodeRequest {
+    /// Whose.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Only the passcode with this identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+/// `GET /v1/audit`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditRequest {
+    /// From this position on; from the first when absent. Not together with `last`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// The last so many that match.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<usize>,
+    /// Most records, up to 1000 (the default).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Not before.
+    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Before.
+    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Who did it or whom it was done to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Who did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// The action, or its first word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// What came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// The RADIUS client or LDAP listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Text anywhere in the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
+/// `GET /v1/audit/verify`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyRequest {
+    /// A head noted earlier, `sequence:link`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noted: Option<String>,
+}
+
+/// `GET /v1/status`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusRequest {
+    /// Ask every directory server now.
+    #[serde(default)]
+    pub probe: bool,
+}
+
+/// How everything is doing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Version of the program.
+    pub version: String,
+    /// The node's name.
+    pub node: String,
+    /// Process number.
+    pub pid: u32,
+    /// When it started.
+    #[serde(with = "moment")]
+    pub started: Timestamp,
+    /// Path of the configuration.
+    pub config: String,
+    /// When the configuration was last read.
+    #[serde(with = "moment")]
+    pub loaded: Timestamp,
+    /// Policies in force.
+    pub policies: PolicySummary,
+    /// RADIUS and LDAP listeners.
+    pub listeners: Vec<ListenerStatus>,
+    /// Directories and their servers.
+    pub directories: Vec<DirectoryStatus>,
+    /// The store.
+    pub store: StoreStatus,
+}
+
+impl StatusReport {
+    /// Whether everything works: a server that logins go to, in each directory, and a store to write to.
+    pub fn is_healthy(&self) -> bool {
+        self.store.error.is_none()
+            && self.listeners.iter().all(|listener| listener.error.is_none())
+            && self
+                .directories
+                .iter()
+                .all(|directory| directory.servers.iter().any(|server| server.healthy))
+    }
+}
+
+/// Policies in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicySummary {
+    /// Folder.
+    pub path: String,
+    /// Rules in all files.
+    pub rules: usize,
+    /// Names one state of the files.
+    pub version: String,
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// Configured name.
+    pub name: String,
+    /// `radius`, `ldaps`, `ldap+starttls`, `ldap`, `metrics`.
+    pub kind: String,
+    /// Address and port.
+    pub address: String,
+    /// Requests being worked on, or connections.
+    pub active: u64,
+    /// Why it does not listen.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// A directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DirectoryStatus {
+    /// Configured name.
+    pub name: String,
+    /// `ldap` or `local`.
+    pub kind: String,
+    /// Servers in order of preference.
+    pub servers: Vec<ServerStatus>,
+    /// Attempts waiting for a connection.
+    pub queue: usize,
+}
+
+/// A server of a directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// URL or path.
+    pub address: String,
+    /// Whether new work goes there.
+    pub healthy: bool,
+    /// Milliseconds of the last exchange.
+    pub latency_ms: Option<f64>,
+    /// Open connections.
+    pub connections: usize,
+    /// The last error.
+    pub error: Option<String>,
+}
+
+/// The store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// `sled` or `memory`.
+    pub kind: String,
+    /// Where.
+    pub location: String,
+    /// Revision of the last batch.
+    pub revision: u64,
+    /// Last audit record.
+    pub audit_sequence: u64,
+    /// Octets on disk.
+    pub size: u64,
+    /// Batches waiting to be made durable.
+    pub queue: usize,
+    /// The last error, while writing fails.
+    pub error: Option<String>,
+}
+
+/// `POST /v1/reload`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReport {
+    /// What is different now, one line each; empty when nothing is.
+    pub changes: Vec<String>,
+    /// Changes in the file that wait for a restart.
+    pub needs_restart: Vec<String>,
+    /// What works but is probably not meant.
+    pub warnings: Vec<FaultLine>,
+}
+
+/// `POST /v1/policy/check`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// Folder.
+    pub path: String,
+    /// Files read, in order.
+    pub files: Vec<String>,
+    /// Rules in all files.
+    pub rules: usize,
+    /// Everything that is wrong.
+    pub faults: Vec<FaultLine>,
+}
+
+/// One fault of a file, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultLine {
+    /// Works, but probably not as meant.
+    pub warning: bool,
+    /// The file.
+    pub file: String,
+    /// From 1; zero when the whole file is meant.
+    pub line: usize,
+    /// From 1.
+    pub column: usize,
+    /// The key, as a dotted path.
+    pub key: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// `POST /v1/policy/explain`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainRequest {
+    /// Login name.
+    pub user: String,
+    /// RADIUS client or LDAP listener, by name.
+    pub client: String,
+    /// `radius` or `ldap`; by the client's kind when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    /// The network source; the client's first address when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+    /// The moment; now when absent.
+    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+}
+
+/// How a login would be decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// `allow` or `deny`.
+    pub decision: String,
+    /// The rule that decides.
+    pub rule: Option<String>,
+    /// Every rule looked at, with each condition's value.
+    pub tree: serde_json::Value,
+    /// The same for people.
+    pub text: String,
+}

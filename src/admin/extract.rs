@@ -1,0 +1,131 @@
+//! Requests into types, errors into JSON.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use serde::de::DeserializeOwned;
+
+use super::api::{ApiError, ErrorKind};
+use crate::accounts::AccountError;
+use crate::audit::AuditError;
+
+/// A request's JSON body. The content type does not matter, so that `curl -d` works as it is.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let octets = Bytes::from_request(request, state)
+            .await
+            .map_err(|error| ApiError::new(ErrorKind::Invalid, error.body_text()))?;
+        serde_json::from_slice(&octets).map(Self).map_err(|error| {
+            let error = ApiError::new(
+                ErrorKind::Invalid,
+                format!("the body is not the JSON expected: {error}"),
+            );
+            error.with_remedy("docs/cli.md lists the requests with their fields")
+        })
+    }
+}
+
+/// A request's query.
+pub(super) struct Params<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(error) => Err(ApiError::new(ErrorKind::Invalid, error.body_text())
+                .with_remedy("docs/cli.md lists the requests with their parameters")),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self)).into_response()
+    }
+}
+
+impl From<AuditError> for ApiError {
+    fn from(error: AuditError) -> Self {
+        Self::new(ErrorKind::Unavailable, in_full(&error)).with_remedy("see `portcullis status` and the server's log")
+    }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        let (kind, remedy) = match &error {
+            AccountError::BadName(..) | AccountError::Invalid(_) => (ErrorKind::Invalid, None),
+            AccountError::NoSuchUser(_) => (
+                ErrorKind::NotFound,
+                Some("`portcullis user find TEXT` searches by parts of names".to_owned()),
+            ),
+            AccountError::NoSuchToken(..) => (
+                ErrorKind::NotFound,
+                Some("`portcullis token list USER` shows numbers and names".to_owned()),
+            ),
+            AccountError::NoSuchPasscode(_) => (ErrorKind::NotFound, None),
+            AccountError::NoSuchDirectory(..) => (ErrorKind::NotFound, None),
+            AccountError::Ambiguous(..) => (
+                ErrorKind::Refused,
+                Some("name the directory, or give the key of the record".to_owned()),
+            ),
+            AccountError::Gone(_) => (
+                ErrorKind::Refused,
+                Some("existing tokens and passcodes can still be listed and revoked".to_owned()),
+            ),
+            AccountError::TooManyTokens(_) => (
+                ErrorKind::Refused,
+                Some("revoke one that is not used any more".to_owned()),
+            ),
+            AccountError::LabelTaken(..) => (ErrorKind::Refused, Some("choose another label".to_owned())),
+            AccountError::Oneself => (ErrorKind::Denied, Some("ask another operator to issue it".to_owned())),
+            AccountError::NotInStep => (
+                ErrorKind::Refused,
+                Some("wait for a new code, then give it and the one after it, in this order".to_owned()),
+            ),
+            AccountError::Busy(_) => (ErrorKind::Refused, Some("try again".to_owned())),
+            AccountError::DirectoryUnavailable(..) => (
+                ErrorKind::Unavailable,
+                Some("see `portcullis status`; naming another directory leaves this one out".to_owned()),
+            ),
+            AccountError::Store(_) => (
+                ErrorKind::Unavailable,
+                Some("see `portcullis status`; a change may or may not have been made".to_owned()),
+            ),
+            AccountError::BadRecord(..) => (
+                ErrorKind::Internal,
+                Some("restore it: `portcullis store restore --help`".to_owned()),
+            ),
+            AccountError::Key(_) => (
+                ErrorKind::Internal,
+                Some("start the server with the key file that the store was written with".to_owned()),
+            ),
+        };
+        Self {
+            error: in_full(&error),
+            kind,
+            remedy,
+        }
+    }
+}
+
+/// An error with its sources.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

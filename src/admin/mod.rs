@@ -1,0 +1,32 @@
+//! The admin front end: HTTP and JSON over a Unix socket, for the command line and for `curl`.
+//!
+//! The caller is who the kernel says: the peer's account is read from the socket, and
+//! [`operator::authorize`] decides in one place what it may do.
+
+pub mod api;
+pub mod client;
+mod extract;
+pub mod listener;
+pub mod operator;
+pub mod router;
+
+use crate::engine::BoxFuture;
+use api::{ApiError, ExplainRequest, Explanation, PolicyReport, ReloadReport, StatusReport};
+
+/// What the admin front end asks of the process that it is part of.
+pub trait Control: Send + Sync {
+    /// Local accounts that may use the socket besides root and the process's own.
+    fn operators(&self) -> Vec<String>;
+
+    /// Reads configuration and policies again; keeps the old ones when the new ones are broken.
+    fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ApiError>>;
+
+    /// How everything is doing. With `probe`, every directory server is asked now.
+    fn status(&self, probe: bool) -> BoxFuture<'_, StatusReport>;
+
+    /// Checks the policies on disk without taking them.
+    fn policy_check(&self) -> BoxFuture<'_, PolicyReport>;
+
+    /// Decides a login that nobody makes, and says why.
+    fn policy_explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>>;
+}

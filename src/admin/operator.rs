@@ -1,0 +1,172 @@
+//! Who is calling, and what they may do.
+
+use tokio::net::unix::UCred;
+use tokio::task;
+
+use super::api::{ApiError, ErrorKind};
+
+/// The account at the other end of the socket, as the kernel knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Local account name; `#uid` for an account without a name.
+    pub name: String,
+    /// The account's number.
+    pub uid: u32,
+    /// Whether it is an operator: root, the process's own account, or configured.
+    pub known: bool,
+}
+
+/// Something an operator can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Search people.
+    FindUsers,
+    /// See one person's record.
+    ShowUser,
+    /// Forget failures.
+    Unlock,
+    /// Enrol a token.
+    EnrolToken,
+    /// Revoke, enable, disable or resynchronise a token.
+    ChangeToken,
+    /// Make recovery codes.
+    NewRecoveryCodes,
+    /// Issue a passcode.
+    IssuePasscode,
+    /// See which passcodes are live.
+    ListPasscodes,
+    /// Revoke a passcode.
+    RevokePasscode,
+    /// Check or explain policies.
+    ReadPolicy,
+    /// See how everything is doing, metrics included.
+    Status,
+    /// Read or verify the audit.
+    ReadAudit,
+    /// Read configuration and policies again.
+    Reload,
+}
+
+impl Verb {
+    /// The word for it, as in the audit.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::FindUsers => "user.find",
+            Self::ShowUser => "user.show",
+            Self::Unlock => "user.unlock",
+            Self::EnrolToken => "token.enrol",
+            Self::ChangeToken => "token.change",
+            Self::NewRecoveryCodes => "recovery-codes.new",
+            Self::IssuePasscode => "passcode.issue",
+            Self::ListPasscodes => "passcode.list",
+            Self::RevokePasscode => "passcode.revoke",
+            Self::ReadPolicy => "policy.read",
+            Self::Status => "status",
+            Self::ReadAudit => "audit.read",
+            Self::Reload => "reload",
+        }
+    }
+}
+
+/// What it is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Nobody in particular.
+    Nobody,
+    /// A person.
+    Person {
+        /// Whether that is the operator.
+        oneself: bool,
+    },
+}
+
+impl Operator {
+    /// Finds out who holds the other end of a connection. `operators` are the configured ones.
+    pub async fn of(peer: UCred, operators: Vec<String>) -> Self {
+        let uid = peer.uid();
+        // Name services may ask the network; that must not hold up others.
+        let looked_up = task::spawn_blocking(move || nix::unistd::User::from_uid(uid.into())).await;
+        let name = match looked_up {
+            Ok(Ok(Some(user))) => Some(user.name),
+            Ok(Ok(None) | Err(_)) | Err(_) => None,
+        };
+        let own = uid == 0 || uid == nix::unistd::geteuid().as_raw();
+        let known = own || name.as_ref().is_some_and(|name| operators.contains(name));
+        Self {
+            name: name.unwrap_or_else(|| format!("#{uid}")),
+            uid,
+            known,
+        }
+    }
+}
+
+/// The one place that decides what an operator may do.
+///
+/// # Errors
+/// [`ErrorKind::Denied`] with the reason.
+pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), ApiError> {
+    if !operator.known {
+        let denied = ApiError::new(
+            ErrorKind::Denied,
+            format!("`{}` is not an operator of this server", operator.name),
+        );
+        return Err(denied.with_remedy("run it as root, or have the account added to admin.operators and reload"));
+    }
+    match (verb, target) {
+        (Verb::IssuePasscode, Target::Person { oneself: true }) => {
+            let denied = ApiError::new(ErrorKind::Denied, "nobody may issue a passcode for themselves");
+            Err(denied.with_remedy("ask another operator to issue it"))
+        }
+        (
+            Verb::FindUsers
+            | Verb::ShowUser
+            | Verb::Unlock
+            | Verb::EnrolToken
+            | Verb::ChangeToken
+            | Verb::NewRecoveryCodes
+            | Verb::IssuePasscode
+            | Verb::ListPasscodes
+            | Verb::RevokePasscode
+            | Verb::ReadPolicy
+            | Verb::Status
+            | Verb::ReadAudit
+            | Verb::Reload,
+            Target::Nobody | Target::Person { .. },
+        ) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operator(known: bool) -> Operator {
+        Operator {
+            name: "carol".into(),
+            uid: 1000,
+            known,
+        }
+    }
+
+    #[test]
+    fn strangers_may_nothing() {
+        let denied = authorize(&operator(false), Verb::Status, Target::Nobody).unwrap_err();
+        assert_eq!(denied.kind, ErrorKind::Denied);
+    }
+
+    #[test]
+    fn nobody_issues_a_passcode_for_themselves() {
+        let oneself = Target::Person { oneself: true };
+        assert!(authorize(&operator(true), Verb::IssuePasscode, oneself).is_err());
+        assert!(authorize(&operator(true), Verb::IssuePasscode, Target::Person { oneself: false }).is_ok());
+        assert!(authorize(&operator(true), Verb::RevokePasscode, oneself).is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_kernel_says_who_is_calling() {
+        let (near, _far) = tokio::net::UnixStream::pair().unwrap();
+        let own = Operator::of(near.peer_cred().unwrap(), Vec::new()).await;
+        assert!(own.known, "the process's own account always is");
+        assert_eq!(own.uid, nix::unistd::geteuid().as_raw());
+    }
+}

@@ -1,0 +1,450 @@
+//! The routes of `/v1/…` and `/metrics`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+
+use super::Control;
+use super::api::{
+    ApiError, AuditRequest, EnrolRequest, Enrolled, ErrorKind, ExplainRequest, Explanation, FindRequest, Found, Head,
+    IssueRequest, Issued, MAX_REQUEST, PasscodeView, PasscodesRequest, PolicyReport, RecoveryCodes, ReloadReport,
+    ResyncRequest, Resynced, RevokePasscodeRequest, StatusReport, StatusRequest, Stretch, TokenRef, TokenView,
+    Unlocked, UserRef, UserView, Verification, VerifyRequest,
+};
+use super::extract::{Body, Params};
+use super::operator::{Operator, Target, Verb, authorize};
+use crate::accounts::{AccountError, Accounts, Actor, PasscodeWish, Subject, TokenWish, Which};
+use crate::audit::{Audit, Filter};
+use crate::clock;
+use crate::engine::event::Outcome;
+use crate::metrics::Metrics;
+
+/// Everything the routes need. Cloning shares it.
+#[derive(Clone)]
+pub struct AdminState {
+    /// People's records.
+    pub accounts: Arc<Accounts>,
+    /// The audit.
+    pub audit: Arc<Audit>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The process.
+    pub control: Arc<dyn Control>,
+}
+
+/// The routes. Each request carries its [`Operator`] as an extension, put there by the listener.
+pub fn router(state: AdminState) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/reload", post(reload))
+        .route("/v1/users", get(find_users))
+        .route("/v1/user", get(show_user))
+        .route("/v1/user/unlock", post(unlock))
+        .route("/v1/tokens", get(tokens))
+        .route("/v1/token/enrol", post(enrol))
+        .route("/v1/token/revoke", post(revoke_token))
+        .route("/v1/token/enable", post(enable_token))
+        .route("/v1/token/disable", post(disable_token))
+        .route("/v1/token/resync", post(resync))
+        .route("/v1/recovery-codes/new", post(new_recovery_codes))
+        .route("/v1/passcodes", get(passcodes))
+        .route("/v1/passcode/issue", post(issue_passcode))
+        .route("/v1/passcode/revoke", post(revoke_passcode))
+        .route("/v1/policy/check", post(policy_check))
+        .route("/v1/policy/explain", post(policy_explain))
+        .route("/v1/audit", get(read_audit))
+        .layer(middleware::from_fn(in_time))
+        // A long chain takes its time; the caller may go away, which ends it.
+        .route("/v1/audit/verify", get(verify_audit))
+        .route("/metrics", get(metrics))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_REQUEST))
+        .with_state(state)
+}
+
+/// How long a request may take.
+const REQUEST_TIME: Duration = Duration::from_secs(60);
+
+/// Most rows of a search.
+const MAX_ROWS: usize = 1000;
+
+type Answer<T> = Result<Json<T>, ApiError>;
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let secs = REQUEST_TIME.as_secs();
+            ApiError::new(ErrorKind::Unavailable, format!("not done within {secs} seconds"))
+                .with_remedy("see `portcullis status` for what is slow")
+                .into_response()
+        }
+    }
+}
+
+async fn nowhere(request: Request) -> ApiError {
+    ApiError::new(
+        ErrorKind::NotFound,
+        format!("there is nothing at {}", request.uri().path()),
+    )
+    .with_remedy("docs/cli.md lists the requests")
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let error = ApiError::new(
+        ErrorKind::Invalid,
+        format!("{} does not take {}", request.uri().path(), request.method()),
+    );
+    let body = Json(error.with_remedy("reading is GET, changing is POST"));
+    (axum::http::StatusCode::METHOD_NOT_ALLOWED, body).into_response()
+}
+
+impl AdminState {
+    /// Finds the person and asks whether the operator may do this to them. A refusal is audited.
+    async fn person(
+        &self,
+        operator: &Operator,
+        verb: Verb,
+        user: &str,
+        directory: Option<&str>,
+    ) -> Result<Subject, ApiError> {
+        // Strangers learn nothing, not even who exists.
+        authorize(operator, verb, Target::Nobody)?;
+        let subject = self.accounts.resolve(user, directory).await?;
+        let oneself = match verb {
+            Verb::IssuePasscode => self.accounts.is_oneself(&operator.name, &subject).await?,
+            Verb::FindUsers
+            | Verb::ShowUser
+            | Verb::Unlock
+            | Verb::EnrolToken
+            | Verb::ChangeToken
+            | Verb::NewRecoveryCodes
+            | Verb::ListPasscodes
+            | Verb::RevokePasscode
+            | Verb::ReadPolicy
+            | Verb::Status
+            | Verb::ReadAudit
+            | Verb::Reload => false,
+        };
+        if let Err(denied) = authorize(operator, verb, Target::Person { oneself }) {
+            let by = Actor::now(&operator.name);
+            let what = format!("{}: {}", subject.login, denied.error);
+            self.accounts
+                .note(verb.word(), by, Some(&subject), Outcome::Reject, &what)
+                .await?;
+            return Err(denied);
+        }
+        Ok(subject)
+    }
+}
+
+async fn status(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Params(request): Params<StatusRequest>,
+) -> Answer<StatusReport> {
+    authorize(&operator, Verb::Status, Target::Nobody)?;
+    Ok(Json(state.control.status(request.probe).await))
+}
+
+async fn metrics(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+) -> Result<Response, ApiError> {
+    authorize(&operator, Verb::Status, Target::Nobody)?;
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(CONTENT_TYPE, kind)], state.metrics.render()).into_response())
+}
+
+async fn reload(State(state): State<AdminState>, Extension(operator): Extension<Operator>) -> Answer<ReloadReport> {
+    authorize(&operator, Verb::Reload, Target::Nobody)?;
+    let reloaded = state.control.reload().await;
+    let (outcome, what) = match &reloaded {
+        Ok(report) if report.changes.is_empty() => (Outcome::Accept, "nothing has changed".to_owned()),
+        Ok(report) => (Outcome::Accept, report.changes.join("; ")),
+        Err(error) => (Outcome::Reject, error.error.clone()),
+    };
+    let by = Actor::now(&operator.name);
+    state.accounts.note("reload", by, None, outcome, &what).await?;
+    reloaded.map(Json)
+}
+
+async fn find_users(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Params(request): Params<FindRequest>,
+) -> Answer<Found> {
+    authorize(&operator, Verb::FindUsers, Target::Nobody)?;
+    let limit = request.limit.unwrap_or(50).min(MAX_ROWS);
+    let found = state
+        .accounts
+        .find(&request.text, request.directory.as_deref(), limit)
+        .await?;
+    Ok(Json(found))
+}
+
+async fn show_user(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Params(request): Params<UserRef>,
+) -> Answer<UserView> {
+    let subject = state
+        .person(&operator, Verb::ShowUser, &request.user, request.directory.as_deref())
+        .await?;
+    Ok(Json(state.accounts.show(&subject, clock::now()).await?))
+}
+
+async fn unlock(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<UserRef>,
+) -> Answer<Unlocked> {
+    let subject = state
+        .person(&operator, Verb::Unlock, &request.user, request.directory.as_deref())
+        .await?;
+    Ok(Json(state.accounts.unlock(&subject, Actor::now(&operator.name)).await?))
+}
+
+async fn tokens(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Params(request): Params<UserRef>,
+) -> Answer<Vec<TokenView>> {
+    let subject = state
+        .person(&operator, Verb::ShowUser, &request.user, request.directory.as_deref())
+        .await?;
+    Ok(Json(state.accounts.show(&subject, clock::now()).await?.tokens))
+}
+
+async fn enrol(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<EnrolRequest>,
+) -> Answer<Enrolled> {
+    let subject = state
+        .person(&operator, Verb::EnrolToken, &request.user, request.directory.as_deref())
+        .await?;
+    let wish = TokenWish {
+        kind: request.kind,
+        algorithm: request.algorithm,
+        digits: request.digits,
+        period: request.period,
+        counter: request.counter,
+        seed: request.seed,
+        label: request.label,
+        issuer: request.issuer.unwrap_or_else(|| "Portcullis".to_owned()),
+    };
+    let by = Actor::now(&operator.name);
+    Ok(Json(state.accounts.enrol(&subject, &wish, by).await?))
+}
+
+async fn revoke_token(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<TokenRef>,
+) -> Answer<TokenView> {
+    let (subject, which) = state.token(&operator, &request).await?;
+    let by = Actor::now(&operator.name);
+    Ok(Json(state.accounts.revoke_token(&subject, &which, by).await?))
+}
+
+async fn enable_token(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<TokenRef>,
+) -> Answer<TokenView> {
+    let (subject, which) = state.token(&operator, &request).await?;
+    let by = Actor::now(&operator.name);
+    Ok(Json(state.accounts.switch_token(&subject, &which, true, by).await?))
+}
+
+async fn disable_token(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<TokenRef>,
+) -> Answer<TokenView> {
+    let (subject, which) = state.token(&operator, &request).await?;
+    let by = Actor::now(&operator.name);
+    Ok(Json(state.accounts.switch_token(&subject, &which, false, by).await?))
+}
+
+impl AdminState {
+    async fn token(&self, operator: &Operator, request: &TokenRef) -> Result<(Subject, Which), ApiError> {
+        let subject = self
+            .person(operator, Verb::ChangeToken, &request.user, request.directory.as_deref())
+            .await?;
+        Ok((subject, Which::parse(&request.token)))
+    }
+}
+
+async fn resync(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<ResyncRequest>,
+) -> Answer<Resynced> {
+    let subject = state
+        .person(
+            &operator,
+            Verb::ChangeToken,
+            &request.user,
+            request.directory.as_deref(),
+        )
+        .await?;
+    let which = Which::parse(&request.token);
+    let codes = (&request.first, &request.second);
+    let by = Actor::now(&operator.name);
+    Ok(Json(state.accounts.resync(&subject, &which, codes, by).await?))
+}
+
+async fn new_recovery_codes(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<UserRef>,
+) -> Answer<RecoveryCodes> {
+    let directory = request.directory.as_deref();
+    let subject = state
+        .person(&operator, Verb::NewRecoveryCodes, &request.user, directory)
+        .await?;
+    let by = Actor::now(&operator.name);
+    Ok(Json(state.accounts.new_recovery_codes(&subject, by).await?))
+}
+
+async fn passcodes(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Params(request): Params<PasscodesRequest>,
+) -> Answer<Vec<PasscodeView>> {
+    authorize(&operator, Verb::ListPasscodes, Target::Nobody)?;
+    let subject = match &request.user {
+        Some(user) => {
+            let directory = request.directory.as_deref();
+            Some(state.person(&operator, Verb::ListPasscodes, user, directory).await?)
+        }
+        None => None,
+    };
+    let now = clock::now();
+    Ok(Json(state.accounts.passcodes(subject.as_ref(), MAX_ROWS, now).await?))
+}
+
+async fn issue_passcode(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<IssueRequest>,
+) -> Answer<Issued> {
+    let directory = request.directory.as_deref();
+    let subject = state
+        .person(&operator, Verb::IssuePasscode, &request.user, directory)
+        .await?;
+    let wish = PasscodeWish {
+        life: request
+            .minutes
+            .map(|minutes| Duration::from_secs(u64::from(minutes) * 60)),
+    };
+    let by = Actor::now(&operator.name);
+    Ok(Json(state.accounts.issue_passcode(&subject, wish, by).await?))
+}
+
+async fn revoke_passcode(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<RevokePasscodeRequest>,
+) -> Answer<PasscodeView> {
+    let directory = request.directory.as_deref();
+    let subject = state
+        .person(&operator, Verb::RevokePasscode, &request.user, directory)
+        .await?;
+    let by = Actor::now(&operator.name);
+    let revoked = state
+        .accounts
+        .revoke_passcode(&subject, request.id.as_deref(), by)
+        .await?;
+    Ok(Json(revoked))
+}
+
+async fn policy_check(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+) -> Answer<PolicyReport> {
+    authorize(&operator, Verb::ReadPolicy, Target::Nobody)?;
+    Ok(Json(state.control.policy_check().await))
+}
+
+async fn policy_explain(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<ExplainRequest>,
+) -> Answer<Explanation> {
+    authorize(&operator, Verb::ReadPolicy, Target::Nobody)?;
+    Ok(Json(state.control.policy_explain(request).await?))
+}
+
+async fn read_audit(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Params(request): Params<AuditRequest>,
+) -> Answer<Stretch> {
+    authorize(&operator, Verb::ReadAudit, Target::Nobody)?;
+    let filter = Filter {
+        since: request.since,
+        until: request.until,
+        people: match request.user {
+            Some(user) => state.names_of(user).await?,
+            None => Vec::new(),
+        },
+        actor: request.actor,
+        action: request.action,
+        outcome: request.outcome,
+        client: request.client,
+        text: request.text,
+    };
+    let stretch = match (request.last, request.from) {
+        (Some(_), Some(_)) => {
+            let error = "`from` and `last` do not go together";
+            return Err(ApiError::new(ErrorKind::Invalid, error));
+        }
+        (Some(last), None) => state.audit.last(&filter, last.min(MAX_ROWS)).await?,
+        (None, from) => {
+            let limit = request.limit.unwrap_or(MAX_ROWS).clamp(1, MAX_ROWS);
+            state.audit.search(&filter, from.unwrap_or(1), limit).await?
+        }
+    };
+    Ok(Json(stretch))
+}
+
+impl AdminState {
+    /// What a person is called in the audit: the name as given, and the key, where it can be found.
+    async fn names_of(&self, user: String) -> Result<Vec<String>, ApiError> {
+        match self.accounts.resolve(&user, None).await {
+            Ok(subject) => Ok(vec![user, subject.login, subject.key.to_string()]),
+            // The name alone still finds their logins, also while a directory is down.
+            Err(AccountError::NoSuchUser(_) | AccountError::Ambiguous(..) | AccountError::DirectoryUnavailable(..)) => {
+                Ok(vec![user])
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn verify_audit(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Params(request): Params<VerifyRequest>,
+) -> Answer<Verification> {
+    authorize(&operator, Verb::ReadAudit, Target::Nobody)?;
+    let noted = match request.noted.as_deref().map(Head::parse) {
+        Some(None) => {
+            let error = ApiError::new(ErrorKind::Invalid, "the noted head is not `sequence:link`");
+            return Err(error.with_remedy("give what an earlier `portcullis audit verify` printed"));
+        }
+        Some(head) => head,
+        None => None,
+    };
+    Ok(Json(state.audit.verify(noted.as_ref()).await?))
+}

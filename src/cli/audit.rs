@@ -1,0 +1,333 @@
+//! `portcullis audit`
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Exit;
+use super::output::{CliError, Out, Tone, moment};
+use crate::admin::api::{AuditLine, AuditRequest, Outcome, Stretch, Verification, VerifyRequest, moment as rfc3339};
+use crate::admin::client::AdminClient;
+use crate::clock::{self, Timestamp};
+
+#[derive(Debug, Args)]
+pub(super) struct AuditArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show the newest records, and new ones as they come
+    #[command(after_help = TAIL_HELP)]
+    Tail {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// How many of the newest
+        #[arg(
+            short = 'n',
+            long,
+            visible_alias = "lines",
+            value_name = "COUNT",
+            default_value_t = 20
+        )]
+        limit: usize,
+        /// Go on until Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Search all records, oldest first
+    #[command(after_help = SEARCH_HELP)]
+    Search {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// Most records
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Check that no record was changed, moved or taken out
+    #[command(after_help = VERIFY_HELP)]
+    Verify {
+        /// A head that an earlier verification printed: the chain must pass through it
+        #[arg(long, value_name = "SEQUENCE:LINK")]
+        noted: Option<String>,
+    },
+}
+
+#[derive(Clone, Debug, Default, Args)]
+struct FilterArgs {
+    /// Not before: 2030-01-31T12:00:00Z, 2030-01-31, or 2h for two hours ago
+    #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
+    since: Option<Timestamp>,
+    /// Before that moment
+    #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
+    until: Option<Timestamp>,
+    /// Who did it or whom it was done to
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Who did it
+    #[arg(long, value_name = "NAME")]
+    actor: Option<String>,
+    /// What was done: `login`, `token.enrol`, or `token` for everything about tokens
+    #[arg(long)]
+    action: Option<String>,
+    /// What came of it
+    #[arg(long, value_enum)]
+    outcome: Option<OutcomeArg>,
+    /// Through which RADIUS client or LDAP listener
+    #[arg(long, value_name = "NAME")]
+    client: Option<String>,
+    /// Text anywhere in the record
+    #[arg(long)]
+    text: Option<String>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    jsonl: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OutcomeArg {
+    Accept,
+    Reject,
+    Unavailable,
+}
+
+impl FilterArgs {
+    fn request(&self) -> AuditRequest {
+        AuditRequest {
+            since: self.since,
+            until: self.until,
+            user: self.user.clone(),
+            actor: self.actor.clone(),
+            action: self.action.clone(),
+            outcome: self.outcome.map(|outcome| match outcome {
+                OutcomeArg::Accept => Outcome::Accept,
+                OutcomeArg::Reject => Outcome::Reject,
+                OutcomeArg::Unavailable => Outcome::Unavailable,
+            }),
+            client: self.client.clone(),
+            text: self.text.clone(),
+            ..AuditRequest::default()
+        }
+    }
+}
+
+pub(super) async fn run(args: AuditArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    match args.verb {
+        Verb::Tail { filter, limit, follow } => tail(&filter, limit, follow, client, out).await,
+        Verb::Search { filter, limit } => search(&filter, limit, client, out).await,
+        Verb::Verify { noted } => {
+            let verified: Verification = client.get("/v1/audit/verify", &VerifyRequest { noted }).await?;
+            print_verification(&verified, out)
+        }
+    }
+}
+
+async fn tail(
+    filter: &FilterArgs,
+    limit: usize,
+    follow: bool,
+    client: &AdminClient,
+    out: &mut Out<'_>,
+) -> Result<Exit, CliError> {
+    let request = AuditRequest {
+        last: Some(limit),
+        ..filter.request()
+    };
+    let mut stretch: Stretch = client.get("/v1/audit", &request).await?;
+    if !follow {
+        return print_all(&stretch.records, filter, out);
+    }
+    loop {
+        for line in &stretch.records {
+            if out.json || filter.jsonl {
+                out.json_line(line)?;
+            } else {
+                print_line(line, out)?;
+            }
+        }
+        if stretch.end {
+            tokio::time::sleep(POLL).await;
+        }
+        let request = AuditRequest {
+            from: Some(stretch.next),
+            ..filter.request()
+        };
+        stretch = client.get("/v1/audit", &request).await?;
+    }
+}
+
+async fn search(filter: &FilterArgs, limit: usize, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    let mut found: Vec<AuditLine> = Vec::new();
+    let mut printed = 0;
+    let mut from = 1;
+    while found.len() + printed < limit {
+        let request = AuditRequest {
+            from: Some(from),
+            limit: Some((limit - found.len() - printed).min(1000)),
+            ..filter.request()
+        };
+        let stretch: Stretch = client.get("/v1/audit", &request).await?;
+        from = stretch.next;
+        if filter.jsonl {
+            for line in &stretch.records {
+                out.json_line(line)?;
+            }
+            printed += stretch.records.len();
+        } else if out.json {
+            found.extend(stretch.records);
+        } else {
+            for line in &stretch.records {
+                print_line(line, out)?;
+            }
+            printed += stretch.records.len();
+        }
+        if stretch.end {
+            break;
+        }
+    }
+    if out.json && !filter.jsonl {
+        return out.json(&found);
+    }
+    Ok(Exit::Done)
+}
+
+fn print_all(lines: &[AuditLine], filter: &FilterArgs, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    if out.json && !filter.jsonl {
+        return out.json(&lines);
+    }
+    for line in lines {
+        if filter.jsonl {
+            out.json_line(line)?;
+        } else {
+            print_line(line, out)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn print_line(line: &AuditLine, out: &mut Out<'_>) -> Result<(), CliError> {
+    let outcome = line.outcome.to_string();
+    let mut text = format!(
+        "{}  {}  {}  {}",
+        out.tint(Tone::Faint, &format!("{:>6}", line.sequence)),
+        moment(line.at),
+        out.news(line.outcome == Outcome::Accept, &format!("{outcome:<11}")),
+        line.action,
+    );
+    let mut field = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            text.push_str(&format!("  {name}={value}"));
+        }
+    };
+    field("by", Some(&line.actor));
+    field("client", line.client.as_deref());
+    field("source", line.source.map(|source| source.to_string()).as_deref());
+    field("rule", line.rule.as_deref());
+    field(
+        "factors",
+        Some(line.factors.join("+").as_str()).filter(|factors| !factors.is_empty()),
+    );
+    if let Some(reason) = &line.reason {
+        text.push_str(&format!("  {reason}"));
+    }
+    out.line(text)
+}
+
+fn print_verification(verified: &Verification, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    let exit = match verified {
+        Verification::Whole(_) => Exit::Done,
+        Verification::Broken(_) => Exit::Refused,
+    };
+    if out.json {
+        out.json(verified)?;
+        return Ok(exit);
+    }
+    match verified {
+        Verification::Whole(whole) => {
+            let text = out.news(true, &format!("whole: {} records", whole.records));
+            out.line(text)?;
+            if !whole.head.is_empty() {
+                out.line(format!("head {}", whole.head))?;
+            }
+        }
+        Verification::Broken(broken) => {
+            let text = out.news(
+                false,
+                &format!("broken at record {}: {}", broken.sequence, broken.detail),
+            );
+            out.line(text)?;
+        }
+    }
+    Ok(exit)
+}
+
+/// How often new records are looked for.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Reads a moment: RFC 3339, a date (its first moment in UTC), or a span ago.
+pub(super) fn parse_moment(text: &str) -> Result<Timestamp, String> {
+    parse_moment_at(text, clock::now())
+}
+
+fn parse_moment_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let text = text.trim();
+    if let Some(at) = rfc3339::parse(text).or_else(|| rfc3339::parse(&format!("{text}T00:00:00Z"))) {
+        return Ok(at);
+    }
+    let span = text.char_indices().next_back().and_then(|(last, unit)| {
+        let count: u64 = text.get(..last)?.parse().ok()?;
+        let secs = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            'w' => 604_800,
+            _ => return None,
+        };
+        count.checked_mul(secs).map(Duration::from_secs)
+    });
+    span.map(|span| now - span)
+        .ok_or_else(|| "expected 2030-01-31T12:00:00Z, 2030-01-31, or a span ago such as 15m, 2h, 7d".to_owned())
+}
+
+const TAIL_HELP: &str = "\
+Examples:
+  portcullis audit tail
+  portcullis audit tail --follow --outcome reject
+  portcullis audit tail --follow --jsonl | your-log-shipper";
+
+const SEARCH_HELP: &str = "\
+With --json one array is printed, with --jsonl one object a line, as they are found.
+
+Examples:
+  portcullis audit search --user ana --since 7d
+  portcullis audit search --action passcode --since 2030-01-01 --until 2030-02-01
+  portcullis audit search --client vpn --outcome reject --jsonl | jq -r .reason | sort | uniq -c";
+
+const VERIFY_HELP: &str = "\
+Exit code 1 when the chain is broken; the first record at which it shows is named. The head that is
+printed stands for everything up to it: note it elsewhere, and a later verification with --noted shows
+that even the newest records of that day are still there.
+
+Examples:
+  portcullis audit verify
+  portcullis audit verify --noted 4711:9f2c…";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments() {
+        let now = Timestamp::from_secs(1_000_000);
+        let read = |text| parse_moment_at(text, now).map(Timestamp::secs).ok();
+        assert_eq!(read("1970-01-01T00:01:00Z"), Some(60));
+        assert_eq!(read("1970-01-02"), Some(86_400));
+        assert_eq!(read("15m"), Some(1_000_000 - 900));
+        assert_eq!(read("2h"), Some(1_000_000 - 7200));
+        for bad in ["", "h", "2", "2 h", "-2h", "yesterday", "99999999999999999999d", "2ä"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

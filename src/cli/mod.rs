@@ -1,0 +1,258 @@
+//! The command line: noun, then verb. What concerns a running server goes over its admin socket.
+//!
+//! Answers go to standard output, as tables for people or with `--json` as one JSON document; everything
+//! else goes to standard error. Secrets are printed by the command that makes them, once.
+
+mod audit;
+mod key;
+pub(crate) mod output;
+mod passcode;
+mod password_hash;
+mod policy;
+pub(crate) mod qr;
+mod recovery_codes;
+mod reload;
+mod status;
+mod token;
+mod user;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::admin::api::DEFAULT_SOCKET;
+use crate::admin::client::AdminClient;
+use output::{CliError, Out};
+
+/// RADIUS and LDAP front door that puts passcode and second-factor policies before the directory you
+/// already have.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(propagate_version = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Global {
+    /// Print one JSON document instead of tables
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    json: bool,
+    /// The running server's admin socket
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "PORTCULLIS_SOCKET",
+        hide_env_values = true,
+        default_value = DEFAULT_SOCKET,
+        help_heading = "Everywhere"
+    )]
+    socket: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server until it is told to stop
+    #[command(after_help = SERVE_HELP)]
+    Serve(ConfigArgs),
+    /// Check a configuration and its policies, and name every fault with its place
+    #[command(after_help = CHECK_HELP)]
+    Check(ConfigArgs),
+    /// Run everything on loopback with made-up users, to try it out
+    #[command(after_help = DEMO_HELP)]
+    Demo(DemoArgs),
+    /// People: find, look at, unlock
+    User(user::UserArgs),
+    /// One-time-password tokens: enrol, list, revoke, switch, resynchronise
+    Token(token::TokenArgs),
+    /// Recovery codes: make a new set
+    RecoveryCodes(recovery_codes::RecoveryCodesArgs),
+    /// Passcodes for people who cannot log in: issue, list, revoke
+    Passcode(passcode::PasscodeArgs),
+    /// Policies: check the files, explain a decision
+    Policy(policy::PolicyArgs),
+    /// How the running server is doing
+    Status(status::StatusArgs),
+    /// The audit: follow, search, verify
+    Audit(audit::AuditArgs),
+    /// Have the running server read its configuration and policies again
+    #[command(after_help = reload::HELP)]
+    Reload,
+    /// Key files
+    Key(key::KeyArgs),
+    /// Hash a password for a local directory's LDIF file
+    #[command(after_help = password_hash::HELP)]
+    PasswordHash,
+}
+
+/// Which configuration.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "PORTCULLIS_CONFIG",
+        hide_env_values = true,
+        default_value = "/etc/portcullis/portcullis.toml"
+    )]
+    pub config: PathBuf,
+}
+
+/// How to run the demonstration.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Folder that everything is kept in; made when missing, found again at the next start
+    #[arg(long, value_name = "FOLDER", default_value = "portcullis-demo")]
+    pub folder: PathBuf,
+    /// Print the code that ana's authenticator shows right now, and nothing else
+    #[arg(long)]
+    pub code: bool,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Refused, or the answer is no: a login was rejected, the audit's chain is broken.
+    Refused = 1,
+    /// The command line, the configuration or the policies have faults.
+    Usage = 2,
+    /// The server, or something it needs, is out of reach.
+    Unreachable = 3,
+    /// The account may not do that.
+    Denied = 4,
+    /// There is no such person, token or passcode.
+    NotFound = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The commands that are programs of their own, wired where everything is.
+pub trait Programs {
+    /// Runs the server.
+    fn serve(&self, args: &ConfigArgs) -> Exit;
+    /// Checks a configuration.
+    fn check(&self, args: &ConfigArgs, json: bool) -> Exit;
+    /// Runs the demonstration.
+    fn demo(&self, args: &DemoArgs) -> Exit;
+}
+
+/// Does what the command line says.
+pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
+    match cli.command {
+        Command::Serve(args) => programs.serve(&args),
+        Command::Check(args) => programs.check(&args, cli.global.json),
+        Command::Demo(args) => programs.demo(&args),
+        command @ (Command::User(_)
+        | Command::Token(_)
+        | Command::RecoveryCodes(_)
+        | Command::Passcode(_)
+        | Command::Policy(_)
+        | Command::Status(_)
+        | Command::Audit(_)
+        | Command::Reload
+        | Command::Key(_)
+        | Command::PasswordHash) => {
+            let mut stdout = std::io::stdout().lock();
+            let terminal = stdout.is_terminal();
+            let mut out = Out::new(&mut stdout, cli.global.json, terminal);
+            let done = ask(command, &AdminClient::new(cli.global.socket), &mut out);
+            done.unwrap_or_else(|error| error.report(cli.global.json))
+        }
+    }
+}
+
+fn ask(command: Command, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::Io)?;
+    runtime.block_on(dispatch(command, client, out))
+}
+
+async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    match command {
+        Command::User(args) => user::run(args, client, out).await,
+        Command::Token(args) => token::run(args, client, out).await,
+        Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
+        Command::Passcode(args) => passcode::run(args, client, out).await,
+        Command::Policy(args) => policy::run(args, client, out).await,
+        Command::Status(args) => status::run(args, client, out).await,
+        Command::Audit(args) => audit::run(args, client, out).await,
+        Command::Reload => reload::run(client, out).await,
+        Command::Key(args) => key::run(&args, out),
+        Command::PasswordHash => password_hash::run(out),
+        Command::Serve(_) | Command::Check(_) | Command::Demo(_) => {
+            Err(CliError::Usage("this command does not ask a server".into(), None))
+        }
+    }
+}
+
+/// Names one person.
+#[derive(Clone, Debug, Args)]
+struct UserArg {
+    /// Login name, distinguished name, or key of the record
+    user: String,
+    /// Ask this directory only
+    #[arg(long, value_name = "NAME")]
+    directory: Option<String>,
+}
+
+impl UserArg {
+    fn to_request(&self) -> crate::admin::api::UserRef {
+        crate::admin::api::UserRef {
+            user: self.user.clone(),
+            directory: self.directory.clone(),
+        }
+    }
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  portcullis demo                             try it out, nothing else needed
+  portcullis check -c portcullis.toml         is the configuration sound?
+  portcullis serve -c portcullis.toml         run the server
+  portcullis user show ana                    what is known of ana
+  portcullis token enrol ana                  give ana a token, with a QR code
+  portcullis audit tail --follow              watch what is decided
+
+Exit codes:
+  0 done   1 refused, or the answer is no   2 faults in the command line, configuration or policies
+  3 the server, or something it needs, is out of reach   4 not allowed   5 not found";
+
+const SERVE_HELP: &str = "\
+SIGHUP reads configuration and policies again, as `portcullis reload` does. SIGTERM and SIGINT end the
+server after the requests in flight.
+
+Example:
+  portcullis serve -c /etc/portcullis/portcullis.toml";
+
+const CHECK_HELP: &str = "\
+Every fault is printed as FILE:LINE:COLUMN: KEY: what is wrong and what to do. Exit code 2 when there is
+one; warnings alone are 0.
+
+Example:
+  portcullis check -c portcullis.toml && portcullis reload";
+
+const DEMO_HELP: &str = "\
+Nothing outside the folder is touched, and only loopback addresses are listened on. Ctrl-C ends it.
+
+Example:
+  portcullis demo --folder /tmp/portcullis-demo";
+
+#[cfg(test)]
+mod tests;

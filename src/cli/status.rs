@@ -1,0 +1,121 @@
+//! `portcullis status`
+
+use clap::Args;
+
+use super::Exit;
+use super::output::{CliError, Out, moment};
+use crate::admin::api::{StatusReport, StatusRequest};
+use crate::admin::client::AdminClient;
+
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct StatusArgs {
+    /// Ask every directory server now, instead of telling how it was last
+    #[arg(long)]
+    probe: bool,
+    /// Exit code 1 unless everything works
+    #[arg(long)]
+    strict: bool,
+}
+
+pub(super) async fn run(args: StatusArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    let request = StatusRequest { probe: args.probe };
+    let report: StatusReport = client.get("/v1/status", &request).await?;
+    if out.json {
+        out.json(&report)?;
+    } else {
+        print(&report, out)?;
+    }
+    Ok(if args.strict && !report.is_healthy() {
+        Exit::Refused
+    } else {
+        Exit::Done
+    })
+}
+
+fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
+    let store = &report.store;
+    let state = match &store.error {
+        Some(error) => out.news(false, error),
+        None => out.news(true, "works"),
+    };
+    out.pairs(&[
+        (
+            "node",
+            Some(format!(
+                "{}, version {}, process {}",
+                report.node, report.version, report.pid
+            )),
+        ),
+        ("started", Some(moment(report.started))),
+        (
+            "configuration",
+            Some(format!("{}, read {}", report.config, moment(report.loaded))),
+        ),
+        (
+            "policies",
+            Some(format!(
+                "{}, {} rules, {}",
+                report.policies.path, report.policies.rules, report.policies.version
+            )),
+        ),
+        (
+            "store",
+            Some(format!(
+                "{} at {}, {} KiB, {state}",
+                store.kind,
+                store.location,
+                store.size / 1024
+            )),
+        ),
+        ("audit", Some(format!("{} records", store.audit_sequence))),
+        (
+            "queue",
+            Some(format!("{} batches waiting", store.queue)).filter(|_| store.queue > 0),
+        ),
+    ])?;
+    out.line("")?;
+    let rows = report.listeners.iter().map(|listener| {
+        let state = match &listener.error {
+            Some(error) => out.news(false, error),
+            None => out.news(true, "listens"),
+        };
+        vec![
+            listener.name.clone(),
+            listener.kind.clone(),
+            listener.address.clone(),
+            listener.active.to_string(),
+            state,
+        ]
+    });
+    let rows = rows.collect();
+    out.table(&["LISTENER", "KIND", "ADDRESS", "ACTIVE", "STATE"], rows)?;
+    out.line("")?;
+    let rows = report.directories.iter().flat_map(|directory| {
+        directory.servers.iter().map(|server| {
+            vec![
+                directory.name.clone(),
+                server.address.clone(),
+                server.connections.to_string(),
+                directory.queue.to_string(),
+                server.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms")),
+                match (&server.error, server.healthy) {
+                    (_, true) => out.news(true, "healthy"),
+                    (Some(error), false) => out.news(false, error),
+                    (None, false) => out.news(false, "not healthy"),
+                },
+            ]
+        })
+    });
+    let rows = rows.collect();
+    out.table(
+        &["DIRECTORY", "SERVER", "CONNECTIONS", "QUEUE", "LATENCY", "STATE"],
+        rows,
+    )
+}
+
+const HELP: &str = "\
+Examples:
+  portcullis status
+  portcullis status --probe --strict > /dev/null || echo 'something is wrong'
+  portcullis status --json | jq '.directories[].servers[] | select(.healthy | not)'";

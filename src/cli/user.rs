@@ -1,0 +1,193 @@
+//! `portcullis user`
+
+use clap::{Args, Subcommand};
+
+use super::output::{CliError, Out, Tone, moment, moment_or_never};
+use super::{Exit, UserArg, passcode, token};
+use crate::admin::api::{FindRequest, Found, Unlocked, UserView};
+use crate::admin::client::AdminClient;
+
+#[derive(Debug, Args)]
+pub(super) struct UserArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Search: a whole login name in the directories, a part of one in our records
+    #[command(after_help = FIND_HELP)]
+    Find {
+        /// A login name, or a part of one
+        text: String,
+        /// Ask this directory only
+        #[arg(long, value_name = "NAME")]
+        directory: Option<String>,
+        /// Most rows, up to 1000
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show everything known of a person: directory, tokens, failures, last login
+    #[command(after_help = SHOW_HELP)]
+    Show(UserArg),
+    /// Forget a person's failures, so that they are heard again at once
+    #[command(after_help = UNLOCK_HELP)]
+    Unlock(UserArg),
+}
+
+pub(super) async fn run(args: UserArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    match args.verb {
+        Verb::Find { text, directory, limit } => {
+            let request = FindRequest {
+                text,
+                directory,
+                limit: Some(limit),
+            };
+            let found: Found = client.get("/v1/users", &request).await?;
+            print_found(&found, out)
+        }
+        Verb::Show(user) => {
+            let view: UserView = client.get("/v1/user", &user.to_request()).await?;
+            print_user(&view, out)
+        }
+        Verb::Unlock(user) => {
+            let unlocked: Unlocked = client.post("/v1/user/unlock", &user.to_request()).await?;
+            if out.json {
+                return out.json(&unlocked);
+            }
+            let state = if unlocked.was_locked {
+                "was locked out"
+            } else {
+                "was not locked out"
+            };
+            let login = &unlocked.login;
+            out.line(format!("{login} {state}; {} failures forgotten", unlocked.cleared))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn print_found(found: &Found, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    let exit = if found.users.is_empty() {
+        Exit::NotFound
+    } else {
+        Exit::Done
+    };
+    if out.json {
+        out.json(found)?;
+        return Ok(exit);
+    }
+    let rows = found.users.iter().map(|user| {
+        vec![
+            user.login.clone(),
+            user.key.clone(),
+            user.tokens.to_string(),
+            user.recovery_codes.to_string(),
+            if user.locked {
+                out.news(false, "locked")
+            } else {
+                String::new()
+            },
+            moment_or_never(user.last_login),
+            user.dn.clone().unwrap_or_default(),
+        ]
+    });
+    let rows = rows.collect();
+    let head = ["LOGIN", "KEY", "TOKENS", "RECOVERY", "STATE", "LAST LOGIN", "DN"];
+    out.table(&head, rows)?;
+    if found.users.is_empty() {
+        out.line("nobody found")?;
+    }
+    if found.more {
+        out.line("there are more; raise --limit or say more of the name")?;
+    }
+    for reason in &found.unavailable {
+        let text = format!("not asked: {reason}");
+        let text = out.tint(Tone::Bad, &text);
+        out.line(text)?;
+    }
+    Ok(exit)
+}
+
+fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    if out.json {
+        return out.json(user);
+    }
+    let failures = &user.failures;
+    let allowed = match failures.limit {
+        0 => "without limit".to_owned(),
+        limit => format!("of {limit} in {} min", failures.window_secs / 60),
+    };
+    let locked = match failures.locked_until {
+        Some(until) => out.news(false, &format!("locked until {}", moment(until))),
+        None if failures.locked => out.news(false, "locked"),
+        None => out.news(true, "not locked"),
+    };
+    let second = match (user.tokens.is_empty(), user.ever_enrolled) {
+        (false, _) => None,
+        (true, true) => Some("none now, but once: password alone is not enough".to_owned()),
+        (true, false) => Some("never enrolled".to_owned()),
+    };
+    let place = user.directory.as_ref();
+    let enabled = place.map(|place| {
+        let word = if place.enabled { "enabled" } else { "disabled" };
+        out.news(place.enabled, word)
+    });
+    out.pairs(&[
+        ("login", Some(user.login.clone())),
+        ("key", Some(user.key.clone())),
+        (
+            "directory",
+            Some(place.map_or_else(|| "in none any more".to_owned(), |place| place.name.clone())),
+        ),
+        ("dn", place.map(|place| place.dn.clone())),
+        ("account", enabled),
+        (
+            "groups",
+            place
+                .filter(|place| !place.groups.is_empty())
+                .map(|place| place.groups.join("\n           ")),
+        ),
+        ("failures", Some(format!("{} {allowed}, {locked}", failures.count))),
+        ("last login", Some(moment_or_never(user.last_login))),
+        ("recovery", Some(format!("{} codes left", user.recovery_codes))),
+        ("tokens", second),
+    ])?;
+    if let Some(place) = place {
+        for (name, values) in &place.attributes {
+            out.line(format!("{name}: {}", values.join(", ")))?;
+        }
+    }
+    if !user.tokens.is_empty() {
+        out.line("")?;
+        token::print_tokens(&user.tokens, out)?;
+    }
+    if let Some(passcode) = &user.passcode {
+        out.line("")?;
+        passcode::print_passcodes(std::slice::from_ref(passcode), out)?;
+    }
+    Ok(Exit::Done)
+}
+
+const FIND_HELP: &str = "\
+Directories are asked for the whole name as someone would type it at a login; our own records (people
+who have logged in or hold a token) are searched for parts of it. Exit code 5 when nobody is found.
+
+Examples:
+  portcullis user find ana
+  portcullis user find smi --limit 200";
+
+const SHOW_HELP: &str = "\
+Examples:
+  portcullis user show ana
+  portcullis user show ana@example.org --directory main
+  portcullis user show main:2f0e6a5c-1d4b-4e86-9c5e-0d6d3c1f7a10
+  portcullis user show ana --json | jq .failures.locked";
+
+const UNLOCK_HELP: &str = "\
+This lifts our own lock after too many failures. A lock of the directory itself is lifted there. Failures
+against the recovery codes are forgotten too; a token that was switched off stays off until
+`portcullis token enable`.
+
+Example:
+  portcullis user unlock ana";

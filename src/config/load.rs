@@ -1,0 +1,597 @@
+//! Reading and validating the file.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::config::{
+    Admin, Client, Config, Directory, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node,
+    Policies, Profile, RadiusListener, Store,
+};
+use crate::document::{Document, Faults, Source};
+use crate::secret::Secret;
+
+const SECTIONS: [&str; 11] = [
+    "node",
+    "log",
+    "store",
+    "admin",
+    "metrics",
+    "policies",
+    "limits",
+    "directory",
+    "radius",
+    "client",
+    "ldap",
+];
+
+impl Config {
+    /// Reads and validates a file. Warnings go to the second part of the result.
+    ///
+    /// # Errors
+    /// All faults, with their places, when any of them is an error.
+    pub fn load(file: &Path) -> Result<(Self, Faults), Faults> {
+        let mut faults = Faults::default();
+        let Some(source) = Source::read(file, &mut faults) else {
+            return Err(faults);
+        };
+        let Some(document) = Document::parse(&source, &mut faults) else {
+            return Err(faults);
+        };
+        document.only(&SECTIONS, &mut faults);
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let mut reader = Reader {
+            document: &document,
+            folder,
+            faults: &mut faults,
+        };
+        let mut config = Self {
+            node: reader.section::<Node>("node"),
+            log: reader.section::<Log>("log"),
+            store: reader.section::<Store>("store"),
+            admin: reader.section::<Admin>("admin"),
+            metrics: reader.section::<Metrics>("metrics"),
+            policies: reader.section::<Policies>("policies"),
+            limits: reader.section::<Limits>("limits"),
+            directories: reader.directories(),
+            radius: reader.items::<RadiusListener>("radius"),
+            clients: reader.items::<Client>("client"),
+            ldap: reader.items::<LdapListener>("ldap"),
+        };
+        reader.resolve(&mut config);
+        // Names and references are looked at only where everything could be read: a client whose
+        // directory did not parse has nothing wrong with its reference.
+        if !reader.faults.any_errors() {
+            reader.cross_check(&mut config);
+        }
+        if faults.any_errors() {
+            Err(faults)
+        } else {
+            Ok((config, faults))
+        }
+    }
+
+    /// Path of the admin socket.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.admin
+            .socket
+            .clone()
+            .unwrap_or_else(|| self.node.state.join("admin.sock"))
+    }
+
+    /// Folder of the store.
+    pub fn store_path(&self) -> PathBuf {
+        self.store.path.clone().unwrap_or_else(|| self.node.state.join("store"))
+    }
+
+    /// Folder of the store's exports.
+    pub fn export_path(&self) -> PathBuf {
+        self.node.state.join("exports")
+    }
+
+    /// Path of the key file: as configured, else the systemd credential `portcullis.key` in the folder
+    /// `credentials` (`$CREDENTIALS_DIRECTORY`), else in the state folder.
+    pub fn key_file(&self, credentials: Option<&Path>) -> PathBuf {
+        let credential = credentials
+            .map(|folder| folder.join("portcullis.key"))
+            .filter(|path| path.exists());
+        self.store
+            .key_file
+            .clone()
+            .or(credential)
+            .unwrap_or_else(|| self.node.state.join("portcullis.key"))
+    }
+}
+
+struct Reader<'d, 's, 'f> {
+    document: &'d Document<'s>,
+    folder: &'d Path,
+    faults: &'f mut Faults,
+}
+
+impl Reader<'_, '_, '_> {
+    fn section<T: serde::de::DeserializeOwned + Default>(&mut self, key: &str) -> T {
+        self.document.section(key, self.faults)
+    }
+
+    fn items<T: serde::de::DeserializeOwned>(&mut self, key: &str) -> Vec<T> {
+        self.document
+            .items(key, self.faults)
+            .into_iter()
+            .map(|(_, item)| item)
+            .collect()
+    }
+
+    fn directories(&mut self) -> Vec<Directory> {
+        let mut directories = Vec::new();
+        for index in 0..self.document.count("directory") {
+            let at = index.to_string();
+            match self.document.text(&["directory", &at, "kind"]) {
+                Some("ldap") => {
+                    let read: Option<LdapDirectory> = self.document.item("directory", index, &["kind"], self.faults);
+                    directories.extend(read.map(|read| Directory::Ldap(Box::new(read))));
+                }
+                Some("local") => {
+                    let read: Option<LocalDirectory> = self.document.item("directory", index, &["kind"], self.faults);
+                    directories.extend(read.map(Directory::Local));
+                }
+                Some(other) => self.error(
+                    &["directory", &at, "kind"],
+                    format!("is \"{other}\"; there are \"ldap\" and \"local\""),
+                ),
+                None => self.error(
+                    &["directory", &at],
+                    "has no `kind`; write kind = \"ldap\" or kind = \"local\"",
+                ),
+            }
+        }
+        directories
+    }
+
+    fn error(&mut self, path: &[&str], message: impl Into<String>) {
+        self.faults.0.push(self.document.fault(path, message));
+    }
+
+    fn warn(&mut self, path: &[&str], message: impl Into<String>) {
+        self.faults.0.push(self.document.warning(path, message));
+    }
+
+    /// Makes paths absolute to the file's folder, and reads secrets from their files.
+    fn resolve(&mut self, config: &mut Config) {
+        let folder = self.folder.to_owned();
+        let fix = |path: &mut PathBuf| *path = folder.join(&*path);
+        fix(&mut config.node.state);
+        fix(&mut config.policies.path);
+        [
+            &mut config.store.path,
+            &mut config.store.key_file,
+            &mut config.admin.socket,
+        ]
+        .into_iter()
+        .flatten()
+        .for_each(fix);
+        for (index, directory) in config.directories.iter_mut().enumerate() {
+            match directory {
+                Directory::Ldap(ldap) => {
+                    [&mut ldap.ca_file, &mut ldap.bind_password_file]
+                        .into_iter()
+                        .flatten()
+                        .for_each(fix);
+                    let path = ["directory", &index.to_string()];
+                    let password = ldap.bind_password.take();
+                    ldap.bind_password =
+                        self.secret(&path, "bind_password", password, ldap.bind_password_file.as_deref());
+                }
+                Directory::Local(local) => fix(&mut local.ldif),
+            }
+        }
+        for (index, client) in config.clients.iter_mut().enumerate() {
+            client.secret_file.iter_mut().for_each(fix);
+            let path = ["client", &index.to_string()];
+            let secret = client.secret.take();
+            client.secret = self.secret(&path, "secret", secret, client.secret_file.as_deref());
+        }
+        for listener in &mut config.ldap {
+            [&mut listener.certificate, &mut listener.key]
+                .into_iter()
+                .flatten()
+                .for_each(fix);
+        }
+    }
+
+    /// The secret given inline or in a file, whichever it is.
+    fn secret(
+        &mut self,
+        path: &[&str; 2],
+        key: &'static str,
+        inline: Option<Secret>,
+        file: Option<&Path>,
+    ) -> Option<Secret> {
+        let at = [path[0], path[1], key];
+        match (inline, file) {
+            (Some(_), Some(_)) => {
+                self.error(&at, format!("is given, and {key}_file as well; keep one of them"));
+                None
+            }
+            (inline, None) => inline,
+            (None, Some(file)) => {
+                let file_key = format!("{key}_file");
+                let at = [path[0], path[1], &file_key];
+                match fs::read(file) {
+                    Ok(octets) => {
+                        let open = fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode() & 0o007);
+                        if open != 0 {
+                            self.warn(
+                                &at,
+                                format!(
+                                    "{} is readable by everyone; run: chmod o= {}",
+                                    file.display(),
+                                    file.display()
+                                ),
+                            );
+                        }
+                        let end = octets
+                            .iter()
+                            .rposition(|octet| !matches!(octet, b'\n' | b'\r'))
+                            .map_or(0, |last| last + 1);
+                        Some(Secret::new(octets.get(..end).unwrap_or_default()))
+                    }
+                    Err(error) => {
+                        self.error(&at, format!("{} cannot be read: {error}", file.display()));
+                        None
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the parts fit together.
+    fn cross_check(&mut self, config: &mut Config) {
+        if config.directories.is_empty() {
+            self.error(&[], "no [[directory]]: passwords need one to be checked against");
+        }
+        if config.radius.is_empty() && config.ldap.is_empty() {
+            self.error(&[], "neither [[radius]] nor [[ldap]]: nothing would be listened on");
+        }
+        if !config.radius.is_empty() && config.clients.is_empty() {
+            self.error(&["radius"], "no [[client]]: every RADIUS request would be dropped");
+        }
+        self.limits(config);
+        let directories: Vec<String> = config
+            .directories
+            .iter()
+            .map(|directory| directory.name().to_owned())
+            .collect();
+        self.unique("directory", &directories);
+        for (index, directory) in config.directories.iter().enumerate() {
+            if let Directory::Ldap(ldap) = directory {
+                self.ldap_directory(&index.to_string(), ldap);
+            }
+        }
+        self.clients(config, &directories);
+        self.radius_listeners(config);
+        self.ldap_listeners(config, &directories);
+    }
+
+    fn limits(&mut self, config: &Config) {
+        if config.limits.window.is_zero() {
+            self.error(&["limits", "window"], "is zero; write a span such as 15m");
+        }
+        if config.limits.challenge.is_zero() || config.limits.dialog < config.limits.challenge {
+            self.error(
+                &["limits"],
+                "`challenge` must be above zero, and `dialog` at least as long",
+            );
+        }
+        if config.limits.user_failures == 0 {
+            self.warn(
+                &["limits", "user_failures"],
+                "is 0: passwords and codes can be guessed without end",
+            );
+        }
+        if config.limits.user_failures > MAX_USER_FAILURES {
+            self.error(&["limits", "user_failures"], format!("is above {MAX_USER_FAILURES}"));
+        }
+    }
+
+    fn ldap_directory(&mut self, index: &str, directory: &LdapDirectory) {
+        let at = |key: &'static str| ["directory", index, key];
+        if directory.urls.is_empty() {
+            self.error(&at("urls"), "is empty; list one server or several");
+        }
+        for (position, url) in directory.urls.iter().enumerate() {
+            let position = position.to_string();
+            let path = ["directory", index, "urls", &position];
+            let plain = url.strip_prefix("ldap://");
+            let Some(host) = plain.or_else(|| url.strip_prefix("ldaps://")) else {
+                self.error(
+                    &path,
+                    format!("`{url}` is no LDAP URL; write ldap://host:389 or ldaps://host:636"),
+                );
+                continue;
+            };
+            if host.is_empty() || host.contains('/') {
+                self.error(
+                    &path,
+                    format!("`{url}` must end after host and port; the base DN goes into `base_dn`"),
+                );
+            }
+            if plain.is_some() && directory.starttls == Some(false) && !directory.allow_plaintext {
+                self.error(&path, format!("`{url}` without StartTLS would send passwords in the clear; use ldaps://, or say allow_plaintext = true"));
+            }
+        }
+        if directory.allow_plaintext
+            && !directory.starttls.unwrap_or(false)
+            && directory.urls.iter().any(|url| url.starts_with("ldap://"))
+        {
+            self.warn(&at("allow_plaintext"), "passwords travel to the directory unencrypted");
+        }
+        if directory.bind_dn.is_some() != directory.bind_password.is_some() {
+            self.error(
+                &at("bind_dn"),
+                "`bind_dn` and `bind_password` (or `bind_password_file`) go together",
+            );
+        }
+        if directory.login_attributes.is_empty() {
+            self.error(
+                &at("login_attributes"),
+                "is empty; list the attributes that login names stand in, such as \"uid\"",
+            );
+        }
+        for (key, count) in [
+            ("look_up_connections", directory.look_up_connections),
+            ("bind_connections", directory.bind_connections),
+        ] {
+            if count == 0 || count > 1024 {
+                self.error(&["directory", index, key], "must be 1 to 1024");
+            }
+        }
+        if directory.timeout.is_zero() || directory.connect_timeout.is_zero() {
+            self.error(&at("timeout"), "`timeout` and `connect_timeout` must be above zero");
+        }
+    }
+
+    fn clients(&mut self, config: &mut Config, directories: &[String]) {
+        let names: Vec<String> = config.clients.iter().map(|client| client.name.clone()).collect();
+        self.unique("client", &names);
+        let mut nets = HashMap::new();
+        for (index, client) in config.clients.iter_mut().enumerate() {
+            let index = index.to_string();
+            let at = |key: &'static str| ["client", &index, key];
+            client.directory = self.directory(&["client", &index], client.directory.take(), directories);
+            if client.address.is_empty() {
+                self.error(&at("address"), "is empty; list addresses or prefixes");
+            }
+            for net in &client.address {
+                if let Some(other) = nets.insert(net.0, client.name.clone()) {
+                    self.error(
+                        &at("address"),
+                        format!("{} belongs to client \"{other}\" already", net.0),
+                    );
+                }
+            }
+            match client.secret.as_ref().map(Secret::len) {
+                None => self.error(&["client", &index], "has no `secret` and no `secret_file`"),
+                Some(0) => self.error(&at("secret"), "is empty"),
+                Some(1..=15) => self.warn(
+                    &at("secret"),
+                    "is shorter than 16 octets; RADIUS over UDP is only as strong as this secret",
+                ),
+                Some(_) => {}
+            }
+            if client.require_message_authenticator == crate::config::Requirement::No {
+                self.warn(
+                    &at("require_message_authenticator"),
+                    "is \"no\": replies to this client can be forged (CVE-2024-3596); \"auto\" protects it as soon as it can do better",
+                );
+            }
+            if client.profile != Profile::Append && self.document.has(&["client", &index, "append"]) {
+                self.warn(&at("append"), "does nothing unless profile = \"append\"");
+            }
+        }
+    }
+
+    fn radius_listeners(&mut self, config: &Config) {
+        let names: Vec<String> = config.radius.iter().map(|listener| listener.name.clone()).collect();
+        self.unique("radius", &names);
+        for (index, listener) in config.radius.iter().enumerate() {
+            let index = index.to_string();
+            if !(5..=30).contains(&listener.replay.as_secs()) {
+                self.error(
+                    &["radius", &index, "replay"],
+                    "must be 5s to 30s (RFC 5080 section 2.2.2)",
+                );
+            }
+            if listener.in_flight == 0 {
+                self.error(&["radius", &index, "in_flight"], "must be above zero");
+            }
+        }
+    }
+
+    fn ldap_listeners(&mut self, config: &mut Config, directories: &[String]) {
+        let names: Vec<String> = config.ldap.iter().map(|listener| listener.name.clone()).collect();
+        self.unique("ldap", &names);
+        for (index, listener) in config.ldap.iter_mut().enumerate() {
+            let index = index.to_string();
+            let at = |key: &'static str| ["ldap", &index, key];
+            listener.directory = self.directory(&["ldap", &index], listener.directory.take(), directories);
+            match (listener.tls, &listener.certificate, &listener.key) {
+                (LdapTls::Ldaps | LdapTls::Starttls, Some(_), Some(_)) | (LdapTls::None, None, None) => {}
+                (LdapTls::Ldaps | LdapTls::Starttls, _, _) => {
+                    self.error(
+                        &at("certificate"),
+                        "`certificate` and `key` are needed for TLS; docs/configuration.md shows how to make them",
+                    );
+                }
+                (LdapTls::None, _, _) => self.warn(&at("certificate"), "does nothing with tls = \"none\""),
+            }
+            if listener.tls == LdapTls::None && !listener.allow_plaintext {
+                self.error(
+                    &at("tls"),
+                    "is \"none\", so nobody could bind; say allow_plaintext = true if that is meant",
+                );
+            }
+            if listener.allow_plaintext && !listener.listen.ip().is_loopback() {
+                self.warn(&at("allow_plaintext"), "passwords travel unencrypted on this listener");
+            }
+            if listener.connections == 0
+                || listener.max_pdu_before_bind < 1024
+                || listener.max_pdu < listener.max_pdu_before_bind
+            {
+                self.error(
+                    &at("connections"),
+                    "`connections` must be above zero, and 1024 <= max_pdu_before_bind <= max_pdu",
+                );
+            }
+        }
+    }
+
+    /// The directory named, or the only one there is.
+    fn directory(&mut self, path: &[&str; 2], named: Option<String>, directories: &[String]) -> Option<String> {
+        let at = [path[0], path[1], "directory"];
+        match (named, directories) {
+            (Some(name), _) if directories.contains(&name) => Some(name),
+            (Some(name), _) => {
+                self.error(
+                    &at,
+                    format!("there is no directory \"{name}\"; there are {}", directories.join(", ")),
+                );
+                None
+            }
+            (None, [only]) => Some(only.clone()),
+            (None, _) => {
+                self.error(
+                    &at,
+                    format!("is missing; there are several: {}", directories.join(", ")),
+                );
+                None
+            }
+        }
+    }
+
+    fn unique(&mut self, table: &str, names: &[String]) {
+        for (index, name) in names.iter().enumerate() {
+            let at = index.to_string();
+            if name.is_empty() || name.chars().any(|character| character.is_control() || character == '/') {
+                self.error(
+                    &[table, &at, "name"],
+                    "must not be empty, nor contain `/` or control characters",
+                );
+            }
+            if names.iter().take(index).any(|before| before == name) {
+                self.error(
+                    &[table, &at, "name"],
+                    format!("\"{name}\" is the name of another [[{table}]]"),
+                );
+            }
+        }
+    }
+}
+
+/// Every failure of a person is kept with its time in one record.
+const MAX_USER_FAILURES: u32 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("portcullis.toml");
+        fs::write(&file, text).unwrap();
+        let prefix = format!("{}/", folder.path().display());
+        Config::load(&file).map_err(|faults| {
+            faults
+                .0
+                .iter()
+                .map(|fault| fault.to_string().replace(&prefix, ""))
+                .collect()
+        })
+    }
+
+    const GOOD: &str = r#"
+[[directory]]
+name = "corp"
+kind = "ldap"
+urls = ["ldaps://ldap.example.org"]
+base_dn = "dc=example,dc=org"
+
+[[radius]]
+listen = "127.0.0.1:1812"
+
+[[client]]
+name = "vpn"
+address = ["192.0.2.1", "198.51.100.0/24"]
+secret = "sixteen octets or more"
+"#;
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let (config, faults) = load(GOOD).unwrap();
+        assert!(faults.0.is_empty(), "{faults}");
+        assert_eq!(
+            config.clients[0].directory.as_deref(),
+            Some("corp"),
+            "the only directory is everybody's"
+        );
+        assert_eq!(config.clients[0].profile, Profile::None);
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_place() {
+        let text = GOOD
+            .replace("base_dn =", "base_dm =")
+            .replace("198.51.100.0/24", "198.51.100.1/24")
+            .replace("[[radius]]", "[[radius]]\nreplay = \"1 fortnight\"")
+            + "\n[limits]\nuser_failures = \"many\"\n[nodes]\n";
+        let faults = load(&text).unwrap_err();
+        let expected = [
+            "portcullis.toml:19:2: nodes: unknown key; did you mean `node`?",
+            "portcullis.toml:18:17: limits.user_failures: invalid type: string \"many\", expected u32",
+            "portcullis.toml:6:1: directory[0].base_dm: unknown key",
+            "portcullis.toml:2:1: directory[0]: missing field `base_dn`",
+            "portcullis.toml:9:10: radius[0].replay: `1 fortnight` is not a span of time; write `30s`, `15m` or `1h 30m`",
+            "portcullis.toml:14:11: client[0].address: `198.51.100.1/24` has bits set beyond its prefix; did you mean 198.51.100.0/24?",
+        ];
+        assert_eq!(faults, expected);
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_told() {
+        let text = GOOD.replace("secret = \"sixteen octets or more\"", "directory = \"crop\"")
+            + "\n[[ldap]]\nname = \"apps\"\nlisten = \"127.0.0.1:636\"\n";
+        let faults = load(&text).unwrap_err();
+        assert_eq!(
+            faults,
+            [
+                "portcullis.toml:14:13: client[0].directory: there is no directory \"crop\"; there are corp",
+                "portcullis.toml:11:1: client[0]: has no `secret` and no `secret_file`",
+                "portcullis.toml:16:1: ldap[0].certificate: `certificate` and `key` are needed for TLS; docs/configuration.md shows how to make them",
+            ]
+        );
+    }
+
+    #[test]
+    fn secrets_come_from_files_without_their_line_end() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("vpn.secret"), "from a file, 20 octets\n").unwrap();
+        let file = folder.path().join("portcullis.toml");
+        fs::write(
+            &file,
+            GOOD.replace("secret = \"sixteen octets or more\"", "secret_file = \"vpn.secret\""),
+        )
+        .unwrap();
+        let (config, _) = Config::load(&file).unwrap();
+        assert!(
+            config.clients[0]
+                .secret
+                .as_ref()
+                .unwrap()
+                .matches(b"from a file, 20 octets")
+        );
+    }
+}

@@ -1,0 +1,387 @@
+//! The configuration of an LDAP directory, read once into the form that requests use.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config;
+use crate::directory::filter::Filter;
+use crate::directory::person::Flag;
+use crate::directory::wire::{Security, Target, Verification, chain};
+use crate::engine::facts::normalise_dn;
+use crate::secret::Secret;
+use crate::tls;
+
+/// What is wrong with a key of a `[[directory]]`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {message}")]
+pub struct SetupFault {
+    /// The key within the table.
+    pub key: &'static str,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// All that is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct SetupFaults(pub Vec<SetupFault>);
+
+pub(super) struct Settings {
+    pub(super) name: Arc<str>,
+    pub(super) targets: Vec<Target>,
+    pub(super) account: Option<Account>,
+    pub(super) base_dn: String,
+    pub(super) normalised_base: String,
+    pub(super) filter: Filter,
+    pub(super) login_attributes: Vec<String>,
+    /// The same, and those that hold names with an `@`.
+    pub(super) principal_attributes: Vec<String>,
+    pub(super) key_attribute: String,
+    pub(super) person_key: Option<String>,
+    pub(super) group_attribute: String,
+    pub(super) group_search: Option<(String, Filter)>,
+    pub(super) disabled_by: Vec<Flag>,
+    pub(super) enabled_by: Vec<Flag>,
+    pub(super) attributes: Vec<String>,
+    /// Everything that a look-up asks for.
+    pub(super) requested: Vec<String>,
+    pub(super) timeout: Duration,
+    pub(super) look_up_connections: usize,
+    pub(super) bind_connections: usize,
+    pub(super) queue: usize,
+    pub(super) cache: Duration,
+    pub(super) health_interval: Duration,
+}
+
+/// The account that look-ups are done as.
+pub(super) struct Account {
+    pub(super) dn: String,
+    pub(super) password: Secret,
+}
+
+impl Settings {
+    pub(super) fn read(config: &config::LdapDirectory) -> Result<Self, SetupFaults> {
+        let mut faults = SetupFaults::default();
+        let mut fault = |key, message: String| faults.0.push(SetupFault { key, message });
+
+        let targets = targets(config, &mut fault);
+        let account = account(config, &mut fault);
+        let mut filter = |key, text: &str| {
+            Filter::parse(text).unwrap_or_else(|error| {
+                fault(key, error.to_string());
+                Filter::And(Vec::new())
+            })
+        };
+        let person_filter = filter("filter", &config.filter);
+        let group_filter = filter("group_filter", &config.group_filter);
+        let mut flags = |key, texts: &[String]| -> Vec<Flag> {
+            let flag = |text: &String| Flag::parse(text).map_err(|message| fault(key, message)).ok();
+            texts.iter().filter_map(flag).collect()
+        };
+        let disabled_by = flags("disabled_by", &config.disabled_by);
+        let enabled_by = flags("enabled_by", &config.enabled_by);
+        if config.login_attributes.is_empty() {
+            fault(
+                "login_attributes",
+                "is empty; name at least one attribute, such as `uid`".into(),
+            );
+        }
+        if config.timeout.is_zero() || config.connect_timeout.is_zero() {
+            let key = if config.timeout.is_zero() {
+                "timeout"
+            } else {
+                "connect_timeout"
+            };
+            fault(key, "must be longer than nothing".into());
+        }
+        if !faults.0.is_empty() {
+            return Err(faults);
+        }
+
+        let principal_attributes = union([
+            &config.login_attributes[..],
+            &["mail".into(), "userPrincipalName".into()],
+        ]);
+        let single = [config.key_attribute.clone(), config.group_attribute.clone()];
+        let flag_attributes: Vec<String> = disabled_by
+            .iter()
+            .chain(&enabled_by)
+            .map(|flag| flag.attribute.clone())
+            .collect();
+        let requested = union([
+            &single[..],
+            &config.login_attributes,
+            &flag_attributes,
+            config.person_key.as_slice(),
+            &config.attributes,
+        ]);
+        Ok(Self {
+            name: config.name.as_str().into(),
+            targets,
+            account,
+            base_dn: config.base_dn.clone(),
+            normalised_base: normalise_dn(&config.base_dn),
+            filter: person_filter,
+            login_attributes: config.login_attributes.clone(),
+            principal_attributes,
+            key_attribute: config.key_attribute.clone(),
+            person_key: config.person_key.clone(),
+            group_attribute: config.group_attribute.clone(),
+            group_search: config.group_base_dn.clone().map(|base| (base, group_filter)),
+            disabled_by,
+            enabled_by,
+            attributes: config.attributes.clone(),
+            requested,
+            timeout: config.timeout,
+            look_up_connections: config.look_up_connections,
+            bind_connections: config.bind_connections,
+            queue: config.queue,
+            cache: config.cache,
+            health_interval: config.health_interval.max(SHORTEST_INTERVAL),
+        })
+    }
+}
+
+fn targets(config: &config::LdapDirectory, fault: &mut impl FnMut(&'static str, String)) -> Vec<Target> {
+    if config.urls.is_empty() {
+        fault(
+            "urls",
+            "is empty; name at least one server, such as `ldaps://ldap.example.org`".into(),
+        );
+        return Vec::new();
+    }
+    let mut parsed = Vec::new();
+    for url in &config.urls {
+        match parse_url(url) {
+            Some(address) => parsed.push((url, address)),
+            None => fault(
+                "urls",
+                format!("`{url}` is neither `ldaps://host[:port]` nor `ldap://host[:port]`"),
+            ),
+        }
+    }
+    let start_tls = config.starttls.unwrap_or(!config.allow_plaintext);
+    if !start_tls && !config.allow_plaintext && parsed.iter().any(|(_, address)| !address.ldaps) {
+        let message = "passwords would travel unencrypted to ldap:// URLs; use StartTLS or ldaps://, \
+                       or set `allow_plaintext = true`";
+        fault("starttls", message.into());
+        return Vec::new();
+    }
+    let encrypted = start_tls || parsed.iter().any(|(_, address)| address.ldaps);
+    let verifier = encrypted.then(|| tls::client_config(config.ca_file.as_deref()));
+    let verifier = match verifier.transpose() {
+        Ok(verifier) => verifier,
+        Err(error) => {
+            fault("ca_file", chain(&error));
+            return Vec::new();
+        }
+    };
+    let mut targets = Vec::new();
+    for (url, address) in parsed {
+        let name = config.server_name.as_deref().unwrap_or(&address.host);
+        let security = match &verifier {
+            Some(verifier) if address.ldaps || start_tls => match tls::server_name(name) {
+                Ok(name) => {
+                    let verification = Verification {
+                        config: Arc::clone(verifier),
+                        name,
+                    };
+                    if address.ldaps {
+                        Security::Ldaps(verification)
+                    } else {
+                        Security::StartTls(verification)
+                    }
+                }
+                Err(error) => {
+                    fault("server_name", error.to_string());
+                    continue;
+                }
+            },
+            Some(_) | None => Security::Plain,
+        };
+        targets.push(Target {
+            url: url.clone(),
+            host: address.host,
+            port: address.port,
+            security,
+            connect_timeout: config.connect_timeout,
+        });
+    }
+    targets
+}
+
+fn account(config: &config::LdapDirectory, fault: &mut impl FnMut(&'static str, String)) -> Option<Account> {
+    let password = match (&config.bind_password, &config.bind_password_file) {
+        (Some(_), Some(_)) => {
+            fault(
+                "bind_password_file",
+                "`bind_password` is there as well; keep one of the two".into(),
+            );
+            return None;
+        }
+        (Some(password), None) => Some(password.clone()),
+        (None, Some(file)) => match fs::read(file).map(zeroize::Zeroizing::new) {
+            Ok(octets) => Some(Secret::new(octets.trim_ascii_end())),
+            Err(error) => {
+                fault(
+                    "bind_password_file",
+                    format!("{} cannot be read: {error}", file.display()),
+                );
+                return None;
+            }
+        },
+        (None, None) => None,
+    };
+    match (&config.bind_dn, password) {
+        (None, None) => None,
+        (Some(dn), Some(password)) if !password.is_empty() && !dn.is_empty() => Some(Account {
+            dn: dn.clone(),
+            password,
+        }),
+        (Some(_), _) => {
+            let message = "needs a password that is not empty, in `bind_password_file` or `bind_password`";
+            fault("bind_dn", message.into());
+            None
+        }
+        (None, Some(_)) => {
+            fault("bind_dn", "is missing, but there is a password for it".into());
+            None
+        }
+    }
+}
+
+struct Address {
+    ldaps: bool,
+    host: String,
+    port: u16,
+}
+
+/// `ldap[s]://host[:port][/]`, an IPv6 address in brackets.
+fn parse_url(url: &str) -> Option<Address> {
+    let (scheme, rest) = url.split_once("://")?;
+    let ldaps = match scheme.to_ascii_lowercase().as_str() {
+        "ldap" => false,
+        "ldaps" => true,
+        _ => return None,
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            match after {
+                "" => (host, None),
+                after => (host, Some(after.strip_prefix(':')?)),
+            }
+        }
+        None => match rest.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().ok().filter(|&port| port != 0)?,
+        None if ldaps => 636,
+        None => 389,
+    };
+    let plausible = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b':');
+    (!host.is_empty() && host.bytes().all(plausible)).then(|| Address {
+        ldaps,
+        host: host.to_owned(),
+        port,
+    })
+}
+
+/// The names without repetition, in any case.
+fn union<const N: usize>(lists: [&[String]; N]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for name in lists.into_iter().flatten() {
+        if !name.is_empty() && !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A configuration from its TOML, with what every one needs.
+    pub(in crate::directory) fn config(more: &str) -> config::LdapDirectory {
+        let text = format!("name = \"corp\"\nbase_dn = \"dc=x\"\n{more}");
+        toml::from_str(&text).unwrap()
+    }
+
+    fn faults(more: &str) -> String {
+        Settings::read(&config(more)).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn urls() {
+        let read = |url: &str| parse_url(url).map(|address| (address.ldaps, address.host, address.port));
+        let found = |ldaps, host: &str, port| Some((ldaps, host.to_owned(), port));
+        assert_eq!(read("ldap://a.example.org"), found(false, "a.example.org", 389));
+        assert_eq!(read("LDAPS://a/"), found(true, "a", 636));
+        assert_eq!(read("ldap://127.0.0.1:3890"), found(false, "127.0.0.1", 3890));
+        assert_eq!(read("ldaps://[::1]"), found(true, "::1", 636));
+        assert_eq!(read("ldaps://[::1]:6360"), found(true, "::1", 6360));
+        for url in [
+            "a",
+            "http://a",
+            "ldap://",
+            "ldap://a:0",
+            "ldap://a:b",
+            "ldap://a/dc=x",
+            "ldap://[a]",
+            "ldap://[::1]x",
+        ] {
+            assert_eq!(read(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn encryption_is_the_default_and_its_absence_a_decision() {
+        let ca = tempfile::NamedTempFile::new().unwrap();
+        let key = rcgen::generate_simple_self_signed(["ca".into()]).unwrap();
+        std::fs::write(ca.path(), key.cert.pem()).unwrap();
+        let ca = format!("ca_file = {:?}\n", ca.path());
+        let security = |more: &str| {
+            let settings = Settings::read(&config(&(ca.clone() + more))).unwrap();
+            settings.targets[0].security.clone()
+        };
+        assert!(matches!(security("urls = [\"ldap://a\"]"), Security::StartTls(_)));
+        assert!(matches!(security("urls = [\"ldaps://a\"]"), Security::Ldaps(_)));
+        let plain = security("urls = [\"ldap://a\"]\nallow_plaintext = true");
+        assert!(matches!(plain, Security::Plain));
+        let both = security("urls = [\"ldap://a\"]\nallow_plaintext = true\nstarttls = true");
+        assert!(matches!(both, Security::StartTls(_)));
+        assert!(faults("urls = [\"ldap://a\"]\nstarttls = false").contains("allow_plaintext"));
+    }
+
+    #[test]
+    fn every_fault_is_named_with_its_key() {
+        let all = faults(
+            "urls = [\"x\"]\nfilter = \"uid=a\"\ngroup_filter = \"(\"\ndisabled_by = [\"a&b\"]\n\
+             login_attributes = []\nbind_dn = \"cn=svc\"\ntimeout = \"0s\"\nallow_plaintext = true",
+        );
+        for key in [
+            "urls: ",
+            "bind_dn: ",
+            "filter: ",
+            "group_filter: ",
+            "disabled_by: ",
+            "login_attributes: ",
+        ] {
+            assert!(all.contains(key), "{key} not in {all}");
+        }
+        let plain = "urls = [\"ldap://a\"]\nallow_plaintext = true\n";
+        assert!(faults(&format!("{plain}bind_password = \"x\"")).contains("bind_dn: is missing"));
+        assert!(faults(&format!("{plain}bind_dn = \"a\"\nbind_password_file = \"/nowhere\"")).contains("/nowhere"));
+        assert!(faults("urls = []").contains("urls: is empty"));
+        assert!(faults("urls = [\"ldaps://a\"]\nca_file = \"/nowhere\"").contains("ca_file: "));
+    }
+}

@@ -1,0 +1,128 @@
+//! Passcodes that helpdesk issues to someone who cannot log in: timed, used once, revoked by three failures.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::engine::authenticator::{CodeAuthenticator, Context, Judgement, Kind, codes};
+use crate::engine::facts::UserKey;
+use crate::engine::record::UserRecord;
+use crate::keyring::{KeyError, Keyring};
+
+/// Symbols in a passcode: 10 of 30 make 49 bits.
+pub const LENGTH: usize = 10;
+
+/// How long a passcode lives unless it is issued for another time.
+pub const DEFAULT_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// The longest life that one can be issued for.
+pub const MAX_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
+
+/// Wrong passcodes that revoke the live one.
+pub const MAX_FAILURES: u8 = 3;
+
+/// Issued passcodes.
+#[derive(Debug)]
+pub struct Passcodes;
+
+impl CodeAuthenticator for Passcodes {
+    fn kind(&self) -> Kind {
+        Kind::Passcode
+    }
+
+    fn enrolled(&self, record: &UserRecord, now: Timestamp) -> bool {
+        record.passcode.as_ref().is_some_and(|passcode| now < passcode.expires)
+    }
+
+    fn judge(&self, typed: &str, record: &mut UserRecord, context: &Context<'_>) -> Result<Judgement, KeyError> {
+        let code = codes::normalise(typed);
+        let live = record
+            .passcode
+            .as_mut()
+            .filter(|passcode| context.now < passcode.expires);
+        let Some(passcode) = live.filter(|_| codes::is_well_formed(&code, LENGTH)) else {
+            return Ok(Judgement::NotApplicable);
+        };
+        if passcode.digest == digest(context.keyring, context.user, &code) {
+            record.passcode = None;
+            return Ok(Judgement::Right);
+        }
+        passcode.failures = passcode.failures.saturating_add(1);
+        if passcode.failures >= MAX_FAILURES {
+            record.passcode = None;
+        }
+        Ok(Judgement::Wrong)
+    }
+}
+
+/// What is stored of a normalised passcode.
+pub fn digest(keyring: &Keyring, user: &UserKey, code: &str) -> [u8; 32] {
+    keyring.digest_code(format!("passcode/{user}").as_bytes(), code.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::record::Passcode;
+
+    fn record(keyring: &Keyring, user: &UserKey) -> UserRecord {
+        let passcode = Passcode {
+            id: "p1".into(),
+            digest: digest(keyring, user, "K7QXM3RTWP"),
+            issued_by: "helpdesk".into(),
+            issued: Timestamp::from_secs(0),
+            expires: Timestamp::from_secs(3600),
+            failures: 0,
+        };
+        UserRecord {
+            passcode: Some(passcode),
+            ..UserRecord::default()
+        }
+    }
+
+    #[test]
+    fn works_once_until_it_expires() {
+        let keyring = Keyring::from_root(&[1; 32]);
+        let user = UserKey::new("d", "1");
+        let at = |secs| Context {
+            user: &user,
+            keyring: &keyring,
+            now: Timestamp::from_secs(secs),
+        };
+        let mut used = record(&keyring, &user);
+        assert_eq!(
+            Passcodes.judge("k7qxm-3rtwp", &mut used, &at(10)).unwrap(),
+            Judgement::Right
+        );
+        assert_eq!(
+            Passcodes.judge("k7qxm-3rtwp", &mut used, &at(10)).unwrap(),
+            Judgement::NotApplicable
+        );
+        let mut late = record(&keyring, &user);
+        assert_eq!(
+            Passcodes.judge("K7QXM3RTWP", &mut late, &at(3600)).unwrap(),
+            Judgement::NotApplicable
+        );
+    }
+
+    #[test]
+    fn three_failures_revoke_it() {
+        let keyring = Keyring::from_root(&[1; 32]);
+        let user = UserKey::new("d", "1");
+        let context = Context {
+            user: &user,
+            keyring: &keyring,
+            now: Timestamp::from_secs(10),
+        };
+        let mut record = record(&keyring, &user);
+        for _ in 0..MAX_FAILURES {
+            assert_eq!(
+                Passcodes.judge("K7QXM3RTWQ", &mut record, &context).unwrap(),
+                Judgement::Wrong
+            );
+        }
+        assert_eq!(
+            Passcodes.judge("K7QXM3RTWP", &mut record, &context).unwrap(),
+            Judgement::NotApplicable
+        );
+    }
+}

@@ -1,0 +1,273 @@
+//! What has to be proven: authenticators joined by all-of and any-of.
+
+use std::fmt;
+
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::document::nearest;
+use crate::engine::authenticator::{Kind, KindSet};
+
+/// Sets of authenticators, each of which is enough: the any-of of all-ofs that a written requirement
+/// comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirement {
+    alternatives: Vec<KindSet>,
+    written: String,
+}
+
+/// What is judged first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// The code; the password is tried only once the code is right.
+    #[default]
+    CodeFirst,
+    /// The password; a code is asked for only once it is right.
+    PasswordFirst,
+}
+
+/// Alternatives that a requirement may come to.
+const MAX_ALTERNATIVES: usize = 64;
+
+impl Requirement {
+    /// The sets that are enough.
+    pub fn alternatives(&self) -> &[KindSet] {
+        &self.alternatives
+    }
+
+    /// Whether `proven` is enough.
+    pub fn is_met(&self, proven: KindSet) -> bool {
+        self.alternatives.iter().any(|alternative| proven.covers(*alternative))
+    }
+
+    /// Whether `proven` and the password together are enough, and without the password are not.
+    pub fn wants_only_password(&self, proven: KindSet) -> bool {
+        !self.is_met(proven) && self.is_met(proven.with(Kind::Password))
+    }
+
+    /// The kinds of code that bring `proven` nearer to enough.
+    pub fn useful_codes(&self, proven: KindSet) -> KindSet {
+        let ahead = self
+            .alternatives
+            .iter()
+            .filter(|alternative| alternative.covers(proven.without(KindSet::of(Kind::Password))));
+        ahead
+            .fold(KindSet::EMPTY, |kinds, alternative| kinds.union(*alternative))
+            .without(proven)
+            .without(KindSet::of(Kind::Password))
+    }
+
+    /// The kinds of code that can be enough without a password.
+    pub fn codes_instead_of_password(&self) -> KindSet {
+        self.alternatives
+            .iter()
+            .filter(|alternative| !alternative.has(Kind::Password))
+            .fold(KindSet::EMPTY, |kinds, alternative| kinds.union(*alternative))
+    }
+
+    /// Whether a password can be part of it.
+    pub fn takes_password(&self) -> bool {
+        self.alternatives
+            .iter()
+            .any(|alternative| alternative.has(Kind::Password))
+    }
+
+    /// The fewest codes that it takes beside the password.
+    pub fn fewest_codes(&self) -> u32 {
+        let codes = |alternative: &KindSet| alternative.without(KindSet::of(Kind::Password)).len();
+        self.alternatives.iter().map(codes).min().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+impl<'de> Deserialize<'de> for Requirement {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let node = Node::deserialize(deserializer)?;
+        let alternatives = minimal(node.alternatives().map_err(D::Error::custom)?);
+        Ok(Self {
+            alternatives,
+            written: node.to_string(),
+        })
+    }
+}
+
+/// A requirement as written: `"password"`, `{ all = […] }`, `{ any = […] }`.
+enum Node {
+    One(Kind),
+    All(Vec<Node>),
+    Any(Vec<Node>),
+}
+
+impl Node {
+    fn alternatives(&self) -> Result<Vec<KindSet>, String> {
+        let alternatives = match self {
+            Self::One(kind) => vec![KindSet::of(*kind)],
+            Self::Any(nodes) => {
+                let mut sets = Vec::new();
+                for node in nodes {
+                    sets.extend(node.alternatives()?);
+                }
+                sets
+            }
+            Self::All(nodes) => {
+                let mut sets = vec![KindSet::EMPTY];
+                for node in nodes {
+                    let more = node.alternatives()?;
+                    sets = sets
+                        .iter()
+                        .flat_map(|set| more.iter().map(|other| set.union(*other)))
+                        .collect();
+                    if sets.len() > MAX_ALTERNATIVES {
+                        break;
+                    }
+                }
+                sets
+            }
+        };
+        if alternatives.len() > MAX_ALTERNATIVES {
+            return Err(format!(
+                "comes to more than {MAX_ALTERNATIVES} alternatives; write fewer"
+            ));
+        }
+        Ok(alternatives)
+    }
+}
+
+/// Leaves out every set that contains another one.
+fn minimal(mut sets: Vec<KindSet>) -> Vec<KindSet> {
+    sets.sort_by_key(|set| set.len());
+    let mut least: Vec<KindSet> = Vec::new();
+    for set in sets {
+        if !least.iter().any(|smaller| set.covers(*smaller)) {
+            least.push(set);
+        }
+    }
+    least
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let joined = |f: &mut fmt::Formatter<'_>, nodes: &[Self], word: &str| {
+            for (index, node) in nodes.iter().enumerate() {
+                if index > 0 {
+                    write!(f, " {word} ")?;
+                }
+                match node {
+                    Self::One(_) => write!(f, "{node}")?,
+                    Self::All(_) | Self::Any(_) => write!(f, "({node})")?,
+                }
+            }
+            Ok(())
+        };
+        match self {
+            Self::One(kind) => write!(f, "{kind}"),
+            Self::All(nodes) => joined(f, nodes, "and"),
+            Self::Any(nodes) => joined(f, nodes, "or"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NodeVisitor;
+
+        impl<'de> Visitor<'de> for NodeVisitor {
+            type Value = Node;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an authenticator such as \"password\", or { all = [...] }, or { any = [...] }")
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<Node, E> {
+                Kind::ALL
+                    .into_iter()
+                    .find(|kind| kind.word() == word)
+                    .map(Node::One)
+                    .ok_or_else(|| {
+                        let words = Kind::ALL.map(Kind::word);
+                        let hint =
+                            nearest(word, &words).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                        E::custom(format!(
+                            "`{word}` is no authenticator; there are {}{hint}",
+                            words.join(", ")
+                        ))
+                    })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+                let wants = "wants one key, `all` or `any`, with a list that is not empty";
+                let Some(key) = map.next_key::<String>()? else {
+                    return Err(A::Error::custom(wants));
+                };
+                let nodes: Vec<Node> = map.next_value()?;
+                if nodes.is_empty() || map.next_key::<String>()?.is_some() {
+                    return Err(A::Error::custom(wants));
+                }
+                match key.as_str() {
+                    "all" => Ok(Node::All(nodes)),
+                    "any" => Ok(Node::Any(nodes)),
+                    _ => Err(A::Error::custom(wants)),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Requirement, String> {
+        #[derive(Deserialize)]
+        struct Holder {
+            require: Requirement,
+        }
+        toml::from_str::<Holder>(&format!("require = {text}"))
+            .map(|holder| holder.require)
+            .map_err(|error| error.message().to_owned())
+    }
+
+    #[test]
+    fn comes_to_alternatives() {
+        let requirement = read(r#"{ all = ["password", { any = ["totp", "recovery-code"] }] }"#).unwrap();
+        let expected = [
+            KindSet::of(Kind::Password).with(Kind::Totp),
+            KindSet::of(Kind::Password).with(Kind::RecoveryCode),
+        ];
+        assert_eq!(requirement.alternatives(), expected);
+        assert_eq!(requirement.to_string(), "password and (totp or recovery-code)");
+        assert!(requirement.wants_only_password(KindSet::of(Kind::Totp)));
+        assert!(!requirement.wants_only_password(KindSet::EMPTY));
+        assert_eq!(
+            requirement.useful_codes(KindSet::EMPTY),
+            KindSet::of(Kind::Totp).with(Kind::RecoveryCode)
+        );
+        assert!(requirement.useful_codes(KindSet::of(Kind::Totp)).is_empty());
+        assert_eq!(requirement.fewest_codes(), 1);
+    }
+
+    #[test]
+    fn an_alternative_that_contains_another_is_left_out() {
+        let requirement = read(r#"{ any = ["password", { all = ["password", "totp"] }] }"#).unwrap();
+        assert_eq!(requirement.alternatives(), [KindSet::of(Kind::Password)]);
+    }
+
+    #[test]
+    fn faults_say_what_is_meant() {
+        assert_eq!(
+            read(r#""topt""#).unwrap_err(),
+            "`topt` is no authenticator; there are password, totp, hotp, recovery-code, passcode; did you mean `totp`?"
+        );
+        assert!(read("{ all = [] }").unwrap_err().contains("not empty"));
+        assert!(read("{ some = [\"totp\"] }").unwrap_err().contains("`all` or `any`"));
+        assert!(read("3").unwrap_err().contains("an authenticator such as"));
+    }
+}

@@ -1,0 +1,62 @@
+//! The numbers of RADIUS that are used here: packet codes, attribute types, enumerated values.
+//!
+//! Names and numbers come from the `radius` crate where it has them; nothing else of it is used
+//! (`docs/decisions/0003-radius-codec.md`).
+
+use radius::core::code::Code as Assigned;
+use radius::core::{rfc2865, rfc2869};
+
+/// Access-Request (RFC 2865 section 4.1).
+pub const ACCESS_REQUEST: u8 = Assigned::AccessRequest as u8;
+/// Access-Accept (RFC 2865 section 4.2).
+pub const ACCESS_ACCEPT: u8 = Assigned::AccessAccept as u8;
+/// Access-Reject (RFC 2865 section 4.3).
+pub const ACCESS_REJECT: u8 = Assigned::AccessReject as u8;
+/// Access-Challenge (RFC 2865 section 4.4).
+pub const ACCESS_CHALLENGE: u8 = Assigned::AccessChallenge as u8;
+/// Status-Server (RFC 5997 section 3).
+pub const STATUS_SERVER: u8 = Assigned::StatusServer as u8;
+
+/// User-Name (RFC 2865 section 5.1).
+pub const USER_NAME: u8 = rfc2865::USER_NAME_TYPE;
+/// User-Password (RFC 2865 section 5.2).
+pub const USER_PASSWORD: u8 = rfc2865::USER_PASSWORD_TYPE;
+/// CHAP-Password (RFC 2865 section 5.3).
+pub const CHAP_PASSWORD: u8 = rfc2865::CHAP_PASSWORD_TYPE;
+/// Reply-Message (RFC 2865 section 5.18).
+pub const REPLY_MESSAGE: u8 = rfc2865::REPLY_MESSAGE_TYPE;
+/// State (RFC 2865 section 5.24).
+pub const STATE: u8 = rfc2865::STATE_TYPE;
+/// Vendor-Specific (RFC 2865 section 5.26).
+pub const VENDOR_SPECIFIC: u8 = rfc2865::VENDOR_SPECIFIC_TYPE;
+/// Session-Timeout (RFC 2865 section 5.27): in an Access-Challenge, how long to wait for the answer.
+pub const SESSION_TIMEOUT: u8 = rfc2865::SESSION_TIMEOUT_TYPE;
+/// Calling-Station-Id (RFC 2865 section 5.31).
+pub const CALLING_STATION_ID: u8 = rfc2865::CALLING_STATION_ID_TYPE;
+/// NAS-Identifier (RFC 2865 section 5.32).
+pub const NAS_IDENTIFIER: u8 = rfc2865::NAS_IDENTIFIER_TYPE;
+/// Proxy-State (RFC 2865 section 5.33).
+pub const PROXY_STATE: u8 = rfc2865::PROXY_STATE_TYPE;
+/// Prompt (RFC 2869 section 5.10).
+pub const PROMPT: u8 = rfc2869::PROMPT_TYPE;
+/// EAP-Message (RFC 3579 section 3.1).
+pub const EAP_MESSAGE: u8 = rfc2869::EAP_MESSAGE_TYPE;
+/// Message-Authenticator (RFC 3579 section 3.2).
+pub const MESSAGE_AUTHENTICATOR: u8 = rfc2869::MESSAGE_AUTHENTICATOR_TYPE;
+
+/// Prompt: do not show what is typed.
+pub const PROMPT_NO_ECHO: u32 = rfc2869::PROMPT_NO_ECHO;
+/// Prompt: show what is typed.
+pub const PROMPT_ECHO: u32 = rfc2869::PROMPT_ECHO;
+
+/// Microsoft's vendor number (RFC 2548).
+pub const VENDOR_MICROSOFT: u32 = 311;
+/// MS-CHAP-Response (RFC 2548 section 2.1.3).
+pub const MS_CHAP_RESPONSE: u8 = 1;
+/// MS-CHAP2-Response (RFC 2548 section 2.3.2).
+pub const MS_CHAP2_RESPONSE: u8 = 25;
+
+/// The name of a packet code, for logs.
+pub fn code_name(code: u8) -> &'static str {
+    Assigned::from(code).string()
+}

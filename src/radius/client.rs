@@ -1,0 +1,514 @@
+//! RADIUS clients: which entry a source address belongs to, and what integrity its requests must have.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use parking_lot::RwLock;
+
+use crate::config::{self, Profile, Requirement};
+use crate::engine::Capability;
+use crate::radius::attribute::{EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
+use crate::radius::crypto::{SharedSecret, Signature};
+use crate::radius::packet::Packet;
+use crate::secret::Secret;
+
+/// One `[[client]]`, ready for use.
+#[derive(Debug)]
+pub struct Client {
+    /// Name in policies, logs and the audit; dialogs are sealed to it.
+    pub name: Arc<str>,
+    /// Service name for policies.
+    pub service: Arc<str>,
+    /// The directory that its users are in.
+    pub directory: Arc<str>,
+    /// The shared secret.
+    pub secret: SharedSecret,
+    /// What conversation it can hold.
+    pub capability: Capability,
+    /// Whether replies carry a Message-Authenticator.
+    pub sign_replies: bool,
+    /// How long an Access-Reject is held back, counted from the request's arrival.
+    pub reject_delay: Duration,
+    require_message_authenticator: Requirement,
+    limit_proxy_state: Requirement,
+}
+
+/// What integrity a client's requests have turned out to have. Kept over restarts, for one source address
+/// each, so that a client entry for a prefix judges every address by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Habit {
+    /// It has sent a valid Message-Authenticator.
+    Signs,
+    /// Its first request had neither Message-Authenticator nor Proxy-State.
+    Plain,
+    /// Its first request was an unsigned one with Proxy-State: an old proxy.
+    UnsignedProxy,
+}
+
+impl Habit {
+    /// The stable word for the store and for people.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Signs => "signs",
+            Self::Plain => "plain",
+            Self::UnsignedProxy => "unsigned-proxy",
+        }
+    }
+
+    /// Reads [`Habit::word`].
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Signs, Self::Plain, Self::UnsignedProxy]
+            .into_iter()
+            .find(|habit| habit.word() == word)
+    }
+}
+
+/// Remembers habits for clients with an `auto` requirement. Called on the reactor: must not block.
+pub trait Learned: Send + Sync {
+    /// What is known of this address of this client.
+    fn habit(&self, client: &str, address: IpAddr) -> Option<Habit>;
+
+    /// Remembers; a later habit replaces an earlier one. Whether it is durable before this returns does
+    /// not matter.
+    fn learn(&self, client: &str, address: IpAddr, habit: Habit);
+}
+
+/// Habits in memory, bounded; what persists them restores them at the start.
+#[derive(Debug, Default)]
+pub struct Habits(RwLock<HashMap<IpAddr, Vec<Known>>>);
+
+/// What is known of an address as one client entry's.
+#[derive(Debug)]
+struct Known {
+    client: Box<str>,
+    habit: Habit,
+}
+
+impl Habits {
+    /// Addresses remembered from requests that nothing proves. Signed requests are always remembered.
+    const MAX_UNPROVEN: usize = 65_536;
+
+    /// All that is remembered, in no order.
+    pub fn all(&self) -> Vec<(Box<str>, IpAddr, Habit)> {
+        let all = self.0.read();
+        all.iter()
+            .flat_map(|(&address, habits)| {
+                habits
+                    .iter()
+                    .map(move |known| (known.client.clone(), address, known.habit))
+            })
+            .collect()
+    }
+}
+
+impl Learned for Habits {
+    fn habit(&self, client: &str, address: IpAddr) -> Option<Habit> {
+        let all = self.0.read();
+        let habits = all.get(&address)?;
+        habits
+            .iter()
+            .find(|known| *known.client == *client)
+            .map(|known| known.habit)
+    }
+
+    fn learn(&self, client: &str, address: IpAddr, habit: Habit) {
+        let mut all = self.0.write();
+        if habit != Habit::Signs && all.len() >= Self::MAX_UNPROVEN {
+            return;
+        }
+        let habits = all.entry(address).or_default();
+        match habits.iter_mut().find(|known| *known.client == *client) {
+            Some(known) => known.habit = habit,
+            None => habits.push(Known {
+                client: client.into(),
+                habit,
+            }),
+        }
+    }
+}
+
+/// Why a request's integrity does not suffice. Such a request is dropped silently and touches nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsound {
+    /// Its Message-Authenticator is wrong: another secret, or altered on the way.
+    BadMessageAuthenticator,
+    /// It must have one, and has none.
+    MissingMessageAuthenticator,
+    /// It has Proxy-State and no Message-Authenticator, which is how CVE-2024-3596 forges replies.
+    UnsignedProxyState,
+}
+
+impl Client {
+    /// Takes over a configuration entry whose secret and directory have been resolved.
+    pub fn new(config: &config::Client, secret: &Secret, directory: Arc<str>) -> Self {
+        let service = config.service.as_deref().unwrap_or(&config.name);
+        Self {
+            name: config.name.as_str().into(),
+            service: service.into(),
+            directory,
+            secret: SharedSecret::new(secret),
+            capability: match config.profile {
+                Profile::Dialog => Capability::Dialog,
+                Profile::SingleChallenge => Capability::SingleChallenge,
+                Profile::Append => Capability::Append(config.append.0),
+                Profile::None => Capability::None,
+            },
+            sign_replies: config.send_message_authenticator,
+            reject_delay: config.reject_delay,
+            require_message_authenticator: config.require_message_authenticator,
+            limit_proxy_state: config.limit_proxy_state,
+        }
+    }
+
+    /// Judges the integrity of a request (RFC 3579 section 3.2, RFC 5997 section 3, CVE-2024-3596).
+    ///
+    /// A Message-Authenticator that is there must be right, whatever the client's settings. Where
+    /// `require_message_authenticator` is `auto`, an address that has sent a right one must go on. Where
+    /// `limit_proxy_state` is `auto`, the first request from an address decides whether it is an old proxy
+    /// that sends Proxy-State unsigned.
+    ///
+    /// # Errors
+    /// [`Unsound`] when the request must be dropped.
+    pub fn check_integrity(&self, packet: &Packet<'_>, source: IpAddr, learned: &dyn Learned) -> Result<(), Unsound> {
+        let learns =
+            self.require_message_authenticator == Requirement::Auto || self.limit_proxy_state == Requirement::Auto;
+        match self.secret.request_signature(packet) {
+            Signature::Invalid => Err(Unsound::BadMessageAuthenticator),
+            Signature::Valid => {
+                if learns
+                    && self.require_message_authenticator != Requirement::Yes
+                    && learned.habit(&self.name, source) != Some(Habit::Signs)
+                {
+                    learned.learn(&self.name, source, Habit::Signs);
+                }
+                Ok(())
+            }
+            Signature::Absent => {
+                if self.require_message_authenticator == Requirement::Yes
+                    || packet.code() == STATUS_SERVER
+                    || packet.has(EAP_MESSAGE)
+                {
+                    return Err(Unsound::MissingMessageAuthenticator);
+                }
+                let habit = if learns {
+                    learned.habit(&self.name, source)
+                } else {
+                    None
+                };
+                self.check_unsigned(packet, source, habit, learned)
+            }
+        }
+    }
+
+    fn check_unsigned(
+        &self,
+        packet: &Packet<'_>,
+        source: IpAddr,
+        habit: Option<Habit>,
+        learned: &dyn Learned,
+    ) -> Result<(), Unsound> {
+        if self.require_message_authenticator == Requirement::Auto && habit == Some(Habit::Signs) {
+            return Err(Unsound::MissingMessageAuthenticator);
+        }
+        let proxied = packet.has(PROXY_STATE);
+        match self.limit_proxy_state {
+            Requirement::No => Ok(()),
+            Requirement::Yes if proxied => Err(Unsound::UnsignedProxyState),
+            Requirement::Yes => Ok(()),
+            Requirement::Auto => match (habit, proxied) {
+                (Some(Habit::Signs | Habit::Plain), true) => Err(Unsound::UnsignedProxyState),
+                (Some(Habit::UnsignedProxy), true) | (Some(_), false) => Ok(()),
+                (None, proxied) => {
+                    let habit = if proxied { Habit::UnsignedProxy } else { Habit::Plain };
+                    learned.learn(&self.name, source, habit);
+                    Ok(())
+                }
+            },
+        }
+    }
+}
+
+/// All clients, found by source address. Built anew at every reload and swapped as a whole.
+#[derive(Debug, Default)]
+pub struct ClientTable {
+    v4: Vec<Prefixes>,
+    v6: Vec<Prefixes>,
+}
+
+/// The clients of one prefix length.
+#[derive(Debug)]
+struct Prefixes {
+    length: u8,
+    clients: HashMap<IpAddr, Arc<Client>>,
+}
+
+/// Why a table cannot be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// Two entries claim the same prefix.
+    #[error("the clients `{first}` and `{second}` both claim {net}")]
+    Twice {
+        /// The prefix.
+        net: IpNet,
+        /// Who had it.
+        first: Arc<str>,
+        /// Who wants it.
+        second: Arc<str>,
+    },
+    /// An empty secret proves nothing.
+    #[error("the shared secret of client `{0}` is empty")]
+    EmptySecret(String),
+}
+
+impl ClientTable {
+    /// Builds the table from entries with their resolved secrets and directories.
+    ///
+    /// # Errors
+    /// [`TableError`] when two entries claim one prefix or a secret is empty.
+    pub fn build<'a>(
+        entries: impl IntoIterator<Item = (&'a config::Client, &'a Secret, Arc<str>)>,
+    ) -> Result<Self, TableError> {
+        let mut table = Self::default();
+        for (config, secret, directory) in entries {
+            if secret.is_empty() {
+                return Err(TableError::EmptySecret(config.name.clone()));
+            }
+            let client = Arc::new(Client::new(config, secret, directory));
+            for address in &config.address {
+                table.insert(address.0, &client)?;
+            }
+        }
+        Ok(table)
+    }
+
+    /// The client with the longest prefix that `source` is in. An IPv4 address in IPv6 clothes
+    /// (`::ffff:192.0.2.1`) counts as the IPv4 address.
+    pub fn find(&self, source: IpAddr) -> Option<&Arc<Client>> {
+        let source = source.to_canonical();
+        let family = if source.is_ipv4() { &self.v4 } else { &self.v6 };
+        family
+            .iter()
+            .find_map(|prefixes| prefixes.clients.get(&network(source, prefixes.length)?))
+    }
+
+    fn insert(&mut self, net: IpNet, client: &Arc<Client>) -> Result<(), TableError> {
+        let family = if net.addr().is_ipv4() {
+            &mut self.v4
+        } else {
+            &mut self.v6
+        };
+        let length = net.prefix_len();
+        // Longest first.
+        let place = family.partition_point(|prefixes| prefixes.length > length);
+        if family.get(place).is_none_or(|prefixes| prefixes.length != length) {
+            family.insert(
+                place,
+                Prefixes {
+                    length,
+                    clients: HashMap::new(),
+                },
+            );
+        }
+        let Some(prefixes) = family.get_mut(place) else {
+            return Ok(());
+        };
+        match prefixes.clients.entry(net.network()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Arc::clone(client));
+                Ok(())
+            }
+            Entry::Occupied(occupied) => Err(TableError::Twice {
+                net,
+                first: Arc::clone(&occupied.get().name),
+                second: Arc::clone(&client.name),
+            }),
+        }
+    }
+}
+
+fn network(address: IpAddr, length: u8) -> Option<IpAddr> {
+    IpNet::new(address, length).ok().map(|net| net.network())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::AddressOrNet;
+    use crate::radius::attribute::ACCESS_REQUEST;
+    use crate::radius::packet::Writer;
+
+    fn config(name: &str, nets: &[&str]) -> config::Client {
+        config::Client {
+            name: name.into(),
+            address: nets
+                .iter()
+                .map(|net| AddressOrNet::try_from((*net).to_owned()).unwrap())
+                .collect(),
+            secret: None,
+            secret_file: None,
+            profile: Profile::Dialog,
+            append: config::Append::default(),
+            require_message_authenticator: Requirement::Yes,
+            limit_proxy_state: Requirement::Auto,
+            send_message_authenticator: true,
+            service: None,
+            directory: None,
+            reject_delay: Duration::from_secs(1),
+        }
+    }
+
+    fn client(require: Requirement, limit: Requirement) -> Client {
+        let mut config = config("vpn", &[]);
+        config.require_message_authenticator = require;
+        config.limit_proxy_state = limit;
+        Client::new(&config, &Secret::new("s3cret"), "staff".into())
+    }
+
+    /// A request, signed with `secret` if there is one.
+    fn request(secret: Option<&str>, attributes: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        let mut writer = Writer::begin(&mut buffer, ACCESS_REQUEST, 1, &[1; 16], secret.is_some());
+        for (kind, value) in attributes {
+            writer.push(*kind, value).unwrap();
+        }
+        writer.finish_request(&SharedSecret::new(&Secret::new(secret.unwrap_or_default())));
+        buffer
+    }
+
+    fn check(client: &Client, octets: &[u8], learned: &Habits) -> Result<(), Unsound> {
+        client.check_integrity(&Packet::parse(octets).unwrap(), source(), learned)
+    }
+
+    fn source() -> IpAddr {
+        "192.0.2.7".parse().unwrap()
+    }
+
+    const PROXY: &[(u8, &[u8])] = &[(PROXY_STATE, b"1")];
+
+    #[test]
+    fn the_longest_prefix_wins() {
+        let entries = [
+            config("all", &["0.0.0.0/0", "2001:db8::/32"]),
+            config("site", &["10.1.0.0/16"]),
+            config("vpn", &["10.1.2.3", "2001:db8::1"]),
+        ];
+        let secret = Secret::new("s");
+        let table = ClientTable::build(entries.iter().map(|entry| (entry, &secret, "staff".into()))).unwrap();
+        let name = |address: &str| {
+            table
+                .find(address.parse().unwrap())
+                .map(|client| client.name.to_string())
+        };
+        for (address, expected) in [
+            ("10.1.2.3", Some("vpn")),
+            ("::ffff:10.1.2.3", Some("vpn")),
+            ("10.1.2.4", Some("site")),
+            ("10.2.0.1", Some("all")),
+            ("2001:db8::1", Some("vpn")),
+            ("2001:db8::2", Some("all")),
+            ("2001:db9::1", None),
+        ] {
+            assert_eq!(name(address).as_deref(), expected, "{address}");
+        }
+        assert!(ClientTable::default().find(source()).is_none());
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let entries = [config("a", &["10.0.0.0/8"]), config("b", &["10.0.0.0/8"])];
+        let secret = Secret::new("s");
+        let built = ClientTable::build(entries.iter().map(|entry| (entry, &secret, "staff".into())));
+        assert_eq!(
+            built.unwrap_err().to_string(),
+            "the clients `a` and `b` both claim 10.0.0.0/8"
+        );
+        let built = ClientTable::build([(&entries[0], &Secret::default(), "staff".into())]);
+        assert_eq!(built.unwrap_err(), TableError::EmptySecret("a".into()));
+    }
+
+    #[test]
+    fn required_means_present_and_right() {
+        let client = client(Requirement::Yes, Requirement::Auto);
+        let none = Habits::default();
+        assert_eq!(check(&client, &request(Some("s3cret"), PROXY), &none), Ok(()));
+        assert_eq!(
+            check(&client, &request(Some("wrong"), &[]), &none),
+            Err(Unsound::BadMessageAuthenticator)
+        );
+        assert_eq!(
+            check(&client, &request(None, &[]), &none),
+            Err(Unsound::MissingMessageAuthenticator)
+        );
+        assert!(none.all().is_empty());
+    }
+
+    #[test]
+    fn a_wrong_one_and_unsigned_eap_are_never_let_through() {
+        let client = client(Requirement::No, Requirement::No);
+        let none = Habits::default();
+        assert_eq!(
+            check(&client, &request(Some("wrong"), &[]), &none),
+            Err(Unsound::BadMessageAuthenticator)
+        );
+        assert_eq!(
+            check(&client, &request(None, &[(EAP_MESSAGE, &[2, 1, 0, 5, 1])]), &none),
+            Err(Unsound::MissingMessageAuthenticator)
+        );
+        assert_eq!(check(&client, &request(None, PROXY), &none), Ok(()));
+    }
+
+    #[test]
+    fn auto_learns_that_an_address_signs() {
+        let client = client(Requirement::Auto, Requirement::No);
+        let learned = Habits::default();
+        assert_eq!(check(&client, &request(None, &[]), &learned), Ok(()));
+        assert_eq!(
+            check(&client, &request(Some("wrong"), &[]), &learned),
+            Err(Unsound::BadMessageAuthenticator)
+        );
+        assert_eq!(check(&client, &request(None, &[]), &learned), Ok(()));
+        assert_eq!(check(&client, &request(Some("s3cret"), &[]), &learned), Ok(()));
+        assert_eq!(
+            check(&client, &request(None, &[]), &learned),
+            Err(Unsound::MissingMessageAuthenticator)
+        );
+        let other = "192.0.2.8".parse().unwrap();
+        let unsigned = request(None, &[]);
+        let elsewhere = client.check_integrity(&Packet::parse(&unsigned).unwrap(), other, &learned);
+        assert_eq!(elsewhere, Ok(()), "each address of a prefix is judged by itself");
+    }
+
+    #[test]
+    fn unsigned_proxy_state_is_only_for_old_proxies() {
+        let (no, auto) = (Requirement::No, Requirement::Auto);
+        let proxy = client(no, auto);
+        let learned = Habits::default();
+        assert_eq!(check(&proxy, &request(None, PROXY), &learned), Ok(()));
+        assert_eq!(check(&proxy, &request(None, PROXY), &learned), Ok(()));
+
+        let plain = Habits::default();
+        assert_eq!(check(&proxy, &request(None, &[]), &plain), Ok(()));
+        assert_eq!(
+            check(&proxy, &request(None, PROXY), &plain),
+            Err(Unsound::UnsignedProxyState)
+        );
+        assert_eq!(check(&proxy, &request(Some("s3cret"), PROXY), &plain), Ok(()));
+        let strict = client(no, Requirement::Yes);
+        assert_eq!(
+            check(&strict, &request(None, PROXY), &learned),
+            Err(Unsound::UnsignedProxyState)
+        );
+    }
+
+    #[test]
+    fn habits_have_words() {
+        for habit in [Habit::Signs, Habit::Plain, Habit::UnsignedProxy] {
+            assert_eq!(Habit::parse(habit.word()), Some(habit));
+        }
+        assert_eq!(Habit::parse("?"), None);
+    }
+}

@@ -1,0 +1,376 @@
+//! Between RADIUS and the engine: an Access-Request becomes an [`AuthnRequest`], a [`Verdict`] becomes
+//! an Access-Accept, Access-Challenge, Access-Reject, or silence.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tracing::error;
+
+use crate::clock::Timestamp;
+use crate::engine::dialog::Dialog;
+use crate::engine::request::BadName;
+use crate::engine::{AuthnRequest, Capability, Denial, LoginName, Origin, Prompt, Protocol, Verdict};
+use crate::keyring::Keyring;
+use crate::radius::attribute::{
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, CALLING_STATION_ID, CHAP_PASSWORD, EAP_MESSAGE, MS_CHAP_RESPONSE,
+    MS_CHAP2_RESPONSE, NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROXY_STATE, REPLY_MESSAGE,
+    SESSION_TIMEOUT, STATE, USER_NAME, USER_PASSWORD, VENDOR_MICROSOFT, VENDOR_SPECIFIC,
+};
+use crate::radius::client::Client;
+use crate::radius::crypto::AUTHENTICATOR_LEN;
+use crate::radius::packet::{Attributes, Overflow, Packet, Writer};
+
+/// The one text that every Access-Reject carries, whatever the reason.
+pub const REJECT_TEXT: &str = "Login failed.";
+
+/// Why a request is answered without asking anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody says who is logging in.
+    #[error("there is no User-Name")]
+    NoUserName,
+    /// Two claims of who is logging in.
+    #[error("User-Name is repeated")]
+    RepeatedUserName,
+    /// The name is not text.
+    #[error("User-Name is not UTF-8")]
+    UserNameNotText,
+    /// The name cannot belong to anybody.
+    #[error("User-Name cannot be used: {0}")]
+    BadUserName(BadName),
+    /// Two passwords.
+    #[error("User-Password is repeated")]
+    RepeatedPassword,
+    /// A password beside another method's proof.
+    #[error("User-Password comes together with CHAP-Password, MS-CHAP or EAP-Message")]
+    ConflictingMethods,
+    /// EAP is not offered.
+    #[error("EAP is not supported; configure the client for PAP")]
+    Eap,
+    /// A directory that checks passwords by bind cannot check CHAP.
+    #[error("CHAP cannot be checked against a directory; configure the client for PAP")]
+    Chap,
+    /// A directory that checks passwords by bind cannot check MS-CHAP.
+    #[error("MS-CHAP cannot be checked against a directory; configure the client for PAP")]
+    MsChap,
+    /// Nothing to check.
+    #[error("there is no User-Password")]
+    NoPassword,
+    /// An empty password would be an unauthenticated bind (RFC 4513 section 5.1.2).
+    #[error("the password is empty")]
+    EmptyPassword,
+    /// State may appear once (RFC 2865 section 5.44).
+    #[error("State is repeated")]
+    RepeatedState,
+    /// State that was not made here for this client, or too long ago.
+    #[error("State is not one of ours for this client")]
+    UnknownState,
+}
+
+impl Refusal {
+    /// The reason in the words of the audit and the metrics.
+    pub const fn denial(self) -> Denial {
+        match self {
+            Self::UnknownState => Denial::BadDialog,
+            Self::NoUserName
+            | Self::RepeatedUserName
+            | Self::UserNameNotText
+            | Self::BadUserName(_)
+            | Self::RepeatedPassword
+            | Self::ConflictingMethods
+            | Self::Eap
+            | Self::Chap
+            | Self::MsChap
+            | Self::NoPassword
+            | Self::EmptyPassword
+            | Self::RepeatedState => Denial::Malformed,
+        }
+    }
+}
+
+/// Why no [`AuthnRequest`] comes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Untranslated {
+    /// Answer with an Access-Reject.
+    #[error("the request is refused")]
+    Refused(#[source] Refusal),
+    /// Drop silently: a User-Password that is not 16 to 128 octets in blocks of 16.
+    #[error("User-Password is not 16 to 128 octets in blocks of 16")]
+    MalformedPassword,
+}
+
+impl From<Refusal> for Untranslated {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Makes a login attempt, or an answer within a dialog, of an Access-Request whose integrity was checked.
+///
+/// The password is handed on as it was typed, in whatever encoding: with a wrong shared secret it is noise,
+/// which is no password of anybody.
+///
+/// # Errors
+/// [`Untranslated`] when there is nothing to ask the engine.
+pub fn request(
+    packet: &Packet<'_>,
+    client: &Client,
+    source: IpAddr,
+    keyring: &Keyring,
+    now: Timestamp,
+) -> Result<AuthnRequest, Untranslated> {
+    let fields = Fields::gather(packet)?;
+    let login = login_name(fields.user_name)?;
+    let hidden = fields.method()?;
+    let typed = client
+        .secret
+        .reveal(hidden, packet.authenticator())
+        .ok_or(Untranslated::MalformedPassword)?;
+    if typed.is_empty() {
+        return Err(Refusal::EmptyPassword.into());
+    }
+    let dialog = match fields.state {
+        None => None,
+        Some(state) => {
+            let dialog = Dialog::open(state, keyring, client.name.as_bytes(), now);
+            Some(dialog.ok_or(Refusal::UnknownState)?)
+        }
+    };
+    Ok(AuthnRequest {
+        login,
+        typed,
+        dialog,
+        origin: Origin {
+            protocol: Protocol::Radius,
+            service: Arc::clone(&client.service),
+            client: Arc::clone(&client.name),
+            directory: Arc::clone(&client.directory),
+            source: source.to_canonical(),
+            nas_identifier: fields.nas_identifier.and_then(plain_text),
+            calling_station: fields.calling_station.and_then(plain_text),
+            encrypted: false,
+        },
+        capability: client.capability,
+    })
+}
+
+/// What a reply needs of its request.
+#[derive(Debug)]
+pub struct ReplyTo {
+    client: Arc<Client>,
+    identifier: u8,
+    authenticator: [u8; AUTHENTICATOR_LEN],
+    /// All Proxy-State attributes as they stood, in order.
+    proxy_states: Box<[u8]>,
+    /// Identifier of the EAP packet in the request.
+    eap: Option<u8>,
+}
+
+/// What kind of reply was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Access-Accept.
+    Accept,
+    /// Access-Challenge.
+    Challenge,
+    /// Access-Reject.
+    Reject,
+    /// Nothing was written: the client shall ask another server, or again.
+    Silence,
+}
+
+impl ReplyTo {
+    /// Takes from a request what its reply will need.
+    pub fn new(packet: &Packet<'_>, client: Arc<Client>) -> Self {
+        let mut proxy_states = Vec::new();
+        let mut eap = None;
+        for attribute in packet.attributes() {
+            if attribute.kind == PROXY_STATE {
+                proxy_states.extend_from_slice(attribute.raw);
+            } else if attribute.kind == EAP_MESSAGE && eap.is_none() {
+                eap = attribute.value.get(1).copied();
+            }
+        }
+        Self {
+            client,
+            identifier: packet.identifier(),
+            authenticator: *packet.authenticator(),
+            proxy_states: proxy_states.into(),
+            eap,
+        }
+    }
+
+    /// The client that is replied to.
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// Writes the reply that a verdict calls for into `buffer`.
+    pub fn verdict(&self, verdict: &Verdict, keyring: &Keyring, now: Timestamp, buffer: &mut Vec<u8>) -> Reply {
+        match verdict {
+            Verdict::Accept(grant) => self.accept(grant.message.as_deref(), buffer),
+            Verdict::Challenge(prompt) => self.challenge(prompt, keyring, now, buffer),
+            Verdict::Reject(_) => self.reject(buffer),
+            Verdict::Unavailable(_) => {
+                buffer.clear();
+                Reply::Silence
+            }
+        }
+    }
+
+    /// Writes an Access-Accept, also the one that answers a Status-Server (RFC 5997 section 3).
+    pub fn accept(&self, message: Option<&str>, buffer: &mut Vec<u8>) -> Reply {
+        self.with_text_if_it_fits(ACCESS_ACCEPT, message, buffer);
+        Reply::Accept
+    }
+
+    /// Writes an Access-Reject with the text that all of them carry.
+    pub fn reject(&self, buffer: &mut Vec<u8>) -> Reply {
+        self.with_text_if_it_fits(ACCESS_REJECT, Some(REJECT_TEXT), buffer);
+        Reply::Reject
+    }
+
+    fn challenge(&self, prompt: &Prompt, keyring: &Keyring, now: Timestamp, buffer: &mut Vec<u8>) -> Reply {
+        match self.client.capability {
+            Capability::Dialog | Capability::SingleChallenge => {}
+            Capability::Append(_) | Capability::None => {
+                error!(client = %self.client.name, "a challenge for a client that cannot show one; rejected");
+                return self.reject(buffer);
+            }
+        }
+        let Some(state) = prompt.dialog.seal(keyring, self.client.name.as_bytes(), now) else {
+            error!(client = %self.client.name, "the dialog does not fit into State; rejected");
+            return self.reject(buffer);
+        };
+        if self.write_challenge(prompt, &state, now, buffer).is_err() {
+            error!(client = %self.client.name, "the challenge does not fit into a packet with its Proxy-State; rejected");
+            return self.reject(buffer);
+        }
+        Reply::Challenge
+    }
+
+    fn write_challenge(
+        &self,
+        prompt: &Prompt,
+        state: &[u8],
+        now: Timestamp,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Overflow> {
+        let echo = if prompt.echo { PROMPT_ECHO } else { PROMPT_NO_ECHO };
+        let left = prompt.dialog.expires.since(now).as_secs();
+        let mut writer = self.begin(ACCESS_CHALLENGE, buffer);
+        writer.push_text(REPLY_MESSAGE, &prompt.text)?;
+        writer.push(STATE, state)?;
+        writer.push_u32(PROMPT, echo)?;
+        writer.push_u32(SESSION_TIMEOUT, u32::try_from(left).unwrap_or(u32::MAX))?;
+        writer.push_raw(&self.proxy_states)?;
+        writer.finish_reply(&self.client.secret);
+        Ok(())
+    }
+
+    /// Proxy-State came in a request that also had a name and a password, so it fits a reply of nothing
+    /// else; a text may not.
+    fn with_text_if_it_fits(&self, code: u8, text: Option<&str>, buffer: &mut Vec<u8>) {
+        if self.write_final(code, text, buffer).is_err() && self.write_final(code, None, buffer).is_err() {
+            error!(client = %self.client.name, "a reply does not fit a packet");
+            buffer.clear();
+        }
+    }
+
+    fn write_final(&self, code: u8, text: Option<&str>, buffer: &mut Vec<u8>) -> Result<(), Overflow> {
+        let mut writer = self.begin(code, buffer);
+        if let (ACCESS_REJECT, Some(identifier)) = (code, self.eap) {
+            writer.push(EAP_MESSAGE, &[EAP_FAILURE, identifier, 0, 4])?;
+        }
+        writer.push_text(REPLY_MESSAGE, text.unwrap_or_default())?;
+        writer.push_raw(&self.proxy_states)?;
+        writer.finish_reply(&self.client.secret);
+        Ok(())
+    }
+
+    fn begin<'b>(&self, code: u8, buffer: &'b mut Vec<u8>) -> Writer<'b> {
+        // A reply with EAP-Message must be signed, whatever the client's settings (RFC 3579 section 3.2).
+        let sign = self.client.sign_replies || self.eap.is_some();
+        Writer::begin(buffer, code, self.identifier, &self.authenticator, sign)
+    }
+}
+
+/// EAP Failure (RFC 3748 section 4.2).
+const EAP_FAILURE: u8 = 4;
+
+/// The attributes that decide what a request is, found in one walk.
+#[derive(Default)]
+struct Fields<'a> {
+    user_name: Option<&'a [u8]>,
+    password: Option<&'a [u8]>,
+    state: Option<&'a [u8]>,
+    nas_identifier: Option<&'a [u8]>,
+    calling_station: Option<&'a [u8]>,
+    chap: bool,
+    ms_chap: bool,
+    eap: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn gather(packet: &Packet<'a>) -> Result<Self, Refusal> {
+        let mut fields = Self::default();
+        for attribute in packet.attributes() {
+            let value = attribute.value;
+            match attribute.kind {
+                USER_NAME => once(&mut fields.user_name, value, Refusal::RepeatedUserName)?,
+                USER_PASSWORD => once(&mut fields.password, value, Refusal::RepeatedPassword)?,
+                STATE => once(&mut fields.state, value, Refusal::RepeatedState)?,
+                NAS_IDENTIFIER => fields.nas_identifier = Some(value),
+                CALLING_STATION_ID => fields.calling_station = Some(value),
+                CHAP_PASSWORD => fields.chap = true,
+                EAP_MESSAGE => fields.eap = true,
+                VENDOR_SPECIFIC => fields.ms_chap |= is_ms_chap(value),
+                _ => {}
+            }
+        }
+        Ok(fields)
+    }
+
+    /// The hidden password, when that is the one method the request uses.
+    fn method(&self) -> Result<&'a [u8], Refusal> {
+        let other = self.eap || self.chap || self.ms_chap;
+        match self.password {
+            Some(_) if other => Err(Refusal::ConflictingMethods),
+            Some(hidden) => Ok(hidden),
+            None if self.eap => Err(Refusal::Eap),
+            None if self.chap => Err(Refusal::Chap),
+            None if self.ms_chap => Err(Refusal::MsChap),
+            None => Err(Refusal::NoPassword),
+        }
+    }
+}
+
+fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], repeated: Refusal) -> Result<(), Refusal> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(repeated),
+    }
+}
+
+fn login_name(value: Option<&[u8]>) -> Result<LoginName, Refusal> {
+    let Some(octets) = value.filter(|octets| !octets.is_empty()) else {
+        return Err(Refusal::NoUserName);
+    };
+    let text = std::str::from_utf8(octets).map_err(|_| Refusal::UserNameNotText)?;
+    LoginName::parse(text).map_err(Refusal::BadUserName)
+}
+
+/// A text for policies and logs; one that is no text or holds control characters says nothing.
+fn plain_text(octets: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(octets).ok()?;
+    (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
+}
+
+/// Whether a Vendor-Specific attribute holds an MS-CHAP response (RFC 2548).
+fn is_ms_chap(value: &[u8]) -> bool {
+    let Some((vendor, attributes)) = value.split_first_chunk::<4>() else {
+        return false;
+    };
+    u32::from_be_bytes(*vendor) == VENDOR_MICROSOFT
+        && Attributes::new(attributes).any(|attribute| matches!(attribute.kind, MS_CHAP_RESPONSE | MS_CHAP2_RESPONSE))
+}

@@ -1,0 +1,445 @@
+//! The listener: datagrams in, datagrams out.
+//!
+//! One task serves one socket and owns everything that belongs to it, so nothing is locked on the way of a
+//! packet. Datagrams are taken and sent in batches. A verdict that needs no waiting is answered in place; one
+//! that does is waited for by a task of its own, bounded in number.
+
+mod batch;
+mod delay;
+
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use nix::sys::socket::{setsockopt, sockopt};
+use prometheus_client::metrics::gauge::Gauge;
+use socket2::{Domain, Socket, Type};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::clock::{self, Timestamp};
+use crate::config::RadiusListener;
+use crate::engine::{AuthnRequest, BoxFuture, Check, Verdict, Verify};
+use crate::keyring::Keyring;
+use crate::metrics::{Decision, Metrics, Protocol};
+use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME, code_name};
+use crate::radius::client::{Client, ClientTable, Learned};
+use crate::radius::drops::{Drops, Reason};
+use crate::radius::duplicate::{Bounds, Seen, Table, Ticket};
+use crate::radius::packet::Packet;
+use crate::radius::translate::{self, Refusal, Reply, ReplyTo, Untranslated};
+use crate::radius::udp::batch::{BATCH, Inbox, Outbox, Peer};
+use crate::radius::udp::delay::{Delayed, jittered};
+
+/// What a listener works with, shared by all of them.
+#[derive(Clone)]
+pub struct Service {
+    /// The clients; swapped as a whole at a reload, which the next batch of packets sees.
+    pub clients: Arc<ArcSwap<ClientTable>>,
+    /// Judges.
+    pub verify: Arc<dyn Verify>,
+    /// Seals dialogs.
+    pub keyring: Arc<Keyring>,
+    /// Remembers which clients sign.
+    pub learned: Arc<dyn Learned>,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+/// Binds a listener's socket with a large receive buffer; on a wildcard address, replies leave from the
+/// address that the request was sent to. Must be called within the runtime.
+///
+/// # Errors
+/// As the system gives them: address in use, not allowed.
+pub fn bind(listen: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(listen), Type::DGRAM, None)?;
+    if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
+        warn!(%listen, %error, "the receive buffer keeps its default size");
+    }
+    if listen.is_ipv6() {
+        // Each family has its own listener, and `[::]` does not take the IPv4 port of another.
+        socket.set_only_v6(true)?;
+    }
+    if listen.ip().is_unspecified() {
+        if listen.is_ipv6() {
+            setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+        } else {
+            setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        }
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&listen.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// Serves a socket until `shutdown`; then takes no more packets, and finishes what is under way for at most
+/// `drain`.
+pub async fn serve(
+    socket: UdpSocket,
+    config: RadiusListener,
+    service: Service,
+    shutdown: CancellationToken,
+    drain: Duration,
+) {
+    let (done, mut finished) = mpsc::unbounded_channel();
+    let mut listener = Listener::new(socket, &config, service, done);
+    let mut settled = Vec::with_capacity(BATCH);
+    let mut deadline: Option<Instant> = None;
+    loop {
+        if deadline.is_some() && listener.is_idle() {
+            break;
+        }
+        let wake = [listener.delayed.next_due(), deadline].into_iter().flatten().min();
+        tokio::select! {
+            () = shutdown.cancelled(), if deadline.is_none() => {
+                deadline = Some(clock::monotonic() + drain);
+            }
+            _ = finished.recv_many(&mut settled, 4 * BATCH) => {
+                for done in settled.drain(..) {
+                    listener.settle(done);
+                }
+            }
+            ready = listener.socket.readable(), if deadline.is_none() => {
+                let received = ready.and_then(|()| listener.receive());
+                if let Err(error) = received && error.kind() != io::ErrorKind::WouldBlock {
+                    warn!(listener = %config.name, %error, "receiving failed");
+                    tokio::time::sleep(RECEIVE_PAUSE).await;
+                }
+            }
+            () = sleep_until(wake), if wake.is_some() => {}
+        }
+        listener.release(clock::monotonic());
+        if deadline.is_some_and(|deadline| clock::monotonic() >= deadline) {
+            warn!(listener = %config.name, in_flight = listener.in_flight, "stopping with requests in flight");
+            listener.release_early();
+            listener.flush().await;
+            break;
+        }
+        listener.flush().await;
+    }
+}
+
+/// Octets that the kernel may hold for us: some ten thousand requests.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// After an error that is likely to come again at once.
+const RECEIVE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Batches taken before finished verdicts get a turn.
+const BATCHES_A_TURN: usize = 4;
+
+/// Access-Rejects held back at once; what exceeds them is sent without delay.
+const MAX_DELAYED: usize = 8192;
+
+struct Listener {
+    socket: UdpSocket,
+    service: Service,
+    inbox: Inbox,
+    outbox: Outbox,
+    duplicates: Table,
+    delayed: Delayed<Ready>,
+    drops: Drops,
+    /// Replies are written here before they are stored.
+    scratch: Vec<u8>,
+    in_flight: usize,
+    limit: usize,
+    gauge: Gauge,
+    done: mpsc::UnboundedSender<Done>,
+}
+
+/// A request that is being judged.
+struct Asked {
+    reply: ReplyTo,
+    peer: Peer,
+    ticket: Ticket,
+    arrived: Instant,
+}
+
+/// A request that was judged; without a verdict when judging panicked.
+struct Done {
+    asked: Asked,
+    verdict: Option<Verdict>,
+}
+
+/// A reply that is ready to be sent.
+#[derive(Debug)]
+struct Ready {
+    peer: Peer,
+    ticket: Ticket,
+    octets: Arc<[u8]>,
+}
+
+impl Listener {
+    fn new(socket: UdpSocket, config: &RadiusListener, service: Service, done: mpsc::UnboundedSender<Done>) -> Self {
+        let gauge = service
+            .metrics
+            .in_flight
+            .get_or_create(&Protocol { protocol: "radius" })
+            .clone();
+        Self {
+            socket,
+            inbox: Inbox::new(),
+            outbox: Outbox::default(),
+            duplicates: Table::new(config.replay, Bounds::default()),
+            delayed: Delayed::new(MAX_DELAYED),
+            drops: Drops::new(service.metrics.clone()),
+            scratch: Vec::with_capacity(512),
+            in_flight: 0,
+            limit: config.in_flight,
+            gauge,
+            done,
+            service,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight == 0 && self.delayed.is_empty()
+    }
+
+    /// Takes what the socket has and handles it.
+    fn receive(&mut self) -> io::Result<()> {
+        let mut inbox = std::mem::replace(&mut self.inbox, Inbox::empty());
+        let clients = self.service.clients.load_full();
+        let mut result = Ok(());
+        for _ in 0..BATCHES_A_TURN {
+            result = inbox.receive(&self.socket);
+            if result.is_err() {
+                break;
+            }
+            let (now, arrived) = (clock::now(), clock::monotonic());
+            for (datagram, peer) in inbox.datagrams() {
+                self.handle(datagram, peer, &clients, now, arrived);
+            }
+            if !inbox.is_full() {
+                break;
+            }
+        }
+        self.inbox = inbox;
+        result
+    }
+
+    /// One datagram: to an answer, a task that waits for one, or nothing.
+    fn handle(&mut self, datagram: &[u8], peer: Peer, clients: &ClientTable, now: Timestamp, arrived: Instant) {
+        let source = peer.address;
+        let Some(client) = clients.find(source.ip()) else {
+            let detail = "no [[client]] has this address";
+            return self.drops.count(Reason::UnknownClient, source, None, &detail, arrived);
+        };
+        let packet = match Packet::parse(datagram) {
+            Ok(packet) => packet,
+            Err(malformed) => return self.drop(Reason::Malformed, peer, client, &malformed, arrived),
+        };
+        if !matches!(packet.code(), ACCESS_REQUEST | STATUS_SERVER) {
+            let detail = code_name(packet.code());
+            return self.drop(Reason::UnexpectedCode, peer, client, &detail, arrived);
+        }
+        if let Err(unsound) = client.check_integrity(&packet, source.ip().to_canonical(), &*self.service.learned) {
+            let detail = "check the shared secret and require_message_authenticator";
+            return self.drop(Reason::Unsound(unsound), peer, client, &detail, arrived);
+        }
+        if packet.code() == STATUS_SERVER {
+            // Costs nothing to answer again, so it is not remembered (RFC 5997 section 4.2).
+            ReplyTo::new(&packet, Arc::clone(client)).accept(None, &mut self.scratch);
+            return self.outbox.push(peer, self.scratch.as_slice().into());
+        }
+        match self
+            .duplicates
+            .admit(source, packet.identifier(), packet.authenticator(), arrived)
+        {
+            Seen::New(ticket) => self.admit(&packet, peer, client, ticket, now, arrived),
+            Seen::Pending => debug!(%source, client = %client.name, "retransmission of a pending request"),
+            Seen::Replied(octets) => {
+                self.service.metrics.replayed.inc();
+                self.outbox.push(peer, octets);
+            }
+            Seen::Full => self.drop(Reason::Overload, peer, client, &"too many requests pending", arrived),
+        }
+    }
+
+    /// A request that was not seen before.
+    fn admit(
+        &mut self,
+        packet: &Packet<'_>,
+        peer: Peer,
+        client: &Arc<Client>,
+        ticket: Ticket,
+        now: Timestamp,
+        arrived: Instant,
+    ) {
+        let source = peer.address.ip();
+        let translated = translate::request(packet, client, source, &self.service.keyring, now);
+        let request = match translated {
+            Ok(request) => request,
+            Err(Untranslated::Refused(refusal)) => {
+                self.log_refusal(refusal, packet, peer, client, arrived);
+                let asked = Asked {
+                    reply: ReplyTo::new(packet, Arc::clone(client)),
+                    peer,
+                    ticket,
+                    arrived,
+                };
+                asked.reply.reject(&mut self.scratch);
+                return self.answer(asked, Reply::Reject);
+            }
+            Err(malformed @ Untranslated::MalformedPassword) => {
+                self.duplicates.forget(ticket);
+                return self.drop(Reason::Malformed, peer, client, &malformed, arrived);
+            }
+        };
+        if self.in_flight >= self.room_for(&request) {
+            self.duplicates.forget(ticket);
+            return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
+        }
+        let asked = Asked {
+            reply: ReplyTo::new(packet, Arc::clone(client)),
+            peer,
+            ticket,
+            arrived,
+        };
+        self.ask(request, asked);
+    }
+
+    /// How many requests may be under way for this one to be taken: a quarter is kept for those that
+    /// carry a State of ours, whose dialogs would break otherwise (RFC 5080 section 2.2.3).
+    fn room_for(&self, request: &AuthnRequest) -> usize {
+        if request.dialog.is_some() {
+            self.limit
+        } else {
+            self.limit - self.limit / 4
+        }
+    }
+
+    fn ask(&mut self, request: AuthnRequest, asked: Asked) {
+        let verify = Arc::clone(&self.service.verify);
+        let mut judging = Judging(Box::pin(async move { verify.verify(request, Check::Directory).await }));
+        self.in_flight += 1;
+        self.gauge.inc();
+        // A waker that does nothing is enough: the task below polls again before it relies on its own.
+        let verdict = match Pin::new(&mut judging).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(verdict) => verdict,
+            Poll::Pending => {
+                let done = self.done.clone();
+                tokio::spawn(async move {
+                    let verdict = judging.await;
+                    // The listener is gone only when the time to drain is over.
+                    let _ = done.send(Done { asked, verdict });
+                });
+                return;
+            }
+        };
+        self.settle(Done { asked, verdict });
+    }
+
+    /// Answers a request that was judged.
+    fn settle(&mut self, done: Done) {
+        let Done { asked, verdict } = done;
+        self.in_flight -= 1;
+        self.gauge.dec();
+        let Some(verdict) = verdict else {
+            error!(client = %asked.reply.client().name, "judging a request panicked; it gets no answer");
+            return self.duplicates.forget(asked.ticket);
+        };
+        let now = clock::now();
+        let reply = asked
+            .reply
+            .verdict(&verdict, &self.service.keyring, now, &mut self.scratch);
+        self.answer(asked, reply);
+    }
+
+    /// Sends what was written to `scratch`; an Access-Reject when its time has come, counted from the
+    /// arrival of the request, so that how long it took tells nothing.
+    fn answer(&mut self, asked: Asked, reply: Reply) {
+        if reply == Reply::Silence || self.scratch.is_empty() {
+            return self.duplicates.forget(asked.ticket);
+        }
+        let ready = Ready {
+            peer: asked.peer,
+            ticket: asked.ticket,
+            octets: self.scratch.as_slice().into(),
+        };
+        let delay = asked.reply.client().reject_delay;
+        if reply != Reply::Reject || delay.is_zero() {
+            return self.send(ready, clock::monotonic());
+        }
+        let due = asked.arrived + jittered(delay, u16::from_ne_bytes(clock::random()));
+        if let Err(ready) = self.delayed.hold(due, ready) {
+            self.send(ready, clock::monotonic());
+        }
+    }
+
+    fn send(&mut self, ready: Ready, now: Instant) {
+        self.duplicates.replied(ready.ticket, Arc::clone(&ready.octets), now);
+        self.outbox.push(ready.peer, ready.octets);
+    }
+
+    /// Sends the Access-Rejects whose time has come.
+    fn release(&mut self, now: Instant) {
+        while let Some(ready) = self.delayed.pop(now) {
+            self.send(ready, now);
+        }
+    }
+
+    /// Sends all Access-Rejects that are held back.
+    fn release_early(&mut self) {
+        while let Some(ready) = self.delayed.pop_early() {
+            self.outbox.push(ready.peer, ready.octets);
+        }
+    }
+
+    async fn flush(&mut self) {
+        let Self {
+            outbox, socket, drops, ..
+        } = self;
+        let failed = |peer: Peer, error: &io::Error| {
+            drops.count(Reason::SendFailed, peer.address, None, error, clock::monotonic());
+        };
+        outbox.flush(socket, failed).await;
+    }
+
+    fn drop(&mut self, reason: Reason, peer: Peer, client: &Client, detail: &dyn std::fmt::Display, now: Instant) {
+        self.drops.count(reason, peer.address, Some(&client.name), detail, now);
+    }
+
+    fn log_refusal(&self, refusal: Refusal, packet: &Packet<'_>, peer: Peer, client: &Client, arrived: Instant) {
+        let denial = refusal.denial().word();
+        let user = String::from_utf8_lossy(packet.find(USER_NAME).unwrap_or_default());
+        info!(client = %client.name, source = %peer.address, ?user, denial, reason = %refusal, "rejected unheard");
+        let decision = Decision {
+            protocol: "radius",
+            client: client.name.to_string(),
+            outcome: "reject",
+            reason: denial,
+        };
+        let span = clock::monotonic().saturating_duration_since(arrived);
+        self.service.metrics.decided(&decision, span);
+    }
+}
+
+/// Judging one request. A panic in it ends the request, not the listener.
+struct Judging(BoxFuture<'static, Verdict>);
+
+impl Future for Judging {
+    type Output = Option<Verdict>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Verdict>> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
+            Ok(Poll::Ready(verdict)) => Poll::Ready(Some(verdict)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

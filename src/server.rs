@@ -1,0 +1,417 @@
+//! The composition root: builds everything from a configuration, starts the listeners, reloads, and
+//! stops in good order.
+
+mod control;
+mod learned;
+pub mod parts;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::accounts::{Accounts, Surroundings};
+use crate::admin::listener::{AdminSocket, SocketError};
+use crate::admin::router::AdminState;
+use crate::audit::Audit;
+use crate::clock::{self, Timestamp};
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::document::Faults;
+use crate::engine::Verify;
+use crate::engine::batch::Batch;
+use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::throttle::Limit;
+use crate::keyring::Keyring;
+use crate::metrics::Metrics;
+use crate::radius::client::{ClientTable, Learned};
+use crate::radius::udp::{self, Service};
+use crate::store::{Durability, Store, export};
+use crate::tls::TlsServer;
+use crate::verifier::Verifier;
+use crate::{admin, ldap};
+
+use learned::LearnedClients;
+use parts::Parts;
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration, a policy, or a file that they name is at fault.
+    #[error("{0}")]
+    Faults(Faults),
+    /// The key file or the store cannot be used.
+    #[error("{0}")]
+    State(String),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({name})")]
+    Listen {
+        /// The listener's name.
+        name: String,
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The admin socket cannot be made.
+    #[error("cannot open the admin socket")]
+    Admin(#[source] SocketError),
+}
+
+/// A running server.
+pub struct Server {
+    node: Arc<Node>,
+    accounts: Arc<Accounts>,
+    listeners: JoinSet<()>,
+    shutdown: CancellationToken,
+}
+
+/// What lives as long as the process, and what a reload replaces.
+pub(crate) struct Node {
+    file: PathBuf,
+    config: ArcSwap<Config>,
+    loaded: ArcSwap<Timestamp>,
+    started: Timestamp,
+    keyring: Arc<Keyring>,
+    store: Arc<dyn Store>,
+    verifier: Arc<Verifier>,
+    clients: Arc<ArcSwap<ClientTable>>,
+    learned: Arc<LearnedClients>,
+    certificates: Vec<(String, Arc<TlsServer>)>,
+    metrics: Metrics,
+    reloading: Mutex<()>,
+}
+
+/// How often expired records are swept out.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Expired records removed in one go.
+const SWEEP_BATCH: usize = 1000;
+
+impl Server {
+    /// Starts everything that the file configures. Must be called within the runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(file: &Path) -> Result<Self, StartError> {
+        let path = file.to_owned();
+        let read = tokio::task::spawn_blocking(move || Parts::load(&path, None)).await;
+        let parts = read
+            .map_err(|error| StartError::State(error.to_string()))?
+            .map_err(StartError::Faults)?;
+        for fault in &parts.warnings.0 {
+            warn!("{fault}");
+        }
+        let config = Arc::clone(&parts.config);
+        let (keyring, store) = {
+            let config = Arc::clone(&config);
+            let opened = tokio::task::spawn_blocking(move || parts::open_state(&config)).await;
+            opened
+                .map_err(|error| StartError::State(error.to_string()))?
+                .map_err(StartError::State)?
+        };
+        let metrics = Metrics::default();
+        let learned = LearnedClients::load(Arc::clone(&store))
+            .await
+            .map_err(|error| StartError::State(error.to_string()))?;
+        let (engine, directories, source_limit) = parts.judging(&keyring);
+        let verifier = Arc::new(Verifier::new(
+            Arc::clone(&store),
+            engine,
+            directories,
+            source_limit,
+            metrics.clone(),
+        ));
+        let node = Arc::new(Node {
+            file: file.to_owned(),
+            config: ArcSwap::new(Arc::clone(&config)),
+            loaded: ArcSwap::from_pointee(clock::now()),
+            started: clock::now(),
+            keyring,
+            store,
+            verifier,
+            clients: Arc::new(ArcSwap::new(Arc::clone(&parts.clients))),
+            learned,
+            certificates: parts.certificates,
+            metrics,
+            reloading: Mutex::new(()),
+        });
+        let surroundings: Arc<dyn Surroundings> = Arc::clone(&node) as Arc<dyn Surroundings>;
+        let accounts = Arc::new(Accounts::new(
+            Arc::clone(&node.store),
+            Arc::clone(&node.keyring),
+            surroundings,
+        ));
+        let mut server = Self {
+            node,
+            accounts,
+            listeners: JoinSet::new(),
+            shutdown: CancellationToken::new(),
+        };
+        if let Err(error) = server.listen(&config).await {
+            server.stop().await;
+            return Err(error);
+        }
+        server.node.note("server.start", None).await;
+        let counts = (config.radius.len(), config.ldap.len());
+        info!(radius = counts.0, ldap = counts.1, socket = %config.admin_socket().display(), "ready");
+        Ok(server)
+    }
+
+    /// Administration of people's records, for embedding.
+    pub fn accounts(&self) -> Arc<Accounts> {
+        Arc::clone(&self.accounts)
+    }
+
+    /// Reads configuration and policies again, as on SIGHUP.
+    pub async fn reload(&self) {
+        match self.node.reload().await {
+            Ok(report) => {
+                self.node.note("server.reload", None).await;
+                info!(changes = report.changes.len(), needs_restart = ?report.needs_restart, "reloaded");
+            }
+            Err(error) => error!("not reloaded, the old configuration stays in force: {error}"),
+        }
+    }
+
+    /// Takes nothing new, finishes what is under way within the configured time, and makes everything
+    /// durable.
+    pub async fn stop(mut self) {
+        let drain = self.node.config.load().node.drain;
+        self.shutdown.cancel();
+        let ended = async { while self.listeners.join_next().await.is_some() {} };
+        if tokio::time::timeout(drain + Duration::from_secs(1), ended)
+            .await
+            .is_err()
+        {
+            warn!("stopping with requests under way");
+            self.listeners.abort_all();
+        }
+        self.node.note("server.stop", None).await;
+        if let Err(error) = self.node.store.close().await {
+            error!(%error, "the store did not close in good order");
+        }
+    }
+
+    /// Serves until SIGINT or SIGTERM, reloading on SIGHUP.
+    ///
+    /// # Errors
+    /// When signals cannot be waited for.
+    pub async fn run(self) -> io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => self.reload().await,
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        info!("stopping");
+        self.stop().await;
+        Ok(())
+    }
+
+    /// Binds every socket before the first one is served.
+    async fn listen(&mut self, config: &Config) -> Result<(), StartError> {
+        let failed = |name: &str, address: SocketAddr| {
+            let name = name.to_owned();
+            move |source| StartError::Listen { name, address, source }
+        };
+        let mut radius = Vec::new();
+        for listener in &config.radius {
+            radius.push((
+                listener,
+                udp::bind(listener.listen).map_err(failed(&listener.name, listener.listen))?,
+            ));
+        }
+        let mut applications = Vec::new();
+        for listener in &config.ldap {
+            let socket = TcpListener::bind(listener.listen)
+                .await
+                .map_err(failed(&listener.name, listener.listen))?;
+            applications.push((listener, socket));
+        }
+        let scraped = match config.metrics.listen {
+            Some(address) => Some(TcpListener::bind(address).await.map_err(failed("metrics", address))?),
+            None => None,
+        };
+        let socket =
+            AdminSocket::bind(&config.admin_socket(), config.admin.group.as_deref()).map_err(StartError::Admin)?;
+
+        let node = &self.node;
+        let service = Service {
+            clients: Arc::clone(&node.clients),
+            verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
+            keyring: Arc::clone(&node.keyring),
+            learned: Arc::clone(&node.learned) as Arc<dyn Learned>,
+            metrics: node.metrics.clone(),
+        };
+        for (listener, socket) in radius {
+            let serving = udp::serve(
+                socket,
+                listener.clone(),
+                service.clone(),
+                self.shutdown.clone(),
+                config.node.drain,
+            );
+            self.listeners.spawn(serving);
+        }
+        for (listener, socket) in applications {
+            let tls = node
+                .certificates
+                .iter()
+                .find(|(name, _)| *name == listener.name)
+                .map(|(_, tls)| Arc::clone(tls));
+            let (holder, name) = (Arc::clone(node), listener.directory.clone().unwrap_or_default());
+            let directory: ldap::listener::DirectoryProvider =
+                Arc::new(move || holder.verifier.directories().get(&name).cloned());
+            self.listeners.spawn(ldap::listener::serve(
+                socket,
+                listener.clone(),
+                tls,
+                Arc::clone(&node.verifier) as Arc<dyn Verify>,
+                directory,
+                node.metrics.clone(),
+                self.shutdown.clone(),
+            ));
+        }
+        if let Some(socket) = scraped {
+            self.listeners
+                .spawn(serve_metrics(socket, node.metrics.clone(), self.shutdown.clone()));
+        }
+        let state = AdminState {
+            accounts: Arc::clone(&self.accounts),
+            audit: Arc::new(Audit::new(Arc::clone(&node.store), Arc::clone(&node.keyring))),
+            metrics: node.metrics.clone(),
+            control: Arc::clone(node) as Arc<dyn admin::Control>,
+        };
+        self.listeners
+            .spawn(socket.serve(state, self.shutdown.clone().cancelled_owned()));
+        self.listeners
+            .spawn(sweep(Arc::clone(&node.store), self.shutdown.clone()));
+        self.listeners
+            .spawn(export_regularly(Arc::clone(node), self.shutdown.clone()));
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Writes down what the process itself did.
+    async fn note(&self, action: &str, reason: Option<String>) {
+        let event = AuditEvent {
+            at: clock::now(),
+            action: action.into(),
+            actor: "portcullis".into(),
+            target: None,
+            via: "server".into(),
+            client: None,
+            source: None,
+            rule: None,
+            factors: Vec::new(),
+            outcome: Outcome::Accept,
+            reason,
+        };
+        let batch = Batch {
+            audit: vec![event],
+            ..Batch::default()
+        };
+        if let Err(error) = self.store.commit(batch, Durability::Durable).await {
+            error!(%error, action, "not written to the audit");
+        }
+    }
+}
+
+impl Surroundings for Node {
+    fn directories(&self) -> Vec<Arc<dyn Directory>> {
+        let by_name = self.verifier.directories();
+        let config = self.config.load();
+        config
+            .directories
+            .iter()
+            .filter_map(|directory| by_name.get(directory.name()).cloned())
+            .collect()
+    }
+
+    fn limit(&self) -> Limit {
+        self.verifier.engine().settings.limit
+    }
+}
+
+/// Removes expired records, a few at a time.
+async fn sweep(store: Arc<dyn Store>, shutdown: CancellationToken) {
+    let mut pause = SWEEP_EVERY;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = match store.sweep(clock::now(), SWEEP_BATCH).await {
+            Ok(SWEEP_BATCH..) => Duration::from_millis(100),
+            Ok(_) => SWEEP_EVERY,
+            Err(error) => {
+                warn!(%error, "expired records were not swept");
+                SWEEP_EVERY
+            }
+        };
+    }
+}
+
+/// Writes a checksummed export every so often, the first one soon after the start.
+async fn export_regularly(node: Arc<Node>, shutdown: CancellationToken) {
+    let mut pause = Duration::from_secs(30);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        let config = node.config.load_full();
+        pause = config.store.export_every.max(Duration::from_secs(60));
+        if config.store.export_keep == 0 {
+            continue;
+        }
+        let folder = config.export_path();
+        if let Err(error) = tokio::fs::create_dir_all(&folder).await {
+            error!(%error, folder = %folder.display(), "the store was not exported");
+            continue;
+        }
+        match export::export_and_rotate(node.store.as_ref(), &folder, config.store.export_keep, clock::now()).await {
+            Ok((file, _)) => info!(file = %file.display(), "store exported"),
+            Err(error) => error!(error = parts::describe(error), "the store was not exported"),
+        }
+    }
+}
+
+/// `/metrics` over plain HTTP.
+async fn serve_metrics(socket: TcpListener, metrics: Metrics, shutdown: CancellationToken) {
+    let page = axum::routing::get(move || {
+        let text = metrics.render();
+        async move {
+            (
+                [(
+                    "content-type",
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                )],
+                text,
+            )
+        }
+    });
+    let router = axum::Router::new().route("/metrics", page);
+    if let Err(error) = axum::serve(socket, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+    {
+        error!(%error, "the metrics listener ended");
+    }
+}

@@ -1,0 +1,358 @@
+//! What the admin socket asks of the process: reload, status, policies.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::admin::Control;
+use crate::admin::api::{
+    ApiError, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine, ListenerStatus, PolicyReport,
+    PolicySummary, ReloadReport, ServerStatus, StatusReport, StoreStatus,
+};
+use crate::clock;
+use crate::config::{Config, LdapTls};
+use crate::directory;
+use crate::document::{Fault, Faults, Severity};
+use crate::engine::policy::{Ruling, Subject, Who};
+use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol};
+use crate::metrics;
+use crate::server::Node;
+use crate::server::parts::{self, Parts, Running};
+
+impl Control for Node {
+    fn operators(&self) -> Vec<String> {
+        self.config.load().admin.operators.clone()
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
+        Box::pin(self.reload())
+    }
+
+    fn status(&self, probe: bool) -> BoxFuture<'_, StatusReport> {
+        Box::pin(self.report(probe))
+    }
+
+    fn policy_check(&self) -> BoxFuture<'_, PolicyReport> {
+        Box::pin(async move {
+            let folder = self.config.load().policies.path.clone();
+            let read = tokio::task::spawn_blocking(move || check_policies(&folder)).await;
+            read.unwrap_or_else(|error| PolicyReport {
+                path: String::new(),
+                files: Vec::new(),
+                rules: 0,
+                faults: vec![FaultLine {
+                    warning: false,
+                    file: String::new(),
+                    line: 0,
+                    column: 0,
+                    key: String::new(),
+                    message: format!("the policies could not be checked: {error}"),
+                }],
+            })
+        })
+    }
+
+    fn policy_explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>> {
+        Box::pin(self.explain(request))
+    }
+}
+
+impl Node {
+    /// Reads everything again, and replaces what is in force if all of it is sound.
+    pub(super) async fn reload(&self) -> Result<ReloadReport, ApiError> {
+        let _one_at_a_time = self.reloading.lock().await;
+        let old = self.config.load_full();
+        let (file, config, directories) = (self.file.clone(), Arc::clone(&old), self.verifier.directories());
+        let read = tokio::task::spawn_blocking(move || {
+            Parts::load(
+                &file,
+                Some(&Running {
+                    config: &config,
+                    directories: &directories,
+                }),
+            )
+        });
+        let parts = match read.await {
+            Ok(Ok(parts)) => parts,
+            Ok(Err(faults)) => return Err(faulty(&faults)),
+            Err(error) => return Err(ApiError::new(ErrorKind::Internal, error.to_string())),
+        };
+        for (name, tls) in &self.certificates {
+            if let Err(error) = tls.reload() {
+                let error = format!("ldap listener \"{name}\": {}", parts::describe(error));
+                return Err(
+                    ApiError::new(ErrorKind::Faulty, error).with_remedy("mend the certificate and reload again")
+                );
+            }
+        }
+        let (changes, needs_restart) = self.differences(&old, &parts);
+        let (engine, directories, source_limit) = parts.judging(&self.keyring);
+        for directory in directories.values() {
+            directory.forget_look_ups();
+        }
+        self.verifier.replace(engine, directories, source_limit);
+        self.clients.store(Arc::clone(&parts.clients));
+        self.config.store(Arc::clone(&parts.config));
+        self.loaded.store(Arc::new(clock::now()));
+        Ok(ReloadReport {
+            changes,
+            needs_restart,
+            warnings: parts.warnings.0.iter().map(line).collect(),
+        })
+    }
+
+    /// What a reload changes, and what it cannot change.
+    fn differences(&self, old: &Config, parts: &Parts) -> (Vec<String>, Vec<String>) {
+        let new = &parts.config;
+        let mut changes = Vec::new();
+        if self.verifier.engine().policy.digest != parts.policy.digest {
+            changes.push(format!("policies: {} rules", parts.policy.rules.len()));
+        }
+        if old.limits != new.limits {
+            changes.push("limits".into());
+        }
+        if old.directories != new.directories {
+            changes.push("directories".into());
+        }
+        if old.admin.operators != new.admin.operators {
+            changes.push("operators".into());
+        }
+        changes.push(format!("{} RADIUS clients read", new.clients.len()));
+        let mut waits = Vec::new();
+        let mut wait = |differs: bool, what: &str| {
+            if differs {
+                waits.push(what.to_owned());
+            }
+        };
+        wait(old.radius != new.radius, "[[radius]]");
+        wait(old.ldap != new.ldap, "[[ldap]]");
+        wait(old.store != new.store, "[store]");
+        wait(old.node != new.node, "[node]");
+        wait(old.log != new.log, "[log]");
+        wait(old.metrics != new.metrics, "[metrics]");
+        wait(
+            old.admin.socket != new.admin.socket || old.admin.group != new.admin.group,
+            "[admin] socket and group",
+        );
+        (changes, waits)
+    }
+
+    async fn report(&self, probe: bool) -> StatusReport {
+        let config = self.config.load_full();
+        let engine = self.verifier.engine();
+        let mut directories = Vec::new();
+        for directory in self.verifier.directories().values() {
+            let status = if probe {
+                directory.probe().await
+            } else {
+                directory.status()
+            };
+            directories.push(directory_status(status));
+        }
+        let store = self.store.status();
+        StatusReport {
+            version: env!("CARGO_PKG_VERSION").into(),
+            node: config.node.name.clone().unwrap_or_else(host_name),
+            pid: std::process::id(),
+            started: self.started,
+            config: self.file.display().to_string(),
+            loaded: **self.loaded.load(),
+            policies: PolicySummary {
+                path: config.policies.path.display().to_string(),
+                rules: engine.policy.rules.len(),
+                version: engine.policy.digest.get(..16).unwrap_or_default().to_owned(),
+            },
+            listeners: self.listener_statuses(&config),
+            directories,
+            store: StoreStatus {
+                kind: store.kind,
+                location: store.location,
+                revision: store.revision,
+                audit_sequence: store.audit_sequence,
+                size: store.size,
+                queue: store.queue,
+                error: store.error,
+            },
+        }
+    }
+
+    fn listener_statuses(&self, config: &Config) -> Vec<ListenerStatus> {
+        let radius_active = self
+            .metrics
+            .in_flight
+            .get_or_create(&metrics::Protocol { protocol: "radius" })
+            .get();
+        let active = |count: i64| u64::try_from(count).unwrap_or(0);
+        let radius = config.radius.iter().map(|listener| ListenerStatus {
+            name: listener.name.clone(),
+            kind: "radius".into(),
+            address: listener.listen.to_string(),
+            active: active(radius_active),
+            error: None,
+        });
+        let ldap = config.ldap.iter().map(|listener| ListenerStatus {
+            name: listener.name.clone(),
+            kind: match listener.tls {
+                LdapTls::Ldaps => "ldaps",
+                LdapTls::Starttls => "ldap+starttls",
+                LdapTls::None => "ldap",
+            }
+            .into(),
+            address: listener.listen.to_string(),
+            active: active(self.metrics.ldap_connections.get()),
+            error: None,
+        });
+        let metrics = config.metrics.listen.map(|address| ListenerStatus {
+            name: "metrics".into(),
+            kind: "metrics".into(),
+            address: address.to_string(),
+            active: 0,
+            error: None,
+        });
+        radius.chain(ldap).chain(metrics).collect()
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
+        let config = self.config.load_full();
+        let origin = origin(&config, &request)?;
+        let login =
+            LoginName::parse(&request.user).map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?;
+        let name: &str = &origin.directory;
+        let Some(directory) = self.verifier.directories().get(name).cloned() else {
+            return Err(ApiError::new(
+                ErrorKind::NotFound,
+                format!("there is no directory \"{name}\""),
+            ));
+        };
+        let lookup = directory.look_up(&login).await;
+        let person = match &lookup {
+            Lookup::Found(person) => Who::Known(person),
+            Lookup::Unknown | Lookup::Ambiguous => Who::Decoy,
+            Lookup::Unavailable(reason) => return Err(ApiError::new(ErrorKind::Unavailable, reason.clone())),
+        };
+        let engine = self.verifier.engine();
+        let subject = Subject {
+            login: &login,
+            origin: &origin,
+            person,
+            now: request.at.unwrap_or_else(clock::now),
+        };
+        let explained = engine.policy.explain(&subject);
+        let allowed = engine
+            .policy
+            .decide(&subject)
+            .is_some_and(|rule| matches!(rule.ruling, Ruling::Require(_)));
+        let mut text = explained.to_string();
+        match lookup {
+            Lookup::Unknown => text.push_str(
+                "\nNobody of this name is in the directory: the same questions are asked, and the end is a refusal.",
+            ),
+            Lookup::Ambiguous => text.push_str("\nMore than one entry has this name: the end is a refusal."),
+            Lookup::Found(_) | Lookup::Unavailable(_) => {}
+        }
+        Ok(Explanation {
+            decision: if allowed && matches!(person, Who::Known(_)) {
+                "allow".into()
+            } else {
+                "deny".into()
+            },
+            rule: explained.decided_by.clone(),
+            tree: serde_json::to_value(&explained).unwrap_or_default(),
+            text,
+        })
+    }
+}
+
+/// The origin of a login that nobody makes.
+fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError> {
+    let client = config.clients.iter().find(|client| client.name == request.client);
+    let listener = config.ldap.iter().find(|listener| listener.name == request.client);
+    let radius = |client: &crate::config::Client| Origin {
+        protocol: Protocol::Radius,
+        service: client.service.as_deref().unwrap_or(&client.name).into(),
+        client: client.name.as_str().into(),
+        directory: client.directory.as_deref().unwrap_or_default().into(),
+        source: request
+            .source
+            .or_else(|| client.address.first().map(|net| net.0.addr()))
+            .unwrap_or([0, 0, 0, 0].into()),
+        nas_identifier: None,
+        calling_station: None,
+        encrypted: false,
+    };
+    let ldap = |listener: &crate::config::LdapListener| Origin {
+        protocol: Protocol::Ldap,
+        service: listener.service.as_deref().unwrap_or(&listener.name).into(),
+        client: listener.name.as_str().into(),
+        directory: listener.directory.as_deref().unwrap_or_default().into(),
+        source: request.source.unwrap_or([127, 0, 0, 1].into()),
+        nas_identifier: None,
+        calling_station: None,
+        encrypted: listener.tls != LdapTls::None,
+    };
+    match (request.protocol, client, listener) {
+        (Some(Protocol::Radius) | None, Some(client), _) => Ok(radius(client)),
+        (Some(Protocol::Ldap) | None, _, Some(listener)) => Ok(ldap(listener)),
+        (Some(_) | None, _, _) => {
+            let names: Vec<&str> = config
+                .clients
+                .iter()
+                .map(|client| client.name.as_str())
+                .chain(config.ldap.iter().map(|listener| listener.name.as_str()))
+                .collect();
+            let error = format!("there is no RADIUS client or LDAP listener \"{}\"", request.client);
+            Err(ApiError::new(ErrorKind::NotFound, error).with_remedy(format!("there are {}", names.join(", "))))
+        }
+    }
+}
+
+/// Checks the policies of a folder. Blocks.
+pub(crate) fn check_policies(folder: &Path) -> PolicyReport {
+    let mut faults = Faults::default();
+    let policy = parts::load_policies(folder, &mut faults);
+    let files = parts::policy_files(folder).unwrap_or_default();
+    PolicyReport {
+        path: folder.display().to_string(),
+        files: files.iter().map(|file| file.display().to_string()).collect(),
+        rules: policy.rules.len(),
+        faults: faults.0.iter().map(line).collect(),
+    }
+}
+
+fn faulty(faults: &Faults) -> ApiError {
+    ApiError::new(ErrorKind::Faulty, faults.to_string())
+        .with_remedy("mend the files and reload again; the old configuration stays in force")
+}
+
+fn line(fault: &Fault) -> FaultLine {
+    FaultLine {
+        warning: fault.severity == Severity::Warning,
+        file: fault.file.display().to_string(),
+        line: fault.line,
+        column: fault.column,
+        key: fault.key.clone(),
+        message: fault.message.clone(),
+    }
+}
+
+fn directory_status(status: directory::DirectoryStatus) -> DirectoryStatus {
+    let server = |server: directory::ServerStatus| ServerStatus {
+        address: server.address,
+        healthy: server.healthy,
+        latency_ms: server.latency_ms,
+        connections: server.connections,
+        error: server.error,
+    };
+    DirectoryStatus {
+        name: status.name,
+        kind: status.kind,
+        servers: status.servers.into_iter().map(server).collect(),
+        queue: status.queue,
+    }
+}
+
+fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "portcullis".into())
+}

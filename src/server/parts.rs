@@ -1,0 +1,239 @@
+//! From a configuration file to everything that can be built before a socket is opened.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Config, Directory as DirectoryConfig, StoreKind};
+use crate::directory::Directory;
+use crate::directory::ldap::LdapDirectory;
+use crate::directory::local::LocalDirectory;
+use crate::document::{Faults, Source};
+use crate::engine::dialog::Lifetime;
+use crate::engine::policy::{self, Policy};
+use crate::engine::throttle::Limit;
+use crate::engine::{Engine, Settings};
+use crate::keyring::Keyring;
+use crate::radius::client::ClientTable;
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::store::sled::SledStore;
+use crate::tls::TlsServer;
+use crate::verifier::Directories;
+
+/// Everything that a configuration comes to, short of store and sockets.
+pub struct Parts {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Its policies.
+    pub policy: Arc<Policy>,
+    /// Its directories, by name.
+    pub directories: Directories,
+    /// Its RADIUS clients.
+    pub clients: Arc<ClientTable>,
+    /// The certificates of its LDAP listeners, by the listener's name.
+    pub certificates: Vec<(String, Arc<TlsServer>)>,
+    /// What works but is probably not meant.
+    pub warnings: Faults,
+}
+
+/// What a reload can keep.
+pub struct Running<'a> {
+    /// The configuration in force.
+    pub config: &'a Config,
+    /// The directories in force; those whose configuration stays the same keep their connections.
+    pub directories: &'a Directories,
+}
+
+impl Parts {
+    /// Reads and builds everything. Blocks.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with its place.
+    pub fn load(file: &Path, running: Option<&Running<'_>>) -> Result<Self, Faults> {
+        let (config, mut faults) = Config::load(file)?;
+        let policy = load_policies(&config.policies.path, &mut faults);
+        let mut directories = Directories::new();
+        for directory in &config.directories {
+            if let Some(built) = build_directory(directory, running, &mut faults) {
+                directories.insert(directory.name().to_owned(), built);
+            }
+        }
+        let mut certificates = Vec::new();
+        for listener in &config.ldap {
+            let (Some(certificate), Some(key)) = (&listener.certificate, &listener.key) else {
+                continue;
+            };
+            match TlsServer::load(certificate, key) {
+                Ok(tls) => {
+                    if let Some(warning) = tls.warning() {
+                        faults.warn_file(certificate, warning);
+                    }
+                    certificates.push((listener.name.clone(), Arc::new(tls)));
+                }
+                Err(error) => faults.file(file, format!("ldap listener \"{}\": {error}", listener.name)),
+            }
+        }
+        let entries = config.clients.iter().filter_map(|client| {
+            let directory = client.directory.as_deref().unwrap_or_default();
+            Some((client, client.secret.as_ref()?, Arc::from(directory)))
+        });
+        let clients = ClientTable::build(entries)
+            .map_err(|error| faults.file(file, error.to_string()))
+            .unwrap_or_default();
+        if faults.any_errors() {
+            return Err(faults);
+        }
+        Ok(Self {
+            config: Arc::new(config),
+            policy: Arc::new(policy),
+            directories,
+            clients: Arc::new(clients),
+            certificates,
+            warnings: faults,
+        })
+    }
+
+    /// What the verifier works with.
+    pub fn judging(&self, keyring: &Arc<Keyring>) -> (Engine, Directories, Limit) {
+        let limits = &self.config.limits;
+        let settings = Settings {
+            limit: Limit {
+                failures: limits.user_failures,
+                window: limits.window,
+            },
+            lifetime: Lifetime {
+                step: limits.challenge,
+                whole: limits.dialog,
+            },
+        };
+        let engine = Engine {
+            policy: Arc::clone(&self.policy),
+            keyring: Arc::clone(keyring),
+            settings,
+        };
+        let source_limit = Limit {
+            failures: limits.source_failures,
+            window: limits.window,
+        };
+        (engine, self.directories.clone(), source_limit)
+    }
+}
+
+/// Reads all `*.toml` files of a folder in the order of their names.
+pub fn load_policies(folder: &Path, faults: &mut Faults) -> Policy {
+    let files = match policy_files(folder) {
+        Ok(files) => files,
+        Err(error) => {
+            faults.file(folder, format!("the policies cannot be read: {error}"));
+            return Policy::default();
+        }
+    };
+    if files.is_empty() {
+        faults.file(
+            folder,
+            "there are no *.toml files here, so everybody would be refused; policies/ in the source holds examples",
+        );
+    }
+    let sources: Vec<Source> = files.iter().filter_map(|file| Source::read(file, faults)).collect();
+    policy::parse(&sources, faults)
+}
+
+/// The policy files of a folder, in order.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Opens the key file and the store. Blocks. Both are made where neither is there yet.
+///
+/// # Errors
+/// One text that says what is wrong and what to do.
+pub fn open_state(config: &Config) -> Result<(Arc<Keyring>, Arc<dyn Store>), String> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let key_file = config.key_file(credentials.as_deref());
+    let path = config.store_path();
+    fs::create_dir_all(&config.node.state)
+        .map_err(|error| format!("cannot make {}: {error}", config.node.state.display()))?;
+    if !key_file.exists() {
+        if config.store.kind == StoreKind::Sled && path.exists() {
+            return Err(format!(
+                "the store {} is there, but its key file {} is not; put the key file back: without it the secrets in the store cannot be read",
+                path.display(),
+                key_file.display()
+            ));
+        }
+        Keyring::create(&key_file).map_err(describe)?;
+        tracing::warn!(file = %key_file.display(), "made a new key file; keep a copy of it apart from the store");
+    }
+    let keyring = Arc::new(Keyring::load(&key_file).map_err(describe)?);
+    let store: Arc<dyn Store> = match config.store.kind {
+        StoreKind::Memory => Arc::new(MemoryStore::new(Arc::clone(&keyring))),
+        StoreKind::Sled => {
+            let cache = u64::from(config.store.cache_mb.max(1)) << 20;
+            SledStore::open(&path, cache, Arc::clone(&keyring)).map_err(describe)?
+        }
+    };
+    Ok((keyring, store))
+}
+
+fn build_directory(
+    config: &DirectoryConfig,
+    running: Option<&Running<'_>>,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Directory>> {
+    match config {
+        DirectoryConfig::Ldap(ldap) => {
+            let unchanged = running.is_some_and(|running| running.config.directories.contains(config));
+            if let Some(kept) = running
+                .filter(|_| unchanged)
+                .and_then(|running| running.directories.get(&ldap.name))
+            {
+                return Some(Arc::clone(kept));
+            }
+            match LdapDirectory::new(ldap) {
+                Ok(directory) => Some(directory),
+                Err(error) => {
+                    faults.file(
+                        Path::new(""),
+                        format!("directory \"{}\": {}", ldap.name, describe(error)),
+                    );
+                    None
+                }
+            }
+        }
+        // Its file may have changed, so it is always read again.
+        DirectoryConfig::Local(local) => match LocalDirectory::load(local) {
+            Ok(directory) => Some(directory),
+            Err(found) => {
+                faults.0.extend(found.0);
+                None
+            }
+        },
+    }
+}
+
+/// An error with everything behind it, in one line.
+pub fn describe(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

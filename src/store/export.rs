@@ -1,0 +1,214 @@
+//! Checksummed exports: the whole store in one file, to restore from after the disk or the database
+//! failed.
+//!
+//! The file begins with [`MAGIC`] and continues with frames: length (u32), kind (1 octet), body, CRC-32
+//! of kind and body. The first frame is the header, the last one the counts, and after that follows the
+//! SHA-256 of all before. Numbers are big-endian. The file holds what the store holds: secrets in it are
+//! sealed with the key file, which is not part of it.
+
+mod reader;
+mod writer;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use self::reader::verify;
+use self::writer::Writer;
+use super::ledger::Head;
+use super::sled::{self, Loader};
+use super::{Entry, Store, StoreError};
+use crate::clock::Timestamp;
+use crate::keyring::Keyring;
+
+/// What an export holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The moment of the store it was made at.
+    pub head: Head,
+    /// Keys.
+    pub records: u64,
+    /// Audit records.
+    pub audit: u64,
+    /// Length of the file, in octets.
+    pub size: u64,
+}
+
+/// Why an export could not be made, read or restored.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A file or folder cannot be read or written.
+    #[error("cannot use {0}")]
+    Io(PathBuf, #[source] io::Error),
+    /// The store does not give its contents away.
+    #[error("the store cannot be exported")]
+    Store(#[source] StoreError),
+    /// The file is no export, is cut short, or was changed.
+    #[error("{path} is damaged: {reason} (at octet {at}); use an older export")]
+    Damaged {
+        /// The export.
+        path: PathBuf,
+        /// What was found.
+        reason: &'static str,
+        /// Where.
+        at: u64,
+    },
+    /// A newer program wrote it.
+    #[error("{0} has format {1}, which this version cannot read")]
+    Format(PathBuf, u32),
+    /// It was made from a store with another key file.
+    #[error("{0} was written with another key file; put that one in place first")]
+    WrongKey(PathBuf),
+    /// There is something where the store should go.
+    #[error("{0} is not empty; move it away first: an existing store is never overwritten")]
+    Exists(PathBuf),
+    /// The new store cannot be made.
+    #[error("cannot make the new store")]
+    Open(#[source] sled::OpenError),
+}
+
+/// Writes all of `store`, as of one moment, to `path`. The file appears whole and durable or not at all;
+/// one that was there before is replaced. The store goes on working meanwhile.
+///
+/// # Errors
+/// [`ExportError::Io`] and [`ExportError::Store`].
+pub async fn export(store: &dyn Store, path: &Path) -> Result<Summary, ExportError> {
+    let mut snapshot = store.snapshot().await.map_err(ExportError::Store)?;
+    let head = *snapshot.head();
+    let mut writer = blocking(path, {
+        let path = path.to_owned();
+        move || Writer::create(&path, &head)
+    })
+    .await?;
+    loop {
+        let piece = snapshot.next(PIECE).await.map_err(ExportError::Store)?;
+        if piece.is_empty() {
+            break;
+        }
+        writer = blocking(path, move || {
+            for entry in &piece {
+                writer.entry(entry)?;
+            }
+            Ok(writer)
+        })
+        .await?;
+    }
+    drop(snapshot);
+    blocking(path, move || writer.finish()).await
+}
+
+/// Exports into `folder` under a name that tells the moment, and removes all but the newest `keep`
+/// exports made so. Returns where it went.
+///
+/// # Errors
+/// As [`export`]. When the new export fails, no old one is removed.
+pub async fn export_and_rotate(
+    store: &dyn Store,
+    folder: &Path,
+    keep: usize,
+    now: Timestamp,
+) -> Result<(PathBuf, Summary), ExportError> {
+    let path = folder.join(format!("{NAME_START}{:013}{NAME_END}", now.millis()));
+    let summary = export(store, &path).await?;
+    blocking(folder, {
+        let folder = folder.to_owned();
+        move || rotate(&folder, keep)
+    })
+    .await?;
+    Ok((path, summary))
+}
+
+/// Makes a store in the folder `into`, which must not exist or be empty, from an export. Everything is
+/// verified first: checksums, the key file, every link of the audit chain. Blocks.
+///
+/// # Errors
+/// [`ExportError`]. Nothing is left behind in `into`.
+pub fn restore(path: &Path, into: &Path, keyring: &Arc<Keyring>) -> Result<Summary, ExportError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| ExportError::Io(path, error)
+    };
+    if sled::exists(into).map_err(at(into))? {
+        return Err(ExportError::Exists(into.to_owned()));
+    }
+    let summary = verify(path)?;
+    if summary.head.fingerprint != keyring.fingerprint() {
+        return Err(ExportError::WrongKey(path.to_owned()));
+    }
+    reader::verify_chain(path, keyring)?;
+
+    let mut name = into.as_os_str().to_owned();
+    name.push(".restoring");
+    let unfinished = PathBuf::from(name);
+    match fs::remove_dir_all(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&unfinished)(error)),
+        Ok(()) | Err(_) => {}
+    }
+    load(path, &unfinished, keyring, summary.head).inspect_err(|_| {
+        // What is left over is harmless, and removed by the next attempt.
+        let _ = fs::remove_dir_all(&unfinished);
+    })?;
+    fs::rename(&unfinished, into).map_err(at(into))?;
+    sled::sync_folder(into.parent().unwrap_or(Path::new("."))).map_err(at(into))?;
+    Ok(summary)
+}
+
+fn load(path: &Path, into: &Path, keyring: &Arc<Keyring>, head: Head) -> Result<(), ExportError> {
+    let mut loader = Loader::create(into, keyring).map_err(ExportError::Open)?;
+    reader::read(path, |entry| match entry {
+        Entry::Record(record) => loader.record(record).map_err(ExportError::Store),
+        Entry::Audit(record) => loader.audit(record).map_err(ExportError::Store),
+    })?;
+    loader.finish(head).map_err(ExportError::Store)
+}
+
+/// Removes all but the newest exports in a folder. Names sort by time.
+fn rotate(folder: &Path, keep: usize) -> io::Result<()> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let named = |name: &str| name.starts_with(NAME_START) && name.ends_with(NAME_END);
+        if name.to_str().is_some_and(named) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    let surplus = names.len().saturating_sub(keep.max(1));
+    for name in names.iter().take(surplus) {
+        fs::remove_file(folder.join(name))?;
+    }
+    sled::sync_folder(folder)
+}
+
+/// Does file work where it may block.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, ExportError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error)))
+        .map_err(|error| ExportError::Io(path.to_owned(), error))
+}
+
+/// What an export begins with.
+const MAGIC: &[u8; 16] = b"portcullis-store";
+
+/// Version of this format.
+const FORMAT: u32 = 1;
+
+/// Kinds of frames.
+const HEADER: u8 = 1;
+const RECORD: u8 = 2;
+const AUDIT: u8 = 3;
+const END: u8 = 4;
+
+/// Longest body of a frame that is accepted: far above the longest record.
+const MAX_BODY: usize = 128 * 1024;
+
+/// How many entries are fetched from the store together.
+const PIECE: usize = 512;
+
+const NAME_START: &str = "portcullis-";
+const NAME_END: &str = ".export";

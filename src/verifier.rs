@@ -1,0 +1,301 @@
+//! The verifier: loads facts, asks the engine, does what it wants done, commits, and only then answers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::de::DeserializeOwned;
+use tracing::{error, info};
+
+use crate::clock;
+use crate::directory::Directory;
+use crate::engine::batch::{Batch, Key, Versioned};
+use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
+use crate::engine::throttle::{Limit, Sources};
+use crate::engine::{AuthnRequest, BoxFuture, Check, Facts, Lookup, Outage, Verdict, Verify, record};
+use crate::metrics::{self, Metrics};
+use crate::store::{CommitError, Durability, Found, Store, StoreError};
+
+/// Directories by name.
+pub type Directories = BTreeMap<String, Arc<dyn Directory>>;
+
+/// Joins engine, store and directories. One for the process; its parts are replaced on reload.
+pub struct Verifier {
+    store: Arc<dyn Store>,
+    engine: ArcSwap<Engine>,
+    directories: ArcSwap<Directories>,
+    source_limit: ArcSwap<Limit>,
+    sources: Sources,
+    metrics: Metrics,
+}
+
+/// Times that a decision is made again because the records had changed; each time someone else's went
+/// through, so this is met only in a flood on one account.
+const MAX_CONFLICTS: u32 = 200;
+
+/// How long an attempt waits for others of the same person to come back.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// How often it looks.
+const WAIT_STEP: Duration = Duration::from_millis(3);
+
+impl Verifier {
+    /// Joins the parts.
+    pub fn new(
+        store: Arc<dyn Store>,
+        engine: Engine,
+        directories: Directories,
+        source_limit: Limit,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            store,
+            engine: ArcSwap::from_pointee(engine),
+            directories: ArcSwap::from_pointee(directories),
+            source_limit: ArcSwap::from_pointee(source_limit),
+            sources: Sources::default(),
+            metrics,
+        }
+    }
+
+    /// Replaces policy and settings, directories and limits. Attempts under way end as they began.
+    pub fn replace(&self, engine: Engine, directories: Directories, source_limit: Limit) {
+        self.engine.store(Arc::new(engine));
+        self.directories.store(Arc::new(directories));
+        self.source_limit.store(Arc::new(source_limit));
+    }
+
+    /// The engine in force.
+    pub fn engine(&self) -> Arc<Engine> {
+        self.engine.load_full()
+    }
+
+    /// The directories in force.
+    pub fn directories(&self) -> Arc<Directories> {
+        self.directories.load_full()
+    }
+
+    async fn decide(&self, request: &AuthnRequest, mut check: Check<'_>) -> Decided {
+        let engine = self.engine.load_full();
+        let name: &str = &request.origin.directory;
+        let Some(directory) = self.directories.load().get(name).cloned() else {
+            return Decided::outage(format!("there is no directory named {name}"));
+        };
+        let lookup = directory.look_up(&request.login).await;
+        let nonce = u64::from_be_bytes(clock::random());
+        let mut conflicts = 0;
+        let mut waited = Duration::ZERO;
+        loop {
+            let facts = match self.facts(&lookup, request).await {
+                Ok(facts) => facts,
+                Err(error) => return Decided::outage(error.to_string()),
+            };
+            let (effect, attempt) = match engine.begin(request, &facts, clock::now(), nonce) {
+                Step::Decided(decision) => match self.commit(decision).await {
+                    Some(decided) => return decided,
+                    None if conflicts < MAX_CONFLICTS => {
+                        conflicts += 1;
+                        continue;
+                    }
+                    None => return Decided::outage("the records of this person change too fast".into()),
+                },
+                Step::Wait if waited < MAX_WAIT => {
+                    tokio::time::sleep(WAIT_STEP).await;
+                    waited += WAIT_STEP;
+                    continue;
+                }
+                Step::Wait => return Decided::outage("other attempts of this person do not come back".into()),
+                Step::Do(effect, attempt) => (effect, attempt),
+            };
+            let evidence = match self.perform(effect, directory.as_ref(), check).await {
+                Ok(evidence) => evidence,
+                Err((CommitError::Conflict, unused)) if conflicts < MAX_CONFLICTS => {
+                    conflicts += 1;
+                    check = unused;
+                    continue;
+                }
+                Err((error, _)) => return Decided::outage(error.to_string()),
+            };
+            return self.settle(attempt, evidence, &lookup, request).await;
+        }
+    }
+
+    /// Commits what the effect rests on, then does it. Gives `check` back when nothing was done.
+    async fn perform<'c>(
+        &self,
+        effect: Effect,
+        directory: &dyn Directory,
+        check: Check<'c>,
+    ) -> Result<Evidence, (CommitError, Check<'c>)> {
+        match effect {
+            Effect::VerifyPassword {
+                person,
+                password,
+                reserve,
+            } => {
+                if let Err(error) = self.write(reserve, Durability::Visible).await {
+                    return Err((error, check));
+                }
+                Ok(Evidence::Password(match check {
+                    Check::Directory => directory.verify(&person, &password).await,
+                    Check::Own(own) => own.check(&person, &password).await,
+                }))
+            }
+            Effect::VerifyNobody { password } => {
+                directory.verify_nobody(&password).await;
+                Ok(Evidence::Nothing)
+            }
+        }
+    }
+
+    /// Turns evidence into a committed decision.
+    async fn settle(
+        &self,
+        attempt: Attempt<'_>,
+        evidence: Evidence,
+        lookup: &Lookup,
+        request: &AuthnRequest,
+    ) -> Decided {
+        for _ in 0..MAX_CONFLICTS {
+            let facts = match self.facts(lookup, request).await {
+                Ok(facts) => facts,
+                Err(error) => return Decided::outage(error.to_string()),
+            };
+            let Step::Decided(decision) = attempt.clone().resume(evidence.clone(), &facts, clock::now()) else {
+                return Decided::outage("a password is tried once".into());
+            };
+            if let Some(decided) = self.commit(decision).await {
+                return decided;
+            }
+        }
+        Decided::outage("the records of this person change too fast".into())
+    }
+
+    /// Makes a decision durable; `None` when its facts are out of date.
+    async fn commit(&self, decision: Decision) -> Option<Decided> {
+        let Decision {
+            verdict,
+            batch,
+            rule,
+            proven,
+        } = decision;
+        match self.write(batch, Durability::Durable).await {
+            Ok(()) => Some(Decided {
+                verdict,
+                rule,
+                factors: proven.to_string(),
+            }),
+            Err(CommitError::Conflict) => None,
+            Err(CommitError::Unavailable(error)) => Some(Decided::outage(error.to_string())),
+        }
+    }
+
+    async fn write(&self, batch: Batch, durability: Durability) -> Result<(), CommitError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(batch, durability).await.map(|_| ())
+    }
+
+    async fn facts(&self, lookup: &Lookup, request: &AuthnRequest) -> Result<Facts, StoreError> {
+        let now = clock::now();
+        let source_over_limit = self
+            .sources
+            .is_over(request.origin.source, **self.source_limit.load(), now);
+        let mut facts = Facts {
+            lookup: lookup.clone(),
+            user: Versioned::default(),
+            throttle: Versioned::default(),
+            source_over_limit,
+        };
+        if let Lookup::Found(person) = lookup {
+            let keys = [Key::user(&person.key), Key::throttle(&person.key)];
+            let mut found = self.store.read(&keys, now).await?.into_iter();
+            facts.user = decoded(found.next())?;
+            facts.throttle = decoded(found.next())?;
+        }
+        Ok(facts)
+    }
+}
+
+impl Verify for Verifier {
+    fn verify<'a>(&'a self, request: AuthnRequest, check: Check<'a>) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            let began = clock::monotonic();
+            let Decided { verdict, rule, factors } = self.decide(&request, check).await;
+            let span = began.elapsed();
+            let (outcome, reason) = match &verdict {
+                Verdict::Accept(_) => ("accept", ""),
+                Verdict::Challenge(_) => ("challenge", ""),
+                Verdict::Reject(denial) => {
+                    if denial.counts_against_source() {
+                        self.sources
+                            .count(request.origin.source, **self.source_limit.load(), clock::now());
+                    }
+                    ("reject", denial.word())
+                }
+                Verdict::Unavailable(Outage { reason }) => {
+                    error!(client = %request.origin.client, user = %request.login, reason, "cannot judge a login");
+                    ("unavailable", "")
+                }
+            };
+            let origin = &request.origin;
+            let protocol = match origin.protocol {
+                crate::engine::Protocol::Radius => "radius",
+                crate::engine::Protocol::Ldap => "ldap",
+            };
+            info!(
+                protocol,
+                client = %origin.client,
+                source = %origin.source,
+                user = %request.login,
+                rule = rule.as_deref().unwrap_or(""),
+                factors,
+                outcome,
+                reason,
+                ms = span.as_secs_f64() * 1000.0,
+                "login"
+            );
+            let client = origin.client.to_string();
+            self.metrics.decided(
+                &metrics::Decision {
+                    protocol,
+                    client,
+                    outcome,
+                    reason,
+                },
+                span,
+            );
+            verdict
+        })
+    }
+}
+
+/// A verdict whose batch is committed.
+struct Decided {
+    verdict: Verdict,
+    rule: Option<Arc<str>>,
+    factors: String,
+}
+
+impl Decided {
+    fn outage(reason: String) -> Self {
+        Self {
+            verdict: Verdict::Unavailable(Outage { reason }),
+            rule: None,
+            factors: String::new(),
+        }
+    }
+}
+
+fn decoded<T: DeserializeOwned + Default>(found: Option<Found>) -> Result<Versioned<T>, StoreError> {
+    let Some(Versioned { value, version }) = found else {
+        return Err(StoreError("a read came back short".into()));
+    };
+    let value = match value {
+        Some(octets) => record::decode(&octets).map_err(|error| StoreError(error.to_string()))?,
+        None => T::default(),
+    };
+    Ok(Versioned { value, version })
+}

@@ -1,0 +1,104 @@
+//! Reloading, checking and looking: what operators do to a running server.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+
+use crate::support::portcullis::{PASSWORD_ONLY, Portcullis};
+use crate::support::process::{run, text, until};
+use crate::support::radclient::Reply;
+use crate::support::slapd::{Slapd, password, user};
+
+const DENY_ALL: &str = "[[rule]]\nname = \"closed\"\ndeny = true\n";
+const PASSWORD_FOR_ALL: &str = "[[rule]]\nname = \"open\"\nrequire = \"password\"\n";
+
+#[test]
+fn a_reload_takes_the_new_policy_and_a_broken_one_leaves_the_old() {
+    let directory = Slapd::start(20);
+    let site = Portcullis::start(&directory);
+    let enters = || site.radclient(PASSWORD_ONLY).login(&user(1), &password(1)) == Reply::Accept;
+    assert!(enters());
+
+    site.write_policy(DENY_ALL);
+    assert!(enters(), "nothing changes before a reload");
+    let reload = site.cli(&["reload"]);
+    assert!(reload.status.success(), "{}", text(&reload));
+    assert!(!enters());
+
+    site.write_policy("[[rule]]\nname = \"broken\"\nrequire = \"pasword\"\n");
+    let reload = site.cli(&["reload"]);
+    assert!(!reload.status.success(), "a broken policy is refused");
+    assert!(
+        text(&reload).contains("10-test.toml:3"),
+        "with its place: {}",
+        text(&reload)
+    );
+    assert!(!enters(), "the old policy is in force");
+    site.signal(Signal::SIGHUP);
+    assert!(!enters(), "by signal as well");
+
+    site.write_policy(PASSWORD_FOR_ALL);
+    site.signal(Signal::SIGHUP);
+    until("the signal is heeded", enters);
+    let audit = site.audit().join("\n");
+    assert!(audit.contains("reload"), "{audit}");
+}
+
+#[test]
+fn a_reload_takes_new_clients_and_secrets() {
+    let directory = Slapd::start(20);
+    let site = Portcullis::start(&directory);
+    let door = site.radclient(PASSWORD_ONLY);
+    assert_eq!(door.login(&user(1), &password(1)), Reply::Accept);
+    let configuration = fs::read_to_string(site.configuration_file()).unwrap();
+    let moved = configuration.replace("[\"127.0.0.3\"]", "[\"127.0.0.9\"]");
+    assert_ne!(moved, configuration);
+    site.configure(&moved);
+    let reload = site.cli(&["reload"]);
+    assert!(reload.status.success(), "{}", text(&reload));
+    let attributes = crate::support::radclient::request(&user(1), &password(1), None);
+    assert_eq!(door.ask_in_vain(&attributes), Reply::Silence);
+    assert_eq!(site.radclient("127.0.0.9").login(&user(1), &password(1)), Reply::Accept);
+}
+
+#[test]
+fn check_names_every_fault_with_its_place() {
+    let directory = Slapd::start(3);
+    let site = Portcullis::install(&directory);
+    let sound = run(site.command().args(["check", "-c", "portcullis.toml"]), "");
+    assert!(sound.status.success(), "{}", text(&sound));
+
+    site.configure(include_str!("faulty.toml"));
+    site.write_policy(include_str!("faulty-policy.toml"));
+    let faulty = run(site.command().args(["check", "-c", "portcullis.toml"]), "");
+    assert!(!faulty.status.success());
+    let folder = regex_of(&site.folder().display().to_string());
+    insta::with_settings!({ filters => vec![(folder.as_str(), "[folder]")] }, {
+        insta::assert_snapshot!("check_faults", text(&faulty));
+    });
+}
+
+#[test]
+fn the_server_shows_how_it_is_and_what_it_decided() {
+    let directory = Slapd::start(20);
+    let site = Portcullis::start(&directory);
+    let status = site.json(&["status"]).to_string();
+    for expected in ["main", "sled", "vpn", "wiki"] {
+        assert!(status.contains(expected), "{expected}: {status}");
+    }
+    site.radclient(PASSWORD_ONLY).login(&user(4), "wrong");
+    let found = site.json(&["audit", "search", "--user", &user(4)]).to_string();
+    assert!(found.contains("wrong-password"), "{found}");
+    assert!(!found.contains("\"wrong\""), "no secrets: {found}");
+    let shown = site.json(&["user", "show", &user(4)]).to_string();
+    assert!(shown.contains(&user(4)), "{shown}");
+    let found = site.json(&["user", "find", "user0000"]).to_string();
+    assert!(found.contains(&user(4)), "{found}");
+    let unknown = site.cli(&["user", "show", "nobody"]);
+    assert!(!unknown.status.success());
+}
+
+/// The text as a regular expression that matches it.
+fn regex_of(text: &str) -> String {
+    text.replace('.', "\\.")
+}

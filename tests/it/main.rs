@@ -1,0 +1,30 @@
+//! Tests with real peers: slapd, radclient, pam_radius_auth, ldap-utils, python3-ldap3, oathtool.
+//!
+//! Each test starts what it needs on loopback ports of its own. `tests/run` installs the peers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that meets something unexpected should end there, and say so"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+// The fixtures themselves: what they start is what the tests believe they start.
+mod peers;
+
+// What operators do to a running server: reload, check, status, audit.
+mod admin;
+// One code, one accept: at once, and over the death of the process.
+mod durability;
+// Applications that bind and search.
+mod ldap;
+// Directories that are halted, gone or half dead.
+mod outages;
+// Login prompts with pam_radius_auth.
+mod pam;
+// radclient: passwords, challenges, appended codes.
+mod radius;
+// The failure counter, over all protocols.
+mod throttle;

@@ -1,0 +1,8 @@
+//! One battery for all stores, and what only the store on disk must do.
+
+#[path = "store/battery.rs"]
+mod battery;
+#[path = "store/disk.rs"]
+mod disk;
+#[path = "support/store.rs"]
+mod support;

@@ -1,0 +1,138 @@
+//! FreeRADIUS's `radclient`, which verifies every reply's authenticators.
+
+use std::process::Command;
+
+use super::process::{run, text};
+
+pub(crate) const SECRET: &str = "testing123";
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Accept,
+    Reject,
+    Challenge {
+        /// As radclient writes it: `0x…`
+        state: String,
+        text: String,
+    },
+    /// Nothing, or nothing that was genuine.
+    Silence,
+}
+
+/// A client of one server.
+#[derive(Clone, Debug)]
+pub(crate) struct Radclient {
+    port: u16,
+    source: Option<&'static str>,
+}
+
+impl Radclient {
+    /// Sends to a loopback port.
+    pub(crate) fn to(port: u16) -> Self {
+        Self { port, source: None }
+    }
+
+    /// The same from another loopback address.
+    pub(crate) fn from(mut self, source: &'static str) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// A password as the first thing that is said.
+    pub(crate) fn login(&self, user: &str, password: &str) -> Reply {
+        self.ask(&request(user, password, None))
+    }
+
+    /// An answer to a challenge.
+    pub(crate) fn answer(&self, user: &str, typed: &str, challenge: &Reply) -> Reply {
+        let Reply::Challenge { state, .. } = challenge else {
+            panic!("not a challenge: {challenge:?}");
+        };
+        self.ask(&request(user, typed, Some(state)))
+    }
+
+    /// One request with these attributes.
+    pub(crate) fn ask(&self, attributes: &str) -> Reply {
+        let (printed, _) = self.send("auth", attributes, &["-t", "10", "-r", "1"]);
+        parse(&printed)
+    }
+
+    /// Sends one request and does not wait long for the answer: for servers that owe none.
+    pub(crate) fn ask_in_vain(&self, attributes: &str) -> Reply {
+        let (printed, _) = self.send("auth", attributes, &["-t", "2", "-r", "1"]);
+        parse(&printed)
+    }
+
+    /// Sends many requests at once, and returns what each reply was, in no particular order.
+    pub(crate) fn ask_at_once(&self, requests: &[String]) -> Vec<Reply> {
+        let at_once = requests.len().to_string();
+        let (printed, _) = self.send("auth", &requests.join("\n"), &["-t", "30", "-r", "1", "-p", &at_once]);
+        let mut replies = Vec::new();
+        let mut rest = printed.as_str();
+        while let Some(start) = rest.find("Received ") {
+            let one = &rest[start..];
+            let end = one[1..].find("Received ").map_or(one.len(), |next| next + 1);
+            replies.push(parse(&one[..end]));
+            rest = &one[end..];
+        }
+        replies
+    }
+
+    /// Status-Server (RFC 5997): whether the server answers.
+    pub(crate) fn status(&self) -> bool {
+        let (printed, _) = self.send("status", "Message-Authenticator = 0x00\n", &["-t", "5", "-r", "1"]);
+        parse(&printed) == Reply::Accept
+    }
+
+    fn send(&self, kind: &str, attributes: &str, options: &[&str]) -> (String, bool) {
+        let mut input = String::new();
+        for request in attributes.split("\n\n") {
+            input.push_str(request.trim_end());
+            if let Some(source) = self.source {
+                input.push_str(&format!("\nPacket-Src-IP-Address = {source}"));
+            }
+            input.push_str("\n\n");
+        }
+        let mut command = Command::new("radclient");
+        command.arg("-x").args(options);
+        command.args([&format!("127.0.0.1:{}", self.port), kind, SECRET]);
+        let output = run(&mut command, &input);
+        let printed = text(&output);
+        assert!(!printed.contains("Failed to parse"), "radclient: {printed}\n{input}");
+        (printed, output.status.success())
+    }
+}
+
+/// The attributes of an Access-Request with a Message-Authenticator.
+pub(crate) fn request(user: &str, password: &str, state: Option<&str>) -> String {
+    let mut attributes = format!(
+        "User-Name = \"{user}\"\nUser-Password = \"{password}\"\nNAS-Identifier = \"test\"\nMessage-Authenticator = 0x00\n"
+    );
+    if let Some(state) = state {
+        attributes.push_str(&format!("State = {state}\n"));
+    }
+    attributes
+}
+
+fn parse(printed: &str) -> Reply {
+    let Some((_, reply)) = printed.split_once("Received ") else {
+        return Reply::Silence;
+    };
+    let attribute = |name: &str| {
+        let line = reply.lines().find_map(|line| line.trim().strip_prefix(name))?;
+        Some(line.trim_start_matches([' ', '=']).trim_matches('"').to_owned())
+    };
+    if reply.starts_with("Access-Accept") {
+        Reply::Accept
+    } else if reply.starts_with("Access-Reject") {
+        Reply::Reject
+    } else if reply.starts_with("Access-Challenge") {
+        Reply::Challenge {
+            state: attribute("State").expect("a challenge carries State"),
+            text: attribute("Reply-Message").unwrap_or_default(),
+        }
+    } else {
+        panic!("radclient printed {printed}");
+    }
+}

@@ -1,0 +1,247 @@
+//! A private OpenLDAP server with ppolicy and memberOf.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use data_encoding::BASE64;
+use nix::sys::signal::Signal;
+use sha1::{Digest as _, Sha1};
+use tempfile::TempDir;
+
+use super::certificates::Certificates;
+use super::clients::ldap_command;
+use super::process::{Process, free_port, listening, run, text, until};
+
+pub(crate) const SUFFIX: &str = "dc=example,dc=org";
+pub(crate) const SERVICE_DN: &str = "cn=svc,dc=example,dc=org";
+pub(crate) const SERVICE_PASSWORD: &str = "svcpw";
+const ADMIN_DN: &str = "cn=admin,dc=example,dc=org";
+const ADMIN_PASSWORD: &str = "adminpw";
+/// Wrong passwords that the directory's own policy allows: more than Portcullis does.
+const LOCKED_AFTER: usize = 10;
+
+/// `user00007`
+pub(crate) fn user(number: usize) -> String {
+    format!("user{number:05}")
+}
+
+/// The password of that user: `pw00007`
+pub(crate) fn password(number: usize) -> String {
+    format!("pw{number:05}")
+}
+
+/// The distinguished name of that user.
+pub(crate) fn user_dn(number: usize) -> String {
+    format!("uid={},ou=people,{SUFFIX}", user(number))
+}
+
+/// Group 0 to 9: its members are the users whose number ends in that digit.
+pub(crate) fn group_dn(group: usize) -> String {
+    format!("cn=group{group},ou=groups,{SUFFIX}")
+}
+
+/// The server. Its files are in a folder that goes with it.
+pub(crate) struct Slapd {
+    folder: TempDir,
+    process: Option<Process>,
+    port: u16,
+    tls_port: u16,
+    certificates: Certificates,
+}
+
+impl Slapd {
+    /// Starts a server with users 1 to `users`.
+    pub(crate) fn start(users: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let certificates = Certificates::make(folder.path());
+        let path = folder.path();
+        fs::create_dir(path.join("data")).expect("a folder");
+        fs::write(path.join("slapd.conf"), configuration(path, &certificates)).expect("writing slapd.conf");
+        fs::write(path.join("users.ldif"), ldif(users)).expect("writing the LDIF");
+        let mut add = Command::new("/usr/sbin/slapadd");
+        add.arg("-q").arg("-f").arg(path.join("slapd.conf"));
+        add.arg("-l").arg(path.join("users.ldif")).args(["-b", SUFFIX]);
+        let output = run(&mut add, "");
+        assert!(output.status.success(), "slapadd: {}", text(&output));
+        let mut slapd = Self {
+            folder,
+            process: None,
+            port: free_port(),
+            tls_port: free_port(),
+            certificates,
+        };
+        slapd.start_again();
+        slapd
+    }
+
+    /// Starts the same server, on the same ports with the same data, after [`Slapd::kill`].
+    pub(crate) fn start_again(&mut self) {
+        let mut command = Command::new("/usr/sbin/slapd");
+        command.arg("-f").arg(self.folder.path().join("slapd.conf"));
+        command.args(["-h", &format!("{} {}", self.url(), self.tls_url()), "-d", "0"]);
+        let mut process = Process::start(command, &self.folder.path().join("slapd.log"));
+        until("slapd listens", || {
+            assert!(process.ended().is_none(), "slapd ended: {}", process.log());
+            listening(self.port) && listening(self.tls_port)
+        });
+        self.process = Some(process);
+    }
+
+    /// Ends it: from now on connections are refused.
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Halts it (SIGSTOP): connections are accepted by the kernel, and nothing ever comes back.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("ldap://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn tls_url(&self) -> String {
+        format!("ldaps://127.0.0.1:{}", self.tls_port)
+    }
+
+    pub(crate) fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// How many wrong passwords the directory's own policy remembers of a user.
+    pub(crate) fn failures(&self, number: usize) -> usize {
+        let mut command = ldap_command("ldapsearch", &self.url(), ADMIN_DN, ADMIN_PASSWORD);
+        command.args(["-LLL", "-s", "base", "-b", &user_dn(number), "pwdFailureTime"]);
+        let output = run(&mut command, "");
+        assert!(output.status.success(), "ldapsearch: {}", text(&output));
+        let found = String::from_utf8_lossy(&output.stdout).into_owned();
+        found.lines().filter(|line| line.starts_with("pwdFailureTime:")).count()
+    }
+
+    /// Changes entries as the directory's administrator, by LDIF.
+    pub(crate) fn modify(&self, changes: &str) {
+        let output = run(
+            &mut ldap_command("ldapmodify", &self.url(), ADMIN_DN, ADMIN_PASSWORD),
+            changes,
+        );
+        assert!(output.status.success(), "ldapmodify: {}", text(&output));
+    }
+
+    /// Makes the directory demand a new password of a user, who can still bind (a bind that succeeds,
+    /// with a control that says so).
+    pub(crate) fn require_change(&self, number: usize) {
+        self.modify(&format!(
+            "dn: {}\nchangetype: modify\nreplace: pwdReset\npwdReset: TRUE\n",
+            user_dn(number)
+        ));
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.process.as_ref().expect("slapd runs").signal(signal);
+    }
+}
+
+fn configuration(folder: &Path, certificates: &Certificates) -> String {
+    let show = |path: &PathBuf| path.display().to_string();
+    format!(
+        r#"include /etc/ldap/schema/core.schema
+include /etc/ldap/schema/cosine.schema
+include /etc/ldap/schema/inetorgperson.schema
+modulepath /usr/lib/ldap
+moduleload back_mdb
+moduleload ppolicy
+moduleload memberof
+pidfile {folder}/slapd.pid
+argsfile {folder}/slapd.args
+loglevel none
+threads 4
+TLSCACertificateFile {authority}
+TLSCertificateFile {chain}
+TLSCertificateKeyFile {key}
+access to dn.base="" by * read
+access to dn.base="cn=Subschema" by * read
+
+database mdb
+suffix {SUFFIX}
+rootdn {ADMIN_DN}
+rootpw {ADMIN_PASSWORD}
+directory {folder}/data
+maxsize 268435456
+dbnosync
+index objectClass,uid,entryUUID,member eq
+access to attrs=userPassword by self =xw by anonymous auth by * none
+access to * by self write by users read by anonymous read
+overlay memberof
+overlay ppolicy
+ppolicy_default cn=default,ou=policies,{SUFFIX}
+ppolicy_use_lockout
+"#,
+        folder = folder.display(),
+        authority = show(&certificates.authority),
+        chain = show(&certificates.chain),
+        key = show(&certificates.key),
+    )
+}
+
+fn ldif(users: usize) -> String {
+    let mut text = format!(
+        "dn: {SUFFIX}\nobjectClass: dcObject\nobjectClass: organization\no: Example\ndc: example\n\n\
+         dn: ou=people,{SUFFIX}\nobjectClass: organizationalUnit\nou: people\n\n\
+         dn: ou=groups,{SUFFIX}\nobjectClass: organizationalUnit\nou: groups\n\n\
+         dn: ou=policies,{SUFFIX}\nobjectClass: organizationalUnit\nou: policies\n\n\
+         dn: cn=default,ou=policies,{SUFFIX}\nobjectClass: applicationProcess\nobjectClass: pwdPolicy\ncn: default\n\
+         pwdAttribute: userPassword\npwdLockout: TRUE\npwdMaxFailure: {LOCKED_AFTER}\npwdLockoutDuration: 300\n\
+         pwdFailureCountInterval: 900\npwdMustChange: TRUE\npwdAllowUserChange: TRUE\npwdMinLength: 5\n\n\
+         dn: {SERVICE_DN}\nobjectClass: applicationProcess\nobjectClass: simpleSecurityObject\ncn: svc\n\
+         userPassword: {}\n\n",
+        hash(SERVICE_PASSWORD)
+    );
+    for number in 1..=users {
+        // slapadd does not run the overlay, so the back link is given.
+        let _ = write!(
+            text,
+            "dn: {}\nobjectClass: inetOrgPerson\nuid: {}\ncn: User {number:05}\nsn: {number:05}\ngivenName: User\n\
+             mail: {}@example.org\nuserPassword: {}\nmemberOf: {}\n\n",
+            user_dn(number),
+            user(number),
+            user(number),
+            hash(&password(number)),
+            group_dn(number % 10),
+        );
+    }
+    for group in 0..10 {
+        let members = (1..=users).filter(|number| number % 10 == group).map(user_dn);
+        // A group must have a member: the service account, where no user falls into it.
+        let members: Vec<String> = members.collect();
+        let members = if members.is_empty() {
+            vec![SERVICE_DN.to_owned()]
+        } else {
+            members
+        };
+        let _ = writeln!(
+            text,
+            "dn: {}\nobjectClass: groupOfNames\ncn: group{group}",
+            group_dn(group)
+        );
+        for member in members {
+            let _ = writeln!(text, "member: {member}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// `{SSHA}` with a fixed salt: these passwords protect nothing.
+fn hash(password: &str) -> String {
+    const SALT: &[u8] = b"portcullis";
+    let digest = Sha1::new().chain_update(password).chain_update(SALT).finalize();
+    format!("{{SSHA}}{}", BASE64.encode(&[digest.as_slice(), SALT].concat()))
+}

@@ -1,0 +1,29 @@
+//! Codes as somebody else computes them: by oathtool.
+
+use std::process::Command;
+
+use portcullis::clock;
+
+use super::process::{run, text};
+
+/// The code of a base32 seed, `steps` time steps of 30 seconds from now.
+///
+/// A code for now, then one for the step after it, are both within a window of one step each way,
+/// whatever happens between computing and using them.
+pub(crate) fn code(seed: &str, steps: i64) -> String {
+    let now = i64::try_from(clock::now().secs()).expect("the time fits");
+    let mut command = Command::new("oathtool");
+    command.args(["--totp", "--base32", "--now", &format!("@{}", now + 30 * steps), seed]);
+    let output = run(&mut command, "");
+    assert!(output.status.success(), "oathtool: {}", text(&output));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A code that is not right for the seed now, a minute around.
+pub(crate) fn wrong_code(seed: &str) -> String {
+    let right: Vec<String> = (-4..=4).map(|steps| code(seed, steps)).collect();
+    (0..)
+        .map(|number: u32| format!("{number:06}"))
+        .find(|candidate| !right.contains(candidate))
+        .expect("most codes are wrong")
+}
