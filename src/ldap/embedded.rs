@@ -10,7 +10,7 @@ use crate::ber::{self, BOOLEAN, BerError, ENUMERATED, INTEGER, Message, OCTET_ST
 use crate::directory::local::{Attribute, Entry, Tree};
 use crate::engine::Person;
 use crate::ldap::frame::Head;
-use crate::ldap::reply::{Answer, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS, response_to, who_am_i};
+use crate::ldap::reply::{Answer, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS, WHO_AM_I, response_to, who_am_i};
 use crate::ldap::translate::has_critical;
 
 use filter::{Filter, FilterError};
@@ -246,8 +246,6 @@ pub(super) const MOST_ENTRIES: usize = 1000;
 const MOST_OCTETS: usize = 4 << 20;
 /// requestName of an ExtendedRequest.
 const REQUEST_NAME: u8 = 0x80;
-/// RFC 4532.
-const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
 
 #[cfg(test)]
 mod tests {
