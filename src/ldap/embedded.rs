@@ -16,17 +16,19 @@ use crate::ldap::translate::has_critical;
 use filter::{Filter, FilterError};
 
 /// The directory as one connection sees it.
-pub(super) struct Embedded<'t> {
-    pub(super) tree: &'t Tree,
+pub struct Embedded<'t> {
+    /// The entries.
+    pub tree: &'t Tree,
     /// Who is bound.
-    pub(super) person: Option<&'t Person>,
+    pub person: Option<&'t Person>,
     /// Whether StartTLS is offered, for the root DSE.
-    pub(super) start_tls: bool,
+    pub start_tls: bool,
 }
 
 impl Embedded<'_> {
-    /// Answers the operation in `input`, which is shorter than `head.total` when it is absurdly large.
-    pub(super) fn answer(&self, head: &Head, input: &[u8], out: &mut Vec<u8>) {
+    /// Appends the answers to the operation that `input` begins with to `out`. `input` is shorter than
+    /// `head.total` when the message is absurdly large.
+    pub fn answer(&self, head: &Head, input: &[u8], out: &mut Vec<u8>) {
         let Some(response) = response_to(head.operation) else {
             return; // an abandon: everything is answered before the next message is read
         };
@@ -241,7 +243,7 @@ fn write_entry(id: i32, dn: &str, attributes: &[Attribute], search: &Search<'_>,
 }
 
 /// Most entries that one search returns.
-pub(super) const MOST_ENTRIES: usize = 1000;
+pub const MOST_ENTRIES: usize = 1000;
 /// Most octets that one search returns, roughly.
 const MOST_OCTETS: usize = 4 << 20;
 /// requestName of an ExtendedRequest.
