@@ -49,9 +49,24 @@ const METRICS: &str = "127.0.0.1:19464";
 
 /// Login name, password, common name, and what can be tried with them.
 const PEOPLE: [(&str, &str, &str, &str); 3] = [
-    ("ana", "correct-horse", "Ana Sample", "has an authenticator: password and code"),
-    ("ben", "battery-staple", "Ben Sample", "has none yet: asked for a code, and refused"),
-    ("svc-wiki", "wiki-service-secret", "Wiki Service", "the wiki's own account: a password is enough, over LDAP only"),
+    (
+        "ana",
+        "correct-horse",
+        "Ana Sample",
+        "has an authenticator: password and code",
+    ),
+    (
+        "ben",
+        "battery-staple",
+        "Ben Sample",
+        "has none yet: asked for a code, and refused",
+    ),
+    (
+        "svc-wiki",
+        "wiki-service-secret",
+        "Wiki Service",
+        "the wiki's own account: a password is enough, over LDAP only",
+    ),
 ];
 
 const ANA_FILE: &str = "ana.otpauth";
@@ -63,9 +78,18 @@ impl Demo {
     /// [`DemoError::File`] and [`DemoError::Certificate`].
     pub fn prepare(folder: &Path) -> Result<Self, DemoError> {
         let at = |error| DemoError::File(folder.to_owned(), error);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at)?;
-        let demo = Self { folder: fs::canonicalize(folder).map_err(at)? };
-        fs::DirBuilder::new().recursive(true).create(demo.path("policies")).map_err(at)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(at)?;
+        let demo = Self {
+            folder: fs::canonicalize(folder).map_err(at)?,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .create(demo.path("policies"))
+            .map_err(at)?;
         demo.write_once("users.ldif", ldif)?;
         demo.write_once("policies/demo.toml", || POLICY.to_owned())?;
         demo.write_once("portcullis.toml", configuration)?;
@@ -98,9 +122,16 @@ impl Demo {
         let failed = |error| DemoError::File(path.clone(), error);
         // Under another name first: a start that was broken off leaves no half file behind.
         let draft = path.with_extension("draft");
-        let options = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft);
+        let options = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft);
         let mut file = options.map_err(failed)?;
-        file.write_all(content().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        file.write_all(content().as_bytes())
+            .and_then(|()| file.sync_all())
+            .map_err(failed)?;
         fs::rename(&draft, &path).map_err(failed)
     }
 
@@ -110,7 +141,9 @@ impl Demo {
         }
         let authority_key = rcgen::KeyPair::generate()?;
         let mut authority = rcgen::CertificateParams::new(Vec::new())?;
-        authority.distinguished_name.push(rcgen::DnType::CommonName, "Portcullis demo authority");
+        authority
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "Portcullis demo authority");
         authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
         authority.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
         let certificate = authority.self_signed(&authority_key)?;
@@ -138,7 +171,11 @@ impl Demo {
         if enrolled && path.exists() {
             return read_uri(&path);
         }
-        let wish = TokenWish { label: Some("demo".into()), issuer: "Portcullis demo".into(), ..TokenWish::default() };
+        let wish = TokenWish {
+            label: Some("demo".into()),
+            issuer: "Portcullis demo".into(),
+            ..TokenWish::default()
+        };
         let uri = accounts.enrol(&ana, &wish, Actor::now("demo")).await?.uri;
         let _ = fs::remove_file(&path);
         self.write_once(ANA_FILE, || format!("{uri}\n"))?;
@@ -155,12 +192,18 @@ impl Demo {
         let text = (|| -> std::fmt::Result {
             writeln!(out, "\nPortcullis runs on loopback. Everything is kept in {folder}\n")?;
             writeln!(out, "  RADIUS        {RADIUS}  shared secret {SECRET}")?;
-            writeln!(out, "  LDAP          {LDAP} (StartTLS), {LDAPS} (TLS), authority {folder}/ca.pem")?;
+            writeln!(
+                out,
+                "  LDAP          {LDAP} (StartTLS), {LDAPS} (TLS), authority {folder}/ca.pem"
+            )?;
             writeln!(out, "  metrics       http://{METRICS}/metrics\n")?;
             for (login, password, _, what) in PEOPLE {
                 writeln!(out, "  {login:<9} password {password:<20} {what}")?;
             }
-            writeln!(out, "\nScan ana's authenticator into an app, or let `{program} demo --code` show its codes:\n")?;
+            writeln!(
+                out,
+                "\nScan ana's authenticator into an app, or let `{program} demo --code` show its codes:\n"
+            )?;
             if let Some(uri) = uri.expose_str() {
                 match qr::blocks(uri) {
                     Ok(picture) => writeln!(out, "{picture}")?,
@@ -168,13 +211,25 @@ impl Demo {
                 }
                 writeln!(out, "{uri}\n")?;
             }
-            writeln!(out, "Try, in another terminal (each code works once, a new one comes every 30 s):\n")?;
+            writeln!(
+                out,
+                "Try, in another terminal (each code works once, a new one comes every 30 s):\n"
+            )?;
             writeln!(out, "# a VPN login as people see it: password, then the code")?;
             writeln!(out, "{program} login radius {RADIUS} --secret {SECRET} --user ana\n")?;
-            writeln!(out, "# an application that binds: the code behind the password, after a comma")?;
-            writeln!(out, "{program} login ldap ldaps://{LDAPS} --ca-file {folder}/ca.pem --user uid=ana,ou=people,dc=demo\n")?;
+            writeln!(
+                out,
+                "# an application that binds: the code behind the password, after a comma"
+            )?;
+            writeln!(
+                out,
+                "{program} login ldap ldaps://{LDAPS} --ca-file {folder}/ca.pem --user uid=ana,ou=people,dc=demo\n"
+            )?;
             writeln!(out, "# the same with the tools of FreeRADIUS and OpenLDAP")?;
-            writeln!(out, "echo 'User-Name = ana, User-Password = correct-horse' | radclient -x {RADIUS} auth {SECRET}")?;
+            writeln!(
+                out,
+                "echo 'User-Name = ana, User-Password = correct-horse' | radclient -x {RADIUS} auth {SECRET}"
+            )?;
             writeln!(
                 out,
                 "LDAPTLS_CACERT={folder}/ca.pem ldapwhoami -x -H ldaps://{LDAPS} -D uid=ana,ou=people,dc=demo -w \"correct-horse,{code}\"\n"
@@ -209,7 +264,10 @@ pub fn print_code(folder: &Path) -> Result<(), DemoError> {
         .ok_or_else(|| DemoError::NoSeed(path.clone()))?;
     let code = Generator::new(&Secret::new(seed), Algorithm::Sha1, 6).code(step(clock::now(), 30));
     let mut stdout = io::stdout().lock();
-    stdout.write_all(code.expose()).and_then(|()| stdout.write_all(b"\n")).map_err(|error| DemoError::File(path, error))
+    stdout
+        .write_all(code.expose())
+        .and_then(|()| stdout.write_all(b"\n"))
+        .map_err(|error| DemoError::File(path, error))
 }
 
 fn read_uri(path: &Path) -> Result<Secret, DemoError> {

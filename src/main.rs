@@ -64,13 +64,19 @@ fn run_demo(args: &DemoArgs) -> anyhow::Result<()> {
         return demo::print_code(&args.folder).context("is the demo's folder there?");
     }
     let demo = demo::Demo::prepare(&args.folder)?;
-    let _guard = start_logging(&Log { level: "warn,portcullis=info".into(), ..Log::default() })?;
+    let _guard = start_logging(&Log {
+        level: "warn,portcullis=info".into(),
+        ..Log::default()
+    })?;
     runtime()?.block_on(demo.run())?;
     Ok(())
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
 }
 
 /// Logs to standard error through a bounded queue: a terminal that does not keep up loses lines, and
@@ -82,7 +88,10 @@ fn start_logging(log: &Log) -> anyhow::Result<WorkerGuard> {
     match log.format {
         LogFormat::Text => {
             use std::io::IsTerminal as _;
-            lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
+            lines
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_target(false)
+                .init();
         }
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
@@ -116,7 +125,10 @@ fn print_check(faults: &Faults, summary: Option<&str>, json: bool) {
             })
         };
         let faults: Vec<serde_json::Value> = faults.0.iter().map(fault).collect();
-        println!("{}", serde_json::json!({ "sound": summary.is_some(), "faults": faults }));
+        println!(
+            "{}",
+            serde_json::json!({ "sound": summary.is_some(), "faults": faults })
+        );
         return;
     }
     if !faults.0.is_empty() {

@@ -105,7 +105,9 @@ impl Server {
     pub async fn start(file: &Path) -> Result<Self, StartError> {
         let path = file.to_owned();
         let read = tokio::task::spawn_blocking(move || Parts::load(&path, None)).await;
-        let parts = read.map_err(|error| StartError::State(error.to_string()))?.map_err(StartError::Faults)?;
+        let parts = read
+            .map_err(|error| StartError::State(error.to_string()))?
+            .map_err(StartError::Faults)?;
         for fault in &parts.warnings.0 {
             warn!("{fault}");
         }
@@ -113,13 +115,22 @@ impl Server {
         let (keyring, store) = {
             let config = Arc::clone(&config);
             let opened = tokio::task::spawn_blocking(move || parts::open_state(&config)).await;
-            opened.map_err(|error| StartError::State(error.to_string()))?.map_err(StartError::State)?
+            opened
+                .map_err(|error| StartError::State(error.to_string()))?
+                .map_err(StartError::State)?
         };
         let metrics = Metrics::default();
-        let learned = LearnedClients::load(Arc::clone(&store)).await.map_err(|error| StartError::State(error.to_string()))?;
+        let learned = LearnedClients::load(Arc::clone(&store))
+            .await
+            .map_err(|error| StartError::State(error.to_string()))?;
         let (engine, directories, source_limit) = parts.judging(&keyring);
-        let verifier =
-            Arc::new(Verifier::new(Arc::clone(&store), engine, directories, source_limit, metrics.clone()));
+        let verifier = Arc::new(Verifier::new(
+            Arc::clone(&store),
+            engine,
+            directories,
+            source_limit,
+            metrics.clone(),
+        ));
         let node = Arc::new(Node {
             file: file.to_owned(),
             config: ArcSwap::new(Arc::clone(&config)),
@@ -135,8 +146,17 @@ impl Server {
             reloading: Mutex::new(()),
         });
         let surroundings: Arc<dyn Surroundings> = Arc::clone(&node) as Arc<dyn Surroundings>;
-        let accounts = Arc::new(Accounts::new(Arc::clone(&node.store), Arc::clone(&node.keyring), surroundings));
-        let mut server = Self { node, accounts, listeners: JoinSet::new(), shutdown: CancellationToken::new() };
+        let accounts = Arc::new(Accounts::new(
+            Arc::clone(&node.store),
+            Arc::clone(&node.keyring),
+            surroundings,
+        ));
+        let mut server = Self {
+            node,
+            accounts,
+            listeners: JoinSet::new(),
+            shutdown: CancellationToken::new(),
+        };
         if let Err(error) = server.listen(&config).await {
             server.stop().await;
             return Err(error);
@@ -169,7 +189,10 @@ impl Server {
         let drain = self.node.config.load().node.drain;
         self.shutdown.cancel();
         let ended = async { while self.listeners.join_next().await.is_some() {} };
-        if tokio::time::timeout(drain + Duration::from_secs(1), ended).await.is_err() {
+        if tokio::time::timeout(drain + Duration::from_secs(1), ended)
+            .await
+            .is_err()
+        {
             warn!("stopping with requests under way");
             self.listeners.abort_all();
         }
@@ -208,18 +231,24 @@ impl Server {
         };
         let mut radius = Vec::new();
         for listener in &config.radius {
-            radius.push((listener, udp::bind(listener.listen).map_err(failed(&listener.name, listener.listen))?));
+            radius.push((
+                listener,
+                udp::bind(listener.listen).map_err(failed(&listener.name, listener.listen))?,
+            ));
         }
         let mut applications = Vec::new();
         for listener in &config.ldap {
-            let socket = TcpListener::bind(listener.listen).await.map_err(failed(&listener.name, listener.listen))?;
+            let socket = TcpListener::bind(listener.listen)
+                .await
+                .map_err(failed(&listener.name, listener.listen))?;
             applications.push((listener, socket));
         }
         let scraped = match config.metrics.listen {
             Some(address) => Some(TcpListener::bind(address).await.map_err(failed("metrics", address))?),
             None => None,
         };
-        let socket = AdminSocket::bind(&config.admin_socket(), config.admin.group.as_deref()).map_err(StartError::Admin)?;
+        let socket =
+            AdminSocket::bind(&config.admin_socket(), config.admin.group.as_deref()).map_err(StartError::Admin)?;
 
         let node = &self.node;
         let service = Service {
@@ -230,11 +259,21 @@ impl Server {
             metrics: node.metrics.clone(),
         };
         for (listener, socket) in radius {
-            let serving = udp::serve(socket, listener.clone(), service.clone(), self.shutdown.clone(), config.node.drain);
+            let serving = udp::serve(
+                socket,
+                listener.clone(),
+                service.clone(),
+                self.shutdown.clone(),
+                config.node.drain,
+            );
             self.listeners.spawn(serving);
         }
         for (listener, socket) in applications {
-            let tls = node.certificates.iter().find(|(name, _)| *name == listener.name).map(|(_, tls)| Arc::clone(tls));
+            let tls = node
+                .certificates
+                .iter()
+                .find(|(name, _)| *name == listener.name)
+                .map(|(_, tls)| Arc::clone(tls));
             let (holder, name) = (Arc::clone(node), listener.directory.clone().unwrap_or_default());
             let directory: ldap::listener::DirectoryProvider =
                 Arc::new(move || holder.verifier.directories().get(&name).cloned());
@@ -249,7 +288,8 @@ impl Server {
             ));
         }
         if let Some(socket) = scraped {
-            self.listeners.spawn(serve_metrics(socket, node.metrics.clone(), self.shutdown.clone()));
+            self.listeners
+                .spawn(serve_metrics(socket, node.metrics.clone(), self.shutdown.clone()));
         }
         let state = AdminState {
             accounts: Arc::clone(&self.accounts),
@@ -257,9 +297,12 @@ impl Server {
             metrics: node.metrics.clone(),
             control: Arc::clone(node) as Arc<dyn admin::Control>,
         };
-        self.listeners.spawn(socket.serve(state, self.shutdown.clone().cancelled_owned()));
-        self.listeners.spawn(sweep(Arc::clone(&node.store), self.shutdown.clone()));
-        self.listeners.spawn(export_regularly(Arc::clone(node), self.shutdown.clone()));
+        self.listeners
+            .spawn(socket.serve(state, self.shutdown.clone().cancelled_owned()));
+        self.listeners
+            .spawn(sweep(Arc::clone(&node.store), self.shutdown.clone()));
+        self.listeners
+            .spawn(export_regularly(Arc::clone(node), self.shutdown.clone()));
         Ok(())
     }
 }
@@ -280,7 +323,10 @@ impl Node {
             outcome: Outcome::Accept,
             reason,
         };
-        let batch = Batch { audit: vec![event], ..Batch::default() };
+        let batch = Batch {
+            audit: vec![event],
+            ..Batch::default()
+        };
         if let Err(error) = self.store.commit(batch, Durability::Durable).await {
             error!(%error, action, "not written to the audit");
         }
@@ -291,7 +337,11 @@ impl Surroundings for Node {
     fn directories(&self) -> Vec<Arc<dyn Directory>> {
         let by_name = self.verifier.directories();
         let config = self.config.load();
-        config.directories.iter().filter_map(|directory| by_name.get(directory.name()).cloned()).collect()
+        config
+            .directories
+            .iter()
+            .filter_map(|directory| by_name.get(directory.name()).cloned())
+            .collect()
     }
 
     fn limit(&self) -> Limit {
@@ -347,10 +397,21 @@ async fn export_regularly(node: Arc<Node>, shutdown: CancellationToken) {
 async fn serve_metrics(socket: TcpListener, metrics: Metrics, shutdown: CancellationToken) {
     let page = axum::routing::get(move || {
         let text = metrics.render();
-        async move { ([("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")], text) }
+        async move {
+            (
+                [(
+                    "content-type",
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                )],
+                text,
+            )
+        }
     });
     let router = axum::Router::new().route("/metrics", page);
-    if let Err(error) = axum::serve(socket, router).with_graceful_shutdown(shutdown.cancelled_owned()).await {
+    if let Err(error) = axum::serve(socket, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+    {
         error!(%error, "the metrics listener ended");
     }
 }

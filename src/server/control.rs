@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use crate::admin::Control;
 use crate::admin::api::{
-    ApiError, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine, ListenerStatus, PolicyReport, PolicySummary,
-    ReloadReport, ServerStatus, StatusReport, StoreStatus,
+    ApiError, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine, ListenerStatus, PolicyReport,
+    PolicySummary, ReloadReport, ServerStatus, StatusReport, StoreStatus,
 };
 use crate::clock;
 use crate::config::{Config, LdapTls};
 use crate::directory;
 use crate::document::{Fault, Faults, Severity};
 use crate::engine::policy::{Ruling, Subject, Who};
-use crate::engine::{BoxFuture, Lookup, LoginName, Origin, Protocol};
+use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol};
 use crate::metrics;
 use crate::server::Node;
 use crate::server::parts::{self, Parts, Running};
@@ -63,7 +63,13 @@ impl Node {
         let old = self.config.load_full();
         let (file, config, directories) = (self.file.clone(), Arc::clone(&old), self.verifier.directories());
         let read = tokio::task::spawn_blocking(move || {
-            Parts::load(&file, Some(&Running { config: &config, directories: &directories }))
+            Parts::load(
+                &file,
+                Some(&Running {
+                    config: &config,
+                    directories: &directories,
+                }),
+            )
         });
         let parts = match read.await {
             Ok(Ok(parts)) => parts,
@@ -73,7 +79,9 @@ impl Node {
         for (name, tls) in &self.certificates {
             if let Err(error) = tls.reload() {
                 let error = format!("ldap listener \"{name}\": {}", parts::describe(error));
-                return Err(ApiError::new(ErrorKind::Faulty, error).with_remedy("mend the certificate and reload again"));
+                return Err(
+                    ApiError::new(ErrorKind::Faulty, error).with_remedy("mend the certificate and reload again")
+                );
             }
         }
         let (changes, needs_restart) = self.differences(&old, &parts);
@@ -85,7 +93,11 @@ impl Node {
         self.clients.store(Arc::clone(&parts.clients));
         self.config.store(Arc::clone(&parts.config));
         self.loaded.store(Arc::new(clock::now()));
-        Ok(ReloadReport { changes, needs_restart, warnings: parts.warnings.0.iter().map(line).collect() })
+        Ok(ReloadReport {
+            changes,
+            needs_restart,
+            warnings: parts.warnings.0.iter().map(line).collect(),
+        })
     }
 
     /// What a reload changes, and what it cannot change.
@@ -117,7 +129,10 @@ impl Node {
         wait(old.node != new.node, "[node]");
         wait(old.log != new.log, "[log]");
         wait(old.metrics != new.metrics, "[metrics]");
-        wait(old.admin.socket != new.admin.socket || old.admin.group != new.admin.group, "[admin] socket and group");
+        wait(
+            old.admin.socket != new.admin.socket || old.admin.group != new.admin.group,
+            "[admin] socket and group",
+        );
         (changes, waits)
     }
 
@@ -126,7 +141,11 @@ impl Node {
         let engine = self.verifier.engine();
         let mut directories = Vec::new();
         for directory in self.verifier.directories().values() {
-            let status = if probe { directory.probe().await } else { directory.status() };
+            let status = if probe {
+                directory.probe().await
+            } else {
+                directory.status()
+            };
             directories.push(directory_status(status));
         }
         let store = self.store.status();
@@ -157,7 +176,11 @@ impl Node {
     }
 
     fn listener_statuses(&self, config: &Config) -> Vec<ListenerStatus> {
-        let radius_active = self.metrics.in_flight.get_or_create(&metrics::Protocol { protocol: "radius" }).get();
+        let radius_active = self
+            .metrics
+            .in_flight
+            .get_or_create(&metrics::Protocol { protocol: "radius" })
+            .get();
         let active = |count: i64| u64::try_from(count).unwrap_or(0);
         let radius = config.radius.iter().map(|listener| ListenerStatus {
             name: listener.name.clone(),
@@ -191,10 +214,14 @@ impl Node {
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
         let config = self.config.load_full();
         let origin = origin(&config, &request)?;
-        let login = LoginName::parse(&request.user).map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?;
+        let login =
+            LoginName::parse(&request.user).map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?;
         let name: &str = &origin.directory;
         let Some(directory) = self.verifier.directories().get(name).cloned() else {
-            return Err(ApiError::new(ErrorKind::NotFound, format!("there is no directory \"{name}\"")));
+            return Err(ApiError::new(
+                ErrorKind::NotFound,
+                format!("there is no directory \"{name}\""),
+            ));
         };
         let lookup = directory.look_up(&login).await;
         let person = match &lookup {
@@ -203,17 +230,31 @@ impl Node {
             Lookup::Unavailable(reason) => return Err(ApiError::new(ErrorKind::Unavailable, reason.clone())),
         };
         let engine = self.verifier.engine();
-        let subject = Subject { login: &login, origin: &origin, person, now: request.at.unwrap_or_else(clock::now) };
+        let subject = Subject {
+            login: &login,
+            origin: &origin,
+            person,
+            now: request.at.unwrap_or_else(clock::now),
+        };
         let explained = engine.policy.explain(&subject);
-        let allowed = engine.policy.decide(&subject).is_some_and(|rule| matches!(rule.ruling, Ruling::Require(_)));
+        let allowed = engine
+            .policy
+            .decide(&subject)
+            .is_some_and(|rule| matches!(rule.ruling, Ruling::Require(_)));
         let mut text = explained.to_string();
         match lookup {
-            Lookup::Unknown => text.push_str("\nNobody of this name is in the directory: the same questions are asked, and the end is a refusal."),
+            Lookup::Unknown => text.push_str(
+                "\nNobody of this name is in the directory: the same questions are asked, and the end is a refusal.",
+            ),
             Lookup::Ambiguous => text.push_str("\nMore than one entry has this name: the end is a refusal."),
             Lookup::Found(_) | Lookup::Unavailable(_) => {}
         }
         Ok(Explanation {
-            decision: if allowed && matches!(person, Who::Known(_)) { "allow".into() } else { "deny".into() },
+            decision: if allowed && matches!(person, Who::Known(_)) {
+                "allow".into()
+            } else {
+                "deny".into()
+            },
             rule: explained.decided_by.clone(),
             tree: serde_json::to_value(&explained).unwrap_or_default(),
             text,
@@ -230,7 +271,10 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
         service: client.service.as_deref().unwrap_or(&client.name).into(),
         client: client.name.as_str().into(),
         directory: client.directory.as_deref().unwrap_or_default().into(),
-        source: request.source.or_else(|| client.address.first().map(|net| net.0.addr())).unwrap_or([0, 0, 0, 0].into()),
+        source: request
+            .source
+            .or_else(|| client.address.first().map(|net| net.0.addr()))
+            .unwrap_or([0, 0, 0, 0].into()),
         nas_identifier: None,
         calling_station: None,
         encrypted: false,
@@ -275,7 +319,8 @@ pub(crate) fn check_policies(folder: &Path) -> PolicyReport {
 }
 
 fn faulty(faults: &Faults) -> ApiError {
-    ApiError::new(ErrorKind::Faulty, faults.to_string()).with_remedy("mend the files and reload again; the old configuration stays in force")
+    ApiError::new(ErrorKind::Faulty, faults.to_string())
+        .with_remedy("mend the files and reload again; the old configuration stays in force")
 }
 
 fn line(fault: &Fault) -> FaultLine {
@@ -306,5 +351,8 @@ fn directory_status(status: directory::DirectoryStatus) -> DirectoryStatus {
 }
 
 fn host_name() -> String {
-    nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_else(|| "portcullis".into())
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|name| name.into_string().ok())
+        .unwrap_or_else(|| "portcullis".into())
 }

@@ -44,7 +44,9 @@ impl LearnedClients {
         tokio::spawn(async move {
             while let Some((key, habit)) = written.recv().await {
                 let mut batch = Batch::default();
-                batch.write.push((key, Change::Put(habit.word().as_bytes().to_vec(), None)));
+                batch
+                    .write
+                    .push((key, Change::Put(habit.word().as_bytes().to_vec(), None)));
                 if let Err(error) = store.commit(batch, Durability::Durable).await {
                     warn!(%error, "what was learned of a client is not kept");
                 }
@@ -69,7 +71,11 @@ impl Learned for LearnedClients {
             return;
         }
         // Kept in memory only once it is on its way to the store, so that a full queue forgets nothing.
-        if self.news.try_send((Key::learned_client(client, &address.to_string()), habit)).is_ok() {
+        if self
+            .news
+            .try_send((Key::learned_client(client, &address.to_string()), habit))
+            .is_ok()
+        {
             self.habits.learn(client, address, habit);
         }
     }
@@ -78,5 +84,9 @@ impl Learned for LearnedClients {
 fn read<'a>(key: &'a Key, value: &[u8]) -> Option<(&'a str, IpAddr, Habit)> {
     let name = std::str::from_utf8(key.as_octets().strip_prefix(Key::LEARNED_CLIENTS)?).ok()?;
     let (client, address) = name.rsplit_once('/')?;
-    Some((client, address.parse().ok()?, Habit::parse(std::str::from_utf8(value).ok()?)?))
+    Some((
+        client,
+        address.parse().ok()?,
+        Habit::parse(std::str::from_utf8(value).ok()?)?,
+    ))
 }

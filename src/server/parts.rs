@@ -61,7 +61,9 @@ impl Parts {
         }
         let mut certificates = Vec::new();
         for listener in &config.ldap {
-            let (Some(certificate), Some(key)) = (&listener.certificate, &listener.key) else { continue };
+            let (Some(certificate), Some(key)) = (&listener.certificate, &listener.key) else {
+                continue;
+            };
             match TlsServer::load(certificate, key) {
                 Ok(tls) => {
                     if let Some(warning) = tls.warning() {
@@ -76,7 +78,9 @@ impl Parts {
             let directory = client.directory.as_deref().unwrap_or_default();
             Some((client, client.secret.as_ref()?, Arc::from(directory)))
         });
-        let clients = ClientTable::build(entries).map_err(|error| faults.file(file, error.to_string())).unwrap_or_default();
+        let clients = ClientTable::build(entries)
+            .map_err(|error| faults.file(file, error.to_string()))
+            .unwrap_or_default();
         if faults.any_errors() {
             return Err(faults);
         }
@@ -94,11 +98,24 @@ impl Parts {
     pub fn judging(&self, keyring: &Arc<Keyring>) -> (Engine, Directories, Limit) {
         let limits = &self.config.limits;
         let settings = Settings {
-            limit: Limit { failures: limits.user_failures, window: limits.window },
-            lifetime: Lifetime { step: limits.challenge, whole: limits.dialog },
+            limit: Limit {
+                failures: limits.user_failures,
+                window: limits.window,
+            },
+            lifetime: Lifetime {
+                step: limits.challenge,
+                whole: limits.dialog,
+            },
         };
-        let engine = Engine { policy: Arc::clone(&self.policy), keyring: Arc::clone(keyring), settings };
-        let source_limit = Limit { failures: limits.source_failures, window: limits.window };
+        let engine = Engine {
+            policy: Arc::clone(&self.policy),
+            keyring: Arc::clone(keyring),
+            settings,
+        };
+        let source_limit = Limit {
+            failures: limits.source_failures,
+            window: limits.window,
+        };
         (engine, self.directories.clone(), source_limit)
     }
 }
@@ -113,7 +130,10 @@ pub fn load_policies(folder: &Path, faults: &mut Faults) -> Policy {
         }
     };
     if files.is_empty() {
-        faults.file(folder, "there are no *.toml files here, so everybody would be refused; policies/ in the source holds examples");
+        faults.file(
+            folder,
+            "there are no *.toml files here, so everybody would be refused; policies/ in the source holds examples",
+        );
     }
     let sources: Vec<Source> = files.iter().filter_map(|file| Source::read(file, faults)).collect();
     policy::parse(&sources, faults)
@@ -127,7 +147,9 @@ pub fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        let hidden = path
+            .file_name()
+            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
         if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
             files.push(path);
         }
@@ -144,7 +166,8 @@ pub fn open_state(config: &Config) -> Result<(Arc<Keyring>, Arc<dyn Store>), Str
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let key_file = config.key_file(credentials.as_deref());
     let path = config.store_path();
-    fs::create_dir_all(&config.node.state).map_err(|error| format!("cannot make {}: {error}", config.node.state.display()))?;
+    fs::create_dir_all(&config.node.state)
+        .map_err(|error| format!("cannot make {}: {error}", config.node.state.display()))?;
     if !key_file.exists() {
         if config.store.kind == StoreKind::Sled && path.exists() {
             return Err(format!(
@@ -167,17 +190,27 @@ pub fn open_state(config: &Config) -> Result<(Arc<Keyring>, Arc<dyn Store>), Str
     Ok((keyring, store))
 }
 
-fn build_directory(config: &DirectoryConfig, running: Option<&Running<'_>>, faults: &mut Faults) -> Option<Arc<dyn Directory>> {
+fn build_directory(
+    config: &DirectoryConfig,
+    running: Option<&Running<'_>>,
+    faults: &mut Faults,
+) -> Option<Arc<dyn Directory>> {
     match config {
         DirectoryConfig::Ldap(ldap) => {
             let unchanged = running.is_some_and(|running| running.config.directories.contains(config));
-            if let Some(kept) = running.filter(|_| unchanged).and_then(|running| running.directories.get(&ldap.name)) {
+            if let Some(kept) = running
+                .filter(|_| unchanged)
+                .and_then(|running| running.directories.get(&ldap.name))
+            {
                 return Some(Arc::clone(kept));
             }
             match LdapDirectory::new(ldap) {
                 Ok(directory) => Some(directory),
                 Err(error) => {
-                    faults.file(Path::new(""), format!("directory \"{}\": {}", ldap.name, describe(error)));
+                    faults.file(
+                        Path::new(""),
+                        format!("directory \"{}\": {}", ldap.name, describe(error)),
+                    );
                     None
                 }
             }
