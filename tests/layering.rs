@@ -81,17 +81,30 @@ const RULES: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    // Sees people and the audit through what joins them, below.
     (
         "admin",
-        &["clock", "config", "document", "engine", "keyring", "metrics", "secret"],
+        &[
+            "accounts", "audit", "clock", "config", "document", "engine", "metrics", "secret",
+        ],
     ),
     // Speaks to the admin socket; the walls of the house are none of its business.
     ("cli", &["admin::api", "admin::client", "clock", "document", "secret"]),
+    // What is done without a server: each its one thing.
+    ("cli::key", &["keyring"]),
+    ("cli::password_hash", &["directory::local::hash_password"]),
+    ("cli::store", &["config", "keyring", "store"]),
     // The test clients speak the protocols.
     (
         "cli::login",
         &["admin::api", "admin::client", "ber", "clock", "radius", "secret", "tls"],
     ),
+    // Join store and directory for the admin front end, as the verifier does for logins.
+    (
+        "accounts",
+        &["clock", "directory", "engine", "keyring", "secret", "store"],
+    ),
+    ("audit", &["accounts::view", "clock", "engine", "keyring", "store"]),
     // Joins engine, store and directory.
     (
         "verifier",
