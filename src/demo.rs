@@ -202,7 +202,7 @@ impl Demo {
             }
             writeln!(
                 out,
-                "\nScan ana's authenticator into an app, or let `{program} demo --code` show its codes:\n"
+                "\nScan ana's authenticator into an app, or let `{program} demo --folder {folder} --code` show its codes:\n"
             )?;
             if let Some(uri) = uri.expose_str() {
                 match qr::blocks(uri) {
@@ -238,7 +238,7 @@ impl Demo {
             writeln!(out, "export PORTCULLIS_SOCKET={}", socket.display())?;
             writeln!(out, "{program} status")?;
             writeln!(out, "{program} audit tail")?;
-            writeln!(out, "{program} policy explain --user ana --client vpn")?;
+            writeln!(out, "{program} policy explain ana --client vpn")?;
             writeln!(out, "{program} token enrol ben\n")?;
             writeln!(out, "Ctrl-C ends it; the next start finds everything again.\n")
         })();

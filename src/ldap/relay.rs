@@ -67,10 +67,11 @@ impl Connection {
             after_bind: shared.config.max_pdu,
         };
         let tick = Box::pin(sleep(shared.tick()));
+        let pump = Pump::new(stream, limits, shared.metrics.ldap_relayed.clone());
         Self {
             shared,
             peer,
-            pump: Pump::new(stream, limits),
+            pump,
             embedded: None,
             person: None,
             server_has_rights: false,
@@ -92,10 +93,6 @@ impl Connection {
                 }
             }
             let next = self.next(&session).await;
-            self.shared
-                .metrics
-                .ldap_relayed
-                .inc_by(std::mem::take(&mut self.pump.relayed));
             let step = match next {
                 Next::Event(Event::Message(head)) => self.message(session, head).await,
                 Next::Event(Event::Drained) => Ok(session),

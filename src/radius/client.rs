@@ -79,7 +79,14 @@ pub trait Learned: Send + Sync {
 
 /// Habits in memory, bounded; what persists them restores them at the start.
 #[derive(Debug, Default)]
-pub struct Habits(RwLock<HashMap<IpAddr, Vec<(Box<str>, Habit)>>>);
+pub struct Habits(RwLock<HashMap<IpAddr, Vec<Known>>>);
+
+/// What is known of an address as one client entry's.
+#[derive(Debug)]
+struct Known {
+    client: Box<str>,
+    habit: Habit,
+}
 
 impl Habits {
     /// Addresses remembered from requests that nothing proves. Signed requests are always remembered.
@@ -92,7 +99,7 @@ impl Habits {
             .flat_map(|(&address, habits)| {
                 habits
                     .iter()
-                    .map(move |(client, habit)| (client.clone(), address, *habit))
+                    .map(move |known| (known.client.clone(), address, known.habit))
             })
             .collect()
     }
@@ -104,8 +111,8 @@ impl Learned for Habits {
         let habits = all.get(&address)?;
         habits
             .iter()
-            .find(|(name, _)| **name == *client)
-            .map(|(_, habit)| *habit)
+            .find(|known| *known.client == *client)
+            .map(|known| known.habit)
     }
 
     fn learn(&self, client: &str, address: IpAddr, habit: Habit) {
@@ -114,9 +121,12 @@ impl Learned for Habits {
             return;
         }
         let habits = all.entry(address).or_default();
-        match habits.iter_mut().find(|(name, _)| **name == *client) {
-            Some((_, known)) => *known = habit,
-            None => habits.push((client.into(), habit)),
+        match habits.iter_mut().find(|known| *known.client == *client) {
+            Some(known) => known.habit = habit,
+            None => habits.push(Known {
+                client: client.into(),
+                habit,
+            }),
         }
     }
 }

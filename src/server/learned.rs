@@ -54,11 +54,6 @@ impl LearnedClients {
         });
         Ok(Arc::new(Self { habits, news }))
     }
-
-    /// All that is known.
-    pub(super) fn count(&self) -> usize {
-        self.habits.all().len()
-    }
 }
 
 impl Learned for LearnedClients {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each generator uses its own part of this")]
 
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,21 +19,25 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 pub(crate) struct Port {
     socket: UdpSocket,
     queue: Vec<u8>,
-    received: Batch,
+    /// Taken out while its datagrams are looked at.
+    received: Option<Batch>,
     headers: MultiHeaders<SockaddrIn>,
 }
 
 /// Buffers for one call.
 pub(crate) struct Batch {
     buffers: Vec<[u8; LONGEST]>,
-    headers: MultiHeaders<SockaddrIn>,
+    received: MultiHeaders<SockaddrIn>,
+    /// Apart from those for receiving: sending leaves pointers to its addresses in them.
+    sent: MultiHeaders<SockaddrIn>,
 }
 
 impl Batch {
     pub(crate) fn new() -> Self {
         Self {
             buffers: vec![[0; LONGEST]; BATCH],
-            headers: MultiHeaders::preallocate(BATCH, None),
+            received: MultiHeaders::preallocate(BATCH, None),
+            sent: MultiHeaders::preallocate(BATCH, None),
         }
     }
 
@@ -50,7 +54,7 @@ impl Batch {
             .map(|buffer| [IoSliceMut::new(buffer)])
             .collect();
         // Nothing there, or the server is gone and the kernel says so: no datagrams either way.
-        recvmmsg(socket.as_raw_fd(), &mut self.headers, slices.iter_mut(), flags, None)
+        recvmmsg(socket.as_raw_fd(), &mut self.received, slices.iter_mut(), flags, None)
             .map(|messages| messages.map(|message| (message.bytes, message.address)).collect())
             .unwrap_or_default()
     }
@@ -72,7 +76,7 @@ impl Batch {
             let senders: Vec<_> = rest.iter().map(|(_, sender)| *sender).collect();
             let sent = sendmmsg(
                 socket.as_raw_fd(),
-                &mut self.headers,
+                &mut self.sent,
                 &slices,
                 senders,
                 [],
@@ -88,14 +92,14 @@ impl Batch {
 
 impl Port {
     /// A socket of its own that speaks to `server` only.
-    pub(crate) fn connected(server: SocketAddr) -> Self {
-        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    pub(crate) fn connected(from: IpAddr, server: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((from, 0)).expect("a socket");
         socket.connect(server).expect("connecting a datagram socket");
         widen(&socket);
         Self {
             socket,
             queue: Vec::new(),
-            received: Batch::new(),
+            received: Some(Batch::new()),
             headers: MultiHeaders::preallocate(BATCH, None),
         }
     }
@@ -128,18 +132,14 @@ impl Port {
 
     /// Takes what has come; how many.
     pub(crate) fn receive(&mut self, mut take: impl FnMut(&mut Self, &[u8])) -> usize {
-        let mut received = std::mem::replace(
-            &mut self.received,
-            Batch {
-                buffers: Vec::new(),
-                headers: MultiHeaders::preallocate(0, None),
-            },
-        );
+        let Some(mut received) = self.received.take() else {
+            return 0;
+        };
         let lengths = received.receive(&self.socket, false);
         for (index, (length, _)) in lengths.iter().enumerate() {
             take(self, &received.buffers[index][..*length]);
         }
-        self.received = received;
+        self.received = Some(received);
         lengths.len()
     }
 }

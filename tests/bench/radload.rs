@@ -14,7 +14,7 @@ mod common;
 mod datagrams;
 mod packet;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +33,9 @@ struct Options {
     /// The server.
     #[arg(long, default_value = "127.0.0.1:1812")]
     addr: SocketAddr,
+    /// Address to send from: servers tell their clients apart by it.
+    #[arg(long, default_value = "127.0.0.1")]
+    from: IpAddr,
     /// Shared secret.
     #[arg(long, default_value = "testing123")]
     secret: String,
@@ -128,20 +131,19 @@ fn main() -> ExitCode {
         .collect();
     let mut tally = Tally::default();
     let mut from = span.from;
+    if options.turns.is_some() {
+        from = started;
+    }
     for load in loads {
         let (part, began) = load.join().unwrap();
         tally.add(part);
         from = from.max(began);
     }
+    // With turns, it is measured from the end of the warm-up to the last reply.
     let until = if options.turns.is_some() {
         clock::monotonic()
     } else {
         span.to
-    };
-    let from = if options.turns.is_some() {
-        from.max(started)
-    } else {
-        span.from
     };
     let report = tally.report(until.saturating_duration_since(from));
     println!("{report}");
@@ -208,7 +210,13 @@ impl Load {
         let window = self.options.window / self.options.threads;
         let count = (self.options.ports / self.options.threads).max(1);
         let mut ports: Vec<(Port, Vec<Slot>, Vec<u8>)> = (0..count)
-            .map(|_| (Port::connected(self.options.addr), slots(), (0..=255).rev().collect()))
+            .map(|_| {
+                (
+                    Port::connected(self.options.from, self.options.addr),
+                    slots(),
+                    (0..=255).rev().collect(),
+                )
+            })
             .collect();
         let patience = Duration::from_millis(self.options.patience);
         let mut next_look = clock::monotonic();
@@ -324,10 +332,24 @@ impl Load {
             (packet::ACCESS_CHALLENGE, Some(state), Some(key)) if !slot.challenged => {
                 let code = self.code(key, slot.turn);
                 let name = fill(&self.options.user, slot.user);
+                // An answer is a request of its own, under an identifier that rested.
+                let next = free.pop().unwrap_or(id);
+                let mut packet = std::mem::take(&mut slot.packet);
                 self.codec
-                    .build(id, &name, &code, Some(state), &mut self.random, &mut slot.packet);
-                (slot.challenged, slot.tries, slot.sent) = (true, 0, now);
-                port.queue(id);
+                    .build(next, &name, &code, Some(state), &mut self.random, &mut packet);
+                let answer = Slot {
+                    packet,
+                    challenged: true,
+                    tries: 0,
+                    sent: now,
+                    ..*slot
+                };
+                if next != id {
+                    slot.busy = false;
+                    free.insert(0, id);
+                }
+                slots[usize::from(next)] = answer;
+                port.queue(next);
                 return;
             }
             (packet::ACCESS_ACCEPT, _, _) => {

@@ -266,7 +266,7 @@ directory = "main"
 
     /// The audit's records as text, oldest first.
     pub(crate) fn audit(&self) -> Vec<String> {
-        let found = self.json(&["audit", "tail", "--limit", "1000"]);
+        let found = self.json(&["audit", "tail", "-n", "1000"]);
         let records = found.as_array().or_else(|| find(&found, "records")?.as_array());
         records
             .expect("a list of records")
