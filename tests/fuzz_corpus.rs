@@ -5,6 +5,9 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "fuzz/ldap_frame.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
+mod ldap_frame;
 #[path = "fuzz/targets.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binaries use the same file")]
 mod targets;
@@ -17,6 +20,11 @@ fn radius_packet() {
 #[test]
 fn radius_attribute() {
     replay("radius_attribute", targets::radius_attribute);
+}
+
+#[test]
+fn ldap_frame() {
+    replay("ldap_frame", ldap_frame::ldap_frame);
 }
 
 /// Feeds each file of a corpus to its target, and each beginning of it, and it with each octet changed.

@@ -30,7 +30,7 @@ use crate::ldap::reply::{
 };
 use crate::ldap::session::{Binding, Session, Step};
 use crate::ldap::stream::{ClientStream, handshake};
-use crate::ldap::translate::{BindEnd, SimpleBind, bind_response, end_of, words};
+use crate::ldap::translate::{BindEnd, SimpleBind, bind_response, end_of};
 use crate::metrics::Decision;
 use crate::secret::Secret;
 
@@ -301,7 +301,6 @@ impl Connection {
                 (verdict, tried)
             }
         };
-        self.count(words(&verdict), arrived);
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
@@ -364,6 +363,7 @@ impl Connection {
         }
     }
 
+    /// Counts a bind that the verifier was not asked about; it counts its own verdicts.
     fn count(&self, (outcome, reason): (&'static str, &'static str), arrived: Instant) {
         let decision = Decision {
             protocol: "ldap",

@@ -3,7 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use portcullis::secret::Secret;
 
 use crate::peers::{Front, Setup, Slapd, run};
 use crate::wire::{ANA, BEN, MAY, START_TLS, WHO_AM_I, Wire, bind, bind_with, control, extended, message, search};
@@ -234,9 +236,51 @@ fn a_refused_bind_is_held_back() {
     let slapd = Slapd::start();
     let front = Setup::before(slapd.address).and("reject_delay = \"300ms\"").start();
     let mut wire = Wire::connect(front.address);
-    let started = Instant::now();
+    let started = portcullis::clock::monotonic();
     assert_eq!(wire.ask(&bind(1, ANA, "wrong")).code(), 49);
     assert!(started.elapsed() >= Duration::from_millis(300));
+}
+
+/// The client that `portcullis login ldap` is.
+#[test]
+fn our_own_client() {
+    use portcullis::ldap::login::{LoginError, Target, login};
+    let slapd = Slapd::start();
+    let front = Setup::before(slapd.address).configured("tls = \"starttls\"\n").start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let target = |starttls, ca_file| Target {
+        url: front.url(),
+        starttls,
+        ca_file,
+        server_name: Some("localhost".into()),
+        timeout: Duration::from_secs(20),
+    };
+    let attempt = |target: Target, password: &str| runtime.block_on(login(&target, ANA, &Secret::new(password)));
+    let trusting = || target(true, Some(front.authority.clone()));
+    let report = attempt(trusting(), "anapw").unwrap();
+    assert!(report.accepted() && report.encrypted);
+    assert_eq!(report.identity, Some(format!("dn:{ANA}")));
+    let report = attempt(trusting(), "wrong").unwrap();
+    assert_eq!(
+        (report.words().as_str(), report.identity),
+        ("invalid credentials (49)", None)
+    );
+    let report = attempt(target(false, None), "anapw").unwrap();
+    assert_eq!((report.code, report.encrypted), (13, false));
+    let strangers = Setup::before(slapd.address).start();
+    let fault = attempt(target(true, Some(strangers.authority.clone())), "anapw").unwrap_err();
+    assert!(matches!(fault, LoginError::Handshake { .. }), "{fault}");
+    let refusing = Target {
+        url: strangers.url(),
+        ..trusting()
+    };
+    assert!(matches!(
+        attempt(refusing, "anapw"),
+        Err(LoginError::StartTls { code: 2 })
+    ));
 }
 
 fn handshake(front: &Front, stream: TcpStream) -> Wire<impl Read + Write + use<>> {

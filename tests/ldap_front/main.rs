@@ -4,6 +4,12 @@
 //! python3-ldap3) and the front end in this process, with a verifier that accepts whoever the directory
 //! finds right. What the engine decides is tested elsewhere.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that fails to set up fails"
+)]
+
 mod binds; // who is bound, and what is left of who was
 mod embedded; // a directory without a server
 mod fidelity; // the same through us as without us

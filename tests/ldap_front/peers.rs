@@ -71,7 +71,11 @@ impl Slapd {
 
     /// Stops it from doing anything, while its connections stay open.
     pub(crate) fn freeze(&self) {
+        use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
         self.signal(nix::sys::signal::Signal::SIGSTOP);
+        // Threads stop one after the other.
+        let stopped = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED)).unwrap();
+        assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
     }
 
     pub(crate) fn kill(&self) {
@@ -79,8 +83,11 @@ impl Slapd {
     }
 
     fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.process.id().try_into().unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
+        nix::sys::signal::kill(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> nix::unistd::Pid {
+        nix::unistd::Pid::from_raw(self.process.id().try_into().unwrap())
     }
 }
 

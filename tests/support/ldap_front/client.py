@@ -13,7 +13,11 @@ for entry in connection.extend.standard.paged_search(
 ):
     print(entry["type"], entry.get("dn"), sorted((entry.get("raw_attributes") or {}).items()), entry.get("uri"))
 print(connection.compare(ana, "cn", "Ana"), connection.compare(ana, "cn", "Ben"), connection.result["description"])
-connection.modify(ana, {"description": [(ldap3.MODIFY_REPLACE, ["größer\n", b"\x00\xff"])]})
+photo = [b"\x00\xff\xd8"]
+connection.modify(
+    ana,
+    {"description": [(ldap3.MODIFY_REPLACE, ["größer"])], "jpegPhoto": [(ldap3.MODIFY_REPLACE, photo)]},
+)
 print(connection.result["description"], connection.result["message"])
 connection.modify("uid=ben,ou=people,dc=example,dc=org", {"sn": [(ldap3.MODIFY_REPLACE, ["x"])]})
 print(connection.result["description"], connection.result["message"])
