@@ -576,4 +576,6 @@ fn user_of(key: &Key) -> Option<UserKey> {
 }
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;

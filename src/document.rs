@@ -287,7 +287,11 @@ impl<'s> Document<'s> {
             at = match at.get_ref() {
                 DeValue::Table(table) => table.get(*step)?,
                 DeValue::Array(array) => array.get(step.parse::<usize>().ok()?)?,
-                _ => return None,
+                DeValue::String(_)
+                | DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_) => return None,
             };
         }
         Some(at)
@@ -364,7 +368,9 @@ fn key_at(value: &Spanned<DeValue<'_>>, offset: usize, key: String) -> String {
             Some((index, inner)) => key_at(inner, offset, format!("{key}[{index}]")),
             None => key,
         },
-        _ => key,
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            key
+        }
     }
 }
 
@@ -380,7 +386,9 @@ fn key_span(value: &Spanned<DeValue<'_>>, steps: &[&str]) -> Option<Range<usize>
             }
         }
         DeValue::Array(array) => key_span(array.get(first.parse::<usize>().ok()?)?, rest),
-        _ => None,
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            None
+        }
     }
 }
 

@@ -110,7 +110,9 @@ impl Keyring {
     pub fn from_root(root: &[u8]) -> Self {
         let prk = Salt::new(HKDF_SHA256, b"portcullis root").extract(root);
         let mut fingerprint = [0u8; 8];
-        fingerprint.copy_from_slice(&expand(&prk, &[b"fingerprint"])[..8]);
+        for (octet, derived) in fingerprint.iter_mut().zip(expand(&prk, &[b"fingerprint"]).iter()) {
+            *octet = *derived;
+        }
         Self {
             records: aead_key(&prk, &[b"records"]),
             codes: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"codes"]).as_slice()),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::Exit;
-use super::output::{CliError, Out};
+use super::output::{CliError, Out, in_full};
 use crate::keyring::Keyring;
 
 #[derive(Debug, Args)]
@@ -26,10 +26,7 @@ enum Verb {
 
 pub(super) fn run(args: &KeyArgs, out: &mut Out<'_>) -> Result<Exit, CliError> {
     let Verb::New { file } = &args.verb;
-    Keyring::create(file).map_err(|error| {
-        let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
-        CliError::Key(format!("{error}{cause}"))
-    })?;
+    Keyring::create(file).map_err(|error| CliError::File(in_full(&error), None))?;
     if out.json {
         return out.json(&serde_json::json!({ "file": file }));
     }

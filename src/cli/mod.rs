@@ -5,7 +5,8 @@
 
 mod audit;
 mod key;
-pub(crate) mod output;
+mod login;
+mod output;
 mod passcode;
 mod password_hash;
 mod policy;
@@ -13,6 +14,7 @@ pub(crate) mod qr;
 mod recovery_codes;
 mod reload;
 mod status;
+mod store;
 mod token;
 mod user;
 
@@ -84,6 +86,10 @@ enum Command {
     /// Have the running server read its configuration and policies again
     #[command(after_help = reload::HELP)]
     Reload,
+    /// The store's exports: make, verify, restore, while no server runs
+    Store(store::StoreArgs),
+    /// Log in as a RADIUS or LDAP client would, to see what happens
+    Login(login::LoginArgs),
     /// Key files
     Key(key::KeyArgs),
     /// Hash a password for a local directory's LDIF file
@@ -165,6 +171,8 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Status(_)
         | Command::Audit(_)
         | Command::Reload
+        | Command::Store(_)
+        | Command::Login(_)
         | Command::Key(_)
         | Command::PasswordHash) => {
             let mut stdout = std::io::stdout().lock();
@@ -194,6 +202,8 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Status(args) => status::run(args, client, out).await,
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,
+        Command::Store(args) => store::run(args, out).await,
+        Command::Login(args) => login::run(args, out).await,
         Command::Key(args) => key::run(&args, out),
         Command::PasswordHash => password_hash::run(out),
         Command::Serve(_) | Command::Check(_) | Command::Demo(_) => {

@@ -6,6 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::Exit;
+use super::qr::QrError;
 use crate::admin::api::ErrorKind;
 use crate::admin::client::ClientError;
 use crate::clock::Timestamp;
@@ -22,7 +23,7 @@ pub(super) struct Out<'a> {
 
 /// Why a command was not done.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CliError {
+pub(super) enum CliError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// What was asked makes no sense, and what to do.
@@ -30,8 +31,14 @@ pub(crate) enum CliError {
     Usage(String, Option<&'static str>),
     #[error("input or output failed")]
     Io(#[source] io::Error),
+    #[error(transparent)]
+    Qr(#[from] QrError),
+    /// Something on this machine failed, without a server.
     #[error("{0}")]
-    Key(String),
+    Local(String),
+    /// The same, because of a file or folder that is not as it must be.
+    #[error("{0}")]
+    File(String, Option<&'static str>),
 }
 
 /// A mark for good or bad, coloured on a terminal.
@@ -235,8 +242,8 @@ impl CliError {
                 ErrorKind::Refused | ErrorKind::Internal => Exit::Refused,
                 ErrorKind::Unavailable => Exit::Unreachable,
             },
-            Self::Usage(..) => Exit::Usage,
-            Self::Io(_) | Self::Key(_) => Exit::Refused,
+            Self::Usage(..) | Self::File(..) => Exit::Usage,
+            Self::Io(_) | Self::Qr(_) | Self::Local(_) => Exit::Refused,
         }
     }
 
@@ -250,21 +257,26 @@ impl CliError {
             }
             Self::Client(ClientError::Broken(..)) => Some("see the server's log".into()),
             Self::Client(ClientError::Api(error)) => error.remedy.clone(),
-            Self::Usage(_, remedy) => remedy.map(str::to_owned),
-            Self::Io(_) | Self::Key(_) => None,
+            Self::Usage(_, remedy) | Self::File(_, remedy) => remedy.map(str::to_owned),
+            Self::Io(_) | Self::Qr(_) | Self::Local(_) => None,
         }
     }
 
     fn in_full(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
+        in_full(self)
     }
+}
+
+/// An error with its sources.
+pub(super) fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// A moment without its milliseconds.

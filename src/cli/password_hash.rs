@@ -2,6 +2,7 @@
 
 use super::Exit;
 use super::output::{CliError, Out, read_secret};
+use crate::directory::local::hash_password;
 
 pub(super) fn run(out: &mut Out<'_>) -> Result<Exit, CliError> {
     let password = read_secret("Password: ")?;
@@ -12,7 +13,11 @@ pub(super) fn run(out: &mut Out<'_>) -> Result<Exit, CliError> {
             Some("type one, or send it as the first line of standard input"),
         ));
     }
-    let _ = out;
+    let hash = hash_password(&password);
+    if out.json {
+        return out.json(&serde_json::json!({ "userPassword": hash }));
+    }
+    out.line(hash)?;
     Ok(Exit::Done)
 }
 

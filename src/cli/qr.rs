@@ -1,17 +1,26 @@
 //! QR codes, for the terminal and as SVG.
 
 use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use qrcode::render::{svg, unicode};
 use qrcode::{EcLevel, QrCode};
 
-use super::output::CliError;
+/// Why there is no picture.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum QrError {
+    /// The text is too long for a QR code.
+    #[error("the URI does not fit a QR code")]
+    Long(#[source] qrcode::types::QrError),
+    /// The file cannot be made; an existing one is never replaced.
+    #[error("the token was enrolled, but {0} cannot be written")]
+    File(PathBuf, #[source] io::Error),
+}
 
 /// Two rows of modules in each line of text, light on dark, as most terminals are.
-pub(crate) fn blocks(text: &str) -> Result<String, CliError> {
+pub(crate) fn blocks(text: &str) -> Result<String, QrError> {
     let image = code(text)?
         .render::<unicode::Dense1x2>()
         .dark_color(unicode::Dense1x2::Light)
@@ -22,19 +31,16 @@ pub(crate) fn blocks(text: &str) -> Result<String, CliError> {
 }
 
 /// Writes a file that only its owner can read: the code holds a secret.
-pub(super) fn write_svg(text: &str, file: &Path) -> Result<(), CliError> {
+pub(super) fn write_svg(text: &str, file: &Path) -> Result<(), QrError> {
     let image = code(text)?.render::<svg::Color<'_>>().min_dimensions(240, 240).build();
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    let mut opened = opened.map_err(|error| {
-        let what = format!("the token was enrolled, but {} cannot be made: {error}", file.display());
-        CliError::Key(what)
-    })?;
-    opened.write_all(image.as_bytes()).map_err(CliError::Io)
+    opened
+        .and_then(|mut file| file.write_all(image.as_bytes()))
+        .map_err(|error| QrError::File(file.to_owned(), error))
 }
 
-fn code(text: &str) -> Result<QrCode, CliError> {
-    QrCode::with_error_correction_level(text, EcLevel::L)
-        .map_err(|error| CliError::Key(format!("the URI does not fit a QR code: {error}")))
+fn code(text: &str) -> Result<QrCode, QrError> {
+    QrCode::with_error_correction_level(text, EcLevel::L).map_err(QrError::Long)
 }
 
 #[cfg(test)]

@@ -163,7 +163,15 @@ impl Directory for LdapDirectory {
         if let Some(known) = self.cache.known(login.form()) {
             return Box::pin(std::future::ready(known));
         }
-        Box::pin(self.cache.get(login.form(), self.find(login.form())))
+        Box::pin(async {
+            // The search has its own end, which judges the server. This one is for those who waited for
+            // another's search that was given up, and have to begin it again.
+            let limit = self.settings.timeout + Duration::from_millis(50);
+            let look_up = self.cache.get(login.form(), self.find(login.form()));
+            tokio::time::timeout(limit, look_up)
+                .await
+                .unwrap_or_else(|_| Lookup::Unavailable(format!("no answer within {:?}", self.settings.timeout)))
+        })
     }
 
     fn verify<'a>(&'a self, person: &'a Person, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {

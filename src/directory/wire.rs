@@ -2,8 +2,10 @@
 //! in, with limits. Whatever is not the answer that was asked for ends the connection.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -171,21 +173,21 @@ impl Connection {
         })
     }
 
-    /// Whether an idle connection has been closed, or has octets that nobody asked for. Looks, without
-    /// waiting and mostly without a system call.
+    /// Whether an idle connection has been closed, or has octets that nobody asked for. Asks the kernel
+    /// (one system call, no waiting): what the runtime knows may be older.
     pub(super) fn is_stale(&mut self) -> bool {
         if self.input.len() > self.handed_out {
             return true;
         }
-        let mut octet = [0u8; 1];
-        let mut buffer = ReadBuf::new(&mut octet);
-        // The waker is replaced by the next real read.
-        let mut context = Context::from_waker(Waker::noop());
-        let seen = match &mut self.transport {
-            Transport::Plain(stream) => std::pin::Pin::new(stream).poll_read(&mut context, &mut buffer),
-            Transport::Tls(stream) => std::pin::Pin::new(stream).poll_read(&mut context, &mut buffer),
-        };
-        !matches!(seen, Poll::Pending)
+        let mut octet = [MaybeUninit::uninit()];
+        match &mut self.transport {
+            Transport::Plain(stream) => !nothing_to_read(SockRef::from(&*stream).peek(&mut octet)),
+            Transport::Tls(stream) => {
+                let seen = SockRef::from(stream.get_ref().0).peek(&mut octet);
+                // Octets may be a session ticket, which the TLS layer keeps to itself.
+                !nothing_to_read(seen) && !nothing_in_tls(stream)
+            }
+        }
     }
 
     /// Gives the bare stream away, to be relayed over.
@@ -304,6 +306,19 @@ async fn send_plain(stream: &mut TcpStream, octets: &[u8]) -> Result<(), WireErr
 async fn send_tls(stream: &mut TlsStream<TcpStream>, octets: &[u8]) -> Result<(), WireError> {
     stream.write_all(octets).await.map_err(WireError::Io)?;
     stream.flush().await.map_err(WireError::Io)
+}
+
+fn nothing_to_read(peeked: io::Result<usize>) -> bool {
+    matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn nothing_in_tls(stream: &mut TlsStream<TcpStream>) -> bool {
+    let mut octet = [0u8; 1];
+    // The waker is replaced by the next real read.
+    let mut context = Context::from_waker(Waker::noop());
+    Pin::new(stream)
+        .poll_read(&mut context, &mut ReadBuf::new(&mut octet))
+        .is_pending()
 }
 
 /// The result code and text of a response, for logs.

@@ -439,10 +439,11 @@ impl<'a> Case<'a, '_> {
                 request: self.request,
                 stage,
             };
-            return match denial {
-                Denial::UnknownUser => Step::Do(Effect::VerifyNobody { password }, attempt),
+            return if denial == Denial::UnknownUser {
+                Step::Do(Effect::VerifyNobody { password }, attempt)
+            } else {
                 // Someone locked out is refused without a word to the directory.
-                _ => self.refuse(denial, record),
+                self.refuse(denial, record)
             };
         };
         let mut reserve = Batch::default();
@@ -671,10 +672,10 @@ impl<'a> Tried<'a, '_> {
     fn unavailable(self, reason: String) -> Step<'a> {
         let mut batch = Batch::default();
         self.throttle(&mut batch, ThrottleRecord::without_pending);
-        if let Some((before, after)) = self.spent.as_deref() {
-            if self.facts.user.value == *after {
-                write_user(&mut batch, &self.person, &self.facts.user, before);
-            }
+        if let Some((before, after)) = self.spent.as_deref()
+            && self.facts.user.value == *after
+        {
+            write_user(&mut batch, &self.person, &self.facts.user, before);
         }
         batch
             .audit

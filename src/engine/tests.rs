@@ -1,5 +1,10 @@
 //! The engine as a whole, on a small world of records in memory: what it must do, and what it must never do.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test names what it expects; everything else fails it"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

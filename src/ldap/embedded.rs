@@ -10,23 +10,25 @@ use crate::ber::{self, BOOLEAN, BerError, ENUMERATED, INTEGER, Message, OCTET_ST
 use crate::directory::local::{Attribute, Entry, Tree};
 use crate::engine::Person;
 use crate::ldap::frame::Head;
-use crate::ldap::reply::{Answer, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS, response_to, who_am_i};
+use crate::ldap::reply::{Answer, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS, WHO_AM_I, response_to, who_am_i};
 use crate::ldap::translate::has_critical;
 
 use filter::{Filter, FilterError};
 
 /// The directory as one connection sees it.
-pub(super) struct Embedded<'t> {
-    pub(super) tree: &'t Tree,
+pub struct Embedded<'t> {
+    /// The entries.
+    pub tree: &'t Tree,
     /// Who is bound.
-    pub(super) person: Option<&'t Person>,
+    pub person: Option<&'t Person>,
     /// Whether StartTLS is offered, for the root DSE.
-    pub(super) start_tls: bool,
+    pub start_tls: bool,
 }
 
 impl Embedded<'_> {
-    /// Answers the operation in `input`, which is shorter than `head.total` when it is absurdly large.
-    pub(super) fn answer(&self, head: &Head, input: &[u8], out: &mut Vec<u8>) {
+    /// Appends the answers to the operation that `input` begins with to `out`. `input` is shorter than
+    /// `head.total` when the message is absurdly large.
+    pub fn answer(&self, head: &Head, input: &[u8], out: &mut Vec<u8>) {
         let Some(response) = response_to(head.operation) else {
             return; // an abandon: everything is answered before the next message is read
         };
@@ -241,13 +243,11 @@ fn write_entry(id: i32, dn: &str, attributes: &[Attribute], search: &Search<'_>,
 }
 
 /// Most entries that one search returns.
-pub(super) const MOST_ENTRIES: usize = 1000;
+pub const MOST_ENTRIES: usize = 1000;
 /// Most octets that one search returns, roughly.
 const MOST_OCTETS: usize = 4 << 20;
 /// requestName of an ExtendedRequest.
 const REQUEST_NAME: u8 = 0x80;
-/// RFC 4532.
-const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
 
 #[cfg(test)]
 mod tests {

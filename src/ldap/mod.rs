@@ -4,7 +4,7 @@
 //! do about the rest; [`translate`] turns a bind into a question and the verdict into a result; `relay`
 //! does it; `embedded` answers where the directory has no server.
 
-mod embedded;
+pub mod embedded;
 pub mod frame;
 pub mod listener;
 pub mod login;

@@ -10,6 +10,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -27,8 +28,9 @@ pub(super) struct Pump<C, U> {
     pub(super) outstanding: Outstanding,
     /// Grows whenever a message, or a part of a large one, has moved.
     pub(super) activity: u64,
-    /// Messages sent on since this was last taken.
-    pub(super) relayed: u64,
+    /// Messages sent on and not yet counted.
+    relayed: u64,
+    counter: Counter,
     /// Octets at the front of the client's buffer, and still to come, that go to the server.
     upward: usize,
     /// Octets at the front of the server's buffer, and still to come, that go to the client.
@@ -76,13 +78,14 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(client: C, limits: Limits) -> Self {
+    pub(super) fn new(client: C, limits: Limits, counter: Counter) -> Self {
         Self {
             client: Port::new(client),
             server: None,
             outstanding: Outstanding::default(),
             activity: 0,
             relayed: 0,
+            counter,
             upward: 0,
             downward: 0,
             skipped: 0,
@@ -128,7 +131,11 @@ where
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, session: &Session, mode: Mode) -> Poll<Event> {
-        match self.advance(cx, session, mode) {
+        let advanced = self.advance(cx, session, mode);
+        if self.relayed > 0 {
+            self.counter.inc_by(std::mem::take(&mut self.relayed));
+        }
+        match advanced {
             Ok(()) => Poll::Pending,
             Err(event) => Poll::Ready(event),
         }

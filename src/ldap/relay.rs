@@ -30,7 +30,7 @@ use crate::ldap::reply::{
 };
 use crate::ldap::session::{Binding, Session, Step};
 use crate::ldap::stream::{ClientStream, handshake};
-use crate::ldap::translate::{BindEnd, SimpleBind, bind_response, end_of, words};
+use crate::ldap::translate::{BindEnd, SimpleBind, bind_response, end_of};
 use crate::metrics::Decision;
 use crate::secret::Secret;
 
@@ -67,10 +67,11 @@ impl Connection {
             after_bind: shared.config.max_pdu,
         };
         let tick = Box::pin(sleep(shared.tick()));
+        let pump = Pump::new(stream, limits, shared.metrics.ldap_relayed.clone());
         Self {
             shared,
             peer,
-            pump: Pump::new(stream, limits),
+            pump,
             embedded: None,
             person: None,
             server_has_rights: false,
@@ -92,10 +93,6 @@ impl Connection {
                 }
             }
             let next = self.next(&session).await;
-            self.shared
-                .metrics
-                .ldap_relayed
-                .inc_by(std::mem::take(&mut self.pump.relayed));
             let step = match next {
                 Next::Event(Event::Message(head)) => self.message(session, head).await,
                 Next::Event(Event::Drained) => Ok(session),
@@ -304,7 +301,6 @@ impl Connection {
                 (verdict, tried)
             }
         };
-        self.count(words(&verdict), arrived);
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
@@ -367,6 +363,7 @@ impl Connection {
         }
     }
 
+    /// Counts a bind that the verifier was not asked about; it counts its own verdicts.
     fn count(&self, (outcome, reason): (&'static str, &'static str), arrived: Instant) {
         let decision = Decision {
             protocol: "ldap",

@@ -143,6 +143,8 @@ const RESPONSE_NAME: u8 = 0x8a;
 
 /// RFC 4511 section 4.14.
 pub(super) const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
+/// RFC 4532.
+pub(super) const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
 /// RFC 4511 section 4.4.1.
 pub(super) const NOTICE_OF_DISCONNECTION: &str = "1.3.6.1.4.1.1466.20036";
 

@@ -1,7 +1,7 @@
 //! Between LDAP and the engine: a BindRequest becomes a question, a verdict becomes a result code.
 
 use crate::ber::{self, BerError, Element, INTEGER, Message, OCTET_STRING, Reader, SEQUENCE};
-use crate::engine::{AuthnRequest, Capability, Denial, LoginName, Origin, Split, Verdict};
+use crate::engine::{AuthnRequest, Capability, LoginName, Origin, Split, Verdict};
 use crate::ldap::reply::Code;
 use crate::secret::Secret;
 
@@ -120,16 +120,6 @@ pub fn end_of(verdict: &Verdict) -> BindEnd {
     }
 }
 
-/// Outcome and reason of a verdict as metrics call them.
-pub(super) fn words(verdict: &Verdict) -> (&'static str, &'static str) {
-    match verdict {
-        Verdict::Accept(_) => ("accept", ""),
-        Verdict::Reject(denial) => ("reject", denial.word()),
-        Verdict::Unavailable(_) => ("unavailable", ""),
-        Verdict::Challenge(_) => ("reject", Denial::ClientCannotAsk.word()),
-    }
-}
-
 /// The server's BindResponse as the client may see it: octet for octet, but for a password policy control
 /// that only we had asked for.
 ///
@@ -221,7 +211,7 @@ mod tests {
 
     use super::*;
     use crate::engine::request::LoginForm;
-    use crate::engine::{Outage, Protocol};
+    use crate::engine::{Denial, Outage, Protocol};
 
     fn origin() -> Origin {
         Origin {

@@ -79,11 +79,24 @@ pub trait Learned: Send + Sync {
 
 /// Habits in memory, bounded; what persists them restores them at the start.
 #[derive(Debug, Default)]
-pub struct Habits(RwLock<HashMap<IpAddr, Vec<(Box<str>, Habit)>>>);
+pub struct Habits(RwLock<HashMap<IpAddr, Vec<Known>>>);
+
+/// What is known of an address as one client entry's.
+#[derive(Debug)]
+struct Known {
+    client: Box<str>,
+    habit: Habit,
+}
 
 impl Habits {
     /// Addresses remembered from requests that nothing proves. Signed requests are always remembered.
     const MAX_UNPROVEN: usize = 65_536;
+
+    /// Whether such a habit of a new address would be remembered. What keeps habits elsewhere asks first, so
+    /// as not to be filled by requests from made-up addresses.
+    pub fn has_room_for(&self, habit: Habit) -> bool {
+        habit == Habit::Signs || self.0.read().len() < Self::MAX_UNPROVEN
+    }
 
     /// All that is remembered, in no order.
     pub fn all(&self) -> Vec<(Box<str>, IpAddr, Habit)> {
@@ -92,7 +105,7 @@ impl Habits {
             .flat_map(|(&address, habits)| {
                 habits
                     .iter()
-                    .map(move |(client, habit)| (client.clone(), address, *habit))
+                    .map(move |known| (known.client.clone(), address, known.habit))
             })
             .collect()
     }
@@ -104,19 +117,22 @@ impl Learned for Habits {
         let habits = all.get(&address)?;
         habits
             .iter()
-            .find(|(name, _)| **name == *client)
-            .map(|(_, habit)| *habit)
+            .find(|known| *known.client == *client)
+            .map(|known| known.habit)
     }
 
     fn learn(&self, client: &str, address: IpAddr, habit: Habit) {
-        let mut all = self.0.write();
-        if habit != Habit::Signs && all.len() >= Self::MAX_UNPROVEN {
+        if !self.has_room_for(habit) {
             return;
         }
+        let mut all = self.0.write();
         let habits = all.entry(address).or_default();
-        match habits.iter_mut().find(|(name, _)| **name == *client) {
-            Some((_, known)) => *known = habit,
-            None => habits.push((client.into(), habit)),
+        match habits.iter_mut().find(|known| *known.client == *client) {
+            Some(known) => known.habit = habit,
+            None => habits.push(Known {
+                client: client.into(),
+                habit,
+            }),
         }
     }
 }
@@ -492,6 +508,20 @@ mod tests {
             check(&strict, &request(None, PROXY), &learned),
             Err(Unsound::UnsignedProxyState)
         );
+    }
+
+    #[test]
+    fn unproven_addresses_do_not_fill_the_memory() {
+        let learned = Habits::default();
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+        for number in 0..70_000 {
+            learned.learn("vpn", address(number), Habit::Plain);
+        }
+        assert_eq!(learned.all().len(), Habits::MAX_UNPROVEN);
+        assert!(!learned.has_room_for(Habit::UnsignedProxy) && learned.has_room_for(Habit::Signs));
+        learned.learn("vpn", address(70_000), Habit::Signs);
+        assert_eq!(learned.habit("vpn", address(70_000)), Some(Habit::Signs));
+        assert_eq!(learned.habit("wifi", address(70_000)), None);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::radius::attribute::{
     STATE, STATUS_SERVER, USER_NAME, USER_PASSWORD,
 };
 use crate::radius::crypto::{AUTHENTICATOR_LEN, SharedSecret, Signature};
-use crate::radius::packet::{MAX_LEN, MAX_VALUE, Overflow, Packet, Writer};
+use crate::radius::packet::{MAX_LEN, MAX_VALUE, Overflow, Packet, Writer, cut};
 use crate::secret::Secret;
 
 /// A server to talk to, and how patiently.
@@ -92,8 +92,7 @@ impl Exchange {
     /// The NAS-Identifier to send, at most 253 octets.
     #[must_use]
     pub fn nas_identifier(mut self, name: &str) -> Self {
-        let end = name.floor_char_boundary(MAX_VALUE);
-        self.nas_identifier = name.get(..end).unwrap_or_default().into();
+        self.nas_identifier = cut(name, MAX_VALUE).0.into();
         self
     }
 

@@ -250,7 +250,7 @@ impl<'b> Writer<'b> {
     /// As for [`Writer::push`].
     pub fn push_text(&mut self, kind: u8, mut text: &str) -> Result<(), Overflow> {
         while !text.is_empty() {
-            let (piece, rest) = text.split_at(text.floor_char_boundary(MAX_VALUE));
+            let (piece, rest) = cut(text, MAX_VALUE);
             self.push(kind, piece.as_bytes())?;
             text = rest;
         }
@@ -299,6 +299,14 @@ impl<'b> Writer<'b> {
             }
         }
     }
+}
+
+/// Cuts a text into its first `octets` octets or a few less, so as not to cut a character, and the rest.
+pub(in crate::radius) fn cut(text: &str, octets: usize) -> (&str, &str) {
+    (0..=octets.min(text.len()))
+        .rev()
+        .find_map(|end| text.split_at_checked(end))
+        .unwrap_or((text, ""))
 }
 
 /// Where the value of Message-Authenticator begins when it is the first attribute.

@@ -141,6 +141,39 @@ async fn a_lost_or_emptied_database_does_not_open_as_a_new_one() {
 }
 
 #[tokio::test]
+async fn an_older_database_does_not_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    fill(&*open(&path).unwrap(), 10).await;
+    let older = folder.path().join("older");
+    copy(&path, &older);
+    fill(&*open(&path).unwrap(), 10).await;
+    fs::copy(path.join("tip"), older.join("tip")).unwrap();
+    let error = open(&older).unwrap_err();
+    assert!(error.to_string().contains("its last 11 changes are missing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_recovery_that_was_cut_off_is_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    fill(&*open(&path).unwrap(), 10).await;
+    fs::write(path.join("snap.7FFFFFFFFFFFFFFF.generating"), "half of it").unwrap();
+    assert_eq!(content(&*open(&path).unwrap()).await.len(), 10);
+}
+
+#[tokio::test]
+async fn making_a_store_that_was_cut_off_is_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("making"), "").unwrap();
+    fs::write(path.join("conf"), [0; 200]).unwrap();
+    fill(&*open(&path).unwrap(), 10).await;
+    assert_eq!(content(&*open(&path).unwrap()).await.len(), 10);
+}
+
+#[tokio::test]
 async fn one_process_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");

@@ -1,1 +1,348 @@
+use std::os::unix::fs::FileTypeExt as _;
+use std::sync::Arc;
 
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::accounts::fixture::Fixture;
+use crate::admin::Control;
+use crate::admin::api::{
+    ApiError, ErrorKind, ExplainRequest, Explanation, PolicyReport, PolicySummary, ReloadReport, StatusReport,
+    StoreStatus, Verification,
+};
+use crate::admin::client::{AdminClient, ClientError};
+use crate::audit::Audit;
+use crate::clock::Timestamp;
+use crate::engine::BoxFuture;
+use crate::metrics::Metrics;
+
+struct TestControl;
+
+impl Control for TestControl {
+    fn operators(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
+        Box::pin(async { Err(ApiError::new(ErrorKind::Faulty, "portcullis.toml:3:1: nonsense")) })
+    }
+
+    fn status(&self, _: bool) -> BoxFuture<'_, StatusReport> {
+        Box::pin(async {
+            StatusReport {
+                version: "0".into(),
+                node: "test".into(),
+                pid: 1,
+                started: Timestamp::default(),
+                config: "portcullis.toml".into(),
+                loaded: Timestamp::default(),
+                policies: PolicySummary {
+                    path: "policies".into(),
+                    rules: 1,
+                    version: "1".into(),
+                },
+                listeners: Vec::new(),
+                directories: Vec::new(),
+                store: StoreStatus {
+                    kind: "memory".into(),
+                    location: String::new(),
+                    revision: 0,
+                    audit_sequence: 0,
+                    size: 0,
+                    queue: 0,
+                    error: None,
+                },
+            }
+        })
+    }
+
+    fn policy_check(&self) -> BoxFuture<'_, PolicyReport> {
+        Box::pin(async {
+            PolicyReport {
+                path: "policies".into(),
+                files: Vec::new(),
+                rules: 0,
+                faults: Vec::new(),
+            }
+        })
+    }
+
+    fn policy_explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>> {
+        Box::pin(async move {
+            Ok(Explanation {
+                decision: "deny".into(),
+                rule: None,
+                tree: json!({ "user": request.user }),
+                text: "no rule matches".into(),
+            })
+        })
+    }
+}
+
+/// A served socket.
+struct Served {
+    site: Fixture,
+    folder: tempfile::TempDir,
+    client: AdminClient,
+    stop: oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Served {
+    fn start() -> Self {
+        let site = Fixture::new();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let socket = AdminSocket::bind(&path, None).unwrap();
+        let state = AdminState {
+            accounts: Arc::clone(&site.accounts),
+            audit: Arc::new(Audit::new(Arc::clone(&site.store) as _, Arc::clone(&site.keyring))),
+            metrics: Metrics::default(),
+            control: Arc::new(TestControl),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(socket.serve(state, async {
+            let _ = stopped.await;
+        }));
+        Self {
+            site,
+            client: AdminClient::new(path),
+            folder,
+            stop,
+            serving,
+        }
+    }
+
+    async fn get(&self, target: &str) -> Result<Value, ApiError> {
+        api(self.client.get(target, &()).await)
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Result<Value, ApiError> {
+        api(self.client.post(path, &body).await)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("admin.sock")
+    }
+}
+
+fn api(answer: Result<Value, ClientError>) -> Result<Value, ApiError> {
+    answer.map_err(|error| match error {
+        ClientError::Api(error) => error,
+        other => panic!("{other:?}"),
+    })
+}
+
+#[tokio::test]
+async fn a_person_from_enrolment_to_clean_up() {
+    let served = Served::start();
+    let enrolled = served
+        .post("/v1/token/enrol", json!({ "user": "ana", "label": "phone" }))
+        .await
+        .unwrap();
+    assert!(
+        enrolled["uri"]
+            .as_str()
+            .unwrap()
+            .starts_with("otpauth://totp/Portcullis:ana?")
+    );
+    assert_eq!(enrolled["token"]["kind"], "totp");
+    let user = served.get("/v1/user?user=ana").await.unwrap();
+    assert_eq!(user["tokens"][0]["label"], "phone");
+    assert!(
+        user["tokens"][0]["enrolled"].as_str().unwrap().ends_with('Z'),
+        "RFC 3339"
+    );
+    assert!(
+        !user.to_string().contains(enrolled["seed"].as_str().unwrap()),
+        "shown once"
+    );
+    assert_eq!(
+        served
+            .get("/v1/tokens?user=ana")
+            .await
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    let codes = served
+        .post("/v1/recovery-codes/new", json!({ "user": "ana" }))
+        .await
+        .unwrap();
+    assert_eq!(codes["codes"].as_array().unwrap().len(), 10);
+    let issued = served
+        .post("/v1/passcode/issue", json!({ "user": "ana", "minutes": 5 }))
+        .await
+        .unwrap();
+    assert_eq!(issued["code"].as_str().unwrap().len(), 10);
+    let live = served.get("/v1/passcodes").await.unwrap();
+    assert_eq!(live[0]["login"], "ana");
+    assert!(live[0].get("code").is_none());
+    for (path, body) in [
+        ("/v1/passcode/revoke", json!({ "user": "ana" })),
+        ("/v1/token/disable", json!({ "user": "ana", "token": "phone" })),
+        ("/v1/token/enable", json!({ "user": "ana", "token": "1" })),
+        ("/v1/token/revoke", json!({ "user": "ana", "token": "1" })),
+        ("/v1/user/unlock", json!({ "user": "ana" })),
+    ] {
+        served.post(path, body).await.unwrap();
+    }
+    assert_eq!(
+        served.get("/v1/users?text=an").await.unwrap()["users"][0]["login"],
+        "ana"
+    );
+
+    let audit = served.get("/v1/audit?user=ana").await.unwrap();
+    let actions: Vec<&str> = audit["records"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| record["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        actions,
+        [
+            "token.enrol",
+            "recovery-codes.new",
+            "passcode.issue",
+            "passcode.revoke",
+            "token.disable",
+            "token.enable",
+            "token.revoke",
+            "user.unlock"
+        ]
+    );
+    let text = audit.to_string();
+    for secret in [&enrolled["seed"], &issued["code"], &codes["codes"][0]] {
+        assert!(!text.contains(secret.as_str().unwrap()), "no secrets in the audit");
+    }
+    let last = served.get("/v1/audit?last=1").await.unwrap();
+    assert_eq!((&last["records"][0]["sequence"], &last["next"]), (&json!(8), &json!(9)));
+    let verified = served.get("/v1/audit/verify").await.unwrap();
+    let verified: Verification = serde_json::from_value(verified).unwrap();
+    assert!(matches!(verified, Verification::Whole(whole) if whole.records == 8));
+}
+
+#[tokio::test]
+async fn errors_are_json_with_their_kind() {
+    let served = Served::start();
+    let kind = |answer: Result<Value, ApiError>| answer.unwrap_err().kind;
+    assert_eq!(kind(served.get("/v1/user?user=nobody").await), ErrorKind::NotFound);
+    assert_eq!(kind(served.get("/v1/user").await), ErrorKind::Invalid);
+    assert_eq!(
+        kind(served.get("/v1/user?user=ana&colour=red").await),
+        ErrorKind::Invalid
+    );
+    assert_eq!(kind(served.get("/v1/nowhere").await), ErrorKind::NotFound);
+    assert_eq!(kind(served.get("/v1/reload").await), ErrorKind::Invalid);
+    assert_eq!(
+        kind(served.post("/v1/user/unlock", json!({ "usr": "ana" })).await),
+        ErrorKind::Invalid
+    );
+    assert_eq!(kind(served.get("/v1/audit?from=1&last=2").await), ErrorKind::Invalid);
+    assert_eq!(kind(served.get("/v1/audit?since=yesterday").await), ErrorKind::Invalid);
+    assert_eq!(kind(served.get("/v1/audit/verify?noted=x").await), ErrorKind::Invalid);
+    served.site.main.set_down(true);
+    assert_eq!(kind(served.get("/v1/user?user=ana").await), ErrorKind::Unavailable);
+    let large = json!({ "user": "x".repeat(crate::admin::api::MAX_REQUEST) });
+    assert_eq!(kind(served.post("/v1/user/unlock", large).await), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_refused_reload_is_audited() {
+    let served = Served::start();
+    let refused = served.post("/v1/reload", json!(null)).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Faulty);
+    assert_eq!(served.site.audited().await, ["reload reject"]);
+}
+
+#[tokio::test]
+async fn curl_speaks_to_it() {
+    let served = Served::start();
+    let curl = async |arguments: &[&str]| {
+        let path = served.path();
+        let output = Command::new("curl")
+            .args(["--silent", "--max-time", "10", "--unix-socket", path.to_str().unwrap()])
+            .args(["--write-out", "\n%{http_code}"])
+            .args(arguments)
+            .output()
+            .await
+            .ok()?;
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.rsplit_once('\n')
+            .map(|(body, code)| (code.to_owned(), body.to_owned()))
+    };
+    let Some((code, body)) = curl(&["http://localhost/v1/status"]).await else {
+        eprintln!("skipped: no curl here");
+        return;
+    };
+    assert_eq!(code, "200");
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["node"], "test");
+    let (code, _) = curl(&["-d", r#"{"user":"ana"}"#, "http://localhost/v1/user/unlock"])
+        .await
+        .unwrap();
+    assert_eq!(code, "200", "whatever content type curl claims");
+    let (code, body) = curl(&["http://localhost/v1/user?user=nobody"]).await.unwrap();
+    assert_eq!(code, "404");
+    assert!(body.contains("\"remedy\""), "{body}");
+    let (code, _) = curl(&["-X", "DELETE", "http://localhost/v1/status"]).await.unwrap();
+    assert_eq!(code, "405");
+    let (code, body) = curl(&["http://localhost/metrics"]).await.unwrap();
+    assert_eq!(code, "200");
+    assert!(body.ends_with("# EOF\n"), "{body}");
+}
+
+#[tokio::test]
+async fn the_socket_is_guarded_and_removed_at_the_end() {
+    let served = Served::start();
+    let path = served.path();
+    let found = std::fs::metadata(&path).unwrap();
+    assert!(found.file_type().is_socket());
+    assert_eq!(found.permissions().mode() & 0o777, 0o660);
+    assert!(matches!(AdminSocket::bind(&path, None), Err(SocketError::InUse(_))));
+    // A connection that says nothing does not hold up the end.
+    let mut silent = UnixStream::connect(&path).await.unwrap();
+    served.client.get::<Value>("/v1/status", &()).await.unwrap();
+    served.stop.send(()).unwrap();
+    served.serving.await.unwrap();
+    assert!(!path.exists());
+    assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0, "closed");
+}
+
+#[tokio::test]
+async fn what_is_in_the_way_is_judged_before_it_goes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists(), "left over by a process that ended badly");
+    let socket = AdminSocket::bind(&path, None).unwrap();
+    drop(socket);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "precious").unwrap();
+    assert!(matches!(
+        AdminSocket::bind(&path, None),
+        Err(SocketError::NotASocket(_))
+    ));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+    let nobodys = AdminSocket::bind(&folder.path().join("other.sock"), Some("no-such-group"));
+    assert!(matches!(nobodys, Err(SocketError::NoSuchGroup(_))));
+}
+
+#[tokio::test]
+async fn octets_that_are_no_request_end_the_connection() {
+    let served = Served::start();
+    for octets in [&b"\0\x01\x02\r\n\r\n"[..], &[b'A'; 100_000]] {
+        let mut stream = UnixStream::connect(served.path()).await.unwrap();
+        let _ = stream.write_all(octets).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    served.get("/v1/status").await.unwrap();
+}

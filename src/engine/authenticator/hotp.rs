@@ -37,8 +37,8 @@ impl CodeAuthenticator for Hotp {
             if !generator.has_form(&code) {
                 continue;
             }
-            let window = counter..counter.saturating_add(LOOK_AHEAD);
-            match window.filter(|&at| generator.matches(&code, at)).last() {
+            let mut window = counter..counter.saturating_add(LOOK_AHEAD);
+            match window.find(|&at| generator.matches(&code, at)) {
                 Some(at) => {
                     token.kind = TokenKind::Hotp { counter: at + 1 };
                     token.count_success(context.now);

@@ -88,7 +88,7 @@ pub fn judge(
                 let judgement = authenticator.judge(typed, record, context)?;
                 return Ok((judgement, Some(authenticator.kind())));
             }
-            other => best = best.max(other),
+            wrong @ (Judgement::NotApplicable | Judgement::Wrong | Judgement::Replayed) => best = best.max(wrong),
         }
     }
     Ok((best, None))

@@ -43,10 +43,10 @@ impl CodeAuthenticator for Totp {
                 continue;
             }
             let here = oath::step(context.now, period).saturating_add_signed(i64::from(drift));
-            // Every step is tried, whichever matches, so that the time taken says nothing.
+            // The newest step first: one that was used already must not hide one that was not.
             let matched = (here.saturating_sub(SKEW)..=here + SKEW)
-                .filter(|&step| generator.matches(&code, step))
-                .last();
+                .rev()
+                .find(|&step| generator.matches(&code, step));
             match matched {
                 Some(step) if last_step.is_none_or(|last| step > last) => {
                     token.kind = TokenKind::Totp {

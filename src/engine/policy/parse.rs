@@ -132,10 +132,10 @@ impl RawRule {
         if self.name.trim().is_empty() {
             say(&["name"], "is empty; the audit names rules");
         }
-        if let Some(prompt) = &self.prompt {
-            if prompt.chars().count() > MAX_PROMPT || prompt.chars().any(char::is_control) || prompt.trim().is_empty() {
-                say(&["prompt"], "must be one line of 1 to 120 characters");
-            }
+        if let Some(prompt) = &self.prompt
+            && (prompt.chars().count() > MAX_PROMPT || prompt.chars().any(char::is_control) || prompt.trim().is_empty())
+        {
+            say(&["prompt"], "must be one line of 1 to 120 characters");
         }
         let mut conditions = |table: &'static str, raw: RawConditions| {
             let (list, empty) = raw.compile();

@@ -7,7 +7,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::StoreError;
 use super::super::ledger::Head;
 use super::format::{self, AFTER_AUDIT, AUDIT, HEAD};
 use super::shared;
@@ -76,13 +75,22 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
         .mode(0o700)
         .create(path)
         .map_err(io_error)?;
-    let tip = Tip::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => damaged("its tip does not read".into()),
-        _ => io_error(error),
-    })?;
-    if tip.is_some() && !path.join(DATABASE).exists() {
+    if path.join(MAKING).try_exists().map_err(io_error)? || !exists(path).map_err(io_error)? {
+        return make(path, cache_bytes, keyring);
+    }
+    let (tip, revision) = match Tip::open(path) {
+        Ok(Some(tip)) => tip,
+        Ok(None) => return Err(damaged("its tip is missing".into())),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(damaged("its tip does not read".into()));
+        }
+        Err(error) => return Err(io_error(error)),
+    };
+    lock(tip.file(), path)?;
+    if !path.join(DATABASE).try_exists().map_err(io_error)? {
         return Err(damaged(format!("the file {DATABASE} is missing")));
     }
+    remove_unfinished(path).map_err(io_error)?;
 
     let db = open_database(path, cache_bytes)?;
     let file = sync(path).map_err(io_error)?;
@@ -92,15 +100,10 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
             Fault::Schema(schema) => OpenError::Schema(path.to_owned(), schema),
             Fault::Damaged(reason) => damaged(reason),
         })?;
-    let head = match (head, &tip) {
-        (Some(head), Some((_, revision))) if head.revision < *revision => {
-            let lost = revision - head.revision;
-            return Err(damaged(format!("its last {lost} changes are missing")));
-        }
-        (Some(head), _) => head,
-        (None, Some(_)) => return Err(damaged("its head is missing".into())),
-        (None, None) => create(&db, &file, keyring).map_err(|error| io_error(io::Error::other(error)))?,
-    };
+    if head.revision < revision {
+        let lost = revision - head.revision;
+        return Err(damaged(format!("its last {lost} changes are missing")));
+    }
     if head.fingerprint != keyring.fingerprint() {
         return Err(OpenError::WrongKey {
             path: path.to_owned(),
@@ -108,17 +111,39 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
             key: keyring.fingerprint(),
         });
     }
-    let tip = match tip {
-        Some((tip, _)) => tip,
-        None if head.revision == 0 => Tip::create(path, &head)
-            .and_then(|tip| sync_folder(path).map(|()| tip))
-            .map_err(io_error)?,
-        None => return Err(damaged("its tip is missing".into())),
-    };
     Ok(Opened { db, file, head, tip })
 }
 
-/// Whether there is a store in a folder, whole or not.
+/// Makes a store in an empty folder, or in one where making it was interrupted: a mark lies there from
+/// before the first file until all are on disk.
+fn make(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<Opened, OpenError> {
+    let io_error = |error| OpenError::Io(path.to_owned(), error);
+    let mark = File::create(path.join(MAKING)).map_err(io_error)?;
+    lock(&mark, path)?;
+    sync_folder(path).map_err(io_error)?;
+    for entry in fs::read_dir(path).map_err(io_error)? {
+        let entry = entry.map_err(io_error)?;
+        let file_type = entry.file_type().map_err(io_error)?;
+        if file_type.is_dir() {
+            fs::remove_dir_all(entry.path()).map_err(io_error)?;
+        } else if entry.file_name() != MAKING {
+            fs::remove_file(entry.path()).map_err(io_error)?;
+        }
+    }
+    let db = open_database(path, cache_bytes)?;
+    let head = Head::new(keyring);
+    shared::guarded(|| db.insert(HEAD, format::encode_head(&head)).and_then(|_| db.flush()))
+        .map_err(|error| io_error(io::Error::other(error)))?;
+    let tip = Tip::create(path, &head).map_err(io_error)?;
+    lock(tip.file(), path)?;
+    let file = sync(path).map_err(io_error)?;
+    fs::remove_file(path.join(MAKING))
+        .and_then(|()| sync_folder(path))
+        .map_err(io_error)?;
+    Ok(Opened { db, file, head, tip })
+}
+
+/// Whether there is anything in a folder.
 pub(in super::super) fn exists(path: &Path) -> io::Result<bool> {
     match fs::read_dir(path) {
         Ok(mut entries) => Ok(entries.next().transpose()?.is_some()),
@@ -137,11 +162,33 @@ pub(in super::super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Keeps other processes out for as long as the file stays open.
+fn lock(file: &File, path: &Path) -> Result<(), OpenError> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(fs::TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
+        Err(fs::TryLockError::Error(error)) => Err(OpenError::Io(path.to_owned(), error)),
+    }
+}
+
+/// Sled writes what it recovered to a file that it renames when it is whole. If it is cut off before,
+/// it takes that file for a whole one the next time, and finds it corrupt.
+fn remove_unfinished(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let unfinished = |name: &str| name.starts_with("snap.") && name.ends_with(".generating");
+        if name.to_str().is_some_and(unfinished) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn open_database(path: &Path, cache_bytes: u64) -> Result<::sled::Db, OpenError> {
     let config = ::sled::Config::new()
         .path(path)
         .cache_capacity(cache_bytes)
-        .mode(::sled::Mode::HighThroughput)
         .flush_every_ms(None);
     let mut attempts = 0;
     loop {
@@ -201,13 +248,10 @@ impl From<::sled::Error> for Fault {
 
 /// Reads every record but the audit's, of which there may be very many, and the audit's end. Sled reads
 /// pages when they are asked for; without this a damaged page would show up in the middle of a login.
-fn check(db: &::sled::Db) -> Result<Option<Head>, Fault> {
-    let Some(octets) = db.get(HEAD)? else {
-        return match db.first()? {
-            None => Ok(None),
-            Some(_) => Err(Fault::Damaged("its head is missing".into())),
-        };
-    };
+fn check(db: &::sled::Db) -> Result<Head, Fault> {
+    let octets = db
+        .get(HEAD)?
+        .ok_or_else(|| Fault::Damaged("its head is missing".into()))?;
     let head = format::decode_head(&octets)
         .map_err(Fault::Schema)?
         .ok_or_else(|| Fault::Damaged("its head does not read".into()))?;
@@ -230,21 +274,14 @@ fn check(db: &::sled::Db) -> Result<Option<Head>, Fault> {
     if last != (head.audit_sequence, head.audit_link) {
         return Err(Fault::Damaged("the end of the audit chain is missing".into()));
     }
-    Ok(Some(head))
-}
-
-fn create(db: &::sled::Db, file: &File, keyring: &Keyring) -> Result<Head, StoreError> {
-    let failed = |error: &dyn std::fmt::Display| StoreError(error.to_string());
-    let head = Head::new(keyring);
-    db.insert(HEAD, format::encode_head(&head))
-        .map_err(|error| failed(&error))?;
-    db.flush().map_err(|error| failed(&error))?;
-    file.sync_data().map_err(|error| failed(&error))?;
     Ok(head)
 }
 
 /// Sled's file.
 const DATABASE: &str = "db";
+
+/// Present while a new store is being made.
+const MAKING: &str = "making";
 
 /// Sled lets go of its lock some time after it was dropped, when its last deferred work is done.
 const LOCK_ATTEMPTS: u32 = 20;

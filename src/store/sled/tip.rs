@@ -67,6 +67,11 @@ impl Tip {
         Ok(Some((tip, revision)))
     }
 
+    /// The file, to lock it.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Notes a head that is on disk.
     pub(super) fn write(&mut self, head: &Head) -> io::Result<()> {
         let revision = head.revision.to_be_bytes();

@@ -1,0 +1,204 @@
+//! A small installation for tests: a store in memory and two directories with made-up people.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::{Accounts, Actor, Subject, Surroundings};
+use crate::clock::Timestamp;
+use crate::directory::{Directory, DirectoryStatus, Link};
+use crate::engine::batch::{Batch, Change, Key};
+use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
+use crate::engine::record::{ThrottleRecord, UserRecord, decode, encode};
+use crate::engine::throttle::Limit;
+use crate::engine::{BoxFuture, LoginName};
+use crate::keyring::Keyring;
+use crate::secret::Secret;
+use crate::store::memory::MemoryStore;
+use crate::store::{Durability, Store};
+
+pub(crate) const LIMIT: Limit = Limit {
+    failures: 2,
+    window: Duration::from_secs(900),
+};
+
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
+
+pub(crate) const CAROL: Actor<'static> = Actor {
+    name: "carol",
+    now: NOW,
+};
+
+/// Knows people by login name; `down` makes it unavailable.
+pub(crate) struct TestDirectory {
+    name: String,
+    people: Mutex<BTreeMap<String, Arc<Person>>>,
+    down: Mutex<bool>,
+}
+
+impl TestDirectory {
+    pub(crate) fn new(name: &str, people: &[&str]) -> Arc<Self> {
+        let people = people
+            .iter()
+            .map(|login| ((*login).to_owned(), person(name, login, login)));
+        Arc::new(Self {
+            name: name.to_owned(),
+            people: Mutex::new(people.collect()),
+            down: Mutex::new(false),
+        })
+    }
+
+    /// Another name for somebody.
+    pub(crate) fn alias(&self, alias: &str, login: &str) {
+        let person = Arc::clone(&self.people.lock()[login]);
+        self.people.lock().insert(alias.to_owned(), person);
+    }
+
+    pub(crate) fn remove(&self, login: &str) {
+        self.people.lock().remove(login);
+    }
+
+    pub(crate) fn set_down(&self, down: bool) {
+        *self.down.lock() = down;
+    }
+}
+
+fn person(directory: &str, login: &str, identifier: &str) -> Arc<Person> {
+    Arc::new(Person {
+        key: UserKey::new(directory, &format!("id-{identifier}")),
+        directory: directory.into(),
+        dn: format!("uid={login},dc={directory}"),
+        login: login.to_owned(),
+        groups: vec![format!("cn=staff,dc={directory}")],
+        attributes: BTreeMap::new(),
+        enabled: true,
+    })
+}
+
+impl Directory for TestDirectory {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn look_up<'a>(&'a self, login: &'a LoginName) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move {
+            if *self.down.lock() {
+                return Lookup::Unavailable("out of reach".into());
+            }
+            let found = self.people.lock().get(login.as_str()).cloned();
+            found.map_or(Lookup::Unknown, Lookup::Found)
+        })
+    }
+
+    fn verify<'a>(&'a self, _: &'a Person, _: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {
+        Box::pin(async { PasswordOutcome::Wrong })
+    }
+
+    fn verify_nobody<'a>(&'a self, _: &'a Secret) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+
+    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
+        Box::pin(async { Err("nothing to relay to".into()) })
+    }
+
+    fn forget_look_ups(&self) {}
+
+    fn probe(&self) -> BoxFuture<'_, DirectoryStatus> {
+        Box::pin(async { self.status() })
+    }
+
+    fn status(&self) -> DirectoryStatus {
+        DirectoryStatus {
+            name: self.name.clone(),
+            kind: "test".into(),
+            servers: Vec::new(),
+            queue: 0,
+        }
+    }
+}
+
+/// An installation with the directories `main` (ana, ben, carol) and `guests` (gus).
+pub(crate) struct Fixture {
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) main: Arc<TestDirectory>,
+    pub(crate) guests: Arc<TestDirectory>,
+}
+
+struct Both(Vec<Arc<TestDirectory>>);
+
+impl Surroundings for Both {
+    fn directories(&self) -> Vec<Arc<dyn Directory>> {
+        self.0
+            .iter()
+            .map(|directory| Arc::clone(directory) as Arc<dyn Directory>)
+            .collect()
+    }
+
+    fn limit(&self) -> Limit {
+        LIMIT
+    }
+}
+
+impl Fixture {
+    pub(crate) fn new() -> Self {
+        let keyring = Arc::new(Keyring::from_root(&[1; 32]));
+        let store = Arc::new(MemoryStore::new(Arc::clone(&keyring)));
+        let main = TestDirectory::new("main", &["ana", "ben", "carol"]);
+        let guests = TestDirectory::new("guests", &["gus"]);
+        let surroundings = Both(vec![Arc::clone(&main), Arc::clone(&guests)]);
+        let accounts = Accounts::new(Arc::clone(&store) as _, Arc::clone(&keyring), Arc::new(surroundings));
+        Self {
+            accounts: Arc::new(accounts),
+            store,
+            keyring,
+            main,
+            guests,
+        }
+    }
+
+    pub(crate) async fn subject(&self, name: &str) -> Subject {
+        self.accounts.resolve(name, None).await.unwrap()
+    }
+
+    pub(crate) async fn record(&self, subject: &Subject) -> UserRecord {
+        let found = self.store.read(&[Key::user(&subject.key)], NOW).await.unwrap();
+        found[0]
+            .value
+            .as_deref()
+            .map_or_else(UserRecord::default, |octets| decode(octets).unwrap())
+    }
+
+    /// Counts a failure, as a login does.
+    pub(crate) async fn fail(&self, subject: &Subject, at: Timestamp) {
+        let key = Key::throttle(&subject.key);
+        loop {
+            let found = self.store.read(std::slice::from_ref(&key), at).await.unwrap();
+            let record = found[0]
+                .value
+                .as_deref()
+                .map_or_else(ThrottleRecord::default, |octets| decode(octets).unwrap());
+            let record = record.with_failure(None, LIMIT, at);
+            let mut batch = Batch::default();
+            let change = Change::Put(encode(&record), record.expires(LIMIT));
+            batch.replace(key.clone(), found[0].version, change);
+            if self.store.commit(batch, Durability::Durable).await.is_ok() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The actions audited so far, each with its outcome.
+    pub(crate) async fn audited(&self) -> Vec<String> {
+        let records = self.store.audit(1, 10_000).await.unwrap();
+        let events = records.iter().map(|record| record.event().unwrap());
+        events
+            .map(|event| format!("{} {}", event.action, event.outcome))
+            .collect()
+    }
+}

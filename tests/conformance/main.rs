@@ -1,0 +1,18 @@
+//! The RADIUS front end against the documents that it follows, one module for each, over real sockets on
+//! loopback. Behind it stands a table instead of a directory: what is tested here is the protocol.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod server;
+mod vectors;
+
+// A stock client's view of the whole.
+mod radclient;
+// RADIUS: packets, passwords, State, Proxy-State.
+mod rfc2865;
+// Message-Authenticator, EAP.
+mod rfc3579;
+// Duplicate detection, overload.
+mod rfc5080;
+// Status-Server.
+mod rfc5997;

@@ -1,0 +1,80 @@
+//! What the fuzz targets do, one function each: panic when something is wrong with `data`.
+
+use std::sync::LazyLock;
+
+use portcullis::clock::Timestamp;
+use portcullis::config;
+use portcullis::keyring::Keyring;
+use portcullis::radius::attribute::{ACCESS_REJECT, PROXY_STATE, REPLY_MESSAGE, STATUS_SERVER};
+use portcullis::radius::client::{ClientTable, Habits};
+use portcullis::radius::crypto::{SharedSecret, Signature};
+use portcullis::radius::packet::{Attributes, MAX_LEN, MAX_VALUE, Packet, Writer};
+use portcullis::radius::translate::{self, ReplyTo};
+use portcullis::secret::Secret;
+
+/// A datagram from a client, all the way to its reply: whatever it is, an Access-Reject can be written that
+/// proves itself and gives back every Proxy-State.
+pub fn radius_packet(data: &[u8]) {
+    let Ok(packet) = Packet::parse(data) else { return };
+    assert!(packet.octets().len() <= data.len().min(MAX_LEN));
+    let address = [192, 0, 2, 1].into();
+    let client = CLIENTS.find(address).expect("the table has one client for all");
+    let sound = client.check_integrity(&packet, address, &Habits::default());
+    if packet.code() == STATUS_SERVER && sound.is_ok() {
+        assert_eq!(client.secret.request_signature(&packet), Signature::Valid);
+    }
+    let now = Timestamp::from_secs(1_700_000_000);
+    if let Ok(request) = translate::request(&packet, client, address, &KEYRING, now) {
+        assert!(!request.typed.is_empty());
+        assert!(!request.login.as_str().chars().any(char::is_control));
+        let mut buffer = Vec::new();
+        let reply_to = ReplyTo::new(&packet, client.clone());
+        reply_to.reject(&mut buffer);
+        let reply = Packet::parse(&buffer).expect("we write packets");
+        assert_eq!((reply.code(), reply.identifier()), (ACCESS_REJECT, packet.identifier()));
+        assert!(client.secret.proves_response(&reply, packet.authenticator()));
+        assert!(reply.signed_first());
+        assert!(reply.all(PROXY_STATE).eq(packet.all(PROXY_STATE)));
+    }
+}
+
+/// Octets as attributes, read and written again; and as a text cut into Reply-Messages.
+pub fn radius_attribute(data: &[u8]) {
+    let secret = SharedSecret::new(&Secret::new("testing123"));
+    let mut walk = Attributes::new(data);
+    let mut buffer = Vec::new();
+    let mut writer = Writer::begin(&mut buffer, 1, 2, &[3; 16], false);
+    let mut read = Vec::new();
+    for attribute in &mut walk {
+        assert!(attribute.value.len() <= MAX_VALUE);
+        if writer.push(attribute.kind, attribute.value).is_err() {
+            break;
+        }
+        read.extend_from_slice(attribute.raw);
+    }
+    assert!(data.starts_with(&read) && data.ends_with(walk.rest()));
+    writer.finish_request(&secret);
+    assert!(buffer.ends_with(&read) && buffer.len() <= MAX_LEN);
+
+    let text = String::from_utf8_lossy(data);
+    let mut writer = Writer::begin(&mut buffer, 2, 2, &[3; 16], true);
+    if writer.push_text(REPLY_MESSAGE, &text).is_ok() {
+        writer.finish_reply(&secret);
+        let packet = Packet::parse(&buffer).expect("we write packets");
+        let pieces: Vec<&[u8]> = packet.all(REPLY_MESSAGE).collect();
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| std::str::from_utf8(piece).is_ok_and(|text| !text.is_empty()))
+        );
+        assert_eq!(pieces.concat(), text.as_bytes());
+    }
+}
+
+static KEYRING: LazyLock<Keyring> = LazyLock::new(|| Keyring::from_root(&[1; 32]));
+
+static CLIENTS: LazyLock<ClientTable> = LazyLock::new(|| {
+    let text = "name = 'any'\naddress = ['0.0.0.0/0']\nrequire_message_authenticator = 'no'\nlimit_proxy_state = 'no'";
+    let client: config::Client = toml::from_str(text).expect("a client entry");
+    ClientTable::build([(&client, &Secret::new("xyzzy5461"), "staff".into())]).expect("a client table")
+});

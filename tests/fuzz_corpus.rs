@@ -1,0 +1,53 @@
+//! Runs every fuzz target over its corpus, so that what fuzzing once found stays fixed on a stable compiler.
+
+#![allow(clippy::indexing_slicing, reason = "every index is below the length")]
+
+use std::fs;
+use std::path::Path;
+
+#[path = "fuzz/ldap_frame.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
+mod ldap_frame;
+#[path = "fuzz/targets.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binaries use the same file")]
+mod targets;
+
+#[test]
+fn radius_packet() {
+    replay("radius_packet", targets::radius_packet);
+}
+
+#[test]
+fn radius_attribute() {
+    replay("radius_attribute", targets::radius_attribute);
+}
+
+#[test]
+fn ldap_frame() {
+    replay("ldap_frame", ldap_frame::ldap_frame);
+}
+
+/// Feeds each file of a corpus to its target, and each beginning of it, and it with each octet changed.
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fuzz/corpus")
+        .join(target);
+    let mut files = 0;
+    for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.expect("a folder that can be read").path();
+        let mut octets = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        run(&octets);
+        for end in 0..octets.len().min(600) {
+            run(&octets[..end]);
+        }
+        for at in 0..octets.len().min(600) {
+            for flip in [0x01, 0x80, 0xff] {
+                octets[at] ^= flip;
+                run(&octets);
+                octets[at] ^= flip;
+            }
+        }
+        files += 1;
+    }
+    assert!(files > 0, "{} is empty", folder.display());
+}

@@ -1,0 +1,157 @@
+//! The same through us as without us: by output of real clients, and octet for octet.
+
+use std::path::Path;
+
+use crate::peers::{Setup, Slapd, run};
+use crate::wire::{ANA, WHO_AM_I, Wire, bind, bind_with, control, extended, modify_description, search, search_with};
+
+const ADMIN: [&str; 5] = ["-x", "-D", "cn=admin,dc=example,dc=org", "-w", "adminpw"];
+const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
+
+/// Runs the same commands on two fresh slapds, one of them behind us, and compares what they print.
+#[test]
+fn ldap_utils_see_no_difference() {
+    let commands: [(&str, &[&str], &str); 13] = [
+        ("ldapsearch", &["-LLL", "-b", "dc=example,dc=org"], ""),
+        (
+            "ldapsearch",
+            &["-M", "-b", "ou=elsewhere,dc=example,dc=org", "-s", "base", "*", "ref"],
+            "",
+        ),
+        (
+            "ldapsearch",
+            &["-b", "dc=example,dc=org", "-E", "pr=2/noprompt", "(uid=*)", "uid"],
+            "",
+        ),
+        (
+            "ldapsearch",
+            &["-b", "dc=example,dc=org", "-E", "sss=-uid", "(uid=*)", "uid"],
+            "",
+        ),
+        ("ldapsearch", &["-b", "dc=example,dc=org", "-z", "2"], ""),
+        ("ldapsearch", &["-b", "dc=nowhere", "-s", "base"], ""),
+        ("ldapsearch", &["-b", "dc=example,dc=org", "-E", "!1.2.3.4=x"], ""),
+        (
+            "ldapmodify",
+            &[],
+            "dn: uid=ben,ou=people,dc=example,dc=org\nreplace: jpegPhoto\njpegPhoto:: /9j/AAD/2Q==\n",
+        ),
+        (
+            "ldapmodify",
+            &[],
+            "dn: uid=ben,ou=people,dc=example,dc=org\nreplace: nothingLikeThis\nnothingLikeThis: x\n",
+        ),
+        (
+            "ldapadd",
+            &[],
+            "dn: uid=eve,ou=people,dc=example,dc=org\nobjectClass: inetOrgPerson\nuid: eve\ncn: Eve\nsn: E\n",
+        ),
+        (
+            "ldapmodrdn",
+            &["-r", "uid=eve,ou=people,dc=example,dc=org", "uid=eva"],
+            "",
+        ),
+        ("ldapdelete", &["uid=eva,ou=people,dc=example,dc=org"], ""),
+        ("ldapwhoami", &["-e", "ppolicy"], ""),
+    ];
+    let (direct, behind) = (Slapd::start(), Slapd::start());
+    let front = Setup::before(behind.address).start();
+    for (program, arguments, input) in commands {
+        let at = |url: &str| {
+            let all = [&["-H", url][..], &ADMIN, arguments].concat();
+            let output = run(program, &all, input, &[]);
+            let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+            // Paged results name their cookies, which differ between any two connections.
+            let stdout: Vec<String> = text(&output.stdout)
+                .lines()
+                .filter(|line| {
+                    !line.starts_with("# pagedresults") && !line.starts_with("control: 1.2.840.113556.1.4.319")
+                })
+                .map(str::to_owned)
+                .collect();
+            (output.status.code(), stdout.join("\n"), text(&output.stderr))
+        };
+        let (without, with) = (at(&direct.url()), at(&front.url()));
+        assert_ne!(without.0, Some(255), "{program} {arguments:?}: {without:?}");
+        assert_eq!(without, with, "{program} {arguments:?}");
+    }
+}
+
+#[test]
+fn python_ldap3_sees_no_difference() {
+    let (direct, behind) = (Slapd::start(), Slapd::start());
+    let front = Setup::before(behind.address).start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/ldap_front/client.py");
+    let at = |url: &str| {
+        let output = run("/usr/bin/python3", &[script.to_str().unwrap(), url], "", &[]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(at(&direct.url()), at(&front.url()));
+}
+
+/// Messages as clients never write them, many at once: every octet of every answer is the server's.
+#[test]
+fn answers_are_the_servers_octets() {
+    let slapd = Slapd::start();
+    let front = Setup::before(slapd.address).start();
+    // A search whose lengths are written in the longest way.
+    let odd = {
+        let plain = search(7, ANA, 0);
+        let mut odd = vec![0x30, 0x84, 0, 0, 0, u8::try_from(plain.len() - 2).unwrap()];
+        odd.extend_from_slice(&plain[2..]);
+        odd
+    };
+    let requests = [
+        search(2, "dc=example,dc=org", 2),
+        search(300_000, "dc=example,dc=org", 1),
+        extended(4, "1.2.3.4.5"),
+        extended(5, WHO_AM_I),
+        search_with(6, "dc=example,dc=org", 0, &control("1.2.3.4", true)),
+        odd,
+    ];
+    let answers = |address| {
+        let mut wire = Wire::bound(address, ANA, "anapw");
+        requests.iter().map(|request| wire.ask_all(request)).collect::<Vec<_>>()
+    };
+    assert_eq!(answers(slapd.address), answers(front.address));
+
+    let mut wire = Wire::bound(front.address, ANA, "anapw");
+    wire.send(&requests.concat());
+    let mut open = 6;
+    while open > 0 {
+        let reply = wire.expect();
+        open -= i32::from(!matches!(reply.operation, 0x64 | 0x73));
+    }
+}
+
+#[test]
+fn bind_answers_are_the_servers_octets() {
+    let slapd = Slapd::start();
+    let front = Setup::before(slapd.address).start();
+    let policy = control(POLICY, false);
+    for request in [bind(9, ANA, "anapw"), bind_with(70_000, ANA, "anapw", &policy)] {
+        let direct = Wire::connect(slapd.address).ask(&request);
+        let relayed = Wire::connect(front.address).ask(&request);
+        assert_eq!(direct, relayed);
+    }
+}
+
+#[test]
+fn large_messages_pass_both_ways() {
+    let slapd = Slapd::start();
+    let front = Setup::before(slapd.address).start();
+    let mut wire = Wire::bound(front.address, ANA, "anapw");
+    let value = "large ".repeat(300_000);
+    assert_eq!(wire.ask(&modify_description(2, ANA, value.as_bytes())).code(), 0);
+    // Behind a large message the small ones are found again; slapd works on both at once.
+    wire.send(&[modify_description(3, ANA, value.as_bytes()), extended(4, WHO_AM_I)].concat());
+    let mut replies = [wire.expect(), wire.expect()];
+    replies.sort_by_key(|reply| reply.id);
+    assert_eq!((replies[0].id, replies[0].code()), (3, 0));
+    assert_eq!((replies[1].id, replies[1].identity()), (4, format!("dn:{ANA}")));
+    let through = wire.ask_all(&search(5, ANA, 0));
+    let direct = Wire::bound(slapd.address, ANA, "anapw").ask_all(&search(5, ANA, 0));
+    assert!(through[0].octets.len() > value.len());
+    assert_eq!(through, direct);
+}
