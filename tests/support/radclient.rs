@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::process::{run, text};
 
-pub(crate) const SECRET: &str = "testing123";
+pub(crate) const SECRET: &str = "a-secret-of-the-tests";
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
