@@ -62,9 +62,11 @@ impl Config {
             clients: reader.items::<Client>("client"),
             ldap: reader.items::<LdapListener>("ldap"),
         };
-        reader.resolve(&mut config);
-        // Names and references are looked at only where everything could be read: a client whose
-        // directory did not parse has nothing wrong with its reference.
+        // What is named by its index, or refers to others, is looked at only where everything could be
+        // read: a client whose directory did not parse has nothing wrong with its reference.
+        if !reader.faults.any_errors() {
+            reader.resolve(&mut config);
+        }
         if !reader.faults.any_errors() {
             reader.cross_check(&mut config);
         }

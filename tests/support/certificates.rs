@@ -1,6 +1,7 @@
 //! Certificates for `localhost`, made anew for each test.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -41,6 +42,7 @@ impl Certificates {
         fs::write(&files.authority, authority.pem()).expect("writing the authority");
         fs::write(&files.chain, certificate.pem()).expect("writing the certificate");
         fs::write(&files.key, key.serialize_pem()).expect("writing the key");
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).expect("making the key private");
         files
     }
 }

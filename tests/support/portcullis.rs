@@ -106,7 +106,7 @@ name = "test"
 state = "state"
 
 [log]
-level = "debug"
+level = "portcullis=debug,info"
 
 [[radius]]
 listen = "127.0.0.1:{radius}"
@@ -147,7 +147,7 @@ directory = "main"
     pub(crate) fn serve(&mut self) {
         let mut command = self.command();
         command.args(["serve", "-c"]).arg(self.configuration_file());
-        let mut process = Process::start(command, &self.path("portcullis.log"));
+        let mut process = Process::start(&command, &self.path("portcullis.log"));
         let status = || self.cli(&["status", "--json"]).status.success();
         until("portcullis serves", || {
             assert!(process.ended().is_none(), "portcullis ended: {}", process.log());

@@ -24,14 +24,14 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `command` with both outputs appended to `log`.
-    pub(crate) fn start(mut command: Command, log: &Path) -> Self {
+    pub(crate) fn start(command: &Command, log: &Path) -> Self {
         let file = File::options()
             .create(true)
             .append(true)
             .open(log)
             .unwrap_or_else(|error| panic!("cannot write {}: {error}", log.display()));
         let name = command.get_program().to_string_lossy().into_owned();
-        let child = command
+        let child = dying_with_us(command)
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second handle of an open file"))
             .stderr(file)
@@ -89,6 +89,23 @@ impl Drop for Process {
             }
         }
     }
+}
+
+/// The same command, run so that the kernel kills it when this process is killed and cannot.
+fn dying_with_us(command: &Command) -> Command {
+    let mut wrapped = Command::new("setpriv");
+    wrapped.args(["--pdeathsig", "KILL", "--"]);
+    wrapped.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        wrapped.current_dir(folder);
+    }
+    wrapped
 }
 
 /// Runs `command` to its end, with `input` on its standard input.

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::process::{run, text};
 
-pub(crate) const SECRET: &str = "testing123";
+pub(crate) const SECRET: &str = "a-secret-of-the-tests";
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,16 +58,17 @@ impl Radclient {
         parse(&printed)
     }
 
-    /// Sends one request and does not wait long for the answer: for servers that owe none.
-    pub(crate) fn ask_in_vain(&self, attributes: &str) -> Reply {
-        let (printed, _) = self.send("auth", attributes, &["-t", "2", "-r", "1"]);
+    /// Sends one request, once, and waits `seconds`: for servers that owe no answer.
+    pub(crate) fn ask_in_vain(&self, attributes: &str, seconds: u32) -> Reply {
+        let (printed, _) = self.send("auth", attributes, &["-t", &seconds.to_string(), "-r", "1"]);
         parse(&printed)
     }
 
     /// Sends many requests at once, and returns what each reply was, in no particular order.
     pub(crate) fn ask_at_once(&self, requests: &[String]) -> Vec<Reply> {
         let at_once = requests.len().to_string();
-        let (printed, _) = self.send("auth", &requests.join("\n"), &["-t", "30", "-r", "1", "-p", &at_once]);
+        let options = ["-t", "30", "-r", "1", "-p", &at_once];
+        let (printed, _) = self.send("auth", &requests.join("\n"), &options);
         let mut replies = Vec::new();
         let mut rest = printed.as_str();
         while let Some(start) = rest.find("Received ") {

@@ -81,7 +81,7 @@ impl Slapd {
         let mut command = Command::new("/usr/sbin/slapd");
         command.arg("-f").arg(self.folder.path().join("slapd.conf"));
         command.args(["-h", &format!("{} {}", self.url(), self.tls_url()), "-d", "0"]);
-        let mut process = Process::start(command, &self.folder.path().join("slapd.log"));
+        let mut process = Process::start(&command, &self.folder.path().join("slapd.log"));
         until("slapd listens", || {
             assert!(process.ended().is_none(), "slapd ended: {}", process.log());
             listening(self.port) && listening(self.tls_port)

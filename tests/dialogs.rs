@@ -1,0 +1,91 @@
+//! Conversations as transcripts: `tests/dialogs/*.txt`, played against the engine.
+//!
+//! ```text
+//! user ana                      who is typing from here on
+//! client vpn dialog             service and profile: dialog, single-challenge, append, none
+//! > password "hunter2"          what is typed first
+//! < challenge "Code:"           what must come back: challenge "TEXT", accept, reject WORD, unavailable
+//! +12s                          time passes: s, m, h
+//! > "492039"                    the answer to the last challenge
+//! < accept
+//! directory unavailable         what the directory says from here on; `as it is` ends that
+//! binds 1                       how often the directory was asked to try a password, so far
+//! ```
+//!
+//! Lines that begin with `#` are remarks. Everybody's password is `hunter2`; ana has a TOTP token with the
+//! seed of RFC 6238, the recovery code `23456789ABCDEF` and the passcode `K7QXM3RTWP`; bob has nothing. It
+//! is 1700000010 seconds after 1970. The policy is `tests/dialogs/policy.toml`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that meets something unexpected should end there"
+)]
+
+#[path = "dialogs/transcript.rs"]
+mod transcript;
+#[path = "dialogs/world.rs"]
+mod world;
+
+use std::fs;
+use std::path::Path;
+
+use transcript::{Line, parse};
+use world::World;
+
+#[test]
+fn every_transcript_is_played_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dialogs");
+    let mut played = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            let text = fs::read_to_string(&path).unwrap();
+            play(&text).unwrap_or_else(|fault| panic!("{}:{fault}", path.display()));
+            played += 1;
+        }
+    }
+    assert!(played > 0, "no transcripts");
+}
+
+#[test]
+fn a_transcript_that_does_not_hold_is_found_out() {
+    let lines = "client vpn dialog\nuser ana\n> password \"hunter2\"\n";
+    let play_with = |last: &str| play(&format!("{lines}{last}\n"));
+    assert_eq!(play_with("< challenge \"Code:\""), Ok(()));
+    assert_eq!(
+        play_with("< accept").unwrap_err(),
+        "4: wanted accept, and got challenge \"Code:\""
+    );
+    assert_eq!(play_with("binds 1").unwrap_err(), "4: the directory was asked 0 times");
+    assert_eq!(play("> \"1\"").unwrap_err(), "1: an answer, but nothing was asked");
+    assert_eq!(play("< accept").unwrap_err(), "1: nothing was typed");
+}
+
+/// Plays a transcript; the error begins with the line's number.
+fn play(text: &str) -> Result<(), String> {
+    let mut world = World::new();
+    for (number, line) in parse(text)? {
+        step(&mut world, line).map_err(|fault| format!("{number}: {fault}"))?;
+    }
+    Ok(())
+}
+
+fn step(world: &mut World, line: Line) -> Result<(), String> {
+    match line {
+        Line::User(name) => world.user = name,
+        Line::Client(service, capability) => (world.service, world.capability) = (service, capability),
+        Line::Directory(outcome) => world.directory = outcome,
+        Line::Later(span) => world.now = world.now + span,
+        Line::Typed(text) => world.login(&text),
+        Line::Answer(text) => world.answer(&text)?,
+        Line::Reply(wanted) => {
+            let got = world.reply.clone().ok_or("nothing was typed")?;
+            if got != wanted {
+                return Err(format!("wanted {wanted}, and got {got}"));
+            }
+        }
+        Line::Binds(wanted) if world.binds == wanted => {}
+        Line::Binds(_) => return Err(format!("the directory was asked {} times", world.binds)),
+    }
+    Ok(())
+}

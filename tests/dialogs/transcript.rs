@@ -1,0 +1,150 @@
+//! The language of transcripts.
+
+use std::fmt;
+use std::time::Duration;
+
+use portcullis::engine::{Capability, PasswordOutcome, Split};
+
+/// One line of a transcript.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Line {
+    User(String),
+    Client(String, Capability),
+    Directory(Option<PasswordOutcome>),
+    Later(Duration),
+    Typed(String),
+    Answer(String),
+    Reply(Reply),
+    Binds(usize),
+}
+
+/// What comes back, as a transcript writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Accept,
+    Challenge(String),
+    Reject(String),
+    Unavailable,
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => f.write_str("accept"),
+            Self::Challenge(text) => write!(f, "challenge \"{text}\""),
+            Self::Reject(word) => write!(f, "reject {word}"),
+            Self::Unavailable => f.write_str("unavailable"),
+        }
+    }
+}
+
+/// The lines that say something, with their numbers; the error begins with the number of the line.
+pub(crate) fn parse(text: &str) -> Result<Vec<(usize, Line)>, String> {
+    let said = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    let lines = text.lines().map(str::trim).enumerate();
+    lines
+        .filter(|(_, line)| said(line))
+        .map(|(index, line)| match parse_line(line) {
+            Ok(parsed) => Ok((index + 1, parsed)),
+            Err(fault) => Err(format!("{}: {fault}: {line}", index + 1)),
+        })
+        .collect()
+}
+
+fn parse_line(line: &str) -> Result<Line, &'static str> {
+    if let Some(span) = line.strip_prefix('+') {
+        return Ok(Line::Later(
+            span_of(span).ok_or("a span is written as +12s, +5m or +1h")?,
+        ));
+    }
+    let (word, rest) = line.split_once(' ').ok_or("a word alone says nothing")?;
+    let rest = rest.trim();
+    match word {
+        "user" => Ok(Line::User(rest.to_owned())),
+        "client" => {
+            let (service, profile) = rest.split_once(' ').ok_or("a client has a service and a profile")?;
+            let capability = match profile {
+                "dialog" => Capability::Dialog,
+                "single-challenge" => Capability::SingleChallenge,
+                "append" => Capability::Append(Split::Separator(',')),
+                "none" => Capability::None,
+                _ => return Err("no such profile"),
+            };
+            Ok(Line::Client(service.to_owned(), capability))
+        }
+        "directory" => match rest {
+            "as it is" => Ok(Line::Directory(None)),
+            "expired" => Ok(Line::Directory(Some(PasswordOutcome::Expired))),
+            "must change" => Ok(Line::Directory(Some(PasswordOutcome::MustChange))),
+            "locked" => Ok(Line::Directory(Some(PasswordOutcome::Locked))),
+            "disabled" => Ok(Line::Directory(Some(PasswordOutcome::Disabled))),
+            "unavailable" => Ok(Line::Directory(Some(PasswordOutcome::Unavailable(String::new())))),
+            _ => Err("a directory does not say that"),
+        },
+        "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
+        ">" => match rest.strip_prefix("password ") {
+            Some(typed) => Ok(Line::Typed(quoted(typed)?)),
+            None => Ok(Line::Answer(quoted(rest)?)),
+        },
+        "<" => reply_of(rest).map(Line::Reply),
+        _ => Err("no such line"),
+    }
+}
+
+fn reply_of(text: &str) -> Result<Reply, &'static str> {
+    match text.split_once(' ') {
+        None if text == "accept" => Ok(Reply::Accept),
+        None if text == "unavailable" => Ok(Reply::Unavailable),
+        Some(("challenge", prompt)) => Ok(Reply::Challenge(quoted(prompt)?)),
+        Some(("reject", word)) => Ok(Reply::Reject(word.to_owned())),
+        _ => Err("no such reply"),
+    }
+}
+
+fn quoted(text: &str) -> Result<String, &'static str> {
+    let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner
+        .map(str::to_owned)
+        .ok_or("what is typed or shown stands in quotes")
+}
+
+fn span_of(text: &str) -> Option<Duration> {
+    let number = text.get(..text.len().checked_sub(1)?)?.parse::<u64>().ok()?;
+    match text.as_bytes().last()? {
+        b's' => Some(Duration::from_secs(number)),
+        b'm' => Some(Duration::from_secs(number * 60)),
+        b'h' => Some(Duration::from_secs(number * 3600)),
+        _ => None,
+    }
+}
+
+#[test]
+fn lines_are_read_with_their_numbers() {
+    let text =
+        "# A remark.\n\nuser ana\nclient vpn append\n> password \"a \"b\"\"\n< reject wrong-code\n+5m\n> \"1\"\n";
+    let append = Capability::Append(Split::Separator(','));
+    assert_eq!(
+        parse(text).unwrap(),
+        [
+            (3, Line::User("ana".into())),
+            (4, Line::Client("vpn".into(), append)),
+            (5, Line::Typed("a \"b\"".into())),
+            (6, Line::Reply(Reply::Reject("wrong-code".into()))),
+            (7, Line::Later(Duration::from_secs(300))),
+            (8, Line::Answer("1".into())),
+        ]
+    );
+    for (faulty, fault) in [
+        ("hello", "1: a word alone says nothing: hello"),
+        ("\nsay hello", "2: no such line: say hello"),
+        (
+            "> password hunter2",
+            "1: what is typed or shown stands in quotes: > password hunter2",
+        ),
+        ("< perhaps", "1: no such reply: < perhaps"),
+        ("+12", "1: a span is written as +12s, +5m or +1h: +12"),
+        ("client vpn chatty", "1: no such profile: client vpn chatty"),
+    ] {
+        assert_eq!(parse(faulty).unwrap_err(), fault);
+    }
+}

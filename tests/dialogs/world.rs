@@ -1,0 +1,246 @@
+//! A small world around the engine: records in memory, and a directory that says what it is told to say.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis::clock::Timestamp;
+use portcullis::document::{Faults, Source};
+use portcullis::engine::authenticator::{passcode, recovery_code};
+use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
+use portcullis::engine::dialog::{Dialog, Lifetime};
+use portcullis::engine::record::{self, Algorithm, Passcode, Token, TokenKind, UserRecord};
+use portcullis::engine::throttle::Limit;
+use portcullis::engine::{
+    AuthnRequest, Capability, Effect, Engine, Evidence, Facts, LoginName, Lookup, Origin, PasswordOutcome, Person,
+    Protocol, Settings, Step, UserKey, Verdict, policy,
+};
+use portcullis::keyring::Keyring;
+use portcullis::secret::Secret;
+
+use crate::transcript::Reply;
+
+const START: Timestamp = Timestamp::from_secs(1_700_000_010);
+const PASSWORD: &str = "hunter2";
+const SEED: &[u8] = b"12345678901234567890";
+const POLICY: &str = include_str!("policy.toml");
+/// What State is sealed to.
+const PLACE: &[u8] = b"client";
+
+pub(crate) struct World {
+    pub(crate) user: String,
+    pub(crate) service: String,
+    pub(crate) capability: Capability,
+    pub(crate) now: Timestamp,
+    /// What the directory says instead of the truth.
+    pub(crate) directory: Option<PasswordOutcome>,
+    pub(crate) binds: usize,
+    pub(crate) reply: Option<Reply>,
+    engine: Engine,
+    people: BTreeMap<String, Arc<Person>>,
+    records: BTreeMap<Key, (Vec<u8>, Version)>,
+    revision: u64,
+    /// What a client would bring back, sealed as it would be.
+    state: Option<Vec<u8>>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let mut faults = Faults::default();
+        let rules = policy::parse(&[Source::new(Path::new("policy.toml"), POLICY)], &mut faults);
+        assert!(faults.0.is_empty(), "{faults}");
+        let settings = Settings {
+            limit: Limit {
+                failures: 5,
+                window: Duration::from_secs(900),
+            },
+            lifetime: Lifetime {
+                step: Duration::from_secs(120),
+                whole: Duration::from_secs(300),
+            },
+        };
+        let mut world = Self {
+            user: String::new(),
+            service: String::new(),
+            capability: Capability::None,
+            now: START,
+            directory: None,
+            binds: 0,
+            reply: None,
+            engine: Engine {
+                policy: Arc::new(rules),
+                keyring: Arc::new(Keyring::from_root(&[9; 32])),
+                settings,
+            },
+            people: ["ana", "bob"].map(|name| (name.to_owned(), person(name))).into(),
+            records: BTreeMap::new(),
+            revision: 0,
+            state: None,
+        };
+        world.enrol_ana();
+        world
+    }
+
+    /// What is typed first.
+    pub(crate) fn login(&mut self, typed: &str) {
+        self.ask(typed, None);
+    }
+
+    /// The answer to the last challenge.
+    pub(crate) fn answer(&mut self, typed: &str) -> Result<(), String> {
+        let state = self.state.clone().ok_or("an answer, but nothing was asked")?;
+        let dialog = Dialog::open(&state, &self.engine.keyring, PLACE, self.now).ok_or("State does not open")?;
+        self.ask(typed, Some(dialog));
+        Ok(())
+    }
+
+    fn ask(&mut self, typed: &str, dialog: Option<Dialog>) {
+        let request = AuthnRequest {
+            login: LoginName::parse(&self.user).unwrap(),
+            typed: Secret::new(typed),
+            dialog,
+            origin: Origin {
+                protocol: Protocol::Radius,
+                service: self.service.as_str().into(),
+                client: "client".into(),
+                directory: "main".into(),
+                source: "192.0.2.1".parse().unwrap(),
+                nas_identifier: None,
+                calling_station: None,
+                encrypted: false,
+            },
+            capability: self.capability,
+        };
+        let verdict = self.judge(&request);
+        self.reply = Some(match verdict {
+            Verdict::Accept(_) => Reply::Accept,
+            Verdict::Challenge(prompt) => {
+                self.state = prompt.dialog.seal(&self.engine.keyring, PLACE, self.now);
+                Reply::Challenge(prompt.text)
+            }
+            Verdict::Reject(denial) => Reply::Reject(denial.word().to_owned()),
+            Verdict::Unavailable(_) => Reply::Unavailable,
+        });
+    }
+
+    /// What the verifier does, one attempt at a time.
+    fn judge(&mut self, request: &AuthnRequest) -> Verdict {
+        let engine = self.engine.clone();
+        let mut step = engine.begin(request, &self.facts(request), self.now, self.revision);
+        loop {
+            step = match step {
+                Step::Decided(decision) => {
+                    self.commit(decision.batch);
+                    return decision.verdict;
+                }
+                Step::Wait => panic!("nothing else is under way"),
+                Step::Do(Effect::VerifyNobody { .. }, attempt) => {
+                    attempt.resume(Evidence::Nothing, &self.facts(request), self.now)
+                }
+                Step::Do(Effect::VerifyPassword { password, reserve, .. }, attempt) => {
+                    self.commit(reserve);
+                    self.binds += 1;
+                    let truth = match password.matches(PASSWORD.as_bytes()) {
+                        true => PasswordOutcome::Right,
+                        false => PasswordOutcome::Wrong,
+                    };
+                    let outcome = self.directory.clone().unwrap_or(truth);
+                    attempt.resume(Evidence::Password(outcome), &self.facts(request), self.now)
+                }
+            };
+        }
+    }
+
+    fn facts(&self, request: &AuthnRequest) -> Facts {
+        let Some(person) = self.people.get(request.login.as_str()) else {
+            return Facts {
+                lookup: Lookup::Unknown,
+                user: Versioned::default(),
+                throttle: Versioned::default(),
+                source_over_limit: false,
+            };
+        };
+        Facts {
+            lookup: Lookup::Found(Arc::clone(person)),
+            user: self.read(&Key::user(&person.key)),
+            throttle: self.read(&Key::throttle(&person.key)),
+            source_over_limit: false,
+        }
+    }
+
+    fn read<T: serde::de::DeserializeOwned + Default>(&self, key: &Key) -> Versioned<T> {
+        match self.records.get(key) {
+            Some((octets, version)) => Versioned {
+                value: record::decode(octets).unwrap(),
+                version: *version,
+            },
+            None => Versioned::default(),
+        }
+    }
+
+    fn commit(&mut self, batch: Batch) {
+        for (key, expected) in &batch.expect {
+            let version = self.records.get(key).map_or(Version(0), |(_, version)| *version);
+            assert_eq!(version, *expected, "nobody else writes");
+        }
+        self.revision += 1;
+        for (key, change) in batch.write {
+            match change {
+                Change::Put(octets, _) => self.records.insert(key, (octets, Version(self.revision))),
+                Change::Delete => self.records.remove(&key),
+            };
+        }
+    }
+
+    fn enrol_ana(&mut self) {
+        let key = self.people["ana"].key.clone();
+        let keyring = Arc::clone(&self.engine.keyring);
+        let record = UserRecord {
+            login: "ana".into(),
+            tokens: vec![Token {
+                id: 1,
+                label: "phone".into(),
+                kind: TokenKind::Totp {
+                    period: 30,
+                    last_step: None,
+                    drift: 0,
+                },
+                algorithm: Algorithm::Sha1,
+                digits: 6,
+                seed: keyring.seal(&Token::place(key.as_str(), 1), SEED),
+                disabled: false,
+                failures: 0,
+                enrolled: START,
+                last_used: None,
+            }],
+            recovery: vec![recovery_code::digest(&keyring, &key, "23456789ABCDEF")],
+            passcode: Some(Passcode {
+                id: "p".into(),
+                digest: passcode::digest(&keyring, &key, "K7QXM3RTWP"),
+                issued_by: "helpdesk".into(),
+                issued: START,
+                expires: START + Duration::from_secs(3600),
+                failures: 0,
+            }),
+            ever_enrolled: true,
+            ..UserRecord::default()
+        };
+        let mut batch = Batch::default();
+        let change = Change::Put(record::encode(&record), None);
+        batch.replace(Key::user(&key), Version::default(), change);
+        self.commit(batch);
+    }
+}
+
+fn person(name: &str) -> Arc<Person> {
+    Arc::new(Person {
+        key: UserKey::new("main", name),
+        directory: "main".into(),
+        dn: format!("uid={name},dc=example,dc=org"),
+        login: name.into(),
+        groups: Vec::new(),
+        attributes: BTreeMap::new(),
+        enabled: true,
+    })
+}
