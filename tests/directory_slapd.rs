@@ -134,7 +134,7 @@ async fn the_battery_on_slapd() {
 #[tokio::test]
 async fn the_battery_on_a_local_directory() {
     let text = format!(
-        "name = \"corp\"\nldif = \"{}/tests/support/people.ldif\"\n\
+        "name = \"corp\"\nldif = \"{}/tests/support/directory/people.ldif\"\n\
          attributes = [\"telephoneNumber\"]\ndisabled_by = [\"employeeType\"]",
         env!("CARGO_MANIFEST_DIR")
     );

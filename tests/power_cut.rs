@@ -5,6 +5,8 @@
 //! files. From the record, many moments are replayed into a fresh folder: what was synced by then, and
 //! of all else a random part, page by page. The store has to open there and hold all that was told of.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 #[path = "support/power.rs"]
 mod power;
 #[path = "support/store.rs"]

@@ -1,5 +1,7 @@
 //! One battery for all stores, and what only the store on disk must do.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 #[path = "store/battery.rs"]
 mod battery;
 #[path = "store/disk.rs"]

@@ -92,6 +92,12 @@ impl Habits {
     /// Addresses remembered from requests that nothing proves. Signed requests are always remembered.
     const MAX_UNPROVEN: usize = 65_536;
 
+    /// Whether such a habit of a new address would be remembered. What keeps habits elsewhere asks first, so
+    /// as not to be filled by requests from made-up addresses.
+    pub fn has_room_for(&self, habit: Habit) -> bool {
+        habit == Habit::Signs || self.0.read().len() < Self::MAX_UNPROVEN
+    }
+
     /// All that is remembered, in no order.
     pub fn all(&self) -> Vec<(Box<str>, IpAddr, Habit)> {
         let all = self.0.read();
@@ -116,10 +122,10 @@ impl Learned for Habits {
     }
 
     fn learn(&self, client: &str, address: IpAddr, habit: Habit) {
-        let mut all = self.0.write();
-        if habit != Habit::Signs && all.len() >= Self::MAX_UNPROVEN {
+        if !self.has_room_for(habit) {
             return;
         }
+        let mut all = self.0.write();
         let habits = all.entry(address).or_default();
         match habits.iter_mut().find(|known| *known.client == *client) {
             Some(known) => known.habit = habit,
@@ -502,6 +508,20 @@ mod tests {
             check(&strict, &request(None, PROXY), &learned),
             Err(Unsound::UnsignedProxyState)
         );
+    }
+
+    #[test]
+    fn unproven_addresses_do_not_fill_the_memory() {
+        let learned = Habits::default();
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+        for number in 0..70_000 {
+            learned.learn("vpn", address(number), Habit::Plain);
+        }
+        assert_eq!(learned.all().len(), Habits::MAX_UNPROVEN);
+        assert!(!learned.has_room_for(Habit::UnsignedProxy) && learned.has_room_for(Habit::Signs));
+        learned.learn("vpn", address(70_000), Habit::Signs);
+        assert_eq!(learned.habit("vpn", address(70_000)), Some(Habit::Signs));
+        assert_eq!(learned.habit("wifi", address(70_000)), None);
     }
 
     #[test]

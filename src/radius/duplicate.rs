@@ -105,7 +105,7 @@ impl Table {
     ) -> Seen {
         self.expire(now);
         let key = Key { from, identifier };
-        if !self.entries.contains_key(&key) && self.entries.len() >= self.bounds.entries && !self.evict() {
+        if self.entries.len() >= self.bounds.entries && !self.entries.contains_key(&key) && !self.evict() {
             return Seen::Full;
         }
         let fresh = Entry {

@@ -200,3 +200,63 @@ impl SledStore {
 /// How many keys a sweep looks at together, and in all.
 const SWEEP_PAGE: usize = 256;
 const SWEEP_READS: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(name: &str) -> Batch {
+        Batch {
+            write: vec![(Key::from_octets(name.as_bytes()), Change::Put(b"1".to_vec(), None))],
+            ..Batch::default()
+        }
+    }
+
+    fn waiting(store: &SledStore) -> usize {
+        store.status().queue
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn commits_share_syncs_and_visible_ones_need_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = Arc::new(Keyring::from_root(&[1; 32]));
+        let store = SledStore::open(&folder.path().join("store"), 1 << 20, keyring).unwrap();
+
+        // Holds the writer up before it changes the tree.
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (ready, is_held) = tokio::sync::oneshot::channel();
+        let shared = Arc::clone(&store.shared);
+        let holder = std::thread::spawn(move || {
+            let snapshots = shared.snapshots.lock();
+            ready.send(()).unwrap();
+            held.recv().unwrap();
+            drop(snapshots);
+        });
+        is_held.await.unwrap();
+
+        let commits: Vec<_> = (0..32)
+            .map(|number| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move { store.commit(put(&format!("u/{number}")), Durability::Durable).await })
+            })
+            .collect();
+        while waiting(&store) < 32 {
+            tokio::task::yield_now().await;
+        }
+        store.commit(put("u/visible"), Durability::Visible).await.unwrap();
+        let found = store
+            .read(&[Key::from_octets(b"u/visible")], Timestamp::default())
+            .await
+            .unwrap();
+        assert_eq!(found[0].value.as_deref(), Some(&b"1"[..]));
+        assert_eq!(waiting(&store), 32);
+
+        release.send(()).unwrap();
+        holder.join().unwrap();
+        for commit in commits {
+            commit.await.unwrap().unwrap();
+        }
+        // The first one may have been alone; all others came while that one was held up.
+        assert!(store.shared.state.lock().retired <= 2);
+    }
+}

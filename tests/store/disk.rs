@@ -141,6 +141,19 @@ async fn a_lost_or_emptied_database_does_not_open_as_a_new_one() {
 }
 
 #[tokio::test]
+async fn an_older_database_does_not_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    fill(&*open(&path).unwrap(), 10).await;
+    let older = folder.path().join("older");
+    copy(&path, &older);
+    fill(&*open(&path).unwrap(), 10).await;
+    fs::copy(path.join("tip"), older.join("tip")).unwrap();
+    let error = open(&older).unwrap_err();
+    assert!(error.to_string().contains("its last 11 changes are missing"), "{error}");
+}
+
+#[tokio::test]
 async fn a_recovery_that_was_cut_off_is_done_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");

@@ -189,7 +189,6 @@ fn open_database(path: &Path, cache_bytes: u64) -> Result<::sled::Db, OpenError>
     let config = ::sled::Config::new()
         .path(path)
         .cache_capacity(cache_bytes)
-        .mode(::sled::Mode::HighThroughput)
         .flush_every_ms(None);
     let mut attempts = 0;
     loop {

@@ -98,7 +98,7 @@ impl Shared {
         let prepared = prepare(batch)?;
         let Ok(room) = self.room.acquire_many(prepared.weight).await else {
             let refusal = self.state.lock().refusal();
-            return Err(refusal.unwrap_or_else(unreadable).into());
+            return Err(refusal.unwrap_or_else(stopped).into());
         };
         let (version, durable) = self.decide(prepared, durability)?;
         // The writer gives the room back when the batch is on disk.
@@ -107,7 +107,7 @@ impl Shared {
             Some(durable) => match durable.await {
                 Ok(Ok(())) => Ok(version),
                 Ok(Err(error)) => Err(error.into()),
-                Err(_) => Err(StoreError("its writer has stopped".into()).into()),
+                Err(_) => Err(stopped().into()),
             },
             None => Ok(version),
         }
@@ -118,6 +118,9 @@ impl Shared {
         let mut guard = loop {
             let (retired, stored) = self.stored_versions(&prepared.expect)?;
             let guard = self.state.lock();
+            if let Some(refusal) = guard.refusal() {
+                return Err(refusal.into());
+            }
             // What a group wrote that retired meanwhile is in no slot any more: look again.
             let current = guard.retired == retired;
             let mut known = true;
@@ -135,9 +138,6 @@ impl Shared {
             }
         };
         let state = &mut *guard;
-        if let Some(refusal) = state.refusal() {
-            return Err(refusal.into());
-        }
         state.head.revision += 1;
         let revision = state.head.revision;
         for (key, octets) in prepared.write {
@@ -285,9 +285,7 @@ impl Shared {
         match durable {
             Some(durable) => {
                 self.work.notify_one();
-                durable
-                    .await
-                    .unwrap_or_else(|_| Err(StoreError("its writer has stopped".into())))
+                durable.await.unwrap_or_else(|_| Err(stopped()))
             }
             None if self.state.lock().closing => {
                 let _ = self.done.subscribe().wait_for(|done| *done).await;
@@ -354,6 +352,11 @@ pub(super) fn panicked(panic: &(dyn Any + Send)) -> StoreError {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied());
     StoreError(format!("the database gave up: {}", text.unwrap_or("no reason given")))
+}
+
+/// The writer ended without a reason, which takes a panic outside of sled.
+fn stopped() -> StoreError {
+    StoreError("its writer has stopped".into())
 }
 
 /// A record whose octets make no sense.
