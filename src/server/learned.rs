@@ -62,7 +62,7 @@ impl Learned for LearnedClients {
     }
 
     fn learn(&self, client: &str, address: IpAddr, habit: Habit) {
-        if self.habits.habit(client, address) == Some(habit) {
+        if self.habits.habit(client, address) == Some(habit) || !self.habits.has_room_for(habit) {
             return;
         }
         // Kept in memory only once it is on its way to the store, so that a full queue forgets nothing.
