@@ -32,7 +32,7 @@ impl cli::Programs for Programs {
             Err(error) => return report(Err(error).context("starting the runtime")),
         };
         let _inside = idle.enter();
-        let (faults, summary) = match Parts::load(&args.config, None) {
+        let (faults, summary) = match Parts::check(&args.config) {
             Ok(parts) => {
                 let config = &parts.config;
                 let summary = format!(
