@@ -49,6 +49,15 @@ impl Process {
         kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
     }
 
+    /// Whether SIGSTOP has reached every thread (proc(5)).
+    pub(crate) fn is_halted(&self) -> bool {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a running process");
+        threads.flatten().all(|thread| {
+            let state = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            state.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'))
+        })
+    }
+
     /// The status with which it has ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("asking for a child's status")

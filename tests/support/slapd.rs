@@ -96,12 +96,15 @@ impl Slapd {
 
     /// Halts it (SIGSTOP): connections are accepted by the kernel, and nothing ever comes back.
     pub(crate) fn stop(&self) {
-        self.signal(Signal::SIGSTOP);
+        let process = self.process.as_ref().expect("slapd runs");
+        process.signal(Signal::SIGSTOP);
+        // Its threads halt one after the other.
+        until("slapd is halted", || process.is_halted());
     }
 
     /// Lets it go on.
     pub(crate) fn go_on(&self) {
-        self.signal(Signal::SIGCONT);
+        self.process.as_ref().expect("slapd runs").signal(Signal::SIGCONT);
     }
 
     pub(crate) fn url(&self) -> String {
@@ -142,10 +145,6 @@ impl Slapd {
             "dn: {}\nchangetype: modify\nreplace: pwdReset\npwdReset: TRUE\n",
             user_dn(number)
         ));
-    }
-
-    fn signal(&self, signal: Signal) {
-        self.process.as_ref().expect("slapd runs").signal(signal);
     }
 }
 
