@@ -1,19 +1,22 @@
 //! The verifier: loads facts, asks the engine, does what it wants done, commits, and only then answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tracing::{error, info};
 
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
 use crate::engine::batch::{Batch, Key, Versioned};
+use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::facts::UserKey;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
 use crate::engine::throttle::{Limit, Sources};
-use crate::engine::{AuthnRequest, BoxFuture, Check, Facts, Lookup, Outage, Verdict, Verify, record};
+use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Facts, Lookup, Outage, Verdict, Verify, record};
 use crate::metrics::{self, Metrics};
 use crate::store::{CommitError, Durability, Found, Store, StoreError};
 
@@ -27,8 +30,50 @@ pub struct Verifier {
     directories: ArcSwap<Directories>,
     source_limit: ArcSwap<Limit>,
     sources: Sources,
+    waiting: Waiting,
     metrics: Metrics,
 }
+
+/// Attempts that wait for others of the same person.
+#[derive(Default)]
+struct Waiting(Mutex<HashMap<UserKey, usize>>);
+
+/// A place among those who wait; given up when dropped.
+struct Place<'w> {
+    waiting: &'w Waiting,
+    user: UserKey,
+}
+
+impl Waiting {
+    /// A place, unless [`MAX_WAITING`] of this person wait already.
+    fn enter(&self, lookup: &Lookup) -> Option<Place<'_>> {
+        let Lookup::Found(person) = lookup else { return None };
+        let mut waiting = self.0.lock();
+        let count = waiting.entry(person.key.clone()).or_default();
+        if *count >= MAX_WAITING {
+            return None;
+        }
+        *count += 1;
+        let user = person.key.clone();
+        Some(Place { waiting: self, user })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.waiting.0.lock();
+        if let Some(count) = waiting.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                waiting.remove(&self.user);
+            }
+        }
+    }
+}
+
+/// Attempts of one person that may wait; more are turned away, so that a flood on one account takes up
+/// no room that others need.
+const MAX_WAITING: usize = 128;
 
 /// Times that a decision is made again because the records had changed; each time someone else's went
 /// through, so this is met only in a flood on one account.
@@ -55,6 +100,7 @@ impl Verifier {
             directories: ArcSwap::from_pointee(directories),
             source_limit: ArcSwap::from_pointee(source_limit),
             sources: Sources::default(),
+            waiting: Waiting::default(),
             metrics,
         }
     }
@@ -85,34 +131,41 @@ impl Verifier {
         let lookup = directory.look_up(&request.login).await;
         let nonce = u64::from_be_bytes(clock::random());
         let mut conflicts = 0;
+        let mut queued = None;
         let mut waited = Duration::ZERO;
         loop {
+            if conflicts > MAX_CONFLICTS {
+                return Decided::outage("the records of this person change too fast".into());
+            }
             let facts = match self.facts(&lookup, request).await {
                 Ok(facts) => facts,
                 Err(error) => return Decided::outage(error.to_string()),
             };
             let (effect, attempt) = match engine.begin(request, &facts, clock::now(), nonce) {
-                Step::Decided(decision) => match self.commit(decision).await {
+                Step::Do(effect, attempt) => (effect, attempt),
+                Step::Decided(decision) => match self.commit(decision, request).await {
                     Some(decided) => return decided,
-                    None if conflicts < MAX_CONFLICTS => {
+                    None => {
                         conflicts += 1;
                         continue;
                     }
-                    None => return Decided::outage("the records of this person change too fast".into()),
                 },
-                Step::Wait if waited < MAX_WAIT => {
+                Step::Wait => {
+                    queued = queued.or_else(|| self.waiting.enter(&lookup));
+                    if queued.is_none() || waited >= MAX_WAIT {
+                        return Decided::outage("other attempts of this person do not come back".into());
+                    }
                     tokio::time::sleep(WAIT_STEP).await;
                     waited += WAIT_STEP;
                     continue;
                 }
-                Step::Wait => return Decided::outage("other attempts of this person do not come back".into()),
-                Step::Do(effect, attempt) => (effect, attempt),
             };
+            drop(queued);
             let evidence = match self.perform(effect, directory.as_ref(), check).await {
                 Ok(evidence) => evidence,
-                Err((CommitError::Conflict, unused)) if conflicts < MAX_CONFLICTS => {
+                Err((CommitError::Conflict, unused)) => {
                     conflicts += 1;
-                    check = unused;
+                    (check, queued) = (unused, None);
                     continue;
                 }
                 Err((error, _)) => return Decided::outage(error.to_string()),
@@ -142,10 +195,7 @@ impl Verifier {
                     Check::Own(own) => own.check(&person, &password).await,
                 }))
             }
-            Effect::VerifyNobody { password } => {
-                directory.verify_nobody(&password).await;
-                Ok(Evidence::Nothing)
-            }
+            Effect::VerifyNobody { password } => Ok(Evidence::Password(directory.verify_nobody(&password).await)),
         }
     }
 
@@ -165,7 +215,7 @@ impl Verifier {
             let Step::Decided(decision) = attempt.clone().resume(evidence.clone(), &facts, clock::now()) else {
                 return Decided::outage("a password is tried once".into());
             };
-            if let Some(decided) = self.commit(decision).await {
+            if let Some(decided) = self.commit(decision, request).await {
                 return decided;
             }
         }
@@ -173,13 +223,16 @@ impl Verifier {
     }
 
     /// Makes a decision durable; `None` when its facts are out of date.
-    async fn commit(&self, decision: Decision) -> Option<Decided> {
+    async fn commit(&self, decision: Decision, request: &AuthnRequest) -> Option<Decided> {
         let Decision {
             verdict,
-            batch,
+            mut batch,
             rule,
             proven,
         } = decision;
+        if matches!(verdict, Verdict::Reject(Denial::SourceThrottled)) {
+            batch.audit.extend(self.note_unheard(request, clock::now()));
+        }
         match self.write(batch, Durability::Durable).await {
             Ok(()) => Some(Decided {
                 verdict,
@@ -189,6 +242,25 @@ impl Verifier {
             Err(CommitError::Conflict) => None,
             Err(CommitError::Unavailable(error)) => Some(Decided::outage(error.to_string())),
         }
+    }
+
+    /// The audit record that stands for many refusals of one source.
+    fn note_unheard(&self, request: &AuthnRequest, now: Timestamp) -> Option<AuditEvent> {
+        let origin = &request.origin;
+        let count = self.sources.refused(origin.source, now)?;
+        Some(AuditEvent {
+            at: now,
+            action: "login".into(),
+            actor: request.login.to_string(),
+            target: None,
+            via: origin.protocol.to_string(),
+            client: Some(origin.client.to_string()),
+            source: Some(origin.source),
+            rule: None,
+            factors: Vec::new(),
+            outcome: Outcome::Reject,
+            reason: Some(format!("{}: {count} refused unheard", Denial::SourceThrottled.word())),
+        })
     }
 
     async fn write(&self, batch: Batch, durability: Durability) -> Result<(), CommitError> {

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::directory::{Directory, DirectoryStatus, Link};
 use crate::engine::batch::{Batch, Change, Key};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
-use crate::engine::record::{ThrottleRecord, UserRecord, decode, encode};
+use crate::engine::record::{Failure, ThrottleRecord, UserRecord, decode, encode};
 use crate::engine::throttle::Limit;
 use crate::engine::{BoxFuture, LoginName};
 use crate::keyring::Keyring;
@@ -96,8 +96,8 @@ impl Directory for TestDirectory {
         Box::pin(async { PasswordOutcome::Wrong })
     }
 
-    fn verify_nobody<'a>(&'a self, _: &'a Secret) -> BoxFuture<'a, ()> {
-        Box::pin(async {})
+    fn verify_nobody<'a>(&'a self, _: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {
+        Box::pin(async { PasswordOutcome::Unknown })
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
@@ -182,7 +182,7 @@ impl Fixture {
                 .value
                 .as_deref()
                 .map_or_else(ThrottleRecord::default, |octets| decode(octets).unwrap());
-            let record = record.with_failure(None, LIMIT, at);
+            let record = record.with_failure(None, Failure { at, code: false }, LIMIT);
             let mut batch = Batch::default();
             let change = Change::Put(encode(&record), record.expires(LIMIT));
             batch.replace(key.clone(), found[0].version, change);

@@ -287,7 +287,7 @@ impl FailureView {
         let mut counted: Vec<Timestamp> = record
             .failures
             .iter()
-            .copied()
+            .map(|failure| failure.at)
             .chain(record.pending.iter().map(|pending| pending.at))
             .filter(|&at| at > now - limit.window)
             .collect();

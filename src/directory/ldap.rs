@@ -178,9 +178,18 @@ impl Directory for LdapDirectory {
         Box::pin(self.try_password(&person.dn, password))
     }
 
-    fn verify_nobody<'a>(&'a self, password: &'a Secret) -> BoxFuture<'a, ()> {
+    fn verify_nobody<'a>(&'a self, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {
         Box::pin(async {
-            self.try_password(&self.nobody, password).await;
+            match self.try_password(&self.nobody, password).await {
+                outage @ PasswordOutcome::Unavailable(_) => outage,
+                PasswordOutcome::Right
+                | PasswordOutcome::Wrong
+                | PasswordOutcome::Expired
+                | PasswordOutcome::MustChange
+                | PasswordOutcome::Locked
+                | PasswordOutcome::Disabled
+                | PasswordOutcome::Unknown => PasswordOutcome::Unknown,
+            }
         })
     }
 

@@ -94,9 +94,7 @@ impl LocalDirectory {
                 index(&mut by_login, entry, attribute);
                 index(&mut by_principal, entry, attribute);
             }
-            for attribute in ["mail", "userPrincipalName"] {
-                index(&mut by_principal, entry, attribute);
-            }
+            index(&mut by_principal, entry, "userPrincipalName");
             if decoy.is_none_or(|decoy| decoy.cost() < stored.cost()) {
                 decoy = Some(stored);
             }
@@ -167,7 +165,7 @@ impl LocalDirectory {
             return PasswordOutcome::Right;
         }
         match self.workers.matches(Arc::clone(stored), password.clone()).await {
-            None => PasswordOutcome::Unavailable("too many passwords are being checked at once".into()),
+            None => overloaded(),
             Some(false) => PasswordOutcome::Wrong,
             Some(true) => {
                 if let Some((remembered, digest)) = digest {
@@ -178,12 +176,15 @@ impl LocalDirectory {
         }
     }
 
-    async fn compare_with_decoy(&self, password: &Secret) {
+    async fn compare_with_decoy(&self, password: &Secret) -> PasswordOutcome {
         let decoy = Arc::clone(&self.decoy);
-        if decoy.is_slow() {
-            self.workers.matches(decoy, password.clone()).await;
-        } else {
+        if !decoy.is_slow() {
             decoy.matches(password, &mut Vec::new());
+            return PasswordOutcome::Unknown;
+        }
+        match self.workers.matches(decoy, password.clone()).await {
+            Some(_) => PasswordOutcome::Unknown,
+            None => overloaded(),
         }
     }
 
@@ -216,7 +217,7 @@ impl Directory for LocalDirectory {
         Box::pin(self.compare(person, password))
     }
 
-    fn verify_nobody<'a>(&'a self, password: &'a Secret) -> BoxFuture<'a, ()> {
+    fn verify_nobody<'a>(&'a self, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {
         Box::pin(self.compare_with_decoy(password))
     }
 
@@ -233,6 +234,10 @@ impl Directory for LocalDirectory {
     fn status(&self) -> DirectoryStatus {
         self.current()
     }
+}
+
+fn overloaded() -> PasswordOutcome {
+    PasswordOutcome::Unavailable("too many passwords are being checked at once".into())
 }
 
 /// Passwords that were right, as digests under a key that this process alone has: a repeated login
@@ -344,7 +349,7 @@ mod tests {
         config::LocalDirectory {
             name: "site".into(),
             ldif: "site.ldif".into(),
-            login_attributes: vec!["uid".into(), "employeeNumber".into()],
+            login_attributes: vec!["uid".into(), "employeeNumber".into(), "mail".into()],
             attributes: vec!["Mail".into()],
             disabled_by: vec!["nsAccountLock".into()],
             remember: Duration::from_secs(60),
@@ -395,6 +400,17 @@ mod tests {
             found(&directory, LoginName::parse_dn("UID=bo, DC=x").unwrap()).dn,
             "uid=bo,dc=x"
         );
+    }
+
+    #[test]
+    fn a_mail_address_is_a_name_only_where_it_is_configured() {
+        let config = config::LocalDirectory {
+            login_attributes: vec!["uid".into()],
+            ..config()
+        };
+        let directory = LocalDirectory::parse(&config, site(SHA_SECRET).as_bytes()).unwrap();
+        let lookup = directory.find(&LoginName::parse("ana@example.org").unwrap());
+        assert!(matches!(lookup, Lookup::Unknown), "{lookup:?}");
     }
 
     #[test]

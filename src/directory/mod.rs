@@ -42,8 +42,9 @@ pub trait Directory: Send + Sync {
     /// Tries `password` (never empty) for `person`, with at most one bind.
     fn verify<'a>(&'a self, person: &'a Person, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome>;
 
-    /// Spends the time of [`Directory::verify`] for someone who does not exist.
-    fn verify_nobody<'a>(&'a self, password: &'a Secret) -> BoxFuture<'a, ()>;
+    /// Spends the time of [`Directory::verify`] for someone who does not exist: [`PasswordOutcome::Unknown`],
+    /// or unavailable just when it would be for someone who does.
+    fn verify_nobody<'a>(&'a self, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome>;
 
     /// Opens what an LDAP client's operations are relayed to; the error says why it cannot, for logs.
     fn connect(&self) -> BoxFuture<'_, Result<Link, String>>;

@@ -86,9 +86,9 @@ pub enum Change {
 }
 
 impl Batch {
-    /// Whether there is nothing to write or append.
+    /// Whether there is nothing to check, write or append.
     pub fn is_empty(&self) -> bool {
-        self.write.is_empty() && self.audit.is_empty()
+        self.expect.is_empty() && self.write.is_empty() && self.audit.is_empty()
     }
 
     /// Expects `key` to be at `version` and writes `change` to it.

@@ -95,10 +95,8 @@ pub enum Effect {
 /// What came of an effect.
 #[derive(Clone, Debug)]
 pub enum Evidence {
-    /// Of trying a password.
+    /// Of trying a password, or of pretending to.
     Password(PasswordOutcome),
-    /// Of spending time.
-    Nothing,
 }
 
 /// An attempt between an effect and its evidence.
@@ -120,6 +118,8 @@ enum Stage<'a> {
         nonce: u64,
         /// The record before its code was spent and after, to give the code back if there is an outage.
         spent: Option<Box<(UserRecord, UserRecord)>>,
+        /// What was typed has been judged as a code as well, and was wrong.
+        guessed: bool,
     },
     /// Time is spent for nobody.
     Pretending { rule: Option<Arc<str>>, denial: Denial },
@@ -143,29 +143,39 @@ impl Engine {
             person: who,
             now,
         };
-        let Some(rule) = self.policy.decide(&subject) else {
-            return self.reject(request, facts, None, Denial::Policy, now);
+        let decided = person.and_then(|_| self.policy.decide(&subject));
+        let admits = decided.filter(|rule| matches!(rule.ruling, Ruling::Require(_)));
+        let refusal = if person.is_some() {
+            Denial::Policy
+        } else {
+            Denial::UnknownUser
+        };
+        let Some(rule) = admits.or_else(|| self.policy.decoy(&subject)) else {
+            return self.reject(request, facts, decided, refusal, now);
         };
         let Ruling::Require(terms) = &rule.ruling else {
-            return self.reject(request, facts, Some(rule), Denial::Policy, now);
+            return self.reject(request, facts, decided, refusal, now);
         };
         let limit = terms.limit(self.settings.limit);
         let standing = facts.throttle.value.standing(limit, now);
+        let unlimited = admits.is_some() && limit.failures == 0;
         // Found out now, told at the end: the conversation is the same for everybody.
         let blocked = match person {
-            None => Some(Denial::UnknownUser),
-            Some(_) if standing == Standing::Over || facts.source_over_limit => Some(Denial::Throttled),
+            Some(_) | None if facts.source_over_limit && !unlimited => Some(Denial::SourceThrottled),
+            Some(_) | None if admits.is_none() => Some(refusal),
+            Some(_) if standing == Standing::Over => Some(Denial::Throttled),
             Some(person) if !person.enabled => Some(Denial::Disabled),
-            Some(_) => None,
+            Some(_) | None => None,
         };
         let case = Case {
             engine: self,
             request,
             facts,
-            rule,
+            rule: decided.unwrap_or(rule),
             terms,
             limit,
             blocked,
+            guessed: false,
             now,
             nonce,
         };
@@ -237,6 +247,9 @@ impl<'a> Attempt<'a> {
         let Self { engine, request, stage } = self;
         match stage {
             Stage::Pretending { rule, denial } => {
+                if let Evidence::Password(PasswordOutcome::Unavailable(reason)) = evidence {
+                    return engine.outage(request, None, reason, now);
+                }
                 let mut batch = Batch::default();
                 batch.audit.push(event(
                     request,
@@ -261,6 +274,7 @@ impl<'a> Attempt<'a> {
                 proven,
                 nonce,
                 spent,
+                guessed,
             } => {
                 let limit = terms.limit(engine.settings.limit);
                 let tried = Tried {
@@ -274,6 +288,7 @@ impl<'a> Attempt<'a> {
                     proven,
                     nonce,
                     spent,
+                    guessed,
                     now,
                 };
                 match evidence {
@@ -284,7 +299,6 @@ impl<'a> Attempt<'a> {
                     Evidence::Password(PasswordOutcome::Locked) => tried.barred(Denial::Locked),
                     Evidence::Password(PasswordOutcome::Disabled) => tried.barred(Denial::Disabled),
                     Evidence::Password(PasswordOutcome::Unavailable(reason)) => tried.unavailable(reason),
-                    Evidence::Nothing => tried.unavailable("the password was not tried".into()),
                 }
             }
         }

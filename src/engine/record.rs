@@ -115,11 +115,20 @@ pub struct Passcode {
 /// The failures of one person, over all protocols and factors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThrottleRecord {
-    /// When each counted failure was, oldest first; no more than the limit.
-    pub failures: Vec<Timestamp>,
+    /// Each counted failure, oldest first; no more than the limit.
+    pub failures: Vec<Failure>,
     /// Attempts whose password is being tried right now: counted as failures until the answer is known,
     /// and for good when it never comes.
     pub pending: Vec<Pending>,
+}
+
+/// A counted failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// When it was.
+    pub at: Timestamp,
+    /// Whether a code was wrong: a login without a code does not clear it.
+    pub code: bool,
 }
 
 /// An attempt under way.

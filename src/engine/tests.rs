@@ -57,6 +57,26 @@ require = { all = ["password", "totp"] }
 order = "password-first"
 
 [[rule]]
+name = "either"
+when = { service = ["either"] }
+require = { any = ["password", "totp"] }
+
+[[rule]]
+name = "a code, or a password and a saved code"
+when = { service = ["instead"] }
+require = { any = ["totp", { all = ["password", "recovery-code"] }] }
+
+[[rule]]
+name = "not here"
+when = { service = ["closed"], user = ["ana"] }
+deny = true
+
+[[rule]]
+name = "others here"
+when = { service = ["closed"], user = ["ben"] }
+require = { all = ["password", "totp"] }
+
+[[rule]]
 name = "both"
 when = { service = ["vpn"], user = ["ana"] }
 require = { all = ["password", { any = ["totp", "recovery-code", "passcode"] }] }
@@ -238,7 +258,11 @@ impl World {
             Step::Decided(decision) => (decision, None),
             Step::Wait => panic!("nothing else is under way"),
             Step::Do(Effect::VerifyNobody { .. }, attempt) => {
-                match attempt.resume(Evidence::Nothing, &self.facts(user), self.now) {
+                match attempt.resume(
+                    Evidence::Password(PasswordOutcome::Unknown),
+                    &self.facts(user),
+                    self.now,
+                ) {
                     Step::Decided(decision) => (decision, None),
                     other => panic!("{other:?}"),
                 }
@@ -597,6 +621,112 @@ fn the_default_is_deny() {
         denial(world.ask("password", "ana", "", Capability::None)),
         Denial::Malformed
     );
+}
+
+#[test]
+fn a_guess_counts_whatever_becomes_of_the_rest() {
+    let mut world = World::new();
+    world.outcome = Some(PasswordOutcome::Unavailable("down".into()));
+    for failures in 1..=5 {
+        assert!(matches!(
+            world.ask("either", "ana", "000000", APPEND),
+            Verdict::Unavailable(_)
+        ));
+        assert_eq!(world.failures(), failures, "a code guessed during an outage");
+    }
+    assert_eq!(world.user().tokens[0].failures, 5);
+    let code = world.code();
+    assert_eq!(denial(world.ask("either", "ana", &code, APPEND)), Denial::Throttled);
+
+    let mut world = World::new();
+    for failures in 1..=5 {
+        challenge(world.ask("instead", "ana", "000000", Capability::Dialog));
+        assert_eq!(
+            world.failures(),
+            failures,
+            "a code guessed where a password was expected"
+        );
+        assert_eq!(world.audit.len(), failures);
+    }
+    challenge(world.ask("instead", "ana", &code, Capability::Dialog));
+}
+
+#[test]
+fn a_password_that_looks_like_a_code_is_no_failure() {
+    let mut world = World::new();
+    world.outcome = Some(PasswordOutcome::Right);
+    assert!(matches!(
+        world.ask("either", "ana", "123456", APPEND),
+        Verdict::Accept(_)
+    ));
+    assert_eq!((world.failures(), world.user().tokens[0].failures), (0, 0));
+}
+
+#[test]
+fn a_login_without_a_code_does_not_clear_wrong_codes() {
+    let mut world = World::new();
+    for _ in 0..4 {
+        assert_eq!(
+            denial(world.ask("vpn", "ana", "correct horse,000000", APPEND)),
+            Denial::WrongCode
+        );
+    }
+    assert!(matches!(
+        world.ask("password", "ana", PASSWORD, Capability::None),
+        Verdict::Accept(_)
+    ));
+    assert_eq!(world.failures(), 4);
+    let code = world.code();
+    assert!(matches!(
+        world.ask("vpn", "ana", &format!("{PASSWORD},{code}"), APPEND),
+        Verdict::Accept(_)
+    ));
+    assert_eq!(world.failures(), 0);
+}
+
+#[test]
+fn who_is_denied_is_asked_what_others_are() {
+    let mut world = World::new();
+    for user in ["ana", "nobody"] {
+        let dialog = challenge(world.ask("closed", user, PASSWORD, Capability::Dialog));
+        let code = world.code();
+        let expected = if user == "ana" {
+            Denial::Policy
+        } else {
+            Denial::UnknownUser
+        };
+        assert_eq!(denial(world.answer("closed", user, &code, dialog)), expected);
+    }
+    assert_eq!(
+        world.audit[0].rule.as_deref(),
+        Some("not here"),
+        "the audit names the rule that denied"
+    );
+    assert_eq!(world.binds, 0);
+}
+
+#[test]
+fn a_source_over_its_limit_is_refused_unheard_and_unwritten() {
+    let world = World::new();
+    let engine = world.engine.clone();
+    for (service, user, refused) in [
+        ("password", "ana", true),
+        ("password", "nobody", true),
+        ("exempt", "ana", false),
+    ] {
+        let request = world.request(service, user, PASSWORD, None, Capability::None);
+        let facts = Facts {
+            source_over_limit: true,
+            ..world.facts(user)
+        };
+        match engine.begin(&request, &facts, world.now, 1) {
+            Step::Decided(decision) => {
+                assert!(refused && decision.batch.is_empty());
+                assert_eq!(denial(decision.verdict), Denial::SourceThrottled);
+            }
+            other => assert!(!refused, "{other:?}"),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
-use crate::engine::record::{Pending, ThrottleRecord};
+use crate::engine::record::{Failure, Pending, ThrottleRecord};
 
 /// How many failures are allowed within how long. Zero allows any number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl ThrottleRecord {
             return Standing::Free;
         }
         let since = now - limit.window;
-        let failed = self.failures.iter().filter(|&&at| at > since).count();
+        let failed = self.failures.iter().filter(|failure| failure.at > since).count();
         let lost = self
             .pending
             .iter()
@@ -77,20 +77,22 @@ impl ThrottleRecord {
 
     /// Counts a failure; `nonce` is the attempt's, if it was pending.
     #[must_use]
-    pub fn with_failure(mut self, nonce: Option<u64>, limit: Limit, now: Timestamp) -> Self {
+    pub fn with_failure(mut self, nonce: Option<u64>, failure: Failure, limit: Limit) -> Self {
         self.pending.retain(|pending| Some(pending.nonce) != nonce);
-        self.prune(limit, now);
-        self.failures.push(now);
+        self.prune(limit, failure.at);
+        self.failures.push(failure);
         let excess = self.failures.len().saturating_sub(limit.failures.max(1) as usize);
         self.failures.drain(..excess);
         self
     }
 
-    /// A success clears the failures; attempts still under way stay counted.
+    /// A success clears the failures, those of codes only if a code was proven: otherwise somebody with
+    /// the password could guess codes at one service and clear the count at another. Attempts still
+    /// under way stay counted.
     #[must_use]
-    pub fn with_success(mut self, nonce: Option<u64>) -> Self {
+    pub fn with_success(mut self, nonce: Option<u64>, code_proven: bool) -> Self {
         self.pending.retain(|pending| Some(pending.nonce) != nonce);
-        self.failures.clear();
+        self.failures.retain(|failure| failure.code && !code_proven);
         self
     }
 
@@ -104,7 +106,7 @@ impl ThrottleRecord {
         let last = self
             .failures
             .iter()
-            .copied()
+            .map(|failure| failure.at)
             .chain(self.pending.iter().map(|pending| pending.at))
             .max()?;
         Some(last + limit.window)
@@ -112,7 +114,7 @@ impl ThrottleRecord {
 
     fn prune(&mut self, limit: Limit, now: Timestamp) {
         let since = now - limit.window;
-        self.failures.retain(|&at| at > since);
+        self.failures.retain(|failure| failure.at > since);
         self.pending.retain(|pending| pending.at > since);
     }
 }
@@ -122,7 +124,18 @@ impl ThrottleRecord {
 /// IPv6 sources count by their /64. At most [`Sources::MAX`] are remembered; when there are more, new
 /// ones go uncounted until old ones expire, so that a flood of addresses cannot clear anybody's count.
 #[derive(Debug, Default)]
-pub struct Sources(Mutex<HashMap<IpAddr, VecDeque<Timestamp>>>);
+pub struct Sources(Mutex<HashMap<IpAddr, Source>>);
+
+#[derive(Debug, Default)]
+struct Source {
+    failures: VecDeque<Timestamp>,
+    /// When it was last noted that the source is refused unheard, and how often since.
+    noted: Option<Timestamp>,
+    unheard: u64,
+}
+
+/// How often it is noted that a source is refused unheard.
+const NOTE_EVERY: Duration = Duration::from_secs(60);
 
 impl Sources {
     /// Most source addresses remembered.
@@ -135,13 +148,14 @@ impl Sources {
         }
         let sources = self.0.lock();
         let since = now - limit.window;
-        let recent = |failures: &VecDeque<Timestamp>| failures.iter().filter(|&&at| at > since).count();
+        let recent = |source: &Source| source.failures.iter().filter(|&&at| at > since).count();
         sources
             .get(&prefix(source))
-            .is_some_and(|failures| recent(failures) >= limit.failures as usize)
+            .is_some_and(|source| recent(source) >= limit.failures as usize)
     }
 
-    /// Counts a failure.
+    /// Counts a failure, unless the source is over its limit already: who is refused unheard guesses
+    /// nothing, and the window must come to an end.
     pub fn count(&self, source: IpAddr, limit: Limit, now: Timestamp) {
         if limit.failures == 0 {
             return;
@@ -150,16 +164,31 @@ impl Sources {
         let since = now - limit.window;
         let source = prefix(source);
         if sources.len() >= Self::MAX && !sources.contains_key(&source) {
-            sources.retain(|_, failures| failures.back().is_some_and(|&at| at > since));
+            sources.retain(|_, source| source.failures.back().is_some_and(|&at| at > since));
             if sources.len() >= Self::MAX {
                 return;
             }
         }
-        let failures = sources.entry(source).or_default();
-        while failures.len() >= limit.failures as usize {
-            failures.pop_front();
+        let failures = &mut sources.entry(source).or_default().failures;
+        failures.retain(|&at| at > since);
+        if failures.len() < limit.failures as usize {
+            failures.push_back(now);
         }
-        failures.push_back(now);
+    }
+}
+
+impl Sources {
+    /// Counts an attempt refused because its source is over the limit. Now and then, once a minute at
+    /// most, tells how many there were since it last did: a flood is written down without flooding.
+    pub fn refused(&self, source: IpAddr, now: Timestamp) -> Option<u64> {
+        let mut sources = self.0.lock();
+        let source = sources.get_mut(&prefix(source))?;
+        source.unheard += 1;
+        if source.noted.is_some_and(|noted| now.since(noted) < NOTE_EVERY) {
+            return None;
+        }
+        source.noted = Some(now);
+        Some(std::mem::take(&mut source.unheard))
     }
 }
 
@@ -179,6 +208,23 @@ mod tests {
         window: Duration::from_secs(900),
     };
 
+    fn wrong(secs: u64) -> Failure {
+        Failure {
+            at: at(secs),
+            code: false,
+        }
+    }
+
+    #[test]
+    fn a_login_without_a_code_clears_no_failure_of_codes() {
+        let code = Failure { code: true, ..wrong(1) };
+        let record = ThrottleRecord::default()
+            .with_failure(None, wrong(0), LIMIT)
+            .with_failure(None, code, LIMIT);
+        assert_eq!(record.clone().with_success(None, false).failures, [code]);
+        assert!(record.with_success(None, true).is_clear());
+    }
+
     fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(100_000 + secs)
     }
@@ -186,11 +232,11 @@ mod tests {
     #[test]
     fn failures_count_within_the_window() {
         let record = ThrottleRecord::default()
-            .with_failure(None, LIMIT, at(0))
-            .with_failure(None, LIMIT, at(10));
+            .with_failure(None, wrong(0), LIMIT)
+            .with_failure(None, wrong(10), LIMIT);
         assert_eq!(record.standing(LIMIT, at(20)), Standing::Over);
         assert_eq!(record.standing(LIMIT, at(900)), Standing::Free);
-        assert!(record.with_success(None).is_clear());
+        assert!(record.with_success(None, false).is_clear());
     }
 
     #[test]
@@ -203,7 +249,7 @@ mod tests {
         assert_eq!(record.standing(LIMIT, at(61)), Standing::Over);
         assert_eq!(record.clone().without_pending(1).standing(LIMIT, at(1)), Standing::Free);
         assert_eq!(
-            record.with_failure(Some(1), LIMIT, at(1)).standing(LIMIT, at(1)),
+            record.with_failure(Some(1), wrong(1), LIMIT).standing(LIMIT, at(1)),
             Standing::Busy
         );
     }
@@ -216,7 +262,7 @@ mod tests {
         };
         let mut record = ThrottleRecord::default();
         for secs in 0..100 {
-            record = record.with_failure(None, none, at(secs));
+            record = record.with_failure(None, wrong(secs), none);
         }
         assert_eq!(record.standing(none, at(100)), Standing::Free);
         assert_eq!(record.failures.len(), 1, "nothing grows without bound");
@@ -234,6 +280,9 @@ mod tests {
         sources.count(other, LIMIT, at(1));
         assert!(sources.is_over(one, LIMIT, at(2)));
         assert!(!sources.is_over(far, LIMIT, at(2)));
+        assert_eq!(sources.refused(one, at(2)), Some(1));
+        assert_eq!((sources.refused(one, at(3)), sources.refused(one, at(4))), (None, None));
+        assert_eq!(sources.refused(one, at(62)), Some(3));
         assert!(!sources.is_over(one, LIMIT, at(900)), "the first has left the window");
     }
 }

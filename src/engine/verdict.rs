@@ -45,8 +45,10 @@ pub enum Denial {
     UnknownUser,
     /// A deny rule matched, or no rule did.
     Policy,
-    /// Too many failures, by person or by source.
+    /// Too many failures of this person.
     Throttled,
+    /// Too many failures from this source.
+    SourceThrottled,
     /// The directory has locked the account.
     Locked,
     /// The account is disabled.
@@ -81,6 +83,7 @@ impl Denial {
             Self::UnknownUser
             | Self::Policy
             | Self::Throttled
+            | Self::SourceThrottled
             | Self::Locked
             | Self::Disabled
             | Self::PasswordExpired
@@ -104,6 +107,7 @@ impl Denial {
             Self::UnknownUser => "unknown-user",
             Self::Policy => "policy",
             Self::Throttled => "throttled",
+            Self::SourceThrottled => "source-throttled",
             Self::Locked => "locked",
             Self::Disabled => "disabled",
             Self::WrongPassword => "wrong-password",

@@ -1,6 +1,7 @@
 //! From a configuration file to everything that can be built before a socket is opened.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -215,8 +216,11 @@ pub fn open_state(config: &Config) -> Result<(Arc<Keyring>, Arc<dyn Store>), Str
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let key_file = config.key_file(credentials.as_deref());
     let path = config.store_path();
-    fs::create_dir_all(&config.node.state)
-        .map_err(|error| format!("cannot make {}: {error}", config.node.state.display()))?;
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.node.state);
+    made.map_err(|error| format!("cannot make {}: {error}", config.node.state.display()))?;
     if !key_file.exists() {
         if config.store.kind == StoreKind::Sled && path.exists() {
             return Err(format!(

@@ -99,10 +99,7 @@ impl Settings {
             return Err(faults);
         }
 
-        let principal_attributes = union([
-            &config.login_attributes[..],
-            &["mail".into(), "userPrincipalName".into()],
-        ]);
+        let principal_attributes = union([&config.login_attributes[..], &["userPrincipalName".into()]]);
         let single = [config.key_attribute.clone(), config.group_attribute.clone()];
         let flag_attributes: Vec<String> = disabled_by
             .iter()

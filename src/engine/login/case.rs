@@ -6,12 +6,12 @@ use crate::clock::Timestamp;
 use crate::engine::authenticator::{self, Context, Judgement, Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::{Dialog, MAX_ROUNDS};
-use crate::engine::event::Outcome;
+use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::outcome::{CLOCK_LEEWAY, event, name_digest, prompt, write_throttle, write_user};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
-use crate::engine::policy::{Audit, Order, Rule, Terms};
-use crate::engine::record::{Pending, UserRecord};
+use crate::engine::policy::{Order, Rule, Terms};
+use crate::engine::record::{Failure, Pending, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::throttle::Limit;
 use crate::engine::verdict::{Denial, Grant, Verdict};
@@ -28,13 +28,15 @@ pub(super) struct Case<'a, 'f> {
     pub(super) terms: &'a Terms,
     pub(super) limit: Limit,
     pub(super) blocked: Option<Denial>,
+    /// What was typed has been judged as a code already, and was wrong: whatever follows, it counts.
+    pub(super) guessed: bool,
     pub(super) now: Timestamp,
     pub(super) nonce: u64,
 }
 
 impl<'a> Case<'a, '_> {
     /// The first field of a conversation.
-    pub(super) fn opening(self) -> Step<'a> {
+    pub(super) fn opening(mut self) -> Step<'a> {
         let requirement = &self.terms.requirement;
         let typed = &self.request.typed;
         let instead = requirement.codes_instead_of_password();
@@ -48,7 +50,7 @@ impl<'a> Case<'a, '_> {
                 (Judgement::Right, Some(kind)) => return self.proceed(KindSet::of(kind), None, record, None),
                 // What cannot be a password was a code, and wrong.
                 (judgement, _) if !requirement.takes_password() => return self.refuse_code(judgement, instead, record),
-                _ => {}
+                (judgement, _) => self.guessed = matches!(judgement, Judgement::Wrong | Judgement::Replayed),
             }
         }
         if requirement.wants_only_password(KindSet::EMPTY) {
@@ -163,7 +165,7 @@ impl<'a> Case<'a, '_> {
                 request: self.request,
                 stage,
             };
-            return if denial == Denial::UnknownUser {
+            return if matches!(denial, Denial::UnknownUser | Denial::Policy) {
                 Step::Do(Effect::VerifyNobody { password }, attempt)
             } else {
                 // Someone locked out is refused without a word to the directory.
@@ -189,6 +191,7 @@ impl<'a> Case<'a, '_> {
             proven,
             nonce: self.nonce,
             spent,
+            guessed: self.guessed,
         };
         let effect = Effect::VerifyPassword {
             person: Arc::clone(person),
@@ -213,7 +216,7 @@ impl<'a> Case<'a, '_> {
         let mut batch = Batch::default();
         self.write_user(&mut batch, person, &record);
         if self.limit.failures > 0 {
-            let cleared = self.facts.throttle.value.clone().with_success(None);
+            let cleared = self.facts.throttle.value.clone().with_success(None, true);
             write_throttle(&mut batch, person, &self.facts.throttle, &cleared, self.limit);
         }
         let event = event(
@@ -225,9 +228,8 @@ impl<'a> Case<'a, '_> {
             None,
             self.now,
         );
-        if self.terms.audit == Audit::All {
-            batch.audit.push(event);
-        }
+        // Whatever the rule says: a spent code is written down, and so made durable, before the answer.
+        batch.audit.push(event);
         Step::Decided(Decision {
             verdict: Verdict::Accept(Grant {
                 person: Arc::clone(person),
@@ -249,6 +251,10 @@ impl<'a> Case<'a, '_> {
         let mut batch = Batch::default();
         if let Lookup::Found(person) = &self.facts.lookup {
             self.write_user(&mut batch, person, &record);
+            if self.guessed {
+                self.count_failure(&mut batch, person, Denial::WrongCode);
+                batch.audit.push(self.rejection(Denial::WrongCode));
+            }
         }
         let rule = Some(Arc::clone(&self.rule.name));
         let prompt = prompt(
@@ -289,32 +295,54 @@ impl<'a> Case<'a, '_> {
         };
         if let Some(person) = person {
             self.write_user(&mut batch, person, &record);
-            if denial.is_guess() && self.limit.failures > 0 && self.blocked.is_none() {
-                let counted = self
-                    .facts
-                    .throttle
-                    .value
-                    .clone()
-                    .with_failure(None, self.limit, self.now);
-                write_throttle(&mut batch, person, &self.facts.throttle, &counted, self.limit);
+            if denial.is_guess() || self.guessed {
+                self.count_failure(&mut batch, person, denial);
             }
         }
-        let target = person.map(AsRef::as_ref);
-        batch.audit.push(event(
-            self.request,
-            target,
-            Some(&self.rule.name),
-            KindSet::EMPTY,
-            Outcome::Reject,
-            Some(denial.word()),
-            self.now,
-        ));
+        // A source that is refused unheard must not fill the audit: the verifier notes it now and then.
+        if denial != Denial::SourceThrottled {
+            batch.audit.push(self.rejection(denial));
+        }
         Step::Decided(Decision {
             verdict: Verdict::Reject(denial),
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
             proven: KindSet::EMPTY,
         })
+    }
+
+    fn count_failure(&self, batch: &mut Batch, person: &Person, denial: Denial) {
+        if self.limit.failures == 0 || self.blocked.is_some() {
+            return;
+        }
+        let failure = Failure {
+            at: self.now,
+            code: denial != Denial::WrongPassword,
+        };
+        let counted = self
+            .facts
+            .throttle
+            .value
+            .clone()
+            .with_failure(None, failure, self.limit);
+        write_throttle(batch, person, &self.facts.throttle, &counted, self.limit);
+    }
+
+    fn rejection(&self, denial: Denial) -> AuditEvent {
+        let person = match &self.facts.lookup {
+            Lookup::Found(person) => Some(person.as_ref()),
+            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
+        };
+        let (rule, outcome) = (Some(&*self.rule.name), Outcome::Reject);
+        event(
+            self.request,
+            person,
+            rule,
+            KindSet::EMPTY,
+            outcome,
+            Some(denial.word()),
+            self.now,
+        )
     }
 
     fn broken(self, error: &KeyError) -> Step<'a> {

@@ -10,7 +10,7 @@ use crate::engine::facts::{Facts, Person};
 use crate::engine::login::outcome::{LAST_LOGIN_STEP, event, prompt, write_throttle, write_user};
 use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Rule, Terms};
-use crate::engine::record::{ThrottleRecord, UserRecord};
+use crate::engine::record::{Failure, ThrottleRecord, UserRecord};
 use crate::engine::request::AuthnRequest;
 use crate::engine::throttle::Limit;
 use crate::engine::verdict::{Denial, Grant, Outage, Verdict};
@@ -27,6 +27,7 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) proven: KindSet,
     pub(super) nonce: u64,
     pub(super) spent: Option<Box<(UserRecord, UserRecord)>>,
+    pub(super) guessed: bool,
     pub(super) now: Timestamp,
 }
 
@@ -36,26 +37,29 @@ impl<'a> Tried<'a, '_> {
         let mut batch = Batch::default();
         if !self.terms.requirement.is_met(proven) {
             // Password first: nothing is settled yet, so earlier failures stay counted.
-            self.throttle(&mut batch, ThrottleRecord::without_pending);
+            self.end_attempt(&mut batch);
             let prompt = prompt(self.engine, self.request, self.terms, proven, None, None, self.now);
             return self.decided(Verdict::Challenge(prompt), batch, proven);
         }
-        self.throttle(&mut batch, |record, nonce| record.with_success(Some(nonce)));
+        let codes = self.proven;
+        self.throttle(&mut batch, |record, nonce| {
+            record.with_success(Some(nonce), !codes.is_empty())
+        });
+        let mut record = self.facts.user.value.clone();
+        if let Some(before) = self.before_judging().filter(|_| self.guessed) {
+            // It was the password after all, and only looked like a code.
+            record = before.clone();
+        }
         if self.facts.user.version.0 > 0
-            && self
-                .facts
-                .user
-                .value
+            && record
                 .last_login
                 .is_none_or(|last| self.now.since(last) >= LAST_LOGIN_STEP)
         {
-            let record = UserRecord {
-                last_login: Some(self.now),
-                ..self.facts.user.value.clone()
-            };
-            write_user(&mut batch, &self.person, &self.facts.user, &record);
+            record.last_login = Some(self.now);
         }
-        if self.terms.audit == Audit::All {
+        write_user(&mut batch, &self.person, &self.facts.user, &record);
+        // A spent code is written down whatever the rule says, and so made durable before the answer.
+        if self.terms.audit == Audit::All || !codes.is_empty() {
             batch.audit.push(self.event(proven, Outcome::Accept, None));
         }
         let grant = Grant {
@@ -67,25 +71,23 @@ impl<'a> Tried<'a, '_> {
 
     pub(super) fn wrong(self) -> Step<'a> {
         let mut batch = Batch::default();
-        let (limit, now) = (self.limit, self.now);
-        self.throttle(&mut batch, |record, nonce| record.with_failure(Some(nonce), limit, now));
+        self.count_failure(&mut batch);
         self.rejected(Denial::WrongPassword, batch)
     }
 
     /// The directory knows the password but does not let the person in.
     pub(super) fn barred(self, denial: Denial) -> Step<'a> {
         let mut batch = Batch::default();
-        self.throttle(&mut batch, ThrottleRecord::without_pending);
+        self.end_attempt(&mut batch);
         self.rejected(denial, batch)
     }
 
-    /// An outage counts against nobody, and gives the code back: no answer has told that it was right.
+    /// An outage counts against nobody, and gives a right code back: no answer has told that it was right.
+    /// A wrong one was judged without the directory, and stays counted.
     pub(super) fn unavailable(self, reason: String) -> Step<'a> {
         let mut batch = Batch::default();
-        self.throttle(&mut batch, ThrottleRecord::without_pending);
-        if let Some((before, after)) = self.spent.as_deref()
-            && self.facts.user.value == *after
-        {
+        self.end_attempt(&mut batch);
+        if let Some(before) = self.before_judging().filter(|_| !self.guessed) {
             write_user(&mut batch, &self.person, &self.facts.user, before);
         }
         batch
@@ -100,6 +102,31 @@ impl<'a> Tried<'a, '_> {
             .push(self.event(self.proven, Outcome::Reject, Some(denial.word())));
         let proven = self.proven;
         self.decided(Verdict::Reject(denial), batch, proven)
+    }
+
+    /// The record as it was before codes were judged, if nobody has changed it since.
+    fn before_judging(&self) -> Option<&UserRecord> {
+        let (before, after) = self.spent.as_deref()?;
+        (self.facts.user.value == *after).then_some(before)
+    }
+
+    /// The attempt is over and settles nothing; a code guessed on the way counts.
+    fn end_attempt(&self, batch: &mut Batch) {
+        if self.guessed {
+            self.count_failure(batch);
+        } else {
+            self.throttle(batch, ThrottleRecord::without_pending);
+        }
+    }
+
+    fn count_failure(&self, batch: &mut Batch) {
+        let failure = Failure {
+            at: self.now,
+            code: self.guessed,
+        };
+        self.throttle(batch, |record, nonce| {
+            record.with_failure(Some(nonce), failure, self.limit)
+        });
     }
 
     fn throttle(&self, batch: &mut Batch, change: impl FnOnce(ThrottleRecord, u64) -> ThrottleRecord) {

@@ -120,6 +120,25 @@ impl Policy {
         self.rules.iter().find(|rule| rule.matches(subject))
     }
 
+    /// The rule that somebody unknown to the policy is asked by: the first that asks for a code of those
+    /// that anybody might come to, or the first at all. None when everybody would be refused. The
+    /// conversation then tells nothing; the end of it is a refusal.
+    pub fn decoy(&self, subject: &Subject<'_>) -> Option<&Rule> {
+        let nobody = Subject {
+            person: Who::Decoy,
+            ..*subject
+        };
+        let mut first = None;
+        for rule in self.rules.iter().filter(|rule| rule.matches(&nobody)) {
+            match &rule.ruling {
+                Ruling::Deny => break,
+                Ruling::Require(terms) if terms.requirement.fewest_codes() > 0 => return Some(rule),
+                Ruling::Require(_) => first = first.or(Some(rule)),
+            }
+        }
+        first
+    }
+
     /// The same decision with every rule and condition looked at on the way to it.
     pub fn explain(&self, subject: &Subject<'_>) -> Explanation {
         let mut steps = Vec::new();
