@@ -3,13 +3,12 @@
 //! before the answer.
 
 mod codes;
+mod resolve;
 mod tokens;
 pub mod view;
 
 use std::fmt;
 use std::sync::Arc;
-
-use tokio::task::JoinSet;
 
 use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
@@ -17,12 +16,13 @@ use crate::engine::batch::{Batch, Change, Key, Version};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Lookup, Person, UserKey};
 use crate::engine::record::{BadRecord, ThrottleRecord, UserRecord, decode, encode};
-use crate::engine::request::{BadName, LoginName};
+use crate::engine::request::BadName;
 use crate::engine::throttle::{Limit, Standing};
 use crate::keyring::{KeyError, Keyring};
 use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use codes::PasscodeWish;
+use resolve::{directory_of, look_up, parse_name};
 pub use tokens::{TokenWish, Which};
 use view::{DirectoryView, FailureView, Found, PasscodeView, TokenView, Unlocked, UserRow, UserView};
 
@@ -143,77 +143,6 @@ impl Accounts {
             keyring,
             surroundings,
         }
-    }
-
-    /// Finds the one person called `name`: a login name, a distinguished name, or the key of a record.
-    /// All directories are asked, or the one given.
-    ///
-    /// # Errors
-    /// When there is nobody, more than one, or a directory that cannot be asked.
-    pub async fn resolve(&self, name: &str, directory: Option<&str>) -> Result<Subject, AccountError> {
-        let login = parse_name(name)?;
-        let directories = self.chosen(directory)?;
-        if let Some(key) = key_in(name, directories.iter().map(|directory| directory.name())) {
-            return self.by_key(name, key).await;
-        }
-        let mut found = Vec::new();
-        let mut unavailable = None;
-        for (directory, lookup) in look_up(directories, &login).await {
-            match lookup {
-                Lookup::Found(person) => found.push(person),
-                Lookup::Unknown => {}
-                Lookup::Ambiguous => {
-                    let what = format!("several entries of directory `{directory}`");
-                    return Err(AccountError::Ambiguous(name.to_owned(), what));
-                }
-                Lookup::Unavailable(reason) => {
-                    unavailable = Some(AccountError::DirectoryUnavailable(directory, reason));
-                }
-            }
-        }
-        if let Some(error) = unavailable {
-            return Err(error);
-        }
-        let keys: Vec<&str> = found.iter().map(|person| person.key.as_str()).collect();
-        if keys.windows(2).any(|pair| matches!(pair, [a, b] if a != b)) {
-            return Err(AccountError::Ambiguous(name.to_owned(), keys.join(", ")));
-        }
-        match found.into_iter().next() {
-            Some(person) => Ok(Subject {
-                key: person.key.clone(),
-                login: person.login.clone(),
-                person: Some(person),
-            }),
-            None => self.by_record(name, &login, directory).await,
-        }
-    }
-
-    /// Whether the operator `account` and `subject` are the same person: by name, or because the
-    /// person's directory finds them under the account's name.
-    ///
-    /// # Errors
-    /// When the directory cannot be asked.
-    pub async fn is_oneself(&self, account: &str, subject: &Subject) -> Result<bool, AccountError> {
-        let Ok(login) = LoginName::parse(account) else {
-            return Ok(false);
-        };
-        if LoginName::parse(&subject.login).is_ok_and(|name| name == login) {
-            return Ok(true);
-        }
-        let Some(person) = &subject.person else {
-            return Ok(false);
-        };
-        let directories = self.chosen(Some(&person.directory))?;
-        for (directory, lookup) in look_up(directories, &login).await {
-            match lookup {
-                Lookup::Found(operator) if operator.key == subject.key => return Ok(true),
-                Lookup::Found(_) | Lookup::Unknown => {}
-                // One of several entries may be the subject: better refused than self-issued.
-                Lookup::Ambiguous => return Ok(true),
-                Lookup::Unavailable(reason) => return Err(AccountError::DirectoryUnavailable(directory, reason)),
-            }
-        }
-        Ok(false)
     }
 
     /// Searches: exact names in the directories, and parts of names in the records. At most `limit` rows.
@@ -434,65 +363,6 @@ impl Accounts {
             tokio::task::yield_now().await;
         }
     }
-
-    /// The person with this key: known by a record, or by the directory under the record's name.
-    async fn by_key(&self, name: &str, key: UserKey) -> Result<Subject, AccountError> {
-        let found = self.store.read(&[Key::user(&key)], clock::now()).await?;
-        let Some(octets) = found.into_iter().next().and_then(|found| found.value) else {
-            return Err(AccountError::NoSuchUser(name.to_owned()));
-        };
-        let record: UserRecord = decode(&octets).map_err(|error| AccountError::BadRecord(name.to_owned(), error))?;
-        let mut person = None;
-        if let (Ok(login), Ok(directories)) = (parse_name(&record.login), self.chosen(Some(directory_of(key.as_str()))))
-        {
-            for (directory, lookup) in look_up(directories, &login).await {
-                match lookup {
-                    Lookup::Found(candidate) if candidate.key == key => person = Some(candidate),
-                    Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous => {}
-                    Lookup::Unavailable(reason) => return Err(AccountError::DirectoryUnavailable(directory, reason)),
-                }
-            }
-        }
-        Ok(Subject {
-            key,
-            login: record.login,
-            person,
-        })
-    }
-
-    /// Someone whom no directory knows, but of whom there is a record.
-    async fn by_record(&self, name: &str, login: &LoginName, directory: Option<&str>) -> Result<Subject, AccountError> {
-        let mut found: Vec<UserKey> = Vec::new();
-        self.each_user(|key, record| {
-            let called = record.login.to_lowercase() == login.as_str() || key.as_str() == login.as_str();
-            if called && directory.is_none_or(|name| directory_of(key.as_str()) == name) {
-                found.push(key.clone());
-            }
-            found.len() < 2
-        })
-        .await?;
-        match found.as_slice() {
-            [] => Err(AccountError::NoSuchUser(name.to_owned())),
-            [key] => self.by_key(name, key.clone()).await,
-            [first, second, ..] => Err(AccountError::Ambiguous(
-                name.to_owned(),
-                format!("records {first} and {second}"),
-            )),
-        }
-    }
-
-    fn chosen(&self, directory: Option<&str>) -> Result<Vec<Arc<dyn Directory>>, AccountError> {
-        let all = self.surroundings.directories();
-        let Some(name) = directory else {
-            return Ok(all);
-        };
-        let known: Vec<String> = all.iter().map(|directory| directory.name().to_owned()).collect();
-        let chosen: Vec<_> = all.into_iter().filter(|directory| directory.name() == name).collect();
-        if chosen.is_empty() {
-            return Err(AccountError::NoSuchDirectory(name.to_owned(), known.join(", ")));
-        }
-        Ok(chosen)
-    }
 }
 
 type Loaded = ((UserRecord, Version), (ThrottleRecord, Version));
@@ -526,47 +396,6 @@ fn event(action: &str, by: Actor<'_>, subject: Option<&Subject>, what: &str) -> 
         outcome: Outcome::Accept,
         reason: Some(what.to_owned()),
     }
-}
-
-/// Asks all of `directories` at once, so that a slow one costs its own time only.
-async fn look_up(directories: Vec<Arc<dyn Directory>>, login: &LoginName) -> Vec<(String, Lookup)> {
-    let mut asked = JoinSet::new();
-    for (index, directory) in directories.into_iter().enumerate() {
-        let login = login.clone();
-        asked.spawn(async move {
-            let lookup = directory.look_up(&login).await;
-            (index, directory.name().to_owned(), lookup)
-        });
-    }
-    let mut answers = Vec::new();
-    while let Some(answer) = asked.join_next().await {
-        answers.push(answer.unwrap_or_else(|error| {
-            let what = Lookup::Unavailable(format!("the look-up ended early: {error}"));
-            (usize::MAX, "?".to_owned(), what)
-        }));
-    }
-    answers.sort_by_key(|(index, _, _)| *index);
-    answers.into_iter().map(|(_, name, lookup)| (name, lookup)).collect()
-}
-
-fn parse_name(name: &str) -> Result<LoginName, AccountError> {
-    let parsed = if name.contains('=') {
-        LoginName::parse_dn(name)
-    } else {
-        LoginName::parse(name)
-    };
-    parsed.map_err(|error| AccountError::BadName(name.to_owned(), error))
-}
-
-/// `name` as a key of one of these directories' people.
-fn key_in<'a>(name: &str, directories: impl Iterator<Item = &'a str>) -> Option<UserKey> {
-    let (prefix, identifier) = name.trim().split_once(':')?;
-    let mut known = directories.filter(|directory| *directory == prefix);
-    known.next().map(|directory| UserKey::new(directory, identifier))
-}
-
-fn directory_of(key: &str) -> &str {
-    key.split_once(':').map_or("", |(directory, _)| directory)
 }
 
 fn user_of(key: &Key) -> Option<UserKey> {

@@ -305,11 +305,26 @@ pub struct LdapDirectory {
     pub health_interval: Duration,
 }
 
-/// Everything but the secret, which a reload compares by effect: it is part of the comparison as well.
+/// Equal when a reload would change nothing: secrets do not print, so they are compared beside the rest.
 impl PartialEq for LdapDirectory {
     fn eq(&self, other: &Self) -> bool {
-        let secret = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.expose().to_vec());
-        secret(&self.bind_password) == secret(&other.bind_password) && format!("{self:?}") == format!("{other:?}")
+        same_secret(self.bind_password.as_ref(), other.bind_password.as_ref())
+            && format!("{self:?}") == format!("{other:?}")
+    }
+}
+
+/// As for [`LdapDirectory`].
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        same_secret(self.secret.as_ref(), other.secret.as_ref()) && format!("{self:?}") == format!("{other:?}")
+    }
+}
+
+fn same_secret(one: Option<&Secret>, other: Option<&Secret>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.matches(other.expose()),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 

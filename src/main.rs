@@ -26,13 +26,7 @@ impl cli::Programs for Programs {
     }
 
     fn check(&self, args: &ConfigArgs, json: bool) -> Exit {
-        // Directories watch their servers on a runtime. This one never runs, so nothing is connected to.
-        let idle = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return report(Err(error).context("starting the runtime")),
-        };
-        let _inside = idle.enter();
-        let (faults, summary) = match Parts::load(&args.config, None) {
+        let (faults, summary) = match Parts::check(&args.config) {
             Ok(parts) => {
                 let config = &parts.config;
                 let summary = format!(

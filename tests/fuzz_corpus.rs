@@ -8,6 +8,12 @@ use std::path::Path;
 #[path = "fuzz/ldap_frame.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
 mod ldap_frame;
+#[path = "fuzz/ldif.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
+mod ldif;
+#[path = "fuzz/policy_file.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
+mod policy_file;
 #[path = "fuzz/targets.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binaries use the same file")]
 mod targets;
@@ -25,6 +31,16 @@ fn radius_attribute() {
 #[test]
 fn ldap_frame() {
     replay("ldap_frame", ldap_frame::ldap_frame);
+}
+
+#[test]
+fn policy_file() {
+    replay("policy_file", policy_file::policy_file);
+}
+
+#[test]
+fn ldif() {
+    replay("ldif", ldif::ldif);
 }
 
 /// Feeds each file of a corpus to its target, and each beginning of it, and it with each octet changed.

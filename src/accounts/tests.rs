@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use tokio::task::JoinSet;
+
 use super::fixture::{CAROL, Fixture, LIMIT, NOW};
 use super::view::Kind;
 use super::*;

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -16,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::operator::Operator;
+use super::operator::Caller;
 use super::router::{AdminState, router};
 
 /// Why the socket cannot be served.
@@ -129,19 +128,15 @@ const CONNECTION_TIME: Duration = Duration::from_secs(3600);
 /// How long requests under way may go on after the shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 
-async fn serve_connection(stream: UnixStream, state: AdminState, mut ended: watch::Receiver<()>) {
-    let peer = match stream.peer_cred() {
-        Ok(peer) => peer,
-        Err(error) => {
-            warn!(%error, "the admin socket's peer has no credentials");
-            return;
-        }
-    };
-    let operator = Operator::of(peer, state.control.operators()).await;
-    if !operator.known {
-        warn!(account = operator.name, uid = operator.uid, "not an operator");
+async fn serve_connection(stream: UnixStream, state: AdminState, ended: watch::Receiver<()>) {
+    match stream.peer_cred() {
+        Ok(peer) => serve_caller(stream, state, Caller::of(peer).await, ended).await,
+        Err(error) => warn!(%error, "the admin socket's peer has no credentials"),
     }
-    let service = TowerToHyperService::new(router(state).layer(Extension(operator)));
+}
+
+async fn serve_caller(stream: UnixStream, state: AdminState, caller: Caller, mut ended: watch::Receiver<()>) {
+    let service = TowerToHyperService::new(router(state, caller));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)

@@ -5,14 +5,21 @@ use tokio::task;
 
 use super::api::{ApiError, ErrorKind};
 
-/// The account at the other end of the socket, as the kernel knows it.
+/// The account at the other end of a connection, as the kernel knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operator {
+pub struct Caller {
     /// Local account name; `#uid` for an account without a name.
     pub name: String,
-    /// The account's number.
-    pub uid: u32,
-    /// Whether it is an operator: root, the process's own account, or configured.
+    /// Root or the process's own account, which are operators without being configured.
+    pub own: bool,
+}
+
+/// A caller at the moment of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// Local account name.
+    pub name: String,
+    /// Whether it is an operator at all.
     pub known: bool,
 }
 
@@ -80,9 +87,9 @@ pub enum Target {
     },
 }
 
-impl Operator {
-    /// Finds out who holds the other end of a connection. `operators` are the configured ones.
-    pub async fn of(peer: UCred, operators: Vec<String>) -> Self {
+impl Caller {
+    /// Finds out who holds the other end of a connection.
+    pub async fn of(peer: UCred) -> Self {
         let uid = peer.uid();
         // Name services may ask the network; that must not hold up others.
         let looked_up = task::spawn_blocking(move || nix::unistd::User::from_uid(uid.into())).await;
@@ -90,12 +97,17 @@ impl Operator {
             Ok(Ok(Some(user))) => Some(user.name),
             Ok(Ok(None) | Err(_)) | Err(_) => None,
         };
-        let own = uid == 0 || uid == nix::unistd::geteuid().as_raw();
-        let known = own || name.as_ref().is_some_and(|name| operators.contains(name));
         Self {
             name: name.unwrap_or_else(|| format!("#{uid}")),
-            uid,
-            known,
+            own: uid == 0 || uid == nix::unistd::geteuid().as_raw(),
+        }
+    }
+
+    /// The caller as an operator, if it is one of the `configured` now.
+    pub fn as_operator(&self, configured: &[String]) -> Operator {
+        Operator {
+            name: self.name.clone(),
+            known: self.own || configured.contains(&self.name),
         }
     }
 }
@@ -143,7 +155,6 @@ mod tests {
     fn operator(known: bool) -> Operator {
         Operator {
             name: "carol".into(),
-            uid: 1000,
             known,
         }
     }
@@ -165,8 +176,18 @@ mod tests {
     #[tokio::test]
     async fn the_kernel_says_who_is_calling() {
         let (near, _far) = tokio::net::UnixStream::pair().unwrap();
-        let own = Operator::of(near.peer_cred().unwrap(), Vec::new()).await;
-        assert!(own.known, "the process's own account always is");
-        assert_eq!(own.uid, nix::unistd::geteuid().as_raw());
+        let own = Caller::of(near.peer_cred().unwrap()).await;
+        assert!(own.own);
+        assert!(own.as_operator(&[]).known, "the process's own account always is");
+    }
+
+    #[test]
+    fn configured_accounts_are_operators() {
+        let carol = Caller {
+            name: "carol".into(),
+            own: false,
+        };
+        assert!(carol.as_operator(&["ben".into(), "carol".into()]).known);
+        assert!(!carol.as_operator(&["carola".into()]).known);
     }
 }

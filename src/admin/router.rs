@@ -9,6 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use tracing::warn;
 
 use super::Control;
 use super::api::{
@@ -18,7 +19,7 @@ use super::api::{
     Unlocked, UserRef, UserView, Verification, VerifyRequest,
 };
 use super::extract::{Body, Params};
-use super::operator::{Operator, Target, Verb, authorize};
+use super::operator::{Caller, Operator, Target, Verb, authorize};
 use crate::accounts::{AccountError, Accounts, Actor, PasscodeWish, Subject, TokenWish, Which};
 use crate::audit::{Audit, Filter};
 use crate::clock;
@@ -38,8 +39,8 @@ pub struct AdminState {
     pub control: Arc<dyn Control>,
 }
 
-/// The routes. Each request carries its [`Operator`] as an extension, put there by the listener.
-pub fn router(state: AdminState) -> Router {
+/// The routes, for one connection's caller.
+pub fn router(state: AdminState, caller: Caller) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/reload", post(reload))
@@ -66,6 +67,7 @@ pub fn router(state: AdminState) -> Router {
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
+        .layer(middleware::from_fn_with_state((state.clone(), caller), identify))
         .with_state(state)
 }
 
@@ -76,6 +78,16 @@ const REQUEST_TIME: Duration = Duration::from_secs(60);
 const MAX_ROWS: usize = 1000;
 
 type Answer<T> = Result<Json<T>, ApiError>;
+
+/// Judges with every request anew whether the caller is an operator: a reload may have changed that.
+async fn identify(State((state, caller)): State<(AdminState, Caller)>, mut request: Request, next: Next) -> Response {
+    let operator = caller.as_operator(&state.control.operators());
+    if !operator.known {
+        warn!(account = operator.name, path = request.uri().path(), "not an operator");
+    }
+    request.extensions_mut().insert(operator);
+    next.run(request).await
+}
 
 async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {

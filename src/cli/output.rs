@@ -39,6 +39,9 @@ pub(super) enum CliError {
     /// The same, because of a file or folder that is not as it must be.
     #[error("{0}")]
     File(String, Option<&'static str>),
+    /// A server other than the admin socket's is out of reach.
+    #[error("{0}")]
+    Away(String, Option<&'static str>),
 }
 
 /// A mark for good or bad, coloured on a terminal.
@@ -181,7 +184,7 @@ pub(super) fn confirm(yes: bool, question: &str) -> Result<bool, CliError> {
         return Ok(true);
     }
     if !io::stdin().is_terminal() {
-        let what = format!("{question} This cannot be undone");
+        let what = format!("{question} It cannot be undone, and there is no terminal to ask on");
         return Err(CliError::Usage(what, Some("say --yes to do it without being asked")));
     }
     let mut stderr = io::stderr();
@@ -233,7 +236,7 @@ impl CliError {
     /// How the command ends.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Client(ClientError::Unreachable(..) | ClientError::Broken(..)) => Exit::Unreachable,
+            Self::Client(ClientError::Unreachable(..) | ClientError::Broken(..)) | Self::Away(..) => Exit::Unreachable,
             Self::Client(ClientError::Forbidden(_)) => Exit::Denied,
             Self::Client(ClientError::Api(error)) => match error.kind {
                 ErrorKind::Invalid | ErrorKind::Faulty => Exit::Usage,
@@ -257,7 +260,7 @@ impl CliError {
             }
             Self::Client(ClientError::Broken(..)) => Some("see the server's log".into()),
             Self::Client(ClientError::Api(error)) => error.remedy.clone(),
-            Self::Usage(_, remedy) | Self::File(_, remedy) => remedy.map(str::to_owned),
+            Self::Usage(_, remedy) | Self::File(_, remedy) | Self::Away(_, remedy) => remedy.map(str::to_owned),
             Self::Io(_) | Self::Qr(_) | Self::Local(_) => None,
         }
     }

@@ -30,7 +30,10 @@ pub(super) async fn run(args: RecoveryCodesArgs, client: &AdminClient, out: &mut
     let Verb::New { user, yes } = args.verb;
     if !yes {
         let view: UserView = client.get("/v1/user", &user.to_request()).await?;
-        let question = format!("Make {} unused codes of {} void?", view.recovery_codes, view.login);
+        let question = format!(
+            "{} has {} unused codes; make them void?",
+            view.login, view.recovery_codes
+        );
         if view.recovery_codes > 0 && !confirm(false, &question)? {
             return Ok(Exit::Refused);
         }

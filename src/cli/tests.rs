@@ -78,3 +78,28 @@ fn without_a_server_the_exit_code_says_so() {
     let line = ["portcullis", "status", "--socket", socket.to_str().unwrap()];
     assert_eq!(run(Cli::try_parse_from(line).unwrap(), &None), Exit::Unreachable);
 }
+
+/// `docs/cli.md` names every command with all of its options.
+#[test]
+fn the_manual_is_complete() {
+    fn check(command: &clap::Command, path: &str, manual: &str, missing: &mut Vec<String>) {
+        for verb in command.get_subcommands() {
+            let path = format!("{path} {}", verb.get_name());
+            if !verb.has_subcommands() && !manual.contains(&format!("`{path}")) {
+                missing.push(path.clone());
+            }
+            let options = verb.get_arguments().filter_map(clap::Arg::get_long);
+            missing.extend(
+                options
+                    .filter(|option| !matches!(*option, "help" | "version"))
+                    .filter(|option| !manual.contains(&format!("--{option}")))
+                    .map(|option| format!("{path} --{option}")),
+            );
+            check(verb, &path, manual, missing);
+        }
+    }
+    let manual = include_str!("../../docs/cli.md");
+    let mut missing = Vec::new();
+    check(&Cli::command(), "portcullis", manual, &mut missing);
+    assert!(missing.is_empty(), "{missing:#?}");
+}

@@ -47,6 +47,9 @@ pub(super) struct Connection {
     server_has_rights: bool,
     stop: CancellationToken,
     tick: Pin<Box<Sleep>>,
+    /// The pump's activity at the last tick.
+    seen_activity: u64,
+    /// Ticks since it last changed.
     quiet_ticks: u32,
 }
 
@@ -77,6 +80,7 @@ impl Connection {
             server_has_rights: false,
             stop,
             tick,
+            seen_activity: 0,
             quiet_ticks: 0,
         }
     }
@@ -127,14 +131,13 @@ impl Connection {
             return Next::Stop;
         }
         loop {
-            let activity = self.pump.activity;
             tokio::select! {
                 biased;
                 event = self.pump.run(session, Mode::Run) => return Next::Event(event),
                 () = self.stop.cancelled() => return Next::Stop,
                 () = &mut self.tick => {
                     self.tick = Box::pin(sleep(self.shared.tick()));
-                    if self.pump.activity != activity {
+                    if std::mem::replace(&mut self.seen_activity, self.pump.activity) != self.pump.activity {
                         self.quiet_ticks = 0;
                         continue;
                     }

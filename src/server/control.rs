@@ -116,7 +116,9 @@ impl Node {
         if old.admin.operators != new.admin.operators {
             changes.push("operators".into());
         }
-        changes.push(format!("{} RADIUS clients read", new.clients.len()));
+        if old.clients != new.clients {
+            changes.push(format!("RADIUS clients: {}", new.clients.len()));
+        }
         let mut waits = Vec::new();
         let mut wait = |differs: bool, what: &str| {
             if differs {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::config::{Config, Directory as DirectoryConfig, StoreKind};
 use crate::directory::Directory;
-use crate::directory::ldap::LdapDirectory;
+use crate::directory::ldap::{LdapDirectory, SetupFault};
 use crate::directory::local::LocalDirectory;
-use crate::document::{Faults, Source};
+use crate::document::{Document, Faults, Source};
 use crate::engine::dialog::Lifetime;
 use crate::engine::policy::{self, Policy};
 use crate::engine::throttle::Limit;
@@ -46,21 +46,42 @@ pub struct Running<'a> {
 }
 
 impl Parts {
-    /// Reads and builds everything. Blocks.
+    /// Reads everything and builds what needs no connection. Blocks.
     ///
     /// # Errors
     /// Everything that is wrong, with its place.
-    pub fn load(file: &Path, running: Option<&Running<'_>>) -> Result<Self, Faults> {
+    pub fn check(file: &Path) -> Result<Self, Faults> {
         let (config, mut faults) = Config::load(file)?;
+        let Some(source) = Source::read(file, &mut faults) else {
+            return Err(faults);
+        };
+        let Some(document) = Document::parse(&source, &mut faults) else {
+            return Err(faults);
+        };
         let policy = load_policies(&config.policies.path, &mut faults);
         let mut directories = Directories::new();
-        for directory in &config.directories {
-            if let Some(built) = build_directory(directory, running, &mut faults) {
-                directories.insert(directory.name().to_owned(), built);
+        for (index, directory) in config.directories.iter().enumerate() {
+            match directory {
+                DirectoryConfig::Ldap(ldap) => {
+                    let found = LdapDirectory::check(ldap)
+                        .err()
+                        .map(|found| found.0)
+                        .unwrap_or_default();
+                    let placed = |fault: SetupFault| {
+                        document.fault(&["directory", &index.to_string(), fault.key], fault.message)
+                    };
+                    faults.0.extend(found.into_iter().map(placed));
+                }
+                DirectoryConfig::Local(local) => match LocalDirectory::load(local) {
+                    Ok(built) => {
+                        directories.insert(local.name.clone(), built);
+                    }
+                    Err(found) => faults.0.extend(found.0),
+                },
             }
         }
         let mut certificates = Vec::new();
-        for listener in &config.ldap {
+        for (index, listener) in config.ldap.iter().enumerate() {
             let (Some(certificate), Some(key)) = (&listener.certificate, &listener.key) else {
                 continue;
             };
@@ -71,7 +92,11 @@ impl Parts {
                     }
                     certificates.push((listener.name.clone(), Arc::new(tls)));
                 }
-                Err(error) => faults.file(file, format!("ldap listener \"{}\": {error}", listener.name)),
+                Err(error) => {
+                    faults
+                        .0
+                        .push(document.fault(&["ldap", &index.to_string(), "certificate"], describe(error)));
+                }
             }
         }
         let entries = config.clients.iter().filter_map(|client| {
@@ -79,7 +104,7 @@ impl Parts {
             Some((client, client.secret.as_ref()?, Arc::from(directory)))
         });
         let clients = ClientTable::build(entries)
-            .map_err(|error| faults.file(file, error.to_string()))
+            .map_err(|error| faults.0.push(document.fault(&["client"], error.to_string())))
             .unwrap_or_default();
         if faults.any_errors() {
             return Err(faults);
@@ -92,6 +117,30 @@ impl Parts {
             certificates,
             warnings: faults,
         })
+    }
+
+    /// Reads and builds everything. Blocks; within the runtime, which the directories' connections live in.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with its place.
+    pub fn load(file: &Path, running: Option<&Running<'_>>) -> Result<Self, Faults> {
+        let mut parts = Self::check(file)?;
+        for directory in &parts.config.directories {
+            let DirectoryConfig::Ldap(ldap) = directory else {
+                continue;
+            };
+            let unchanged = running.filter(|running| running.config.directories.contains(directory));
+            let built: Arc<dyn Directory> = match unchanged.and_then(|running| running.directories.get(&ldap.name)) {
+                Some(kept) => Arc::clone(kept),
+                None => LdapDirectory::new(ldap).map_err(|error| {
+                    let mut faults = Faults::default();
+                    faults.file(file, format!("directory \"{}\": {}", ldap.name, describe(error)));
+                    faults
+                })?,
+            };
+            parts.directories.insert(ldap.name.clone(), built);
+        }
+        Ok(parts)
     }
 
     /// What the verifier works with.
@@ -188,42 +237,6 @@ pub fn open_state(config: &Config) -> Result<(Arc<Keyring>, Arc<dyn Store>), Str
         }
     };
     Ok((keyring, store))
-}
-
-fn build_directory(
-    config: &DirectoryConfig,
-    running: Option<&Running<'_>>,
-    faults: &mut Faults,
-) -> Option<Arc<dyn Directory>> {
-    match config {
-        DirectoryConfig::Ldap(ldap) => {
-            let unchanged = running.is_some_and(|running| running.config.directories.contains(config));
-            if let Some(kept) = running
-                .filter(|_| unchanged)
-                .and_then(|running| running.directories.get(&ldap.name))
-            {
-                return Some(Arc::clone(kept));
-            }
-            match LdapDirectory::new(ldap) {
-                Ok(directory) => Some(directory),
-                Err(error) => {
-                    faults.file(
-                        Path::new(""),
-                        format!("directory \"{}\": {}", ldap.name, describe(error)),
-                    );
-                    None
-                }
-            }
-        }
-        // Its file may have changed, so it is always read again.
-        DirectoryConfig::Local(local) => match LocalDirectory::load(local) {
-            Ok(directory) => Some(directory),
-            Err(found) => {
-                faults.0.extend(found.0);
-                None
-            }
-        },
-    }
 }
 
 /// An error with everything behind it, in one line.

@@ -57,10 +57,10 @@ impl std::fmt::Debug for SledStore {
 
 impl SledStore {
     /// Opens the store in the folder `path`, or makes one if there is none. `cache_bytes` is the memory
-    /// for pages of the tree.
+    /// for pages of the tree: with a KiB or so for each active user, decisions need not read the disk.
     ///
-    /// Reads all records except the audit's once, so that damage shows now: a second or two for a
-    /// million users. Blocks; call it before serving, or on a thread of its own.
+    /// Reads all records except the audit's once, so that damage shows now: about three seconds for
+    /// a million users. Blocks; call it before serving, or on a thread of its own.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.

@@ -199,6 +199,21 @@ fn idle_connections_are_told_to_go() {
 }
 
 #[test]
+fn a_client_that_only_binds_is_not_idle() {
+    let slapd = Slapd::start();
+    let front = Setup::before(slapd.address).and("idle = \"800ms\"").start();
+    let mut wire = Wire::connect(front.address);
+    let start = portcullis::clock::monotonic();
+    for id in 1.. {
+        assert_eq!(wire.ask(&bind(id, ANA, "anapw")).code(), 0);
+        if start.elapsed() > Duration::from_secs(2) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn more_connections_than_allowed_are_closed() {
     let slapd = Slapd::start();
     let front = Setup::before(slapd.address).and("connections = 2").start();

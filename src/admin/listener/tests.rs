@@ -1,9 +1,9 @@
 use std::os::unix::fs::FileTypeExt as _;
+use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::Command;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -23,7 +23,7 @@ struct TestControl;
 
 impl Control for TestControl {
     fn operators(&self) -> Vec<String> {
-        Vec::new()
+        vec!["carol".into()]
     }
 
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
@@ -91,18 +91,22 @@ struct Served {
     serving: tokio::task::JoinHandle<()>,
 }
 
+fn state_of(site: &Fixture) -> AdminState {
+    AdminState {
+        accounts: Arc::clone(&site.accounts),
+        audit: Arc::new(Audit::new(Arc::clone(&site.store) as _, Arc::clone(&site.keyring))),
+        metrics: Metrics::default(),
+        control: Arc::new(TestControl),
+    }
+}
+
 impl Served {
     fn start() -> Self {
         let site = Fixture::new();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
         let socket = AdminSocket::bind(&path, None).unwrap();
-        let state = AdminState {
-            accounts: Arc::clone(&site.accounts),
-            audit: Arc::new(Audit::new(Arc::clone(&site.store) as _, Arc::clone(&site.keyring))),
-            metrics: Metrics::default(),
-            control: Arc::new(TestControl),
-        };
+        let state = state_of(&site);
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(socket.serve(state, async {
             let _ = stopped.await;
@@ -130,9 +134,11 @@ impl Served {
 }
 
 fn api(answer: Result<Value, ClientError>) -> Result<Value, ApiError> {
-    answer.map_err(|error| match error {
-        ClientError::Api(error) => error,
-        other => panic!("{other:?}"),
+    answer.map_err(|error| {
+        let ClientError::Api(error) = error else {
+            panic!("{error:?}");
+        };
+        error
     })
 }
 
@@ -265,14 +271,12 @@ async fn a_refused_reload_is_audited() {
 async fn curl_speaks_to_it() {
     let served = Served::start();
     let curl = async |arguments: &[&str]| {
-        let path = served.path();
-        let output = Command::new("curl")
-            .args(["--silent", "--max-time", "10", "--unix-socket", path.to_str().unwrap()])
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--max-time", "10", "--unix-socket"])
+            .arg(served.path())
             .args(["--write-out", "\n%{http_code}"])
-            .args(arguments)
-            .output()
-            .await
-            .ok()?;
+            .args(arguments);
+        let output = tokio::task::spawn_blocking(move || curl.output()).await.unwrap().ok()?;
         let text = String::from_utf8(output.stdout).unwrap();
         text.rsplit_once('\n')
             .map(|(body, code)| (code.to_owned(), body.to_owned()))
@@ -345,4 +349,79 @@ async fn octets_that_are_no_request_end_the_connection() {
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
     served.get("/v1/status").await.unwrap();
+}
+
+/// What a caller gets that is neither root nor the process's own account.
+async fn as_account(name: &str, request: &str) -> String {
+    let site = Fixture::new();
+    let (near, mut far) = UnixStream::pair().unwrap();
+    let caller = Caller {
+        name: name.into(),
+        own: false,
+    };
+    let (_ending, ended) = watch::channel(());
+    let serving = tokio::spawn(serve_caller(near, state_of(&site), caller, ended));
+    far.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    far.read_to_string(&mut answer).await.unwrap();
+    serving.await.unwrap();
+    let changed = site.audited().await;
+    assert!(name == "carol" || changed.is_empty(), "{changed:?}");
+    answer
+}
+
+#[tokio::test]
+async fn strangers_get_nothing_at_any_door() {
+    let ana = r#"{"user":"ana"}"#;
+    let token = r#"{"user":"ana","token":"1"}"#;
+    let doors = [
+        ("GET", "/v1/status", ""),
+        ("POST", "/v1/reload", "null"),
+        ("GET", "/v1/users?text=a", ""),
+        ("GET", "/v1/user?user=ana", ""),
+        ("GET", "/v1/user?user=nobody", ""),
+        ("POST", "/v1/user/unlock", ana),
+        ("GET", "/v1/tokens?user=ana", ""),
+        ("POST", "/v1/token/enrol", ana),
+        ("POST", "/v1/token/revoke", token),
+        ("POST", "/v1/token/enable", token),
+        ("POST", "/v1/token/disable", token),
+        (
+            "POST",
+            "/v1/token/resync",
+            r#"{"user":"ana","token":"1","first":"1","second":"2"}"#,
+        ),
+        ("POST", "/v1/recovery-codes/new", ana),
+        ("GET", "/v1/passcodes", ""),
+        ("POST", "/v1/passcode/issue", ana),
+        ("POST", "/v1/passcode/revoke", ana),
+        ("POST", "/v1/policy/check", "null"),
+        ("POST", "/v1/policy/explain", r#"{"user":"ana","client":"vpn"}"#),
+        ("GET", "/v1/audit", ""),
+        ("GET", "/v1/audit/verify", ""),
+        ("GET", "/metrics", ""),
+    ];
+    for (method, target, body) in doors {
+        let length = body.len();
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        let answer = as_account("mallory", &request).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{method} {target}: {answer}");
+        assert!(answer.contains("`mallory` is not an operator"), "{answer}");
+        let answer = as_account("carol", &request).await;
+        assert!(!answer.starts_with("HTTP/1.1 403 "), "{method} {target}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_gets_a_passcode_for_themselves() {
+    let body = r#"{"user":"carol"}"#;
+    let length = body.len();
+    let request = format!(
+        "POST /v1/passcode/issue HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let answer = as_account("carol", &request).await;
+    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    assert!(answer.contains("for themselves"), "{answer}");
 }

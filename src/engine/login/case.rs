@@ -1,0 +1,329 @@
+//! A request that a rule lets in on terms: what is asked, judged, and answered.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::engine::authenticator::{self, Context, Judgement, Kind, KindSet};
+use crate::engine::batch::Batch;
+use crate::engine::dialog::{Dialog, MAX_ROUNDS};
+use crate::engine::event::Outcome;
+use crate::engine::facts::{Facts, Lookup, Person};
+use crate::engine::login::outcome::{CLOCK_LEEWAY, event, name_digest, prompt, write_throttle, write_user};
+use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
+use crate::engine::policy::{Audit, Order, Rule, Terms};
+use crate::engine::record::{Pending, UserRecord};
+use crate::engine::request::{AuthnRequest, Capability};
+use crate::engine::throttle::Limit;
+use crate::engine::verdict::{Denial, Grant, Verdict};
+use crate::keyring::KeyError;
+use crate::secret::Secret;
+
+/// A request that a rule lets in on terms.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a, 'f> {
+    pub(super) engine: &'a Engine,
+    pub(super) request: &'a AuthnRequest,
+    pub(super) facts: &'f Facts,
+    pub(super) rule: &'a Rule,
+    pub(super) terms: &'a Terms,
+    pub(super) limit: Limit,
+    pub(super) blocked: Option<Denial>,
+    pub(super) now: Timestamp,
+    pub(super) nonce: u64,
+}
+
+impl<'a> Case<'a, '_> {
+    /// The first field of a conversation.
+    pub(super) fn opening(self) -> Step<'a> {
+        let requirement = &self.terms.requirement;
+        let typed = &self.request.typed;
+        let instead = requirement.codes_instead_of_password();
+        let mut record = self.facts.user.value.clone();
+        if !instead.is_empty() {
+            let judged = match self.judge(typed, instead, &mut record) {
+                Ok(judged) => judged,
+                Err(error) => return self.broken(&error),
+            };
+            match judged {
+                (Judgement::Right, Some(kind)) => return self.proceed(KindSet::of(kind), None, record, None),
+                // What cannot be a password was a code, and wrong.
+                (judgement, _) if !requirement.takes_password() => return self.refuse_code(judgement, instead, record),
+                _ => {}
+            }
+        }
+        if requirement.wants_only_password(KindSet::EMPTY) {
+            return self.try_password(KindSet::EMPTY, typed.clone(), record);
+        }
+        match self.request.capability {
+            Capability::SingleChallenge if requirement.fewest_codes() > 1 => {
+                self.refuse(Denial::ClientCannotAsk, record)
+            }
+            Capability::Dialog | Capability::SingleChallenge => match self.terms.order {
+                Order::CodeFirst => self.challenge(KindSet::EMPTY, Some(typed.clone()), record, None),
+                Order::PasswordFirst => self.try_password(KindSet::EMPTY, typed.clone(), record),
+            },
+            Capability::Append(split) => match split.cut(typed) {
+                Some((password, code)) => self.code(&code, KindSet::EMPTY, Some(password), record, None),
+                None => self.refuse(Denial::MissingCode, record),
+            },
+            Capability::None => self.refuse(Denial::ClientCannotAsk, record),
+        }
+    }
+
+    /// An answer within a dialog.
+    pub(super) fn answer(self, dialog: &Dialog) -> Step<'a> {
+        let record = self.facts.user.value.clone();
+        if dialog.user != name_digest(self.request)
+            || dialog.expires <= self.now
+            || dialog.started > self.now + CLOCK_LEEWAY
+        {
+            return self.refuse(Denial::BadDialog, record);
+        }
+        self.code(
+            &self.request.typed,
+            dialog.proven,
+            dialog.password.clone(),
+            record,
+            Some(dialog),
+        )
+    }
+
+    /// Judges a code that stands beside a password or follows a challenge.
+    fn code(
+        self,
+        typed: &Secret,
+        proven: KindSet,
+        password: Option<Secret>,
+        mut record: UserRecord,
+        dialog: Option<&Dialog>,
+    ) -> Step<'a> {
+        let useful = self.terms.requirement.useful_codes(proven);
+        match self.judge(typed, useful, &mut record) {
+            Ok((Judgement::Right, Some(kind))) => self.proceed(proven.with(kind), password, record, dialog),
+            Ok((judgement, _)) => self.refuse_code(judgement, useful, record),
+            Err(error) => self.broken(&error),
+        }
+    }
+
+    /// Something was proven: let in, try the password, or ask for more.
+    fn proceed(
+        self,
+        proven: KindSet,
+        password: Option<Secret>,
+        record: UserRecord,
+        dialog: Option<&Dialog>,
+    ) -> Step<'a> {
+        let requirement = &self.terms.requirement;
+        if requirement.is_met(proven) {
+            return self.accept(proven, record);
+        }
+        if let Some(password) = password.as_ref().filter(|_| requirement.wants_only_password(proven)) {
+            return self.try_password(proven, password.clone(), record);
+        }
+        match self.request.capability {
+            Capability::Dialog if dialog.is_none_or(|dialog| dialog.round < MAX_ROUNDS) => {
+                self.challenge(proven, password, record, dialog)
+            }
+            Capability::Dialog | Capability::SingleChallenge | Capability::Append(_) | Capability::None => {
+                self.refuse(Denial::ClientCannotAsk, record)
+            }
+        }
+    }
+
+    /// Judges `typed`, unless the person is barred anyway.
+    fn judge(
+        &self,
+        typed: &Secret,
+        wanted: KindSet,
+        record: &mut UserRecord,
+    ) -> Result<(Judgement, Option<Kind>), KeyError> {
+        let (Lookup::Found(person), None, Some(text)) = (&self.facts.lookup, self.blocked, typed.expose_str()) else {
+            return Ok((Judgement::NotApplicable, None));
+        };
+        let context = Context {
+            user: &person.key,
+            keyring: &self.engine.keyring,
+            now: self.now,
+        };
+        authenticator::judge(text, wanted, record, &context)
+    }
+
+    fn try_password(self, proven: KindSet, password: Secret, record: UserRecord) -> Step<'a> {
+        if password.is_empty() {
+            return self.refuse(Denial::Malformed, record);
+        }
+        let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
+            let denial = self.blocked.unwrap_or(Denial::UnknownUser);
+            let stage = Stage::Pretending {
+                rule: Some(Arc::clone(&self.rule.name)),
+                denial,
+            };
+            let attempt = Attempt {
+                engine: self.engine,
+                request: self.request,
+                stage,
+            };
+            return if denial == Denial::UnknownUser {
+                Step::Do(Effect::VerifyNobody { password }, attempt)
+            } else {
+                // Someone locked out is refused without a word to the directory.
+                self.refuse(denial, record)
+            };
+        };
+        let mut reserve = Batch::default();
+        if self.limit.failures > 0 {
+            let pending = Pending {
+                at: self.now,
+                nonce: self.nonce,
+            };
+            let counted = self.facts.throttle.value.clone().with_pending(pending, self.limit);
+            write_throttle(&mut reserve, person, &self.facts.throttle, &counted, self.limit);
+        }
+        let spent = self
+            .write_user(&mut reserve, person, &record)
+            .then(|| Box::new((self.facts.user.value.clone(), record)));
+        let stage = Stage::Trying {
+            person: Arc::clone(person),
+            rule: self.rule,
+            terms: self.terms,
+            proven,
+            nonce: self.nonce,
+            spent,
+        };
+        let effect = Effect::VerifyPassword {
+            person: Arc::clone(person),
+            password,
+            reserve,
+        };
+        Step::Do(
+            effect,
+            Attempt {
+                engine: self.engine,
+                request: self.request,
+                stage,
+            },
+        )
+    }
+
+    fn accept(self, proven: KindSet, mut record: UserRecord) -> Step<'a> {
+        let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
+            return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), record);
+        };
+        record.last_login = Some(self.now);
+        let mut batch = Batch::default();
+        self.write_user(&mut batch, person, &record);
+        if self.limit.failures > 0 {
+            let cleared = self.facts.throttle.value.clone().with_success(None);
+            write_throttle(&mut batch, person, &self.facts.throttle, &cleared, self.limit);
+        }
+        let event = event(
+            self.request,
+            Some(person),
+            Some(&self.rule.name),
+            proven,
+            Outcome::Accept,
+            None,
+            self.now,
+        );
+        if self.terms.audit == Audit::All {
+            batch.audit.push(event);
+        }
+        Step::Decided(Decision {
+            verdict: Verdict::Accept(Grant {
+                person: Arc::clone(person),
+                message: None,
+            }),
+            batch,
+            rule: Some(Arc::clone(&self.rule.name)),
+            proven,
+        })
+    }
+
+    fn challenge(
+        self,
+        proven: KindSet,
+        password: Option<Secret>,
+        record: UserRecord,
+        dialog: Option<&Dialog>,
+    ) -> Step<'a> {
+        let mut batch = Batch::default();
+        if let Lookup::Found(person) = &self.facts.lookup {
+            self.write_user(&mut batch, person, &record);
+        }
+        let rule = Some(Arc::clone(&self.rule.name));
+        let prompt = prompt(
+            self.engine,
+            self.request,
+            self.terms,
+            proven,
+            password,
+            dialog,
+            self.now,
+        );
+        Step::Decided(Decision {
+            verdict: Verdict::Challenge(prompt),
+            batch,
+            rule,
+            proven,
+        })
+    }
+
+    /// Refuses a code; the failure counts if the code could have been a guess.
+    fn refuse_code(self, judgement: Judgement, wanted: KindSet, record: UserRecord) -> Step<'a> {
+        let denial = match judgement {
+            Judgement::Replayed => Denial::CodeReplayed,
+            Judgement::Wrong | Judgement::Right => Denial::WrongCode,
+            Judgement::NotApplicable if authenticator::any_enrolled(wanted, &self.facts.user.value, self.now) => {
+                Denial::WrongCode
+            }
+            Judgement::NotApplicable => Denial::NotEnrolled,
+        };
+        self.refuse(self.blocked.unwrap_or(denial), record)
+    }
+
+    fn refuse(self, denial: Denial, record: UserRecord) -> Step<'a> {
+        let mut batch = Batch::default();
+        let person = match &self.facts.lookup {
+            Lookup::Found(person) => Some(person),
+            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
+        };
+        if let Some(person) = person {
+            self.write_user(&mut batch, person, &record);
+            if denial.is_guess() && self.limit.failures > 0 && self.blocked.is_none() {
+                let counted = self
+                    .facts
+                    .throttle
+                    .value
+                    .clone()
+                    .with_failure(None, self.limit, self.now);
+                write_throttle(&mut batch, person, &self.facts.throttle, &counted, self.limit);
+            }
+        }
+        let target = person.map(AsRef::as_ref);
+        batch.audit.push(event(
+            self.request,
+            target,
+            Some(&self.rule.name),
+            KindSet::EMPTY,
+            Outcome::Reject,
+            Some(denial.word()),
+            self.now,
+        ));
+        Step::Decided(Decision {
+            verdict: Verdict::Reject(denial),
+            batch,
+            rule: Some(Arc::clone(&self.rule.name)),
+            proven: KindSet::EMPTY,
+        })
+    }
+
+    fn broken(self, error: &KeyError) -> Step<'a> {
+        self.engine
+            .outage(self.request, Some(self.rule), error.to_string(), self.now)
+    }
+
+    /// Writes the person's record if judging changed it.
+    fn write_user(&self, batch: &mut Batch, person: &Person, record: &UserRecord) -> bool {
+        write_user(batch, person, &self.facts.user, record)
+    }
+}

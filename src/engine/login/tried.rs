@@ -1,0 +1,132 @@
+//! A password tried by the directory: what its answer comes to.
+
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::engine::authenticator::{Kind, KindSet};
+use crate::engine::batch::Batch;
+use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::facts::{Facts, Person};
+use crate::engine::login::outcome::{LAST_LOGIN_STEP, event, prompt, write_throttle, write_user};
+use crate::engine::login::{Decision, Engine, Step};
+use crate::engine::policy::{Audit, Rule, Terms};
+use crate::engine::record::{ThrottleRecord, UserRecord};
+use crate::engine::request::AuthnRequest;
+use crate::engine::throttle::Limit;
+use crate::engine::verdict::{Denial, Grant, Outage, Verdict};
+
+/// A password tried by the directory.
+pub(super) struct Tried<'a, 'f> {
+    pub(super) engine: &'a Engine,
+    pub(super) request: &'a AuthnRequest,
+    pub(super) facts: &'f Facts,
+    pub(super) person: Arc<Person>,
+    pub(super) rule: &'a Rule,
+    pub(super) terms: &'a Terms,
+    pub(super) limit: Limit,
+    pub(super) proven: KindSet,
+    pub(super) nonce: u64,
+    pub(super) spent: Option<Box<(UserRecord, UserRecord)>>,
+    pub(super) now: Timestamp,
+}
+
+impl<'a> Tried<'a, '_> {
+    pub(super) fn right(self) -> Step<'a> {
+        let proven = self.proven.with(Kind::Password);
+        let mut batch = Batch::default();
+        if !self.terms.requirement.is_met(proven) {
+            // Password first: nothing is settled yet, so earlier failures stay counted.
+            self.throttle(&mut batch, ThrottleRecord::without_pending);
+            let prompt = prompt(self.engine, self.request, self.terms, proven, None, None, self.now);
+            return self.decided(Verdict::Challenge(prompt), batch, proven);
+        }
+        self.throttle(&mut batch, |record, nonce| record.with_success(Some(nonce)));
+        if self.facts.user.version.0 > 0
+            && self
+                .facts
+                .user
+                .value
+                .last_login
+                .is_none_or(|last| self.now.since(last) >= LAST_LOGIN_STEP)
+        {
+            let record = UserRecord {
+                last_login: Some(self.now),
+                ..self.facts.user.value.clone()
+            };
+            write_user(&mut batch, &self.person, &self.facts.user, &record);
+        }
+        if self.terms.audit == Audit::All {
+            batch.audit.push(self.event(proven, Outcome::Accept, None));
+        }
+        let grant = Grant {
+            person: Arc::clone(&self.person),
+            message: None,
+        };
+        self.decided(Verdict::Accept(grant), batch, proven)
+    }
+
+    pub(super) fn wrong(self) -> Step<'a> {
+        let mut batch = Batch::default();
+        let (limit, now) = (self.limit, self.now);
+        self.throttle(&mut batch, |record, nonce| record.with_failure(Some(nonce), limit, now));
+        self.rejected(Denial::WrongPassword, batch)
+    }
+
+    /// The directory knows the password but does not let the person in.
+    pub(super) fn barred(self, denial: Denial) -> Step<'a> {
+        let mut batch = Batch::default();
+        self.throttle(&mut batch, ThrottleRecord::without_pending);
+        self.rejected(denial, batch)
+    }
+
+    /// An outage counts against nobody, and gives the code back: no answer has told that it was right.
+    pub(super) fn unavailable(self, reason: String) -> Step<'a> {
+        let mut batch = Batch::default();
+        self.throttle(&mut batch, ThrottleRecord::without_pending);
+        if let Some((before, after)) = self.spent.as_deref()
+            && self.facts.user.value == *after
+        {
+            write_user(&mut batch, &self.person, &self.facts.user, before);
+        }
+        batch
+            .audit
+            .push(self.event(KindSet::EMPTY, Outcome::Unavailable, Some(&reason)));
+        self.decided(Verdict::Unavailable(Outage { reason }), batch, KindSet::EMPTY)
+    }
+
+    fn rejected(self, denial: Denial, mut batch: Batch) -> Step<'a> {
+        batch
+            .audit
+            .push(self.event(self.proven, Outcome::Reject, Some(denial.word())));
+        let proven = self.proven;
+        self.decided(Verdict::Reject(denial), batch, proven)
+    }
+
+    fn throttle(&self, batch: &mut Batch, change: impl FnOnce(ThrottleRecord, u64) -> ThrottleRecord) {
+        if self.limit.failures > 0 {
+            let changed = change(self.facts.throttle.value.clone(), self.nonce);
+            write_throttle(batch, &self.person, &self.facts.throttle, &changed, self.limit);
+        }
+    }
+
+    fn event(&self, proven: KindSet, outcome: Outcome, reason: Option<&str>) -> AuditEvent {
+        event(
+            self.request,
+            Some(&self.person),
+            Some(&self.rule.name),
+            proven,
+            outcome,
+            reason,
+            self.now,
+        )
+    }
+
+    fn decided(self, verdict: Verdict, batch: Batch, proven: KindSet) -> Step<'a> {
+        Step::Decided(Decision {
+            verdict,
+            batch,
+            rule: Some(Arc::clone(&self.rule.name)),
+            proven,
+        })
+    }
+}
