@@ -13,8 +13,8 @@ pub(crate) fn fill(template: &str, number: u64) -> String {
 /// Which user comes next.
 #[derive(Clone, Debug)]
 pub(crate) enum Users {
-    /// Any of the first `count`.
-    Random { count: u64, random: Random },
+    /// Any of `count`, from `first` on.
+    Random { first: u64, count: u64, random: Random },
     /// One after the other, from `next` to `last`, and each `turns` times in all.
     InTurn {
         first: u64,
@@ -29,7 +29,7 @@ impl Users {
     /// The next user, and for how many-th time; `None` when all have had their turns.
     pub(crate) fn next(&mut self) -> Option<(u64, u64)> {
         match self {
-            Self::Random { count, random } => Some((random.below(*count) + 1, 0)),
+            Self::Random { first, count, random } => Some((random.below(*count) + *first, 0)),
             Self::InTurn {
                 first,
                 next,

@@ -53,9 +53,12 @@ struct Options {
     /// Seconds before that.
     #[arg(long, default_value_t = 1.0)]
     warm_up: f64,
-    /// Users 1 to this.
+    /// First user.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// Last user.
     #[arg(long, default_value_t = 10_000)]
-    users: u64,
+    last: u64,
     /// Name to bind with; `{}` is the user's number.
     #[arg(long, default_value = "uid=user{},ou=people,dc=example,dc=org")]
     dn: String,
@@ -181,7 +184,7 @@ impl Worker {
             if start >= self.span.to {
                 return self.tally;
             }
-            let user = self.random.below(self.options.users) + 1;
+            let user = self.user();
             let result = self.once(user).await;
             let end = clock::monotonic();
             if self.span.counts(end) {
@@ -196,6 +199,11 @@ impl Worker {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
+    }
+
+    fn user(&mut self) -> u64 {
+        let Options { first, last, .. } = *self.options;
+        self.random.below(last + 1 - first) + first
     }
 
     async fn once(&mut self, user: u64) -> io::Result<u32> {
@@ -243,7 +251,7 @@ impl Worker {
         let mut sent: HashMap<u32, Instant> = HashMap::new();
         while clock::monotonic() < self.span.to {
             while sent.len() < self.options.pipeline {
-                let user = self.random.below(self.options.users) + 1;
+                let user = self.user();
                 let request = search(&self.options.base, &fill(&self.options.filter, user));
                 let id = connection.send(&request).await?;
                 sent.insert(id, clock::monotonic());

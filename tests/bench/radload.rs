@@ -60,12 +60,12 @@ struct Options {
     /// Password; `{}` is the user's number.
     #[arg(long, default_value = "pw{}")]
     password: String,
-    /// Users 1 to this.
-    #[arg(long, default_value_t = 10_000)]
-    users: u64,
-    /// First user, with `--turns`.
+    /// First user.
     #[arg(long, default_value_t = 1)]
     first: u64,
+    /// Last user.
+    #[arg(long, default_value_t = 10_000)]
+    last: u64,
     /// Every user in turn, this often: each time with the code of a later time step, so that every code
     /// is fresh. Ends when all have had their turns; the first tenth of the logins is the warm-up.
     #[arg(long)]
@@ -119,7 +119,7 @@ fn main() -> ExitCode {
     let threads = options.threads.max(1);
     assert!(options.window <= options.ports * 256, "256 identifiers a port");
     let step = fresh_step(&options);
-    let share = (options.users - options.first + 1) / threads as u64;
+    let share = (options.last - options.first + 1) / threads as u64;
     let started = clock::monotonic();
     let span = Span::starting_now(options.warm_up, options.seconds);
     let loads: Vec<_> = (0..threads as u64)
@@ -176,7 +176,8 @@ impl Load {
                 turns,
             },
             None => Users::Random {
-                count: options.users,
+                first,
+                count: last + 1 - first,
                 random: Random::new(random.next()),
             },
         };

@@ -16,8 +16,12 @@ mod peers;
 
 // What operators do to a running server: reload, check, status, audit.
 mod admin;
+// The `ldap` and `local` directories through one battery, and servers that misbehave.
+mod directory;
 // One code, one accept: at once, and over the death of the process.
 mod durability;
+// The LDAP front end by itself: octets, limits, misbehaviour on either side.
+mod front;
 // Applications that bind and search.
 mod ldap;
 // Directories that are halted, gone or half dead.

@@ -61,7 +61,7 @@ fn a_halted_directory() {
         site.radclient(PASSWORD_ONLY).login(&user(1), &password(1)),
         Reply::Accept
     );
-    main.stop();
+    main.halt();
     assert_only_main_is_out(&site);
     main.go_on();
     assert_recovers(&site);

@@ -56,7 +56,7 @@ fn the_directory_comes_back_with_its_data() {
     );
     assert_ne!(refused.status.code(), Some(0));
     directory.start_again();
-    directory.stop();
+    directory.halt();
     directory.go_on();
     let back = ldapwhoami(
         &directory.url(),

@@ -8,6 +8,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
 
+/// What the server is called.
+const NAMES: [&str; 3] = ["localhost", "ldap.example.org", "127.0.0.1"];
+
 /// PEM files of an authority and of a server certificate that it issued.
 #[derive(Clone)]
 pub(crate) struct Certificates {
@@ -17,7 +20,7 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// Makes them in `folder`, for `localhost` and `127.0.0.1`. Use the address in URLs: libldap looks for
+    /// Makes them in `folder`, for [`NAMES`]. Use the address in URLs: libldap looks for
     /// the machine's own name in the certificate when it is told `localhost`.
     pub(crate) fn make(folder: &Path) -> Self {
         let mut params = CertificateParams::default();
@@ -27,7 +30,7 @@ impl Certificates {
         let authority_key = KeyPair::generate().expect("a key pair");
         let authority = params.self_signed(&authority_key).expect("a self-signed certificate");
 
-        let mut leaf = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).expect("names");
+        let mut leaf = CertificateParams::new(NAMES.map(str::to_owned)).expect("names");
         leaf.distinguished_name.push(DnType::CommonName, "localhost");
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().expect("a key pair");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Command;
 
 use data_encoding::BASE64;
@@ -12,11 +12,12 @@ use tempfile::TempDir;
 
 use super::certificates::Certificates;
 use super::clients::ldap_command;
-use super::process::{Process, free_port, listening, run, text, until};
+use super::process::{Process, free_port, listening, run, text as text_of, until};
 
 pub(crate) const SUFFIX: &str = "dc=example,dc=org";
 pub(crate) const SERVICE_DN: &str = "cn=svc,dc=example,dc=org";
 pub(crate) const SERVICE_PASSWORD: &str = "svcpw";
+/// As `slapd.conf` says.
 const ADMIN_DN: &str = "cn=admin,dc=example,dc=org";
 const ADMIN_PASSWORD: &str = "adminpw";
 /// Wrong passwords that the directory's own policy allows: more than Portcullis does.
@@ -54,17 +55,27 @@ pub(crate) struct Slapd {
 impl Slapd {
     /// Starts a server with users 1 to `users`.
     pub(crate) fn start(users: usize) -> Self {
+        Self::serving(CONFIGURATION, &[&ldif(users)])
+    }
+
+    /// Starts a server with a configuration of its own for the suffix `dc=example,dc=org`, and LDIF texts.
+    ///
+    /// `@DIR@` stands for a folder with `data`, and with `authority.pem`, `server.pem` and `server.key`.
+    pub(crate) fn serving(configuration: &str, entries: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let certificates = Certificates::make(folder.path());
         let path = folder.path();
         fs::create_dir(path.join("data")).expect("a folder");
-        fs::write(path.join("slapd.conf"), configuration(path, &certificates)).expect("writing slapd.conf");
-        fs::write(path.join("users.ldif"), ldif(users)).expect("writing the LDIF");
-        let mut add = Command::new("/usr/sbin/slapadd");
-        add.arg("-q").arg("-f").arg(path.join("slapd.conf"));
-        add.arg("-l").arg(path.join("users.ldif")).args(["-b", SUFFIX]);
-        let output = run(&mut add, "");
-        assert!(output.status.success(), "slapadd: {}", text(&output));
+        let configuration = configuration.replace("@DIR@", &path.display().to_string());
+        fs::write(path.join("slapd.conf"), configuration).expect("writing slapd.conf");
+        for text in entries {
+            fs::write(path.join("entries.ldif"), text).expect("writing the LDIF");
+            let mut add = Command::new("/usr/sbin/slapadd");
+            add.arg("-q").arg("-f").arg(path.join("slapd.conf"));
+            add.arg("-l").arg(path.join("entries.ldif")).args(["-b", SUFFIX]);
+            let output = run(&mut add, "");
+            assert!(output.status.success(), "slapadd: {}", text_of(&output));
+        }
         let mut slapd = Self {
             folder,
             process: None,
@@ -95,7 +106,7 @@ impl Slapd {
     }
 
     /// Halts it (SIGSTOP): connections are accepted by the kernel, and nothing ever comes back.
-    pub(crate) fn stop(&self) {
+    pub(crate) fn halt(&self) {
         let process = self.process.as_ref().expect("slapd runs");
         process.signal(Signal::SIGSTOP);
         // Its threads halt one after the other.
@@ -105,6 +116,11 @@ impl Slapd {
     /// Lets it go on.
     pub(crate) fn go_on(&self) {
         self.process.as_ref().expect("slapd runs").signal(Signal::SIGCONT);
+    }
+
+    /// Where it listens without TLS.
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -124,7 +140,7 @@ impl Slapd {
         let mut command = ldap_command("ldapsearch", &self.url(), ADMIN_DN, ADMIN_PASSWORD);
         command.args(["-LLL", "-s", "base", "-b", &user_dn(number), "pwdFailureTime"]);
         let output = run(&mut command, "");
-        assert!(output.status.success(), "ldapsearch: {}", text(&output));
+        assert!(output.status.success(), "ldapsearch: {}", text_of(&output));
         let found = String::from_utf8_lossy(&output.stdout).into_owned();
         found.lines().filter(|line| line.starts_with("pwdFailureTime:")).count()
     }
@@ -135,7 +151,7 @@ impl Slapd {
             &mut ldap_command("ldapmodify", &self.url(), ADMIN_DN, ADMIN_PASSWORD),
             changes,
         );
-        assert!(output.status.success(), "ldapmodify: {}", text(&output));
+        assert!(output.status.success(), "ldapmodify: {}", text_of(&output));
     }
 
     /// Makes the directory demand a new password of a user, who can still bind (a bind that succeeds,
@@ -148,47 +164,7 @@ impl Slapd {
     }
 }
 
-fn configuration(folder: &Path, certificates: &Certificates) -> String {
-    let show = |path: &PathBuf| path.display().to_string();
-    format!(
-        r#"include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/inetorgperson.schema
-modulepath /usr/lib/ldap
-moduleload back_mdb
-moduleload ppolicy
-moduleload memberof
-pidfile {folder}/slapd.pid
-argsfile {folder}/slapd.args
-loglevel none
-threads 4
-TLSCACertificateFile {authority}
-TLSCertificateFile {chain}
-TLSCertificateKeyFile {key}
-access to dn.base="" by * read
-access to dn.base="cn=Subschema" by * read
-
-database mdb
-suffix {SUFFIX}
-rootdn {ADMIN_DN}
-rootpw {ADMIN_PASSWORD}
-directory {folder}/data
-maxsize 268435456
-dbnosync
-index objectClass,uid,entryUUID,member eq
-access to attrs=userPassword by self =xw by anonymous auth by * none
-access to * by self write by users read by anonymous read
-overlay memberof
-overlay ppolicy
-ppolicy_default cn=default,ou=policies,{SUFFIX}
-ppolicy_use_lockout
-"#,
-        folder = folder.display(),
-        authority = show(&certificates.authority),
-        chain = show(&certificates.chain),
-        key = show(&certificates.key),
-    )
-}
+const CONFIGURATION: &str = include_str!("slapd.conf");
 
 fn ldif(users: usize) -> String {
     let mut text = format!(

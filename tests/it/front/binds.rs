@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use portcullis::secret::Secret;
 
-use crate::peers::{Front, Setup, Slapd, run};
-use crate::wire::{ANA, BEN, MAY, START_TLS, WHO_AM_I, Wire, bind, bind_with, control, extended, message, search};
+use super::peers::{Front, Setup, run};
+use super::start;
+use super::wire::{ANA, BEN, MAY, START_TLS, WHO_AM_I, Wire, bind, bind_with, control, extended, message, search};
+use crate::support::slapd::Slapd;
 
 /// Anonymous operations pass, so that WhoAmI tells what rights the server gives us.
 fn open(slapd: &Slapd) -> Setup {
-    Setup::before(slapd.address).and("anonymous = \"yes\"")
+    Setup::before(slapd.address()).and("anonymous = \"yes\"")
 }
 
 const ANONYMOUS: &str = "";
@@ -25,7 +27,7 @@ fn identity(wire: &mut Wire<TcpStream>) -> String {
 
 #[test]
 fn a_bind_gives_the_rights_of_its_name() {
-    let slapd = Slapd::start();
+    let slapd = start();
     let front = open(&slapd).start();
     let mut wire = Wire::bound(front.address, ANA, "anapw");
     assert_eq!(identity(&mut wire), format!("dn:{ANA}"));
@@ -35,7 +37,7 @@ fn a_bind_gives_the_rights_of_its_name() {
 
 #[test]
 fn login_names_and_appended_codes() {
-    let slapd = Slapd::start();
+    let slapd = start();
     let front = open(&slapd).start();
     let mut wire = Wire::bound(front.address, "ANA ", "anapw,123456");
     assert_eq!(identity(&mut wire), format!("dn:{ANA}"));
@@ -47,7 +49,7 @@ fn login_names_and_appended_codes() {
 
 #[test]
 fn after_any_failed_bind_the_connection_is_anonymous() {
-    let slapd = Slapd::start();
+    let slapd = start();
     let front = open(&slapd).start();
     let failures = [
         (bind(2, ANA, "wrong"), 49),
@@ -77,9 +79,9 @@ fn after_any_failed_bind_the_connection_is_anonymous() {
 
 #[test]
 fn a_password_that_must_be_changed_is_no_login() {
-    let slapd = Slapd::start();
+    let slapd = start();
     // slapd itself says success.
-    assert_eq!(Wire::connect(slapd.address).ask(&bind(1, MAY, "maypw")).code(), 0);
+    assert_eq!(Wire::connect(slapd.address()).ask(&bind(1, MAY, "maypw")).code(), 0);
     let front = open(&slapd).start();
     let mut wire = Wire::connect(front.address);
     assert_eq!(wire.ask(&bind(1, MAY, "maypw")).result(), (49, String::new()));
@@ -94,7 +96,7 @@ fn a_password_that_must_be_changed_is_no_login() {
 
 #[test]
 fn a_refusal_takes_back_what_the_server_has_accepted() {
-    let slapd = Slapd::start();
+    let slapd = start();
     let front = open(&slapd).refusing_anyway().start();
     let mut wire = Wire::connect(front.address);
     assert_eq!(wire.ask(&bind(1, ANA, "anapw")).result(), (49, String::new()));
@@ -103,8 +105,8 @@ fn a_refusal_takes_back_what_the_server_has_accepted() {
 
 #[test]
 fn unauthenticated_binds_ask_nobody() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).start();
     let mut wire = Wire::connect(front.address);
     assert_eq!(wire.ask(&bind(1, ANA, "")).code(), 53);
     assert_eq!(front.asked(), 0);
@@ -112,10 +114,10 @@ fn unauthenticated_binds_ask_nobody() {
 
 #[test]
 fn anonymous_connections_read_the_root_dse_and_are_told_to_bind() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).start();
     let mut wire = Wire::connect(front.address);
-    let direct = Wire::connect(slapd.address).ask_all(&search(1, "", 0));
+    let direct = Wire::connect(slapd.address()).ask_all(&search(1, "", 0));
     assert_eq!(wire.ask_all(&search(1, "", 0)), direct);
     assert_eq!(wire.ask(&search(2, "dc=example,dc=org", 2)).code(), 8);
     assert_eq!(wire.ask(&extended(3, WHO_AM_I)).code(), 8);
@@ -127,8 +129,8 @@ fn anonymous_connections_read_the_root_dse_and_are_told_to_bind() {
 
 #[test]
 fn what_stands_behind_a_bind_is_done_as_who_it_binds() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).start();
     let mut wire = Wire::connect(front.address);
     let pipeline = [
         extended(1, WHO_AM_I),
@@ -157,8 +159,10 @@ fn what_stands_behind_a_bind_is_done_as_who_it_binds() {
 
 #[test]
 fn passwords_need_tls_unless_the_listener_allows_otherwise() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).configured("tls = \"starttls\"\n").start();
+    let slapd = start();
+    let front = Setup::before(slapd.address())
+        .configured("tls = \"starttls\"\n")
+        .start();
     let mut wire = Wire::connect(front.address);
     assert_eq!(wire.ask(&bind(1, ANA, "anapw")).code(), 13);
     assert_eq!(front.asked(), 0);
@@ -176,8 +180,8 @@ fn passwords_need_tls_unless_the_listener_allows_otherwise() {
 
 #[test]
 fn ldaps() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).configured("tls = \"ldaps\"\n").start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).configured("tls = \"ldaps\"\n").start();
     let ca = front.authority.to_str().unwrap().to_owned();
     let environment = [("LDAPTLS_CACERT", ca.as_str()), ("LDAPTLS_REQCERT", "demand")];
     let url = format!("ldaps://{}", front.address);
@@ -200,8 +204,8 @@ fn ldaps() {
 /// CVE-2011-0411 and its kin: what somebody else wrote in front of the handshake is not obeyed.
 #[test]
 fn octets_before_the_handshake_are_forgotten() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address)
+    let slapd = start();
+    let front = Setup::before(slapd.address())
         .configured("tls = \"starttls\"\nallow_plaintext = true\n")
         .start();
     let mut wire = Wire::bound(front.address, ANA, "anapw");
@@ -220,12 +224,12 @@ fn octets_before_the_handshake_are_forgotten() {
 
 #[test]
 fn tls_is_not_started_while_operations_are_outstanding() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address)
+    let slapd = start();
+    let front = Setup::before(slapd.address())
         .configured("tls = \"starttls\"\nallow_plaintext = true\n")
         .start();
     let mut wire = Wire::bound(front.address, ANA, "anapw");
-    slapd.freeze();
+    slapd.halt();
     wire.send(&[search(2, ANA, 0), extended(3, START_TLS)].concat());
     let reply = wire.expect();
     assert_eq!((reply.id, reply.code()), (3, 1));
@@ -233,8 +237,8 @@ fn tls_is_not_started_while_operations_are_outstanding() {
 
 #[test]
 fn a_refused_bind_is_held_back() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).and("reject_delay = \"300ms\"").start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).and("reject_delay = \"300ms\"").start();
     let mut wire = Wire::connect(front.address);
     let started = portcullis::clock::monotonic();
     assert_eq!(wire.ask(&bind(1, ANA, "wrong")).code(), 49);
@@ -245,8 +249,10 @@ fn a_refused_bind_is_held_back() {
 #[test]
 fn our_own_client() {
     use portcullis::ldap::login::{LoginError, Target, login};
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).configured("tls = \"starttls\"\n").start();
+    let slapd = start();
+    let front = Setup::before(slapd.address())
+        .configured("tls = \"starttls\"\n")
+        .start();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -270,7 +276,7 @@ fn our_own_client() {
     );
     let report = attempt(target(false, None), "anapw").unwrap();
     assert_eq!((report.code, report.encrypted), (13, false));
-    let strangers = Setup::before(slapd.address).start();
+    let strangers = Setup::before(slapd.address()).start();
     let fault = attempt(target(true, Some(strangers.authority.clone())), "anapw").unwrap_err();
     assert!(matches!(fault, LoginError::Handshake { .. }), "{fault}");
     let refusing = Target {

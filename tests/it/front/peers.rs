@@ -1,14 +1,13 @@
-//! What the tests talk to: slapd, a server that follows a script, and the front end itself.
+//! What the tests talk to beside slapd: a server that follows a script, and the front end itself.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use portcullis::config::LdapListener;
 use portcullis::directory::{Directory, DirectoryStatus, Link};
@@ -24,93 +23,6 @@ use portcullis::tls::TlsServer;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// A slapd of the test's own.
-pub(crate) struct Slapd {
-    pub(crate) address: SocketAddr,
-    process: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Slapd {
-    /// Starts one with the entries of `tests/support/ldap_front/base.ldif`.
-    pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let support = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/ldap_front");
-        let text = fs::read_to_string(support.join("slapd.conf")).unwrap();
-        let configuration = folder.path().join("slapd.conf");
-        fs::create_dir(folder.path().join("data")).unwrap();
-        fs::write(&configuration, text.replace("@W@", folder.path().to_str().unwrap())).unwrap();
-        let loaded = Command::new("/usr/sbin/slapadd")
-            .args(["-q", "-b", "dc=example,dc=org", "-f"])
-            .arg(&configuration)
-            .arg("-l")
-            .arg(support.join("base.ldif"))
-            .output()
-            .expect("slapadd, of the package slapd");
-        assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
-        let address = free_address();
-        let process = Command::new("/usr/sbin/slapd")
-            .args(["-d", "0", "-h", &format!("ldap://{address}"), "-f"])
-            .arg(&configuration)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let slapd = Self {
-            address,
-            process,
-            _folder: folder,
-        };
-        wait_for(address);
-        slapd
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("ldap://{}", self.address)
-    }
-
-    /// Stops it from doing anything, while its connections stay open.
-    pub(crate) fn freeze(&self) {
-        use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-        self.signal(nix::sys::signal::Signal::SIGSTOP);
-        // Threads stop one after the other.
-        let stopped = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED)).unwrap();
-        assert!(matches!(stopped, WaitStatus::Stopped(..)), "{stopped:?}");
-    }
-
-    pub(crate) fn kill(&self) {
-        self.signal(nix::sys::signal::Signal::SIGKILL);
-    }
-
-    fn signal(&self, signal: nix::sys::signal::Signal) {
-        nix::sys::signal::kill(self.pid(), signal).unwrap();
-    }
-
-    fn pid(&self) -> nix::unistd::Pid {
-        nix::unistd::Pid::from_raw(self.process.id().try_into().unwrap())
-    }
-}
-
-impl Drop for Slapd {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-fn wait_for(address: SocketAddr) {
-    for _ in 0..1000 {
-        if TcpStream::connect(address).is_ok() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    panic!("nothing listens on {address}");
-}
 
 /// A server that does with each connection what the test says.
 pub(crate) struct Scripted {

@@ -1,9 +1,7 @@
 //! LDAP directories against a real slapd, and the same battery against the `local` directory.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-#[path = "support/directory/slapd.rs"]
-mod slapd;
+// Servers that misbehave, played by a listener of our own.
+mod faults;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +14,8 @@ use portcullis::engine::{LoginName, Lookup, PasswordOutcome, Person};
 use portcullis::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use slapd::Slapd;
+use crate::support::certificates::Certificates;
+use crate::support::slapd::Slapd;
 
 /// A directory on `urls` with what all the tests have in common.
 fn ldap(urls: &[String], more: &str) -> Arc<LdapDirectory> {
@@ -29,8 +28,21 @@ fn ldap(urls: &[String], more: &str) -> Arc<LdapDirectory> {
     LdapDirectory::new(&config).unwrap()
 }
 
-fn plain(slapd: &Slapd) -> String {
-    format!("ldap://127.0.0.1:{}", slapd.ldap)
+/// A slapd with people of every kind.
+fn start() -> Slapd {
+    let configuration = include_str!("entries/slapd.conf");
+    let entries = [
+        include_str!("entries/people.ldif"),
+        include_str!("entries/policies.ldif"),
+    ];
+    let slapd = Slapd::serving(configuration, &entries);
+    // The overlay fills memberOf when a member is added to the running server.
+    slapd.modify(
+        "dn: cn=staff,ou=groups,dc=example,dc=org\nchangetype: modify\n\
+         delete: member\nmember: uid=ana,ou=people,dc=example,dc=org\n-\n\
+         add: member\nmember: uid=ana,ou=people,dc=example,dc=org\n",
+    );
+    slapd
 }
 
 const PLAIN: &str = "allow_plaintext = true\ncache = \"0s\"\n";
@@ -118,11 +130,11 @@ async fn battery(directory: &dyn Directory) {
 
 #[tokio::test]
 async fn the_battery_on_slapd() {
-    let slapd = Slapd::start();
-    battery(&*ldap(&[plain(&slapd)], PLAIN)).await;
+    let slapd = start();
+    battery(&*ldap(&[slapd.url()], PLAIN)).await;
     // Once more with everything remembered and one connection for each purpose.
     let small = "allow_plaintext = true\nlook_up_connections = 1\nbind_connections = 1";
-    let directory = ldap(&[plain(&slapd)], small);
+    let directory = ldap(&[slapd.url()], small);
     battery(&*directory).await;
     assert!(
         directory.status().servers[0].connections <= 2,
@@ -134,7 +146,7 @@ async fn the_battery_on_slapd() {
 #[tokio::test]
 async fn the_battery_on_a_local_directory() {
     let text = format!(
-        "name = \"corp\"\nldif = \"{}/tests/support/directory/people.ldif\"\n\
+        "name = \"corp\"\nldif = \"{}/tests/it/directory/entries/people.ldif\"\n\
          attributes = [\"telephoneNumber\"]\ndisabled_by = [\"employeeType\"]",
         env!("CARGO_MANIFEST_DIR")
     );
@@ -146,8 +158,8 @@ async fn the_battery_on_a_local_directory() {
 
 #[tokio::test]
 async fn ppolicy_outcomes_are_kept_apart() {
-    let slapd = Slapd::start();
-    let directory = ldap(&[plain(&slapd)], PLAIN);
+    let slapd = start();
+    let directory = ldap(&[slapd.url()], PLAIN);
     for (login, password, expected) in [
         ("expired", "secret", PasswordOutcome::Expired),
         ("expired", "wrong", PasswordOutcome::Wrong),
@@ -172,10 +184,10 @@ async fn ppolicy_outcomes_are_kept_apart() {
 
 #[tokio::test]
 async fn groups_are_searched_where_people_do_not_list_them() {
-    let slapd = Slapd::start();
+    let slapd = start();
     let more = "group_attribute = \"description\"\ngroup_base_dn = \"ou=groups,dc=example,dc=org\"\n\
                 group_filter = \"(&(objectClass=groupOfNames)(member={dn}))\"\n";
-    let directory = ldap(&[plain(&slapd)], &format!("{PLAIN}{more}"));
+    let directory = ldap(&[slapd.url()], &format!("{PLAIN}{more}"));
     let ana = person(&*directory, &name("ana")).await;
     assert_eq!(ana.groups, ["cn=staff,ou=groups,dc=example,dc=org"]);
     let hostile = person(&*directory, &name("*)(uid=*,\"")).await;
@@ -184,8 +196,8 @@ async fn groups_are_searched_where_people_do_not_list_them() {
 
 #[tokio::test]
 async fn look_ups_are_remembered_until_forgotten() {
-    let slapd = Slapd::start();
-    let directory = ldap(&[plain(&slapd)], "allow_plaintext = true\ncache = \"1h\"");
+    let slapd = start();
+    let directory = ldap(&[slapd.url()], "allow_plaintext = true\ncache = \"1h\"");
     person(&*directory, &name("cy")).await;
     slapd.modify("dn: uid=cy,ou=people,dc=example,dc=org\nchangetype: delete\n");
     person(&*directory, &name("cy")).await;
@@ -195,11 +207,11 @@ async fn look_ups_are_remembered_until_forgotten() {
 
 #[tokio::test]
 async fn a_service_account_that_cannot_bind_is_an_outage() {
-    let slapd = Slapd::start();
+    let slapd = start();
     let text = format!(
         "name = \"corp\"\nurls = [\"{}\"]\nbase_dn = \"dc=example,dc=org\"\nallow_plaintext = true\n\
          bind_dn = \"cn=svc,dc=example,dc=org\"\nbind_password = \"not it\"\n",
-        plain(&slapd)
+        slapd.url()
     );
     let directory = LdapDirectory::new(&toml::from_str(&text).unwrap()).unwrap();
     // More often than the policy forgives: the account is not locked by it.
@@ -213,24 +225,24 @@ async fn a_service_account_that_cannot_bind_is_an_outage() {
             "{why}"
         );
     }
-    person(&*ldap(&[plain(&slapd)], PLAIN), &name("ana")).await;
+    person(&*ldap(&[slapd.url()], PLAIN), &name("ana")).await;
 }
 
 #[tokio::test]
 async fn encrypted_and_verified() {
-    let slapd = Slapd::start();
-    let ca = format!("ca_file = {:?}\ncache = \"0s\"\n", slapd.ca());
-    let start_tls = plain(&slapd);
-    let ldaps = format!("ldaps://127.0.0.1:{}", slapd.ldaps);
+    let slapd = start();
+    let ca = format!("ca_file = {:?}\ncache = \"0s\"\n", slapd.certificates().authority);
+    let start_tls = slapd.url();
+    let ldaps = slapd.tls_url();
     for url in [&start_tls, &ldaps] {
         battery(&*ldap(std::slice::from_ref(url), &ca)).await;
         let named = format!("{ca}server_name = \"ldap.example.org\"\n");
         person(&*ldap(std::slice::from_ref(url), &named), &name("ana")).await;
     }
 
-    let other = tempfile::tempdir().unwrap();
-    slapd::make_certificates(other.path());
-    let wrong_authority = format!("ca_file = {:?}\n", other.path().join("ca.pem"));
+    let folder = tempfile::tempdir().unwrap();
+    let other = Certificates::make(folder.path());
+    let wrong_authority = format!("ca_file = {:?}\n", other.authority);
     let wrong_name = format!("{ca}server_name = \"other.example.org\"\n");
     for url in [&start_tls, &ldaps] {
         for more in [&wrong_authority, &wrong_name] {
@@ -248,12 +260,12 @@ async fn encrypted_and_verified() {
 
 #[tokio::test]
 async fn the_ldap_front_end_gets_a_bare_connection() {
-    let slapd = Slapd::start();
-    let ca = format!("ca_file = {:?}\n", slapd.ca());
+    let slapd = start();
+    let ca = format!("ca_file = {:?}\n", slapd.certificates().authority);
     for (url, more) in [
-        (plain(&slapd), PLAIN),
-        (plain(&slapd), ca.as_str()),
-        (format!("ldaps://127.0.0.1:{}", slapd.ldaps), ca.as_str()),
+        (slapd.url(), PLAIN),
+        (slapd.url(), ca.as_str()),
+        (slapd.tls_url(), ca.as_str()),
     ] {
         let directory = ldap(&[url], more);
         let Ok(Link::Remote(mut stream)) = directory.connect().await else {
@@ -273,15 +285,15 @@ async fn the_ldap_front_end_gets_a_bare_connection() {
 
 #[tokio::test]
 async fn another_server_takes_over_and_gives_back() {
-    let (mut first, second) = (Slapd::start(), Slapd::start());
+    let (mut first, second) = (start(), start());
     let more = format!("{PLAIN}health_interval = \"200ms\"\n");
-    let directory = ldap(&[plain(&first), plain(&second)], &more);
+    let directory = ldap(&[first.url(), second.url()], &more);
     let ana = person(&*directory, &name("ana")).await;
     assert_eq!(verify(&*directory, &ana, "secret").await, PasswordOutcome::Right);
     assert_eq!(directory.status().servers[1].connections, 0, "the first is preferred");
 
     // The idle connections are closed by this, so that nobody notices.
-    first.stop();
+    first.kill();
     assert_eq!(verify(&*directory, &ana, "secret").await, PasswordOutcome::Right);
     person(&*directory, &name("ana")).await;
     let status = directory.status();
@@ -316,14 +328,14 @@ async fn another_server_takes_over_and_gives_back() {
 
 #[tokio::test]
 async fn a_stalled_server_holds_up_nobody_else() {
-    let (stalled, other) = (Slapd::start(), Slapd::start());
+    let (stalled, other) = (start(), start());
     let more = format!("{PLAIN}timeout = \"3s\"\nhealth_interval = \"300ms\"\n");
-    let directory = ldap(&[plain(&stalled)], &more);
-    let neighbour = ldap(&[plain(&other)], &more);
+    let directory = ldap(&[stalled.url()], &more);
+    let neighbour = ldap(&[other.url()], &more);
     let ana = person(&*directory, &name("ana")).await;
     assert_eq!(verify(&*directory, &ana, "secret").await, PasswordOutcome::Right);
 
-    stalled.stall();
+    stalled.halt();
     let waiting: Vec<_> = (0..40)
         .map(|_| {
             let (directory, ana) = (Arc::clone(&directory), Arc::clone(&ana));

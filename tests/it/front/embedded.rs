@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use portcullis::config::LocalDirectory;
 use portcullis::directory::local;
 
-use crate::peers::{Front, Setup, run};
-use crate::wire::{ANA, WHO_AM_I, Wire, bind, control, extended, modify_description, search, search_with};
+use super::peers::{Front, Setup, run};
+use super::wire::{ANA, WHO_AM_I, Wire, bind, control, extended, modify_description, search, search_with};
 
 fn front() -> Front {
     let config = LocalDirectory {

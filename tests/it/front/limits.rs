@@ -5,8 +5,9 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::peers::{Scripted, Setup, Slapd, read_to_end};
-use crate::wire::{ANA, START_TLS, WHO_AM_I, Wire, abandon, bind, extended, message, modify_description, search};
+use super::peers::{Scripted, Setup, read_to_end};
+use super::start;
+use super::wire::{ANA, START_TLS, WHO_AM_I, Wire, abandon, bind, extended, message, modify_description, search};
 
 const PROTOCOL_ERROR: i32 = 2;
 const UNAVAILABLE: i32 = 52;
@@ -31,8 +32,8 @@ fn result(id: i32, operation: u8) -> Vec<u8> {
 
 #[test]
 fn what_is_not_ldap_is_told_so_and_closed() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).and("max_pdu_before_bind = 2000").start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).and("max_pdu_before_bind = 2000").start();
     let zero = extended(0, WHO_AM_I);
     for garbage in [
         &b"GET / HTTP/1.1\r\n\r\n"[..],
@@ -59,8 +60,8 @@ fn what_is_not_ldap_is_told_so_and_closed() {
 
 #[test]
 fn messages_over_the_limit_after_a_bind() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).and("max_pdu = 100000").start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).and("max_pdu = 100000").start();
     let mut wire = Wire::bound(front.address, ANA, "anapw");
     wire.send(&search(2, ANA, 0));
     assert_eq!(wire.expect().operation, 0x64);
@@ -71,10 +72,10 @@ fn messages_over_the_limit_after_a_bind() {
 
 #[test]
 fn a_server_that_dies_leaves_no_operation_without_an_answer() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).start();
+    let mut slapd = start();
+    let front = Setup::before(slapd.address()).start();
     let mut wire = Wire::bound(front.address, ANA, "anapw");
-    slapd.freeze();
+    slapd.halt();
     wire.send(
         &[
             search(2, "dc=example,dc=org", 2),
@@ -176,8 +177,8 @@ fn a_client_that_does_not_read_stalls_itself_only() {
 
 #[test]
 fn idle_connections_are_told_to_go() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).and("idle = \"200ms\"").start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).and("idle = \"200ms\"").start();
     Wire::connect(front.address).expect_goodbye(UNAVAILABLE);
     Wire::bound(front.address, ANA, "anapw").expect_goodbye(UNAVAILABLE);
     // A message that never becomes whole is no sign of life.
@@ -200,8 +201,8 @@ fn idle_connections_are_told_to_go() {
 
 #[test]
 fn a_client_that_only_binds_is_not_idle() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).and("idle = \"800ms\"").start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).and("idle = \"800ms\"").start();
     let mut wire = Wire::connect(front.address);
     let start = portcullis::clock::monotonic();
     for id in 1.. {
@@ -215,8 +216,8 @@ fn a_client_that_only_binds_is_not_idle() {
 
 #[test]
 fn more_connections_than_allowed_are_closed() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).and("connections = 2").start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).and("connections = 2").start();
     let first = Wire::bound(front.address, ANA, "anapw");
     let _second = Wire::bound(front.address, ANA, "anapw");
     let mut third = Wire::connect(front.address);
@@ -237,8 +238,8 @@ fn more_connections_than_allowed_are_closed() {
 
 #[test]
 fn shutting_down_finishes_what_is_under_way_and_says_goodbye() {
-    let slapd = Slapd::start();
-    let mut front = Setup::before(slapd.address).start();
+    let slapd = start();
+    let mut front = Setup::before(slapd.address()).start();
     let mut idle = Wire::connect(front.address);
     let mut bound = Wire::bound(front.address, ANA, "anapw");
     assert_eq!(bound.who_am_i(2).code(), 0);

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::peers::{Setup, Slapd, run};
-use crate::wire::{ANA, WHO_AM_I, Wire, bind, bind_with, control, extended, modify_description, search, search_with};
+use super::peers::{Setup, run};
+use super::start;
+use super::wire::{ANA, WHO_AM_I, Wire, bind, bind_with, control, extended, modify_description, search, search_with};
 
 const ADMIN: [&str; 5] = ["-x", "-D", "cn=admin,dc=example,dc=org", "-w", "adminpw"];
 const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
@@ -54,8 +55,8 @@ fn ldap_utils_see_no_difference() {
         ("ldapdelete", &["uid=eva,ou=people,dc=example,dc=org"], ""),
         ("ldapwhoami", &["-e", "ppolicy"], ""),
     ];
-    let (direct, behind) = (Slapd::start(), Slapd::start());
-    let front = Setup::before(behind.address).start();
+    let (direct, behind) = (start(), start());
+    let front = Setup::before(behind.address()).start();
     for (program, arguments, input) in commands {
         let at = |url: &str| {
             let all = [&["-H", url][..], &ADMIN, arguments].concat();
@@ -79,9 +80,9 @@ fn ldap_utils_see_no_difference() {
 
 #[test]
 fn python_ldap3_sees_no_difference() {
-    let (direct, behind) = (Slapd::start(), Slapd::start());
-    let front = Setup::before(behind.address).start();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/ldap_front/client.py");
+    let (direct, behind) = (start(), start());
+    let front = Setup::before(behind.address()).start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/front/entries/client.py");
     let at = |url: &str| {
         let output = run("/usr/bin/python3", &[script.to_str().unwrap(), url], "", &[]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -93,8 +94,8 @@ fn python_ldap3_sees_no_difference() {
 /// Messages as clients never write them, many at once: every octet of every answer is the server's.
 #[test]
 fn answers_are_the_servers_octets() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).start();
     // A search whose lengths are written in the longest way.
     let odd = {
         let plain = search(7, ANA, 0);
@@ -114,7 +115,7 @@ fn answers_are_the_servers_octets() {
         let mut wire = Wire::bound(address, ANA, "anapw");
         requests.iter().map(|request| wire.ask_all(request)).collect::<Vec<_>>()
     };
-    assert_eq!(answers(slapd.address), answers(front.address));
+    assert_eq!(answers(slapd.address()), answers(front.address));
 
     let mut wire = Wire::bound(front.address, ANA, "anapw");
     wire.send(&requests.concat());
@@ -127,11 +128,11 @@ fn answers_are_the_servers_octets() {
 
 #[test]
 fn bind_answers_are_the_servers_octets() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).start();
     let policy = control(POLICY, false);
     for request in [bind(9, ANA, "anapw"), bind_with(70_000, ANA, "anapw", &policy)] {
-        let direct = Wire::connect(slapd.address).ask(&request);
+        let direct = Wire::connect(slapd.address()).ask(&request);
         let relayed = Wire::connect(front.address).ask(&request);
         assert_eq!(direct, relayed);
     }
@@ -139,8 +140,8 @@ fn bind_answers_are_the_servers_octets() {
 
 #[test]
 fn large_messages_pass_both_ways() {
-    let slapd = Slapd::start();
-    let front = Setup::before(slapd.address).start();
+    let slapd = start();
+    let front = Setup::before(slapd.address()).start();
     let mut wire = Wire::bound(front.address, ANA, "anapw");
     let value = "large ".repeat(300_000);
     assert_eq!(wire.ask(&modify_description(2, ANA, value.as_bytes())).code(), 0);
@@ -151,7 +152,7 @@ fn large_messages_pass_both_ways() {
     assert_eq!((replies[0].id, replies[0].code()), (3, 0));
     assert_eq!((replies[1].id, replies[1].identity()), (4, format!("dn:{ANA}")));
     let through = wire.ask_all(&search(5, ANA, 0));
-    let direct = Wire::bound(slapd.address, ANA, "anapw").ask_all(&search(5, ANA, 0));
+    let direct = Wire::bound(slapd.address(), ANA, "anapw").ask_all(&search(5, ANA, 0));
     assert!(through[0].octets.len() > value.len());
     assert_eq!(through, direct);
 }

@@ -1,7 +1,5 @@
 //! LDAP directories against servers that misbehave, played by a listener of our own.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

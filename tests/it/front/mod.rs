@@ -1,0 +1,18 @@
+//! The LDAP front end between real clients and a real slapd.
+//!
+//! Every test starts a slapd of its own on loopback and the front end in this process, with a verifier that accepts whoever the directory
+//! finds right. What the engine decides is tested elsewhere.
+
+use crate::support::slapd::Slapd;
+
+mod binds; // who is bound, and what is left of who was
+mod embedded; // a directory without a server
+mod fidelity; // the same through us as without us
+mod limits; // clients and servers that misbehave
+mod peers; // a scripted server, the front end
+mod wire; // raw LDAP messages
+
+/// A slapd with a few people, and limits that let large messages through.
+fn start() -> Slapd {
+    Slapd::serving(include_str!("entries/slapd.conf"), &[include_str!("entries/base.ldif")])
+}
