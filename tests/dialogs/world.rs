@@ -136,7 +136,7 @@ impl World {
                 }
                 Step::Wait => panic!("nothing else is under way"),
                 Step::Do(Effect::VerifyNobody { .. }, attempt) => {
-                    attempt.resume(Evidence::Nothing, &self.facts(request), self.now)
+                    attempt.resume(Evidence::Password(PasswordOutcome::Unknown), &self.facts(request), self.now)
                 }
                 Step::Do(Effect::VerifyPassword { password, reserve, .. }, attempt) => {
                     self.commit(reserve);
