@@ -135,9 +135,11 @@ impl World {
                     return decision.verdict;
                 }
                 Step::Wait => panic!("nothing else is under way"),
-                Step::Do(Effect::VerifyNobody { .. }, attempt) => {
-                    attempt.resume(Evidence::Password(PasswordOutcome::Unknown), &self.facts(request), self.now)
-                }
+                Step::Do(Effect::VerifyNobody { .. }, attempt) => attempt.resume(
+                    Evidence::Password(PasswordOutcome::Unknown),
+                    &self.facts(request),
+                    self.now,
+                ),
                 Step::Do(Effect::VerifyPassword { password, reserve, .. }, attempt) => {
                     self.commit(reserve);
                     self.binds += 1;
