@@ -22,6 +22,7 @@ fn ldap(urls: &[String], more: &str) -> Arc<LdapDirectory> {
     let text = format!(
         "name = \"corp\"\nurls = {urls:?}\nbase_dn = \"ou=people,dc=example,dc=org\"\n\
          bind_dn = \"cn=svc,dc=example,dc=org\"\nbind_password = \"svcpw\"\n\
+         login_attributes = [\"uid\", \"mail\"]\n\
          attributes = [\"telephoneNumber\"]\ndisabled_by = [\"employeeType\"]\n{more}"
     );
     let config: config::LdapDirectory = toml::from_str(&text).unwrap();
@@ -147,6 +148,7 @@ async fn the_battery_on_slapd() {
 async fn the_battery_on_a_local_directory() {
     let text = format!(
         "name = \"corp\"\nldif = \"{}/tests/it/directory/entries/people.ldif\"\n\
+         login_attributes = [\"uid\", \"mail\"]\n\
          attributes = [\"telephoneNumber\"]\ndisabled_by = [\"employeeType\"]",
         env!("CARGO_MANIFEST_DIR")
     );
