@@ -101,8 +101,13 @@ impl Keyring {
             .mode(0o600)
             .open(path)
             .map_err(failed)?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         file.write_all(line.as_bytes())
             .and_then(|()| file.sync_all())
+            .and_then(|()| fs::File::open(folder)?.sync_all())
             .map_err(failed)
     }
 

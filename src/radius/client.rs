@@ -231,7 +231,12 @@ impl Client {
                 (None, proxied) => {
                     let habit = if proxied { Habit::UnsignedProxy } else { Habit::Plain };
                     learned.learn(&self.name, source, habit);
-                    Ok(())
+                    // Where there is no room to remember it, made-up addresses are at work: an exception
+                    // that is not remembered is not made.
+                    match learned.habit(&self.name, source) {
+                        None if proxied => Err(Unsound::UnsignedProxyState),
+                        Some(_) | None => Ok(()),
+                    }
                 }
             },
         }
