@@ -7,24 +7,19 @@ use crate::secret::Secret;
 
 /// Appends a simple BindRequest (LDAPMessage and all) to `out`.
 ///
-/// `extra_controls` are the content octets of a client's controls element, passed on as they are. The
-/// password policy request control is added, not critical, unless it is among them: without it a
-/// server does not say that a password must be changed.
+/// The password policy request control goes with it, and is the first: without it a server does not say
+/// that a password must be changed. `asks_identity` adds the authorization identity request (RFC 3829).
+/// Neither is critical: a server that does not know one must still judge the password.
 ///
 /// `out` holds the password afterwards: the caller overwrites it after sending. No copy is left behind
 /// by a growing buffer, because room for everything is made before the password is written.
-pub fn encode_bind(message_id: i32, dn: &str, password: &Secret, extra_controls: Option<&[u8]>, out: &mut Vec<u8>) {
-    let controls = extra_controls.unwrap_or_default();
-    let ours: &[u8] = if has_control(controls, PASSWORD_POLICY) {
-        &[]
-    } else {
-        &PASSWORD_POLICY_REQUEST
-    };
+pub fn encode_bind(message_id: i32, dn: &str, password: &Secret, asks_identity: bool, out: &mut Vec<u8>) {
+    let further: &[u8] = if asks_identity { &IDENTITY_REQUEST } else { &[] };
     let bind = VERSION_3.len() + ber::total(dn.len()) + ber::total(password.len());
-    let all_controls = controls.len() + ours.len();
+    let controls = PASSWORD_POLICY_REQUEST.len() + further.len();
     let mut id = Vec::with_capacity(6);
     ber::write_integer(ber::INTEGER, message_id, &mut id);
-    let message = id.len() + ber::total(bind) + ber::total(all_controls);
+    let message = id.len() + ber::total(bind) + ber::total(controls);
 
     let needed = ber::total(message);
     if out.capacity() - out.len() < needed {
@@ -39,9 +34,9 @@ pub fn encode_bind(message_id: i32, dn: &str, password: &Secret, extra_controls:
     out.extend_from_slice(&VERSION_3);
     ber::write(ber::OCTET_STRING, dn.as_bytes(), out);
     ber::write(SIMPLE, password.expose(), out);
-    ber::write_header(CONTROLS, all_controls, out);
-    out.extend_from_slice(controls);
-    out.extend_from_slice(ours);
+    ber::write_header(CONTROLS, controls, out);
+    out.extend_from_slice(&PASSWORD_POLICY_REQUEST);
+    out.extend_from_slice(further);
 }
 
 /// A BindResponse, undecoded beyond its fields.
@@ -271,6 +266,9 @@ const PASSWORD_POLICY: &[u8] = b"1.3.6.1.4.1.42.2.27.8.5.1";
 /// `SEQUENCE { controlType }`: criticality is false by default, and there is no value.
 const PASSWORD_POLICY_REQUEST: [u8; 29] = *b"\x30\x1b\x04\x191.3.6.1.4.1.42.2.27.8.5.1";
 
+/// The authorization identity request of RFC 3829 section 2, likewise.
+const IDENTITY_REQUEST: [u8; 28] = *b"\x30\x1a\x04\x182.16.840.1.113730.3.4.16";
+
 /// The older control by which 389 Directory Server says that a password has expired or must be changed.
 const NETSCAPE_EXPIRED: &[u8] = b"2.16.840.1.113730.3.4.4";
 
@@ -426,7 +424,7 @@ mod tests {
         for length in [1, 100, 127, 128, 255, 256, 70_000] {
             let mut out = Vec::new();
             let password = "p".repeat(length);
-            encode_bind(300, "uid=ana,dc=x", &Secret::new(password.as_str()), None, &mut out);
+            encode_bind(300, "uid=ana,dc=x", &Secret::new(password.as_str()), false, &mut out);
             let message = Message::read(&out).unwrap();
             assert_eq!(message.controls, Some(&PASSWORD_POLICY_REQUEST[..]));
             let mut codec = ldap3_proto::LdapCodec::new(Some(1 << 20), None);
@@ -441,18 +439,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_controls_are_passed_on_and_ours_is_added_once() {
-        let password = Secret::new("p");
-        let others = control(b"1.2.3", Some(b"v"));
+    fn the_password_policy_request_is_the_first_control() {
         let mut out = Vec::new();
-        encode_bind(1, "", &password, Some(&others), &mut out);
-        let both = [&others[..], &PASSWORD_POLICY_REQUEST].concat();
-        assert_eq!(Message::read(&out).unwrap().controls, Some(&both[..]));
-
-        let asked = [&PASSWORD_POLICY_REQUEST[..], &others].concat();
-        out.clear();
-        encode_bind(1, "", &password, Some(&asked), &mut out);
-        assert_eq!(Message::read(&out).unwrap().controls, Some(&asked[..]));
+        encode_bind(1, "uid=ana,dc=x", &Secret::new("p"), true, &mut out);
+        let message = Message::read(&out).unwrap();
+        let identity = control(b"2.16.840.1.113730.3.4.16", None);
+        let both = [control(PASSWORD_POLICY, None), identity].concat();
+        assert_eq!(message.controls, Some(&both[..]));
     }
 
     #[test]

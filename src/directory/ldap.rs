@@ -230,7 +230,7 @@ async fn bind_on(
     password: &Secret,
 ) -> Result<(i32, PasswordOutcome), WireError> {
     let (id, out) = connection.request();
-    encode_bind(id, dn, password, None, out);
+    encode_bind(id, dn, password, false, out);
     connection.send().await?;
     let message = connection.receive().await?;
     let response = BindResponse::read(&message).map_err(|_| WireError::WrongResponse)?;

@@ -9,9 +9,9 @@ mod filter;
 use crate::ber::{self, BOOLEAN, BerError, ENUMERATED, INTEGER, Message, OCTET_STRING, Reader, SEQUENCE};
 use crate::directory::local::{Attribute, Entry, Tree};
 use crate::engine::Person;
+use crate::ldap::controls::has_critical;
 use crate::ldap::frame::Head;
 use crate::ldap::reply::{Answer, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS, WHO_AM_I, response_to, who_am_i};
-use crate::ldap::translate::has_critical;
 
 use filter::{Filter, FilterError};
 

@@ -1,11 +1,13 @@
-//! Accepts connections: so many at once and no more, each in a task of its own, so that what one client
-//! does holds up no other.
+//! Accepts connections: so many at once and no more, of them a share for each address, each in a task of its
+//! own, so that what one client does holds up no other.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -13,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::config::{LdapListener, LdapTls};
 use crate::directory::Directory;
 use crate::engine::Verify;
@@ -40,6 +43,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(config.connections));
+    let sources = Arc::new(Sources::new(config.connections));
     let shared = Arc::new(Shared::new(config, tls, verify, directory, metrics));
     let mut connections = JoinSet::new();
     let mut pause = SHORTEST_PAUSE;
@@ -68,9 +72,13 @@ pub async fn serve(
             shared.metrics.drop("ldap", "too-many-connections");
             continue;
         };
+        let Some(share) = Share::take(&sources, peer.ip()) else {
+            shared.metrics.drop("ldap", "too-many-connections-of-one-source");
+            continue;
+        };
         let (shared, stop) = (Arc::clone(&shared), shutdown.child_token());
         connections.spawn(async move {
-            let _place = place;
+            let (_place, _share) = (place, share);
             let _counted = Counted::new(&shared.metrics);
             connection(&shared, stream, peer, stop).await;
         });
@@ -85,6 +93,8 @@ pub async fn serve(
 pub(super) struct Shared {
     pub(super) config: LdapListener,
     pub(super) rules: Rules,
+    /// How long a connection may be idle of which nothing is known yet.
+    pub(super) unsettled: Duration,
     pub(super) name: Arc<str>,
     pub(super) service: Arc<str>,
     pub(super) tls: Option<Arc<TlsServer>>,
@@ -107,6 +117,7 @@ impl Shared {
                 anonymous: config.anonymous,
                 start_tls: config.tls == LdapTls::Starttls && tls.is_some(),
             },
+            unsettled: config.idle.min(LONGEST_UNSETTLED),
             name: config.name.as_str().into(),
             service: config.service.as_deref().unwrap_or(&config.name).into(),
             config,
@@ -118,18 +129,20 @@ impl Shared {
     }
 
     /// How often a connection looks whether it is idle.
-    pub(super) fn tick(&self) -> Duration {
-        (self.config.idle / TICKS).max(Duration::from_millis(10))
+    pub(super) fn tick(&self, settled: bool) -> Duration {
+        let idle = if settled { self.config.idle } else { self.unsettled };
+        (idle / TICKS).max(Duration::from_millis(10))
     }
 }
 
 async fn connection(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+    let opened = clock::monotonic();
     if let Err(fault) = prepare(&stream) {
         tracing::debug!(%peer, error = &fault as &dyn std::error::Error, "cannot set socket options");
     }
     let stream = match (shared.config.tls, &shared.tls) {
         (LdapTls::Ldaps, Some(tls)) => {
-            let Some(shaken) = stop.run_until_cancelled(handshake(tls, stream)).await else {
+            let Some(shaken) = stop.run_until_cancelled(handshake(tls, stream, shared.unsettled)).await else {
                 return;
             };
             match shaken {
@@ -147,7 +160,9 @@ async fn connection(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, s
         }
         (LdapTls::Starttls | LdapTls::None, _) => ClientStream::Plain(stream),
     };
-    Connection::new(Arc::clone(shared), stream, peer, stop).serve().await;
+    Connection::new(Arc::clone(shared), stream, peer, opened, stop)
+        .serve()
+        .await;
 }
 
 /// No delay for small answers; a client that has vanished without a word is noticed.
@@ -193,5 +208,178 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// How many connections each address has, so that one alone cannot take all of them.
+struct Sources {
+    most: usize,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl Sources {
+    fn new(connections: usize) -> Self {
+        Self {
+            most: (connections / 4).max(LEAST_SHARE),
+            open: Mutex::default(),
+        }
+    }
+}
+
+/// One connection of its address's share, for as long as it lives.
+struct Share {
+    sources: Arc<Sources>,
+    /// Absent for applications on this machine, which share one address.
+    address: Option<IpAddr>,
+}
+
+impl Share {
+    /// `None` when the address has as many connections as it may.
+    fn take(sources: &Arc<Sources>, address: IpAddr) -> Option<Self> {
+        let address = Some(address.to_canonical()).filter(|address| !address.is_loopback());
+        if let Some(address) = address {
+            let mut open = sources.open.lock();
+            let count = open.entry(address).or_default();
+            if *count >= sources.most {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Self {
+            sources: Arc::clone(sources),
+            address,
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let Some(address) = self.address else {
+            return;
+        };
+        let mut open = self.sources.open.lock();
+        if let Some(count) = open.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&address);
+            }
+        }
+    }
+}
+
+/// Longest idle time of a connection that has not bound and was not served.
+const LONGEST_UNSETTLED: Duration = Duration::from_secs(30);
+/// Connections that one address may always have.
+const LEAST_SHARE: usize = 16;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::directory::local::LocalDirectory;
+    use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Verdict};
+
+    #[test]
+    fn each_address_has_its_share_and_no_more() {
+        let sources = Arc::new(Sources::new(400));
+        let take = |address: &str| Share::take(&sources, address.parse().unwrap());
+        let mut all: Vec<_> = (0..100).map(|_| take("192.0.2.1").unwrap()).collect();
+        assert!(take("192.0.2.1").is_none());
+        assert!(take("::ffff:192.0.2.1").is_none(), "the same address in another form");
+        all.push(take("192.0.2.2").unwrap());
+        assert!(all.pop().is_some() && all.pop().is_some());
+        all.push(take("192.0.2.1").unwrap());
+        assert!(take("192.0.2.1").is_none());
+        drop(all);
+        assert!(sources.open.lock().is_empty(), "nothing is kept of who has gone");
+    }
+
+    #[test]
+    fn the_share_is_never_tiny_and_this_machine_has_no_limit() {
+        let sources = Arc::new(Sources::new(2));
+        let take = |address: &str| Share::take(&sources, address.parse().unwrap());
+        let remote: Vec<_> = (0..17).filter_map(|_| take("2001:db8::1")).collect();
+        assert_eq!(remote.len(), LEAST_SHARE);
+        let local: Vec<_> = (0..100).filter_map(|_| take("127.0.0.1")).collect();
+        assert_eq!(local.len(), 100);
+        assert!(take("::1").is_some() && take("::ffff:127.0.0.2").is_some());
+    }
+
+    #[test]
+    fn little_patience_until_something_is_served() {
+        let usual = shared("");
+        assert_eq!(usual.tick(false) * TICKS, Duration::from_secs(30));
+        assert_eq!(usual.tick(true) * TICKS, Duration::from_secs(900));
+        let short = shared("idle = \"8s\"");
+        assert_eq!(short.tick(false), short.tick(true));
+    }
+
+    /// The longer of the two idle times would outlast any test.
+    #[tokio::test]
+    async fn a_connection_that_asks_for_nothing_is_closed_early() {
+        const ROOT_DSE: &[u8] = b"\x30\x25\x02\x01\x01\x63\x20\x04\x00\x0a\x01\x00\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00\x87\x0bobjectClass\x30\x00";
+        let unsettled = Duration::from_secs(1);
+        let shared = Arc::new(Shared {
+            unsettled,
+            ..shared("")
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, peer)) = listener.accept().await {
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move { connection(&shared, stream, peer, CancellationToken::new()).await });
+            }
+        });
+        let mut served = TcpStream::connect(address).await.unwrap();
+        served.write_all(ROOT_DSE).await.unwrap();
+        let mut answer = [0; 4096];
+        assert_ne!(served.read(&mut answer).await.unwrap(), 0);
+
+        let mut refused = TcpStream::connect(address).await.unwrap();
+        refused
+            .write_all(b"\x30\x12\x02\x01\x01\x60\x0d\x02\x01\x03\x04\x04cn=x\x80\x02pw")
+            .await
+            .unwrap();
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        for stream in [&mut silent, &mut refused] {
+            let mut told = Vec::new();
+            stream.read_to_end(&mut told).await.unwrap();
+            let (unavailable, notice) = (b"\x0a\x01\x34", b"1.3.6.1.4.1.1466.20036");
+            assert!(told.ends_with(notice) && told.windows(3).any(|octets| octets == unavailable));
+        }
+        sleep(unsettled).await;
+        served.write_all(ROOT_DSE).await.unwrap();
+        assert_ne!(served.read(&mut answer).await.unwrap(), 0);
+        serving.abort();
+    }
+
+    fn shared(lines: &str) -> Shared {
+        let text =
+            format!("name = \"wiki\"\nlisten = \"127.0.0.1:0\"\ntls = \"none\"\nallow_plaintext = true\n{lines}");
+        let config = toml::from_str(&text).unwrap();
+        let local = crate::config::LocalDirectory {
+            name: "demo".into(),
+            ldif: Path::new("demo.ldif").into(),
+            login_attributes: vec!["uid".into()],
+            attributes: Vec::new(),
+            disabled_by: Vec::new(),
+            remember: Duration::ZERO,
+        };
+        let directory: Arc<dyn Directory> =
+            LocalDirectory::parse(&local, b"dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();
+        let provider: DirectoryProvider = Arc::new(move || Some(Arc::clone(&directory)));
+        Shared::new(config, None, Arc::new(Refusing), provider, Metrics::default())
+    }
+
+    struct Refusing;
+
+    impl Verify for Refusing {
+        fn verify<'a>(&'a self, _: AuthnRequest, _: Check<'a>) -> BoxFuture<'a, Verdict> {
+            Box::pin(std::future::ready(Verdict::Reject(Denial::UnknownUser)))
+        }
+    }
+}

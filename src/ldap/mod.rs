@@ -1,9 +1,10 @@
 //! The LDAP front end: binds are judged by the engine, everything else is relayed octet for octet.
 //!
 //! A message's way: [`frame`] splits the stream; `pump` moves what needs no look; [`session`] says what to
-//! do about the rest; [`translate`] turns a bind into a question and the verdict into a result; `relay`
-//! does it; `embedded` answers where the directory has no server.
+//! do about the rest; [`translate`] turns a bind into a question and the verdict into a result, [`controls`]
+//! reads what it asks for besides; `relay` does it; `embedded` answers where the directory has no server.
 
+pub mod controls;
 pub mod embedded;
 pub mod frame;
 pub mod listener;

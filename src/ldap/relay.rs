@@ -4,6 +4,8 @@
 //! That connection never holds rights which the client has not just earned: whenever the session is not
 //! bound and the server may think otherwise, the connection to it is closed.
 
+mod trial;
+
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -13,26 +15,25 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Sleep, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::ber::Message;
 use crate::clock;
-use crate::directory::bind::{BindResponse, encode_bind, outcome};
 use crate::directory::local::Tree;
-use crate::directory::{Link, Stream};
-use crate::engine::{BoxFuture, Check, Origin, PasswordCheck, PasswordOutcome, Person, Protocol, Verdict};
+use crate::directory::{Directory, Link, Stream};
+use crate::engine::{Check, Origin, Person, Protocol, Verdict};
 use crate::ldap::embedded::Embedded;
-use crate::ldap::frame::{Front, Head, Sender, front};
+use crate::ldap::frame::Head;
 use crate::ldap::listener::Shared;
-use crate::ldap::pump::{CAPACITY, Event, Limits, Mode, Port, Pump};
+use crate::ldap::pump::{Event, Limits, Mode, Port, Pump};
 use crate::ldap::reply::{
-    Answer, BIND_REQUEST, BIND_RESPONSE, Code, is_goodbye, notice_of_disconnection, response_to, start_tls, unbind,
+    Answer, BIND_REQUEST, BIND_RESPONSE, Code, notice_of_disconnection, response_to, start_tls, unbind,
 };
 use crate::ldap::session::{Binding, Session, Step};
 use crate::ldap::stream::{ClientStream, handshake};
 use crate::ldap::translate::{BindEnd, SimpleBind, bind_response, end_of};
 use crate::metrics::Decision;
-use crate::secret::Secret;
+
+use trial::{Trial, Tried};
 
 /// A client connection, TLS done if it begins with TLS.
 pub(super) struct Connection {
@@ -45,6 +46,8 @@ pub(super) struct Connection {
     person: Option<Arc<Person>>,
     /// Whether the server may hold the connection to be bound.
     server_has_rights: bool,
+    /// Whether a bind was accepted or an operation sent on, ever: before, little patience is due.
+    settled: bool,
     stop: CancellationToken,
     tick: Pin<Box<Sleep>>,
     /// The pump's activity at the last tick.
@@ -64,12 +67,26 @@ enum Next {
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, stream: ClientStream, peer: SocketAddr, stop: CancellationToken) -> Self {
+    /// `opened` is when the connection was accepted: a handshake since then counts as idle.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        stream: ClientStream,
+        peer: SocketAddr,
+        opened: Instant,
+        stop: CancellationToken,
+    ) -> Self {
         let limits = Limits {
             before_bind: shared.config.max_pdu_before_bind,
             after_bind: shared.config.max_pdu,
         };
-        let tick = Box::pin(sleep(shared.tick()));
+        let period = shared.tick(false);
+        let mut quiet_ticks = 0;
+        let mut next = opened + period;
+        while next <= clock::monotonic() && quiet_ticks < TICKS {
+            quiet_ticks += 1;
+            next += period;
+        }
+        let tick = Box::pin(sleep_until(next.into()));
         let pump = Pump::new(stream, limits, shared.metrics.ldap_relayed.clone());
         Self {
             shared,
@@ -78,10 +95,11 @@ impl Connection {
             embedded: None,
             person: None,
             server_has_rights: false,
+            settled: false,
             stop,
             tick,
             seen_activity: 0,
-            quiet_ticks: 0,
+            quiet_ticks,
         }
     }
 
@@ -136,7 +154,7 @@ impl Connection {
                 event = self.pump.run(session, Mode::Run) => return Next::Event(event),
                 () = self.stop.cancelled() => return Next::Stop,
                 () = &mut self.tick => {
-                    self.tick = Box::pin(sleep(self.shared.tick()));
+                    self.tick = Box::pin(sleep(self.shared.tick(self.settled)));
                     if std::mem::replace(&mut self.seen_activity, self.pump.activity) != self.pump.activity {
                         self.quiet_ticks = 0;
                         continue;
@@ -162,6 +180,7 @@ impl Connection {
         let input = Zeroizing::new(here.get(..head.total).unwrap_or(here).to_vec());
         match session.receive(&head, &input, self.pump.outstanding.len()) {
             Step::Relay(session) => {
+                self.settled = true;
                 self.relay(&head, &input).await;
                 Ok(session)
             }
@@ -251,7 +270,10 @@ impl Connection {
         self.embedded = None;
         let end = self.judge(&binding, &bind, arrived).await;
         let code = match end {
-            Judged::In => return binding.accepted(),
+            Judged::In => {
+                self.settled = true;
+                return binding.accepted();
+            }
             Judged::Out(code) => code,
         };
         if code == Code::InvalidCredentials {
@@ -269,41 +291,29 @@ impl Connection {
 
     async fn judge(&mut self, binding: &Binding, bind: &SimpleBind<'_>, arrived: Instant) -> Judged {
         let shared = Arc::clone(&self.shared);
-        let connected = match (shared.directory)() {
-            None => Err("no directory of that name is configured".to_owned()),
-            Some(directory) => {
-                let origin = self.origin(directory.name(), binding.is_encrypted());
-                let Some(question) = bind.question(origin, shared.config.append.0) else {
-                    self.count(("reject", "malformed"), arrived);
-                    return Judged::Out(Code::InvalidCredentials);
-                };
-                self.connect().await.map(|()| question)
-            }
+        let Some(directory) = (shared.directory)() else {
+            tracing::warn!(listener = %shared.config.name, "no directory of that name is configured");
+            self.count(("unavailable", ""), arrived);
+            return Judged::Out(Code::Unavailable);
         };
-        let question = match connected {
-            Ok(question) => question,
-            Err(reason) => {
-                tracing::warn!(listener = %shared.config.name, %reason, "the directory is out of reach");
-                self.count(("unavailable", ""), arrived);
-                return Judged::Out(Code::Unavailable);
-            }
+        let origin = self.origin(directory.name(), binding.is_encrypted());
+        let Some(question) = bind.question(origin, shared.config.append.0) else {
+            self.count(("reject", "malformed"), arrived);
+            return Judged::Out(Code::InvalidCredentials);
         };
-        let (verdict, tried) = match &mut self.pump.server {
-            None => (shared.verify.verify(question, Check::Directory).await, Tried::Nothing),
-            Some(server) => {
-                let mut own = OwnBind {
-                    server,
-                    late: &mut self.pump.client.outbox,
-                    has_rights: &mut self.server_has_rights,
-                    id: bind.id,
-                    controls: bind.controls,
-                    tried: Tried::Nothing,
-                };
-                let verdict = shared.verify.verify(question, Check::Own(&mut own)).await;
-                let tried = std::mem::replace(&mut own.tried, Tried::Nothing);
-                (verdict, tried)
-            }
+        let mut trial = Trial {
+            directory,
+            server: &mut self.pump.server,
+            embedded: &mut self.embedded,
+            late: &mut self.pump.client.outbox,
+            has_rights: &mut self.server_has_rights,
+            id: bind.id,
+            asks_identity: bind.controls.identity,
+            tried: Tried::Nothing,
         };
+        let verdict = shared.verify.verify(question, Check::Own(&mut trial)).await;
+        let tried = std::mem::replace(&mut trial.tried, Tried::Nothing);
+        drop(trial);
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
@@ -317,14 +327,14 @@ impl Connection {
             (BindEnd::Refused(code), _) => Judged::Out(code),
             (BindEnd::Accepted, Tried::Right(reply)) => {
                 let out = &mut self.pump.client.outbox;
-                if bind_response(&reply, bind.asks_for_policy(), out).is_err() {
+                if bind_response(&reply, bind.controls.policy, out).is_err() {
                     tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
                     return Judged::Out(Code::Unavailable);
                 }
                 self.remember(verdict);
                 Judged::In
             }
-            (BindEnd::Accepted, Tried::Nothing) => {
+            (BindEnd::Accepted, Tried::Nothing | Tried::RightHere) => {
                 // The rule asks for no password, or the directory has no server: what the server may hold
                 // belongs to somebody else.
                 if self.server_has_rights {
@@ -384,11 +394,7 @@ impl Connection {
             return Ok(());
         }
         let directory = (self.shared.directory)().ok_or("no directory of that name is configured")?;
-        match directory.connect().await? {
-            Link::Remote(stream) => self.pump.server = Some(Port::new(stream)),
-            Link::Embedded(tree) => self.embedded = Some(tree),
-        }
-        Ok(())
+        open(directory.as_ref(), &mut self.pump.server, &mut self.embedded).await
     }
 
     fn drop_server(&mut self) {
@@ -470,7 +476,7 @@ impl Connection {
         let ClientStream::Plain(plain) = plain else {
             return Err(Ended);
         };
-        match handshake(tls, plain).await {
+        match handshake(tls, plain, self.shared.unsettled).await {
             // A new port: octets that came before the handshake may be anybody's (RFC 4511 section 4.14.1)
             // and are forgotten.
             Ok(stream) => self.pump.client = Port::new(stream),
@@ -487,6 +493,21 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Opens what a connection's operations go to, unless one of the two is there.
+async fn open(
+    directory: &dyn Directory,
+    server: &mut Option<Port<Box<dyn Stream>>>,
+    embedded: &mut Option<Arc<Tree>>,
+) -> Result<(), String> {
+    if server.is_none() && embedded.is_none() {
+        match directory.connect().await? {
+            Link::Remote(stream) => *server = Some(Port::new(stream)),
+            Link::Embedded(tree) => *embedded = Some(tree),
+        }
+    }
+    Ok(())
 }
 
 /// Reads what the client has still sent, so that closing does not take back what we said last.
@@ -510,99 +531,6 @@ enum Judged {
     Out(Code),
 }
 
-/// What the server said of the password.
-enum Tried {
-    /// It was not asked.
-    Nothing,
-    /// Right; its answer.
-    Right(Vec<u8>),
-    /// Anything else.
-    NotRight,
-    /// The connection cannot be used any more.
-    Lost,
-}
-
-/// Tries a password by binding on the client's own connection to the server, once.
-struct OwnBind<'c> {
-    server: &'c mut Port<Box<dyn Stream>>,
-    /// Takes answers to operations that the client had abandoned.
-    late: &'c mut Vec<u8>,
-    has_rights: &'c mut bool,
-    id: i32,
-    controls: Option<&'c [u8]>,
-    tried: Tried,
-}
-
-impl PasswordCheck for OwnBind<'_> {
-    fn check<'a>(&'a mut self, person: &'a Person, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {
-        Box::pin(async move {
-            // RFC 4513 section 5.1.2: without a password the server would answer success.
-            if password.is_empty() || person.dn.is_empty() {
-                return PasswordOutcome::Wrong;
-            }
-            if !matches!(self.tried, Tried::Nothing) {
-                return PasswordOutcome::Unavailable("a second try of one attempt".into());
-            }
-            self.tried = Tried::Lost;
-            match timeout(BIND_TIME, self.exchange(&person.dn, password)).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(fault)) => PasswordOutcome::Unavailable(format!("binding on the relayed connection: {fault}")),
-                Err(_elapsed) => PasswordOutcome::Unavailable("the server did not answer a bind in time".into()),
-            }
-        })
-    }
-}
-
-impl OwnBind<'_> {
-    async fn exchange(&mut self, dn: &str, password: &Secret) -> io::Result<PasswordOutcome> {
-        *self.has_rights = true;
-        encode_bind(self.id, dn, password, self.controls, &mut self.server.outbox);
-        self.server.send().await?;
-        let head = self.response().await?;
-        let reply = self.server.inbox.filled().get(..head.total).unwrap_or_default();
-        let message = Message::read(reply).map_err(io::Error::other)?;
-        let response = BindResponse::read(&message).map_err(io::Error::other)?;
-        let outcome = outcome(&response);
-        // RFC 4511 section 4.2.1: after a bind that failed the connection is anonymous.
-        *self.has_rights = response.code == 0;
-        self.tried = if outcome == PasswordOutcome::Right {
-            Tried::Right(reply.to_vec())
-        } else {
-            Tried::NotRight
-        };
-        self.server.inbox.consume(head.total);
-        Ok(outcome)
-    }
-
-    /// Waits for the BindResponse. It stands at the front of the inbox then.
-    async fn response(&mut self) -> io::Result<Head> {
-        loop {
-            match front(self.server.inbox.filled(), CAPACITY, CAPACITY, Sender::Server).map_err(io::Error::other)? {
-                Front::Incomplete => self.server.fill().await?,
-                Front::Streamed(_) => return Err(io::ErrorKind::InvalidData.into()),
-                Front::Whole(head) if head.operation == BIND_RESPONSE && head.id == self.id => return Ok(head),
-                Front::Whole(head) => {
-                    let frame = self.server.inbox.filled().get(..head.total).unwrap_or_default();
-                    if is_goodbye(&head, frame) || self.late.len() + frame.len() > CAPACITY {
-                        return Err(io::ErrorKind::ConnectionAborted.into());
-                    }
-                    self.late.extend_from_slice(frame);
-                    self.server.inbox.consume(head.total);
-                }
-            }
-        }
-    }
-}
-
-impl Drop for OwnBind<'_> {
-    fn drop(&mut self) {
-        // When the attempt is given up in the middle, the password may still be in there.
-        self.server.outbox.zeroize();
-    }
-}
-
-/// Longest wait for the server's answer to a bind.
-const BIND_TIME: Duration = Duration::from_secs(5);
 /// How long operations may take to end before a bind or a shutdown.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a last word may take.

@@ -11,12 +11,13 @@
 
 use crate::ber::Message;
 use crate::config::Anonymous;
+use crate::ldap::controls::{BindControls, ControlFault, has_critical};
 use crate::ldap::frame::{Head, leading};
 use crate::ldap::reply::{
     ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS,
     UNBIND_REQUEST, response_to,
 };
-use crate::ldap::translate::{BindRequest, Credentials, SimpleBind, has_critical};
+use crate::ldap::translate::{BindRequest, Credentials, SimpleBind};
 
 /// What the listener's configuration allows.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +135,23 @@ impl Session {
                 },
             )
         };
-        let Ok(request) = Message::read(frame).and_then(|message| BindRequest::read(&message)) else {
+        let Ok(message) = Message::read(frame) else {
+            return Step::Disconnect("the bind request cannot be read");
+        };
+        // Before anybody is looked for: the answer is the same for every name.
+        let controls = match BindControls::read(message.controls) {
+            Ok(controls) => controls,
+            Err(ControlFault::Malformed(_)) => return Step::Disconnect("the controls of the bind cannot be read"),
+            Err(ControlFault::Critical) => {
+                let text = "a critical control is not known";
+                return refuse(anonymous, Code::UnavailableCriticalExtension, text);
+            }
+            Err(ControlFault::Value) => {
+                let text = "a control has a value where it has none";
+                return refuse(anonymous, Code::ProtocolError, text);
+            }
+        };
+        let Ok(request) = BindRequest::read(&message) else {
             return refuse(anonymous, Code::ProtocolError, "the bind request cannot be read");
         };
         if request.version != 3 {
@@ -145,10 +162,6 @@ impl Session {
             return refuse(anonymous, Code::AuthMethodNotSupported, text);
         };
         match (request.name.is_empty(), password.is_empty()) {
-            (true, true) if has_critical(request.controls) => {
-                let text = "a critical control is not known";
-                refuse(anonymous, Code::UnavailableCriticalExtension, text)
-            }
             (true, true) => refuse(anonymous, Code::Success, ""),
             // RFC 4513 sections 5.1.2 and 6.3.1.
             (false, true) => {
@@ -168,7 +181,7 @@ impl Session {
                     id: request.id,
                     name: request.name,
                     password,
-                    controls: request.controls,
+                    controls,
                 },
             ),
         }
@@ -354,6 +367,38 @@ mod tests {
         };
         assert_eq!((simple.name, simple.password), (&b"cn=x"[..], &b"pw"[..]));
         assert!(!binding.refused().is_bound());
+    }
+
+    fn bind_with(name: &str, controls: &[u8]) -> Vec<u8> {
+        message(BIND_REQUEST, controls, |out| {
+            ber::write_integer(INTEGER, 3, out);
+            ber::write(OCTET_STRING, name.as_bytes(), out);
+            ber::write(0x80, if name.is_empty() { b"" } else { b"pw" }, out);
+        })
+    }
+
+    #[test]
+    fn a_bind_with_controls_that_are_not_taken_is_refused_unjudged() {
+        let critical = b"\x30\x0a\x04\x051.2.3\x01\x01\xff";
+        let valued = b"\x30\x1d\x04\x191.3.6.1.4.1.42.2.27.8.5.1\x04\x00";
+        for name in ["cn=x", ""] {
+            assert_eq!(
+                answered(bound(), &bind_with(name, critical)),
+                (Code::UnavailableCriticalExtension, false)
+            );
+            assert_eq!(
+                answered(bound(), &bind_with(name, valued)),
+                (Code::ProtocolError, false)
+            );
+            let malformed = bind_with(name, b"\x30\x28\x04\x071.2.3.4\x04\x1d");
+            assert!(matches!(receive(bound(), &malformed, 0), Step::Disconnect(_)));
+        }
+        let asking = b"\x30\x1b\x04\x191.3.6.1.4.1.42.2.27.8.5.1\x30\x07\x04\x051.2.3";
+        let input = bind_with("cn=x", asking);
+        let Step::Bind(_, simple) = receive(bound(), &input, 0) else {
+            panic!()
+        };
+        assert!(simple.controls.policy && !simple.controls.identity);
     }
 
     #[test]

@@ -33,11 +33,11 @@ impl ClientStream {
 /// Negotiates TLS.
 ///
 /// # Errors
-/// When the client gives up or takes longer than ten seconds.
-pub(super) async fn handshake(tls: &TlsServer, stream: TcpStream) -> io::Result<ClientStream> {
+/// When the client gives up or takes longer than `patience`, or than ten seconds.
+pub(super) async fn handshake(tls: &TlsServer, stream: TcpStream, patience: Duration) -> io::Result<ClientStream> {
     const LONGEST: Duration = Duration::from_secs(10);
     let handshake = TlsAcceptor::from(tls.config()).accept(stream);
-    let stream = timeout(LONGEST, handshake).await??;
+    let stream = timeout(patience.min(LONGEST), handshake).await??;
     Ok(ClientStream::Tls(Box::new(stream)))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::ber::{self, BerError, Element, INTEGER, Message, OCTET_STRING, Reader, SEQUENCE};
 use crate::engine::{AuthnRequest, Capability, LoginName, Origin, Split, Verdict};
+use crate::ldap::controls::{BindControls, PASSWORD_POLICY};
 use crate::ldap::reply::Code;
 use crate::secret::Secret;
 
@@ -17,8 +18,6 @@ pub struct BindRequest<'a> {
     pub name: &'a [u8],
     /// How the client means to prove it.
     pub credentials: Credentials<'a>,
-    /// Content of the message's controls element.
-    pub controls: Option<&'a [u8]>,
 }
 
 /// AuthenticationChoice.
@@ -54,7 +53,6 @@ impl<'a> BindRequest<'a> {
                 SIMPLE => Credentials::Simple(choice.content),
                 _ => Credentials::Other,
             },
-            controls: message.controls,
         })
     }
 }
@@ -68,8 +66,8 @@ pub struct SimpleBind<'a> {
     pub name: &'a [u8],
     /// The password as sent, a code perhaps appended; never empty.
     pub password: &'a [u8],
-    /// Content of the message's controls element, passed on upstream.
-    pub controls: Option<&'a [u8]>,
+    /// What else it asks for.
+    pub controls: BindControls,
 }
 
 impl SimpleBind<'_> {
@@ -88,12 +86,6 @@ impl SimpleBind<'_> {
             origin,
             capability: Capability::Append(split),
         })
-    }
-
-    /// Whether the client asks for password policy controls in the answer.
-    pub fn asks_for_policy(&self) -> bool {
-        self.controls
-            .is_some_and(|controls| has_control(controls, PASSWORD_POLICY))
     }
 }
 
@@ -152,25 +144,6 @@ pub fn bind_response(pdu: &[u8], asked_for_policy: bool, out: &mut Vec<u8>) -> R
     Ok(())
 }
 
-/// Whether a critical control stands among these, or one that cannot be read (RFC 4511 section 4.1.11):
-/// then an operation that we answer ourselves must not be performed.
-pub fn has_critical(controls: Option<&[u8]>) -> bool {
-    let mut reader = Reader::new(controls.unwrap_or_default());
-    while !reader.is_empty() {
-        let Ok(control) = reader.expect(SEQUENCE) else {
-            return true;
-        };
-        let mut fields = Reader::new(control);
-        if fields.expect(OCTET_STRING).is_err() {
-            return true;
-        }
-        if fields.peek() == Some(ber::BOOLEAN) && fields.expect(ber::BOOLEAN) != Ok(&[0]) {
-            return true;
-        }
-    }
-    false
-}
-
 /// Whether a bind name is meant as a distinguished name (RFC 4514): it begins with an attribute type, by
 /// name or number, and an equals sign.
 fn looks_like_dn(name: &str) -> bool {
@@ -202,8 +175,6 @@ fn control_type<'a>(control: &Element<'a>) -> Option<&'a [u8]> {
 const SIMPLE: u8 = 0x80;
 /// The controls element of a message.
 const CONTROLS: u8 = 0xa0;
-/// draft-behera-ldap-password-policy-10 section 6.
-const PASSWORD_POLICY: &[u8] = b"1.3.6.1.4.1.42.2.27.8.5.1";
 
 #[cfg(test)]
 mod tests {
@@ -231,7 +202,7 @@ mod tests {
             id: 1,
             name: name.as_bytes(),
             password: b"p",
-            controls: None,
+            controls: BindControls::default(),
         };
         Some(bind.question(origin(), Split::Separator(','))?.login.form().clone())
     }
@@ -266,25 +237,10 @@ mod tests {
         assert_eq!(end_of(&outage), BindEnd::Refused(Code::Unavailable));
     }
 
-    fn control(oid: &[u8], critical: Option<u8>) -> Vec<u8> {
+    fn control(oid: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        ber::write_with(SEQUENCE, &mut out, |out| {
-            ber::write(OCTET_STRING, oid, out);
-            if let Some(value) = critical {
-                ber::write(ber::BOOLEAN, &[value], out);
-            }
-        });
+        ber::write_with(SEQUENCE, &mut out, |out| ber::write(OCTET_STRING, oid, out));
         out
-    }
-
-    #[test]
-    fn critical_controls_are_seen() {
-        assert!(!has_critical(None));
-        assert!(!has_critical(Some(&control(b"1.2.3", None))));
-        assert!(!has_critical(Some(&control(b"1.2.3", Some(0)))));
-        let second = [control(b"1.2.3", None), control(b"1.2.4", Some(0xff))].concat();
-        assert!(has_critical(Some(&second)));
-        assert!(has_critical(Some(b"\x30\x7f")), "what cannot be read may be critical");
     }
 
     fn response(controls: &[&Vec<u8>]) -> Vec<u8> {
@@ -302,8 +258,8 @@ mod tests {
 
     #[test]
     fn only_our_own_control_is_left_out() {
-        let policy = control(PASSWORD_POLICY, None);
-        let other = control(b"1.2.3", None);
+        let policy = control(PASSWORD_POLICY);
+        let other = control(b"1.2.3");
         let seen = |controls: &[&Vec<u8>], asked| {
             let mut out = Vec::new();
             bind_response(&response(controls), asked, &mut out).unwrap();

@@ -68,6 +68,7 @@ fn after_any_failed_bind_the_connection_is_anonymous() {
             7,
         ),
         (message(2, 0x60, &[], |out| out.extend(b"garbage")), 2),
+        (bind_with(2, ANA, "anapw", &control("1.2.3", true)), 12),
         (bind(2, "", ""), 0),
     ];
     for (attempt, code) in failures {
@@ -75,6 +76,15 @@ fn after_any_failed_bind_the_connection_is_anonymous() {
         assert_eq!(wire.ask(&attempt).code(), code, "{attempt:x?}");
         assert_eq!(identity(&mut wire), ANONYMOUS, "{attempt:x?}");
     }
+}
+
+#[test]
+fn accepted_without_a_password_the_server_is_asked_as_nobody() {
+    let slapd = start();
+    let front = open(&slapd).accepting_unasked().start();
+    let mut wire = Wire::connect(front.address);
+    assert_eq!(wire.ask(&bind(1, ANA, "anything")).code(), 0);
+    assert_eq!(identity(&mut wire), ANONYMOUS);
 }
 
 #[test]

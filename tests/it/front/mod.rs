@@ -6,6 +6,7 @@
 use crate::support::slapd::Slapd;
 
 mod binds; // who is bound, and what is left of who was
+mod controls; // what a bind may ask for besides
 mod embedded; // a directory without a server
 mod fidelity; // the same through us as without us
 mod limits; // clients and servers that misbehave

@@ -61,6 +61,7 @@ pub(crate) struct Setup {
     directory: Arc<dyn Directory>,
     lines: String,
     refuse_anyway: bool,
+    accept_unasked: bool,
 }
 
 impl Setup {
@@ -73,6 +74,7 @@ impl Setup {
             directory,
             lines: "tls = \"none\"\nallow_plaintext = true\n".into(),
             refuse_anyway: false,
+            accept_unasked: false,
         }
     }
 
@@ -92,6 +94,12 @@ impl Setup {
     /// The verifier refuses although the directory found the password right.
     pub(crate) fn refusing_anyway(mut self) -> Self {
         self.refuse_anyway = true;
+        self
+    }
+
+    /// The verifier accepts everybody and tries no password.
+    pub(crate) fn accepting_unasked(mut self) -> Self {
+        self.accept_unasked = true;
         self
     }
 
@@ -117,6 +125,7 @@ impl Setup {
         let verify = Arc::new(Truthful {
             directory: Arc::clone(&self.directory),
             refuse_anyway: self.refuse_anyway,
+            accept_unasked: self.accept_unasked,
             asked: Arc::clone(&asked),
         });
         let metrics = Metrics::default();
@@ -174,6 +183,7 @@ impl Drop for Front {
 struct Truthful {
     directory: Arc<dyn Directory>,
     refuse_anyway: bool,
+    accept_unasked: bool,
     asked: Arc<AtomicUsize>,
 }
 
@@ -196,6 +206,9 @@ impl Verify for Truthful {
                 Lookup::Unknown | Lookup::Ambiguous => return Verdict::Reject(Denial::UnknownUser),
                 Lookup::Unavailable(reason) => return Verdict::Unavailable(Outage { reason }),
             };
+            if self.accept_unasked {
+                return Verdict::Accept(Grant { person, message: None });
+            }
             let outcome = match check {
                 Check::Directory => self.directory.verify(&person, &password).await,
                 Check::Own(own) => own.check(&person, &password).await,

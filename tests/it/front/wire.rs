@@ -95,6 +95,15 @@ pub(crate) fn control(oid: &str, critical: bool) -> Vec<u8> {
     out
 }
 
+pub(crate) fn control_with_value(oid: &str, value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    ber::write_with(SEQUENCE, &mut out, |out| {
+        ber::write(OCTET_STRING, oid.as_bytes(), out);
+        ber::write(OCTET_STRING, value, out);
+    });
+    out
+}
+
 /// One message from a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
