@@ -1,9 +1,9 @@
 //! Codes by counter (RFC 4226): ten ahead, and the counter moves past the accepted one.
 
 use crate::clock::Timestamp;
-use crate::engine::authenticator::oath::{self, Generator};
+use crate::engine::authenticator::oath::{self, Match};
 use crate::engine::authenticator::{CodeAuthenticator, Context, Judgement, Kind};
-use crate::engine::record::{Token, TokenKind, UserRecord};
+use crate::engine::record::{TokenKind, UserRecord};
 use crate::keyring::KeyError;
 
 /// Counters tried from the expected one on (RFC 4226 section 7.4).
@@ -19,49 +19,25 @@ impl CodeAuthenticator for Hotp {
     }
 
     fn enrolled(&self, record: &UserRecord, _now: Timestamp) -> bool {
-        record.tokens.iter().any(is_usable)
+        record.tokens.iter().any(|token| oath::is_usable(token, is_hotp))
     }
 
     fn judge(&self, typed: &str, record: &mut UserRecord, context: &Context<'_>) -> Result<Judgement, KeyError> {
-        let code = oath::digits(typed);
-        let mut best = Judgement::NotApplicable;
-        let mut wrong = Vec::new();
-        for index in 0..record.tokens.len() {
-            let Some(token) = record.tokens.get_mut(index).filter(|token| is_usable(token)) else {
-                continue;
+        oath::judge(typed, record, context, is_hotp, |kind, generator, code| {
+            let TokenKind::Hotp { counter } = kind else {
+                return Match::None;
             };
-            let TokenKind::Hotp { counter } = token.kind else {
-                continue;
-            };
-            let generator = Generator::open(token, context)?;
-            if !generator.has_form(&code) {
-                continue;
-            }
             let mut window = counter..counter.saturating_add(LOOK_AHEAD);
-            match window.find(|&at| generator.matches(&code, at)) {
-                Some(at) => {
-                    token.kind = TokenKind::Hotp { counter: at + 1 };
-                    token.count_success(context.now);
-                    return Ok(Judgement::Right);
-                }
-                None => {
-                    wrong.push(index);
-                    best = Judgement::Wrong;
-                }
+            match window.find(|&at| generator.matches(code, at)) {
+                Some(at) => Match::Next(TokenKind::Hotp { counter: at + 1 }),
+                None => Match::None,
             }
-        }
-        // A failure counts only once no token has found the code right.
-        for index in wrong {
-            if let Some(token) = record.tokens.get_mut(index) {
-                token.count_failure();
-            }
-        }
-        Ok(best)
+        })
     }
 }
 
-fn is_usable(token: &Token) -> bool {
-    !token.disabled && matches!(token.kind, TokenKind::Hotp { .. })
+fn is_hotp(kind: TokenKind) -> bool {
+    matches!(kind, TokenKind::Hotp { .. })
 }
 
 #[cfg(test)]

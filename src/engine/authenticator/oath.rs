@@ -3,8 +3,8 @@
 use totp_rs::Builder;
 
 use crate::clock::Timestamp;
-use crate::engine::authenticator::{Context, MAX_CONSECUTIVE_FAILURES};
-use crate::engine::record::{Algorithm, Token, TokenKind};
+use crate::engine::authenticator::{Context, Judgement, MAX_CONSECUTIVE_FAILURES};
+use crate::engine::record::{Algorithm, Token, TokenKind, UserRecord};
 use crate::keyring::KeyError;
 use crate::secret::Secret;
 
@@ -66,6 +66,66 @@ impl Generator {
     pub fn has_form(&self, code: &str) -> bool {
         code.len() == self.digits && code.bytes().all(|octet| octet.is_ascii_digit())
     }
+}
+
+/// What a token makes of a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// It is not one that the token could show now.
+    None,
+    /// It was accepted before.
+    Used,
+    /// It is right, and this is the token's state after it.
+    Next(TokenKind),
+}
+
+/// Whether the token is of a kind and can be used.
+pub fn is_usable(token: &Token, kind: fn(TokenKind) -> bool) -> bool {
+    !token.disabled && kind(token.kind)
+}
+
+/// Judges `typed` by every usable token of a kind, until one finds it right.
+///
+/// # Errors
+/// When a seed does not open.
+pub fn judge(
+    typed: &str,
+    record: &mut UserRecord,
+    context: &Context<'_>,
+    kind: fn(TokenKind) -> bool,
+    find: impl Fn(TokenKind, &Generator, &str) -> Match,
+) -> Result<Judgement, KeyError> {
+    let code = digits(typed);
+    let mut best = Judgement::NotApplicable;
+    let mut wrong = Vec::new();
+    for (index, token) in record.tokens.iter_mut().enumerate() {
+        if !is_usable(token, kind) || code.len() != usize::from(token.digits) {
+            continue;
+        }
+        let generator = Generator::open(token, context)?;
+        if !generator.has_form(&code) {
+            continue;
+        }
+        match find(token.kind, &generator, &code) {
+            Match::Next(state) => {
+                token.kind = state;
+                token.count_success(context.now);
+                return Ok(Judgement::Right);
+            }
+            Match::Used => best = best.max(Judgement::Replayed),
+            Match::None => {
+                wrong.push(index);
+                best = best.max(Judgement::Wrong);
+            }
+        }
+    }
+    // A failure counts only once no token has found the code right.
+    for index in wrong {
+        if let Some(token) = record.tokens.get_mut(index) {
+            token.count_failure();
+        }
+    }
+    Ok(best)
 }
 
 /// A typed code without the blanks that apps show in it.
@@ -166,7 +226,6 @@ pub fn uri(seed: &Secret, token: &Token, account: &str, issuer: &str) -> Result<
 pub(crate) mod tests {
     use super::*;
     use crate::engine::facts::UserKey;
-    use crate::engine::record::UserRecord;
     use crate::keyring::Keyring;
 
     /// The seed of RFC 4226 appendix D and RFC 6238 appendix B.

@@ -1,9 +1,9 @@
 //! Codes by time (RFC 6238): one step either way, and a step at or below the last accepted one never again.
 
 use crate::clock::Timestamp;
-use crate::engine::authenticator::oath::{self, Generator};
+use crate::engine::authenticator::oath::{self, Match};
 use crate::engine::authenticator::{CodeAuthenticator, Context, Judgement, Kind};
-use crate::engine::record::{Token, TokenKind, UserRecord};
+use crate::engine::record::{TokenKind, UserRecord};
 use crate::keyring::KeyError;
 
 /// Steps accepted before and after the present one (RFC 6238 section 5.2).
@@ -19,63 +19,37 @@ impl CodeAuthenticator for Totp {
     }
 
     fn enrolled(&self, record: &UserRecord, _now: Timestamp) -> bool {
-        record.tokens.iter().any(is_usable)
+        record.tokens.iter().any(|token| oath::is_usable(token, is_totp))
     }
 
     fn judge(&self, typed: &str, record: &mut UserRecord, context: &Context<'_>) -> Result<Judgement, KeyError> {
-        let code = oath::digits(typed);
-        let mut best = Judgement::NotApplicable;
-        let mut wrong = Vec::new();
-        for index in 0..record.tokens.len() {
-            let Some(token) = record.tokens.get_mut(index).filter(|token| is_usable(token)) else {
-                continue;
-            };
+        oath::judge(typed, record, context, is_totp, |kind, generator, code| {
             let TokenKind::Totp {
                 period,
                 last_step,
                 drift,
-            } = token.kind
+            } = kind
             else {
-                continue;
+                return Match::None;
             };
-            let generator = Generator::open(token, context)?;
-            if !generator.has_form(&code) {
-                continue;
-            }
             let here = oath::step(context.now, period).saturating_add_signed(i64::from(drift));
             // The newest step first: one that was used already must not hide one that was not.
-            let matched = (here.saturating_sub(SKEW)..=here + SKEW)
-                .rev()
-                .find(|&step| generator.matches(&code, step));
-            match matched {
-                Some(step) if last_step.is_none_or(|last| step > last) => {
-                    token.kind = TokenKind::Totp {
-                        period,
-                        last_step: Some(step),
-                        drift,
-                    };
-                    token.count_success(context.now);
-                    return Ok(Judgement::Right);
-                }
-                Some(_) => best = best.max(Judgement::Replayed),
-                None => {
-                    wrong.push(index);
-                    best = best.max(Judgement::Wrong);
-                }
+            let mut window = (here.saturating_sub(SKEW)..=here + SKEW).rev();
+            match window.find(|&step| generator.matches(code, step)) {
+                Some(step) if last_step.is_none_or(|last| step > last) => Match::Next(TokenKind::Totp {
+                    period,
+                    last_step: Some(step),
+                    drift,
+                }),
+                Some(_) => Match::Used,
+                None => Match::None,
             }
-        }
-        // A failure counts only once no token has found the code right.
-        for index in wrong {
-            if let Some(token) = record.tokens.get_mut(index) {
-                token.count_failure();
-            }
-        }
-        Ok(best)
+        })
     }
 }
 
-fn is_usable(token: &Token) -> bool {
-    !token.disabled && matches!(token.kind, TokenKind::Totp { .. })
+fn is_totp(kind: TokenKind) -> bool {
+    matches!(kind, TokenKind::Totp { .. })
 }
 
 #[cfg(test)]
