@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
@@ -297,20 +297,17 @@ impl Verify for Verifier {
             let began = clock::monotonic();
             let Decided { verdict, rule, factors } = self.decide(&request, check).await;
             let span = began.elapsed();
-            let (outcome, reason) = match &verdict {
-                Verdict::Accept(_) => ("accept", ""),
-                Verdict::Challenge(_) => ("challenge", ""),
+            let (outcome, denied, reason) = match &verdict {
+                Verdict::Accept(_) => ("accept", "", ""),
+                Verdict::Challenge(_) => ("challenge", "", ""),
                 Verdict::Reject(denial) => {
                     if denial.counts_against_source() {
                         self.sources
                             .count(request.origin.source, **self.source_limit.load(), clock::now());
                     }
-                    ("reject", denial.word())
+                    ("reject", denial.word(), denial.word())
                 }
-                Verdict::Unavailable(Outage { reason }) => {
-                    error!(client = %request.origin.client, user = %request.login, reason, "cannot judge a login");
-                    ("unavailable", "")
-                }
+                Verdict::Unavailable(Outage { reason }) => ("unavailable", "", reason.as_str()),
             };
             let origin = &request.origin;
             let protocol = match origin.protocol {
@@ -335,7 +332,7 @@ impl Verify for Verifier {
                     protocol,
                     client,
                     outcome,
-                    reason,
+                    reason: denied,
                 },
                 span,
             );

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -412,11 +413,28 @@ impl Reader<'_, '_, '_> {
                 self.error(&["radius", &index, "in_flight"], "must be above zero");
             }
         }
+        let addresses: Vec<SocketAddr> = config.radius.iter().map(|listener| listener.listen).collect();
+        self.one_listener_each("radius", &addresses);
+    }
+
+    /// Two listeners cannot share an address.
+    fn one_listener_each(&mut self, table: &str, addresses: &[SocketAddr]) {
+        for (index, address) in addresses.iter().enumerate() {
+            if address.port() != 0 && addresses.iter().take(index).any(|before| before == address) {
+                let path = [table, &index.to_string(), "listen"];
+                self.error(
+                    &path,
+                    format!("{address} is the address of another [[{table}]] already"),
+                );
+            }
+        }
     }
 
     fn ldap_listeners(&mut self, config: &mut Config, directories: &[String]) {
         let names: Vec<String> = config.ldap.iter().map(|listener| listener.name.clone()).collect();
         self.unique("ldap", &names);
+        let addresses: Vec<SocketAddr> = config.ldap.iter().map(|listener| listener.listen).collect();
+        self.one_listener_each("ldap", &addresses);
         for (index, listener) in config.ldap.iter_mut().enumerate() {
             let index = index.to_string();
             let at = |key: &'static str| ["ldap", &index, key];
@@ -565,13 +583,15 @@ secret = "sixteen octets or more"
     #[test]
     fn parts_that_do_not_fit_are_told() {
         let text = GOOD.replace("secret = \"sixteen octets or more\"", "directory = \"crop\"")
-            + "\n[[ldap]]\nname = \"apps\"\nlisten = \"127.0.0.1:636\"\n";
+            + "\n[[ldap]]\nname = \"apps\"\nlisten = \"127.0.0.1:636\"\n"
+            + "\n[[radius]]\nname = \"again\"\nlisten = \"127.0.0.1:1812\"\n";
         let faults = load(&text).unwrap_err();
         assert_eq!(
             faults,
             [
                 "portcullis.toml:14:13: client[0].directory: there is no directory \"crop\"; there are corp",
                 "portcullis.toml:11:1: client[0]: has no `secret` and no `secret_file`",
+                "portcullis.toml:22:10: radius[1].listen: 127.0.0.1:1812 is the address of another [[radius]] already",
                 "portcullis.toml:16:1: ldap[0].certificate: `certificate` and `key` are needed for TLS; docs/configuration.md shows how to make them",
             ]
         );
