@@ -140,7 +140,8 @@ pub enum StoreKind {
 #[derive(Clone, Debug, Deserialize, PartialEq, Default)]
 #[serde(default)]
 pub struct Admin {
-    /// Path of the Unix socket, mode 0660; `<node.state>/admin.sock` when absent.
+    /// Path of the Unix socket, mode 0660; `/run/portcullis/admin.sock` when absent, or
+    /// `<node.state>/admin.sock` where the state folder is not the default one.
     pub socket: Option<PathBuf>,
     /// Group that owns the socket; the process's own when absent.
     pub group: Option<String>,

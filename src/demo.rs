@@ -228,7 +228,7 @@ impl Demo {
             writeln!(out, "# the same with the tools of FreeRADIUS and OpenLDAP")?;
             writeln!(
                 out,
-                "echo 'User-Name = ana, User-Password = correct-horse' | radclient -x {RADIUS} auth {SECRET}"
+                "echo 'User-Name = ana, User-Password = correct-horse, Message-Authenticator = 0x00' | radclient -x {RADIUS} auth {SECRET}"
             )?;
             writeln!(
                 out,

@@ -103,7 +103,11 @@ fn start_logging(log: &Log) -> anyhow::Result<WorkerGuard> {
 fn report(result: anyhow::Result<()>) -> Exit {
     let Err(error) = result else { return Exit::Done };
     eprintln!("portcullis: {error:#}");
-    match error.downcast_ref::<StartError>() {
+    let start = match error.downcast_ref::<demo::DemoError>() {
+        Some(demo::DemoError::Start(start)) => Some(start),
+        Some(_) | None => error.downcast_ref::<StartError>(),
+    };
+    match start {
         Some(StartError::Faults(_)) => Exit::Usage,
         Some(StartError::State(_) | StartError::Listen { .. } | StartError::Admin(_)) => Exit::Unreachable,
         None if error.is::<Faults>() => Exit::Usage,

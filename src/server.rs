@@ -7,6 +7,7 @@ pub mod parts;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,6 +95,9 @@ pub(crate) struct Node {
 /// How often expired records are swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
+/// How often it is looked whether an export is due.
+const EXPORT_LOOK: Duration = Duration::from_secs(60);
+
 /// Expired records removed in one go.
 const SWEEP_BATCH: usize = 1000;
 
@@ -161,7 +165,7 @@ impl Server {
             server.stop().await;
             return Err(error);
         }
-        server.node.note("server.start", None).await;
+        server.node.note("server.start", Outcome::Accept, None).await;
         let counts = (config.radius.len(), config.ldap.len());
         info!(radius = counts.0, ldap = counts.1, socket = %config.admin_socket().display(), "ready");
         Ok(server)
@@ -175,11 +179,11 @@ impl Server {
     /// Reads configuration and policies again, as on SIGHUP.
     pub async fn reload(&self) {
         match self.node.reload().await {
-            Ok(report) => {
-                self.node.note("server.reload", None).await;
-                info!(changes = report.changes.len(), needs_restart = ?report.needs_restart, "reloaded");
+            Ok(_) => self.node.note("server.reload", Outcome::Accept, None).await,
+            Err(error) => {
+                let reason = Some(error.error.lines().next().unwrap_or_default().to_owned());
+                self.node.note("server.reload", Outcome::Reject, reason).await;
             }
-            Err(error) => error!("not reloaded, the old configuration stays in force: {error}"),
         }
     }
 
@@ -196,7 +200,7 @@ impl Server {
             warn!("stopping with requests under way");
             self.listeners.abort_all();
         }
-        self.node.note("server.stop", None).await;
+        self.node.note("server.stop", Outcome::Accept, None).await;
         if let Err(error) = self.node.store.close().await {
             error!(%error, "the store did not close in good order");
         }
@@ -247,6 +251,7 @@ impl Server {
             Some(address) => Some(TcpListener::bind(address).await.map_err(failed("metrics", address))?),
             None => None,
         };
+        make_socket_folder(&config.admin_socket());
         let socket =
             AdminSocket::bind(&config.admin_socket(), config.admin.group.as_deref()).map_err(StartError::Admin)?;
 
@@ -309,7 +314,7 @@ impl Server {
 
 impl Node {
     /// Writes down what the process itself did.
-    async fn note(&self, action: &str, reason: Option<String>) {
+    async fn note(&self, action: &str, outcome: Outcome, reason: Option<String>) {
         let event = AuditEvent {
             at: clock::now(),
             action: action.into(),
@@ -320,7 +325,7 @@ impl Node {
             source: None,
             rule: None,
             factors: Vec::new(),
-            outcome: Outcome::Accept,
+            outcome,
             reason,
         };
         let batch = Batch {
@@ -349,6 +354,14 @@ impl Surroundings for Node {
     }
 }
 
+/// Makes the folder that the admin socket goes to, such as `/run/portcullis` after a boot. Whether that
+/// worked shows when the socket is made.
+fn make_socket_folder(socket: &Path) {
+    if let Some(folder) = socket.parent().filter(|folder| !folder.exists()) {
+        let _ = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder);
+    }
+}
+
 /// Removes expired records, a few at a time.
 async fn sweep(store: Arc<dyn Store>, shutdown: CancellationToken) {
     let mut pause = SWEEP_EVERY;
@@ -368,20 +381,22 @@ async fn sweep(store: Arc<dyn Store>, shutdown: CancellationToken) {
     }
 }
 
-/// Writes a checksummed export every so often, the first one soon after the start.
+/// Writes a checksummed export when the last one is old enough, however often the process starts.
 async fn export_regularly(node: Arc<Node>, shutdown: CancellationToken) {
-    let mut pause = Duration::from_secs(30);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(EXPORT_LOOK) => {}
         }
         let config = node.config.load_full();
-        pause = config.store.export_every.max(Duration::from_secs(60));
-        if config.store.export_keep == 0 {
+        let folder = config.export_path();
+        let due = match export::newest(&folder).await {
+            Some(last) => clock::now().since(last) >= config.store.export_every,
+            None => true,
+        };
+        if config.store.export_keep == 0 || !due {
             continue;
         }
-        let folder = config.export_path();
         if let Err(error) = tokio::fs::create_dir_all(&folder).await {
             error!(%error, folder = %folder.display(), "the store was not exported");
             continue;

@@ -323,7 +323,7 @@ impl Verify for Verifier {
                 factors,
                 outcome,
                 reason,
-                ms = span.as_secs_f64() * 1000.0,
+                ms = (span.as_secs_f64() * 1e6).round() / 1000.0,
                 "login"
             );
             let client = origin.client.to_string();

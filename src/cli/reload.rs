@@ -13,7 +13,7 @@ pub(super) async fn run(client: &AdminClient, out: &mut Out<'_>) -> Result<Exit,
     }
     print_faults(&report.warnings, out)?;
     for change in &report.changes {
-        out.line(change)?;
+        out.line(format!("reloaded: {change}"))?;
     }
     for change in &report.needs_restart {
         let text = out.news(false, &format!("waits for a restart: {change}"));

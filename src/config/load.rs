@@ -78,12 +78,14 @@ impl Config {
         }
     }
 
-    /// Path of the admin socket.
+    /// Path of the admin socket: as configured, else where the command line looks for it, else, for an
+    /// installation with a state folder of its own, in that folder.
     pub fn admin_socket(&self) -> PathBuf {
-        self.admin
-            .socket
-            .clone()
-            .unwrap_or_else(|| self.node.state.join("admin.sock"))
+        match &self.admin.socket {
+            Some(socket) => socket.clone(),
+            None if self.node.state == Node::default().state => "/run/portcullis/admin.sock".into(),
+            None => self.node.state.join("admin.sock"),
+        }
     }
 
     /// Folder of the store.
@@ -186,8 +188,8 @@ impl Reader<'_, '_, '_> {
                         .for_each(fix);
                     let path = ["directory", &index.to_string()];
                     let password = ldap.bind_password.take();
-                    ldap.bind_password =
-                        self.secret(&path, "bind_password", password, ldap.bind_password_file.as_deref());
+                    let file = ldap.bind_password_file.take();
+                    ldap.bind_password = self.secret(&path, "bind_password", password, file.as_deref());
                 }
                 Directory::Local(local) => fix(&mut local.ldif),
             }
@@ -196,7 +198,8 @@ impl Reader<'_, '_, '_> {
             client.secret_file.iter_mut().for_each(fix);
             let path = ["client", &index.to_string()];
             let secret = client.secret.take();
-            client.secret = self.secret(&path, "secret", secret, client.secret_file.as_deref());
+            let file = client.secret_file.take();
+            client.secret = self.secret(&path, "secret", secret, file.as_deref());
         }
         for listener in &mut config.ldap {
             [&mut listener.certificate, &mut listener.key]

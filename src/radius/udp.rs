@@ -241,7 +241,7 @@ impl Listener {
             return self.drop(Reason::UnexpectedCode, peer, client, &detail, arrived);
         }
         if let Err(unsound) = client.check_integrity(&packet, source.ip().to_canonical(), &*self.service.learned) {
-            let detail = "check the shared secret and require_message_authenticator";
+            let detail = "check the shared secret; require_message_authenticator wants it signed, or has learned that this client signs";
             return self.drop(Reason::Unsound(unsound), peer, client, &detail, arrived);
         }
         if packet.code() == STATUS_SERVER {

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tracing::{error, info};
+
 use crate::admin::Control;
 use crate::admin::api::{
     ApiError, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine, ListenerStatus, PolicyReport,
@@ -13,6 +15,7 @@ use crate::config::{Config, LdapTls};
 use crate::directory;
 use crate::document::{Fault, Faults, Severity};
 use crate::engine::policy::{Ruling, Subject, Who};
+use crate::engine::request::BadName;
 use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol};
 use crate::metrics;
 use crate::server::Node;
@@ -59,6 +62,15 @@ impl Control for Node {
 impl Node {
     /// Reads everything again, and replaces what is in force if all of it is sound.
     pub(super) async fn reload(&self) -> Result<ReloadReport, ApiError> {
+        let reloaded = self.reload_quietly().await;
+        match &reloaded {
+            Ok(report) => info!(changes = ?report.changes, needs_restart = ?report.needs_restart, "reloaded"),
+            Err(error) => error!("not reloaded, the old configuration stays in force: {error}"),
+        }
+        reloaded
+    }
+
+    async fn reload_quietly(&self) -> Result<ReloadReport, ApiError> {
         let _one_at_a_time = self.reloading.lock().await;
         let old = self.config.load_full();
         let (file, config, directories) = (self.file.clone(), Arc::clone(&old), self.verifier.directories());
@@ -216,8 +228,7 @@ impl Node {
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
         let config = self.config.load_full();
         let origin = origin(&config, &request)?;
-        let login =
-            LoginName::parse(&request.user).map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?;
+        let login = named(&request.user).map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?;
         let name: &str = &origin.directory;
         let Some(directory) = self.verifier.directories().get(name).cloned() else {
             return Err(ApiError::new(
@@ -245,11 +256,19 @@ impl Node {
             .is_some_and(|rule| matches!(rule.ruling, Ruling::Require(_)));
         let mut text = explained.to_string();
         match lookup {
-            Lookup::Unknown => text.push_str(
-                "\nNobody of this name is in the directory: the same questions are asked, and the end is a refusal.",
-            ),
-            Lookup::Ambiguous => text.push_str("\nMore than one entry has this name: the end is a refusal."),
+            Lookup::Unknown => text.push_str("\nNobody of this name is in the directory, so the end is a refusal."),
+            Lookup::Ambiguous => text.push_str("\nMore than one entry has this name, so the end is a refusal."),
             Lookup::Found(_) | Lookup::Unavailable(_) => {}
+        }
+        if !allowed || matches!(person, Who::Decoy) {
+            let asked = match engine.policy.decoy(&subject) {
+                Some(rule) => format!(
+                    "\nUntil then they are asked what rule \"{}\" asks of others.",
+                    rule.name
+                ),
+                None => "\nThey are refused without being asked anything.".into(),
+            };
+            text.push_str(&asked);
         }
         Ok(Explanation {
             decision: if allowed && matches!(person, Who::Known(_)) {
@@ -261,6 +280,15 @@ impl Node {
             tree: serde_json::to_value(&explained).unwrap_or_default(),
             text,
         })
+    }
+}
+
+/// A name as typed, or a distinguished name.
+fn named(user: &str) -> Result<LoginName, BadName> {
+    if user.contains('=') {
+        LoginName::parse_dn(user)
+    } else {
+        LoginName::parse(user)
     }
 }
 

@@ -5,13 +5,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, Directory as DirectoryConfig, StoreKind};
+use crate::config::{self, Config, Directory as DirectoryConfig, StoreKind};
 use crate::directory::Directory;
 use crate::directory::ldap::{LdapDirectory, SetupFault};
 use crate::directory::local::LocalDirectory;
 use crate::document::{Document, Faults, Source};
 use crate::engine::dialog::Lifetime;
-use crate::engine::policy::{self, Policy};
+use crate::engine::policy::{self, Condition, Policy};
 use crate::engine::throttle::Limit;
 use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
@@ -60,6 +60,7 @@ impl Parts {
             return Err(faults);
         };
         let policy = load_policies(&config.policies.path, &mut faults);
+        name_strangers(&config, &policy, &mut faults);
         let mut directories = Directories::new();
         for (index, directory) in config.directories.iter().enumerate() {
             match directory {
@@ -94,9 +95,10 @@ impl Parts {
                     certificates.push((listener.name.clone(), Arc::new(tls)));
                 }
                 Err(error) => {
-                    faults
-                        .0
-                        .push(document.fault(&["ldap", &index.to_string(), "certificate"], describe(error)));
+                    let text = describe(error);
+                    let about_key = text.contains(&*key.to_string_lossy());
+                    let at = if about_key { "key" } else { "certificate" };
+                    faults.0.push(document.fault(&["ldap", &index.to_string(), at], text));
                 }
             }
         }
@@ -167,6 +169,51 @@ impl Parts {
             window: limits.window,
         };
         (engine, self.directories.clone(), source_limit)
+    }
+}
+
+/// Warns of rules about clients, services and directories that there are none of.
+fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
+    let radius = |client: &config::Client| [Some(client.name.clone()), client.service.clone()];
+    let ldap = |listener: &config::LdapListener| [Some(listener.name.clone()), listener.service.clone()];
+    let known: Vec<String> = config
+        .clients
+        .iter()
+        .flat_map(radius)
+        .chain(config.ldap.iter().flat_map(ldap))
+        .flatten()
+        .collect();
+    let directories: Vec<String> = config
+        .directories
+        .iter()
+        .map(|directory| directory.name().to_owned())
+        .collect();
+    for rule in &policy.rules {
+        for condition in rule.when.iter().chain(&rule.unless) {
+            let (what, names, known) = match condition {
+                Condition::Client(names) => ("client", names, &known),
+                Condition::Service(names) => ("service", names, &known),
+                Condition::Directory(names) => ("directory", names, &directories),
+                Condition::Protocol(_)
+                | Condition::Source(_)
+                | Condition::Encrypted(_)
+                | Condition::NasIdentifier(_)
+                | Condition::Time(_)
+                | Condition::User(_)
+                | Condition::Group(_)
+                | Condition::DnSuffix(_) => continue,
+            };
+            for name in names
+                .iter()
+                .filter(|name| !known.iter().any(|known| known.eq_ignore_ascii_case(name)))
+            {
+                let text = format!(
+                    "rule \"{}\" ({}) is about {what} \"{name}\", which there is none of",
+                    rule.name, rule.place
+                );
+                faults.warn_file(&config.policies.path, text);
+            }
+        }
     }
 }
 
@@ -253,4 +300,46 @@ pub fn describe(error: impl std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The small working file of the documentation, with the files that it names.
+    #[test]
+    fn the_documented_configuration_is_sound() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let guide = include_str!("../../docs/configuration.md");
+        let text = guide.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        for name in ["tls", "policies"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        let made = rcgen::generate_simple_self_signed(vec!["door.example.org".to_owned()]).unwrap();
+        fs::write(at("ca.pem"), made.cert.pem()).unwrap();
+        fs::write(at("tls/server.pem"), made.cert.pem()).unwrap();
+        fs::write(at("tls/server.key"), made.signing_key.serialize_pem()).unwrap();
+        fs::write(at("directory.password"), "a password\n").unwrap();
+        fs::write(at("vpn.secret"), "a secret of more than 16 octets\n").unwrap();
+        let rule = "[[rule]]\nname = \"staff\"\nwhen = { service = [\"vpn\", \"wifi\"] }\nrequire = \"password\"\n";
+        fs::write(at("policies/staff.toml"), rule).unwrap();
+        fs::write(at("portcullis.toml"), text).unwrap();
+
+        let parts = Parts::check(&at("portcullis.toml"))
+            .map_err(|faults| faults.to_string())
+            .unwrap();
+        let warnings = parts.warnings.to_string();
+        assert!(
+            warnings.contains("is about service \"wifi\", which there is none of"),
+            "{warnings}"
+        );
+
+        fs::write(at("tls/server.key"), "no key\n").unwrap();
+        let faults = Parts::check(&at("portcullis.toml"))
+            .map(|_| ())
+            .unwrap_err()
+            .to_string();
+        assert!(faults.contains("portcullis.toml:24:7: ldap[0].key: "), "{faults}");
+    }
 }

@@ -165,20 +165,34 @@ fn load(path: &Path, into: &Path, keyring: &Arc<Keyring>, head: Head) -> Result<
 
 /// Removes all but the newest exports in a folder. Names sort by time.
 fn rotate(folder: &Path, keep: usize) -> io::Result<()> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        let named = |name: &str| name.starts_with(NAME_START) && name.ends_with(NAME_END);
-        if name.to_str().is_some_and(named) {
-            names.push(name);
-        }
-    }
-    names.sort();
+    let names = named(folder)?;
     let surplus = names.len().saturating_sub(keep.max(1));
     for name in names.iter().take(surplus) {
         fs::remove_file(folder.join(name))?;
     }
     sled::sync_folder(folder)
+}
+
+/// The exports that [`export_and_rotate`] made, oldest first.
+fn named(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name().into_string().unwrap_or_default();
+        if name.starts_with(NAME_START) && name.ends_with(NAME_END) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// When the newest export in `folder` that [`export_and_rotate`] made was begun; none if there is none.
+pub async fn newest(folder: &Path) -> Option<Timestamp> {
+    let folder = folder.to_owned();
+    let names = tokio::task::spawn_blocking(move || named(&folder).unwrap_or_default()).await;
+    let name = names.ok()?.pop()?;
+    let millis = name.strip_prefix(NAME_START)?.strip_suffix(NAME_END)?;
+    Some(Timestamp::from_millis(millis.parse().ok()?))
 }
 
 /// Does file work where it may block.

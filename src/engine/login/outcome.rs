@@ -19,7 +19,7 @@ use crate::secret::Secret;
 /// How much later than ours the clock of another process may be.
 pub(super) const CLOCK_LEEWAY: Duration = Duration::from_secs(5);
 
-/// The last login is kept to the minute, so that not every login writes the record.
+/// The last login with a password alone is kept to the minute, so that not every one writes the record.
 pub(super) const LAST_LOGIN_STEP: Duration = Duration::from_secs(60);
 
 pub(super) fn prompt(

@@ -50,11 +50,8 @@ impl<'a> Tried<'a, '_> {
             // It was the password after all, and only looked like a code.
             record = before.clone();
         }
-        if self.facts.user.version.0 > 0
-            && record
-                .last_login
-                .is_none_or(|last| self.now.since(last) >= LAST_LOGIN_STEP)
-        {
+        let due = |last| self.now.since(last) >= LAST_LOGIN_STEP;
+        if self.facts.user.version.0 > 0 && (!codes.is_empty() || record.last_login.is_none_or(due)) {
             record.last_login = Some(self.now);
         }
         write_user(&mut batch, &self.person, &self.facts.user, &record);
