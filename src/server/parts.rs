@@ -340,6 +340,6 @@ mod tests {
             .map(|_| ())
             .unwrap_err()
             .to_string();
-        assert!(faults.contains("portcullis.toml:24:7: ldap[0].key: "), "{faults}");
+        assert!(faults.contains("portcullis.toml:23:7: ldap[0].key: "), "{faults}");
     }
 }
