@@ -21,17 +21,13 @@ pub(super) fn run(shared: &Shared) {
             Ok(written) => written.map_err(|error: std::io::Error| shared.cannot_write(&error)),
             Err(panic) => Err(shared::panicked(panic.as_ref())),
         };
+        answer(taken.waiters, written.as_ref().map(|_| ()));
         match written {
             Ok(used) => {
-                answer(taken.waiters, &Ok(()));
                 settle(shared, taken.group, used);
                 shared::warn_of_tip(shared.tip.lock().note_durable(revision));
             }
-            Err(error) => {
-                // Whoever hears of the failure must find it shown.
-                shared.fail(error.clone());
-                answer(taken.waiters, &Err(error));
-            }
+            Err(error) => shared.fail(error),
         }
     }
     shared::warn_of_tip(shared.tip.lock().sync());
@@ -88,10 +84,10 @@ fn take(state: &mut State) -> Option<Taken> {
     })
 }
 
-fn answer(waiters: Vec<Waiter>, written: &Result<(), StoreError>) {
+fn answer(waiters: Vec<Waiter>, written: Result<(), &StoreError>) {
     for waiter in waiters {
         // Whoever waited may have gone: a dropped request.
-        let _ = waiter.send(written.clone());
+        let _ = waiter.send(written.map_err(StoreError::clone));
     }
 }
 
