@@ -95,10 +95,6 @@ async fn commit(store: Arc<SledStore>, task: u64, rounds: u64) {
             Durability::Durable
         };
         version = store.commit(batch, durability).await.unwrap();
-        if task == 0 && round % 6 == 0 {
-            // Brings everything into the tree, which would take a while of its own accord.
-            drop(store.snapshot().await.unwrap());
-        }
         if durability == Durability::Durable {
             let line = format!("told {task} {round} {}\n", version.0);
             // In one write past the harness's buffers, so that the record shows when it happened.

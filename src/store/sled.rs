@@ -2,27 +2,20 @@
 //!
 //! A commit is decided at once, under a short lock: the versions it expects are compared with what
 //! pending batches and the tree hold, it gets the next revision, its audit records are linked, and from
-//! then on every reader sees it. One thread, the writer, appends all that is pending as one frame to a
-//! journal, syncs that, and answers everybody who waits for durability. While it does that, the next group
-//! fills. So the cost of a sync is shared by all who wait, and no commit that only has to be visible waits
-//! for the disk or for another thread. A second thread brings what is in the journal into the tree, about
-//! once a second or when it is much. Opening a store brings there what the journal holds beyond the tree.
+//! then on every reader sees it. One thread, the writer, takes all that is pending as one change of the
+//! tree, flushes it, syncs the file, and answers everybody who waits for durability. While it does that,
+//! the next group fills. So the cost of a sync is shared by all who wait, and no commit that only has to
+//! be visible waits for the disk or for another thread.
 //!
 //! `docs/decisions/0002-sled-store.md` tells why.
 
 mod format;
-mod frame;
 mod group;
-mod journal;
 mod load;
 mod open;
-mod replay;
 mod shared;
 mod snapshot;
-#[cfg(test)]
-mod tests;
 mod tip;
-mod tree;
 mod writer;
 
 use std::path::Path;
@@ -49,7 +42,7 @@ use crate::keyring::Keyring;
 /// disk takes; [`Store::close`] does the same without blocking.
 pub struct SledStore {
     shared: Arc<Shared>,
-    threads: Vec<std::thread::JoinHandle<()>>,
+    writer: Option<std::thread::JoinHandle<()>>,
     /// Where the last sweep stopped.
     swept: Mutex<Option<IVec>>,
 }
@@ -73,34 +66,27 @@ impl SledStore {
     /// [`OpenError`] says what is wrong and what to do.
     pub fn open(path: &Path, cache_bytes: u64, keyring: Arc<Keyring>) -> Result<Arc<Self>, OpenError> {
         let opened = open::open(path, cache_bytes, &keyring)?;
-        let shared = Arc::new(Shared::new(path, opened, keyring));
-        let mut store = Self {
+        let (shared, tip) = Shared::new(path, opened, keyring);
+        let shared = Arc::new(shared);
+        let writing = Arc::clone(&shared);
+        let writer = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer::run(&writing, tip))
+            .map_err(|error| OpenError::Io(path.to_owned(), error))?;
+        Ok(Arc::new(Self {
             shared,
-            threads: Vec::new(),
+            writer: Some(writer),
             swept: Mutex::default(),
-        };
-        store.spawn("store-writer", writer::run)?;
-        store.spawn("store-tree", tree::run)?;
-        Ok(Arc::new(store))
-    }
-
-    fn spawn(&mut self, name: &str, run: fn(&Shared)) -> Result<(), OpenError> {
-        let shared = Arc::clone(&self.shared);
-        let thread = std::thread::Builder::new()
-            .name(name.into())
-            .spawn(move || run(&shared))
-            .map_err(|error| OpenError::Io(self.shared.path.clone(), error))?;
-        self.threads.push(thread);
-        Ok(())
+        }))
     }
 }
 
 impl Drop for SledStore {
     fn drop(&mut self) {
         self.shared.begin_close();
-        for thread in self.threads.drain(..) {
-            // The threads catch panics; there is nothing to learn from their end.
-            let _ = thread.join();
+        if let Some(writer) = self.writer.take() {
+            // The writer catches panics; there is nothing to learn from its end.
+            let _ = writer.join();
         }
     }
 }
@@ -145,7 +131,7 @@ impl Store for SledStore {
 
     fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn Snapshot>, StoreError>> {
         Box::pin(async {
-            self.shared.checkpoint().await?;
+            self.shared.settle().await?;
             let snapshot = TreeSnapshot::open(Arc::clone(&self.shared))?;
             Ok(Box::new(snapshot) as Box<dyn Snapshot>)
         })
@@ -158,7 +144,10 @@ impl Store for SledStore {
     fn close(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async {
             self.shared.begin_close();
-            self.shared.closed().await
+            // The sender lives in `shared`, so waiting cannot fail.
+            let _ = self.shared.done.subscribe().wait_for(|done| *done).await;
+            let failed = self.shared.state.lock().failed.clone();
+            failed.map_or(Ok(()), Err)
         })
     }
 }
@@ -211,3 +200,63 @@ impl SledStore {
 /// How many keys a sweep looks at together, and in all.
 const SWEEP_PAGE: usize = 256;
 const SWEEP_READS: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(name: &str) -> Batch {
+        Batch {
+            write: vec![(Key::from_octets(name.as_bytes()), Change::Put(b"1".to_vec(), None))],
+            ..Batch::default()
+        }
+    }
+
+    fn waiting(store: &SledStore) -> usize {
+        store.status().queue
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn commits_share_syncs_and_visible_ones_need_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = Arc::new(Keyring::from_root(&[1; 32]));
+        let store = SledStore::open(&folder.path().join("store"), 1 << 20, keyring).unwrap();
+
+        // Holds the writer up before it changes the tree.
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (ready, is_held) = tokio::sync::oneshot::channel();
+        let shared = Arc::clone(&store.shared);
+        let holder = std::thread::spawn(move || {
+            let snapshots = shared.snapshots.lock();
+            ready.send(()).unwrap();
+            held.recv().unwrap();
+            drop(snapshots);
+        });
+        is_held.await.unwrap();
+
+        let commits: Vec<_> = (0..32)
+            .map(|number| {
+                let store = Arc::clone(&store);
+                tokio::spawn(async move { store.commit(put(&format!("u/{number}")), Durability::Durable).await })
+            })
+            .collect();
+        while waiting(&store) < 32 {
+            tokio::task::yield_now().await;
+        }
+        store.commit(put("u/visible"), Durability::Visible).await.unwrap();
+        let found = store
+            .read(&[Key::from_octets(b"u/visible")], Timestamp::default())
+            .await
+            .unwrap();
+        assert_eq!(found[0].value.as_deref(), Some(&b"1"[..]));
+        assert_eq!(waiting(&store), 32);
+
+        release.send(()).unwrap();
+        holder.join().unwrap();
+        for commit in commits {
+            commit.await.unwrap().unwrap();
+        }
+        // The first one may have been alone; all others came while that one was held up.
+        assert!(store.shared.state.lock().retired <= 2);
+    }
+}

@@ -14,14 +14,8 @@ use super::super::AuditRecord;
 use super::super::ledger::{Head, MAX_VALUE_OCTETS};
 use crate::clock::Timestamp;
 
-/// Version of this layout. From 2 on a journal belongs to the tree.
-pub(super) const SCHEMA: u32 = 2;
-
-/// The oldest version that is read; the next write makes it the present one.
-const OLDEST_SCHEMA: u32 = 1;
-
-/// Length of the head's octets.
-pub(super) const HEAD_OCTETS: usize = 4 + 8 + 8 + 32 + 8;
+/// Version of this layout.
+const SCHEMA: u32 = 1;
 
 /// Key of the head.
 pub(super) const HEAD: &[u8] = b"m/head";
@@ -85,10 +79,11 @@ pub(super) fn encode_head(head: &Head) -> Vec<u8> {
 /// Reads the head: `Err` carries the schema that another version of the program wrote, `None` octets
 /// that are no head.
 pub(super) fn decode_head(octets: &[u8]) -> Result<Option<Head>, u32> {
-    let Some((schema, rest)) = split_schema(octets) else {
+    let Some((schema, rest)) = octets.split_first_chunk() else {
         return Ok(None);
     };
-    if !(OLDEST_SCHEMA..=SCHEMA).contains(&schema) {
+    let schema = u32::from_be_bytes(*schema);
+    if schema != SCHEMA {
         return Err(schema);
     }
     let parts = || {
@@ -104,16 +99,6 @@ pub(super) fn decode_head(octets: &[u8]) -> Result<Option<Head>, u32> {
         })
     };
     Ok(parts())
-}
-
-/// The version of the layout that a head names.
-pub(super) fn schema(head: &[u8]) -> Option<u32> {
-    split_schema(head).map(|(schema, _)| schema)
-}
-
-fn split_schema(octets: &[u8]) -> Option<(u32, &[u8])> {
-    let (schema, rest) = octets.split_first_chunk()?;
-    Some((u32::from_be_bytes(*schema), rest))
 }
 
 /// Key of the audit records from `sequence` on.
@@ -194,11 +179,8 @@ mod tests {
         let mut octets = encode_head(&head);
         assert_eq!(decode_head(&octets), Ok(Some(head)));
         assert_eq!(decode_head(&octets[..20]), Ok(None));
-        assert_eq!((octets.len(), schema(&octets)), (HEAD_OCTETS, Some(SCHEMA)));
-        octets[3] = 1;
-        assert_eq!(decode_head(&octets), Ok(Some(head)));
-        octets[3] = 3;
-        assert_eq!(decode_head(&octets), Err(3));
+        octets[3] = 2;
+        assert_eq!(decode_head(&octets), Err(2));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Batches that were decided but are not in the tree yet, and the state that decides the next ones.
+//! Batches that were decided but are not on disk yet, and the state that decides the next ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use tokio::sync::oneshot;
 
 use super::super::ledger::Head;
 use super::super::{AuditRecord, StoreError};
+use super::format;
 
-/// What a key holds after a group.
+/// What a key holds after a group is written.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     /// The revision that wrote or removed it.
@@ -37,7 +38,7 @@ pub(super) struct Group {
     pub(super) head: Head,
     /// Those who wait until it is durable.
     pub(super) waiters: Vec<Waiter>,
-    /// Room it takes of what may wait for the tree.
+    /// Room it takes of what may wait, see [`super::ROOM`].
     pub(super) weight: usize,
 }
 
@@ -46,13 +47,18 @@ impl Group {
         self.weight == 0 && self.waiters.is_empty()
     }
 
-    /// Takes in a group that came after this one.
-    pub(super) fn merge(&mut self, later: Self) {
-        self.slots.extend(later.slots);
-        self.audit.extend(later.audit);
-        self.head = later.head;
-        self.waiters.extend(later.waiters);
-        self.weight += later.weight;
+    /// The group as one change of the tree: atomic, whatever happens meanwhile.
+    pub(super) fn to_batch(&self) -> ::sled::Batch {
+        let mut batch = ::sled::Batch::default();
+        for (key, slot) in &self.slots {
+            match &slot.octets {
+                Some(octets) => batch.insert(key.clone(), octets.clone()),
+                None => batch.remove(key.clone()),
+            }
+        }
+        format::pack_audit(&self.audit, |key, value| batch.insert(key, value));
+        batch.insert(format::HEAD, format::encode_head(&self.head));
+        batch
     }
 }
 
@@ -68,40 +74,21 @@ pub(super) enum Rest {
     Lingering,
 }
 
-/// What the next batch is decided against, besides the tree. A batch goes from `pending` to `writing`,
-/// `settled`, `applying`, and then to the tree; newer ones are before older ones.
+/// What the next batch is decided against, besides the tree.
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Where the store stands, all pending batches included.
     pub(super) head: Head,
     /// Decided, visible, not yet taken by the writer.
     pub(super) pending: Group,
-    /// Being written to the journal, or what could not be written.
+    /// Being written, or what could not be written.
     pub(super) writing: Option<Arc<Group>>,
-    /// In the journal, thus durable; not yet on the way to the tree.
-    pub(super) settled: Group,
-    /// Being brought into the tree, or what could not be.
-    pub(super) applying: Option<Arc<Group>>,
     /// How many wait for what is being written.
     pub(super) in_flight: usize,
-    /// How many groups have reached the journal.
-    pub(super) journalled: u64,
-    /// How many times the tree was handed what had settled. The journal changes files with it.
-    pub(super) handed: u64,
-    /// How many times what had been handed over was in the tree, on disk, and left `applying`.
+    /// How many groups have reached the tree and left `writing`.
     pub(super) retired: u64,
-    /// What has settled is to go to the tree as soon as that can take it.
-    pub(super) wanted: bool,
-    /// The last revision that was handed over.
-    pub(super) handed_up_to: u64,
-    /// Everything up to this revision is to go to the tree as soon as that can take it.
-    pub(super) checkpoint: u64,
-    /// The journal's file in use holds so much that nothing is added before a hand-over.
-    pub(super) full: bool,
     /// What the writer is doing.
     pub(super) rest: Rest,
-    /// The writer has ended.
-    pub(super) written_out: bool,
     /// Why nothing can be written any more.
     pub(super) failed: Option<StoreError>,
     /// No further commits.
@@ -111,61 +98,26 @@ pub(super) struct State {
 impl State {
     /// What is known of a key without the tree.
     pub(super) fn slot(&self, key: &[u8]) -> Option<&Slot> {
-        let newest_first = [
-            Some(&self.pending),
-            self.writing.as_deref(),
-            Some(&self.settled),
-            self.applying.as_deref(),
-        ];
-        newest_first
-            .into_iter()
-            .flatten()
-            .find_map(|group| group.slots.get(key))
+        self.pending
+            .slots
+            .get(key)
+            .or_else(|| self.writing.as_ref().and_then(|group| group.slots.get(key)))
     }
 
     /// All slots that are not known to be in the tree, newer ones last.
     pub(super) fn slots(&self) -> impl Iterator<Item = (&IVec, &Slot)> {
-        self.oldest_first().flat_map(|group| &group.slots)
+        self.writing
+            .iter()
+            .flat_map(|group| &group.slots)
+            .chain(&self.pending.slots)
     }
 
-    /// All audit records that are not known to be in the tree, from a sequence number on, in order.
-    pub(super) fn audit(&self, from: u64) -> impl Iterator<Item = &AuditRecord> {
-        self.oldest_first().flat_map(move |group| {
-            let start = group.audit.partition_point(|record| record.sequence < from);
-            group.audit.get(start..).unwrap_or_default()
-        })
-    }
-
-    fn oldest_first(&self) -> impl Iterator<Item = &Group> {
-        let groups = [
-            self.applying.as_deref(),
-            Some(&self.settled),
-            self.writing.as_deref(),
-            Some(&self.pending),
-        ];
-        groups.into_iter().flatten()
-    }
-
-    /// Hands what has settled to the tree, if that is wanted and possible now; tells whether it did. Not
-    /// while a group is being written: all that stands in a file of the journal goes together, so that
-    /// the file is free afterwards.
-    pub(super) fn hand_over(&mut self) -> bool {
-        let possible = self.writing.is_none() && self.applying.is_none() && !self.settled.is_empty();
-        let due = self.wanted || self.checkpoint > self.handed_up_to;
-        if !due || !possible {
-            return false;
-        }
-        let next = Group {
-            // It will become about as large: spare it the growing.
-            slots: HashMap::with_capacity(self.settled.slots.len()),
-            ..Group::default()
-        };
-        self.handed += 1;
-        self.handed_up_to = self.settled.head.revision;
-        self.applying = Some(Arc::new(std::mem::replace(&mut self.settled, next)));
-        self.wanted = false;
-        self.full = false;
-        true
+    /// All audit records that are not known to be in the tree, in order.
+    pub(super) fn audit(&self) -> impl Iterator<Item = &AuditRecord> {
+        self.writing
+            .iter()
+            .flat_map(|group| &group.audit)
+            .chain(&self.pending.audit)
     }
 
     /// Whether the writer must be woken for what was added just now; if so, the caller has to.

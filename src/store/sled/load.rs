@@ -61,8 +61,7 @@ impl Loader {
         guarded(|| self.db.flush())?;
         self.file
             .sync_all()
-            .and_then(|()| self.tip.note_durable(head.revision))
-            .and_then(|()| self.tip.note_stored(head.revision))
+            .and_then(|()| self.tip.write(&head))
             .and_then(|()| self.tip.sync())
             .map_err(|error| StoreError(error.to_string()))
     }

@@ -7,13 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::sled::IVec;
-
 use super::super::ledger::Head;
 use super::format::{self, AFTER_AUDIT, AUDIT, HEAD};
-use super::journal::Journal;
-use super::tip::{Noted, Tip};
-use super::{replay, shared};
+use super::shared;
+use super::tip::Tip;
 use crate::keyring::Keyring;
 
 /// Why a store does not open.
@@ -63,7 +60,6 @@ pub(super) struct Opened {
     /// The database's file, to sync it.
     pub(super) file: File,
     pub(super) head: Head,
-    pub(super) journal: Journal,
     pub(super) tip: Tip,
 }
 
@@ -82,7 +78,7 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
     if path.join(MAKING).try_exists().map_err(io_error)? || !exists(path).map_err(io_error)? {
         return make(path, cache_bytes, keyring);
     }
-    let (mut tip, noted) = match Tip::open(path) {
+    let (tip, revision) = match Tip::open(path) {
         Ok(Some(tip)) => tip,
         Ok(None) => return Err(damaged("its tip is missing".into())),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
@@ -98,70 +94,24 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
 
     let db = open_database(path, cache_bytes)?;
     let file = sync(path).map_err(io_error)?;
-    let recovered = catch_unwind(AssertUnwindSafe(|| recover(path, &db, &file, noted, keyring)))
-        .unwrap_or_else(|panic| Err(Fault::Damaged(shared::panicked(panic.as_ref()).0)));
-    let (head, journal) = recovered.map_err(|fault| match fault {
-        Fault::Schema(schema) => OpenError::Schema(path.to_owned(), schema),
-        Fault::Damaged(reason) => damaged(reason),
-        Fault::Io(error) => io_error(error),
-        Fault::WrongKey(store) => OpenError::WrongKey {
+    let head = catch_unwind(AssertUnwindSafe(|| check(&db)))
+        .unwrap_or_else(|panic| Err(Fault::Damaged(shared::panicked(panic.as_ref()).0)))
+        .map_err(|fault| match fault {
+            Fault::Schema(schema) => OpenError::Schema(path.to_owned(), schema),
+            Fault::Damaged(reason) => damaged(reason),
+        })?;
+    if head.revision < revision {
+        let lost = revision - head.revision;
+        return Err(damaged(format!("its last {lost} changes are missing")));
+    }
+    if head.fingerprint != keyring.fingerprint() {
+        return Err(OpenError::WrongKey {
             path: path.to_owned(),
-            store,
+            store: head.fingerprint,
             key: keyring.fingerprint(),
-        },
-    })?;
-    tip.note_durable(head.revision)
-        .and_then(|()| tip.note_stored(head.revision))
-        .map_err(io_error)?;
-    Ok(Opened {
-        db,
-        file,
-        head,
-        journal,
-        tip,
-    })
-}
-
-/// Brings into the tree what only the journal holds, and checks that all is there. Gives a store without
-/// a journal one.
-fn recover(
-    path: &Path,
-    db: &::sled::Db,
-    file: &File,
-    noted: Noted,
-    keyring: &Keyring,
-) -> Result<(Head, Journal), Fault> {
-    let octets = read_head(db)?;
-    let stored = decode_head(&octets)?;
-    if stored.revision < noted.stored {
-        return Err(Fault::missing(noted.stored - stored.revision));
+        });
     }
-    if stored.fingerprint != keyring.fingerprint() {
-        return Err(Fault::WrongKey(stored.fingerprint));
-    }
-    let current = format::schema(&octets) == Some(format::SCHEMA);
-    let (mut journal, new) = match Journal::open(path)? {
-        Some((journal, runs)) if current => (journal, replay::missing(&stored, runs).map_err(Fault::Damaged)?),
-        None if current => return Err(Fault::Damaged("its journal is missing".into())),
-        // The files of a conversion that was cut off hold nothing.
-        Some(_) | None => (Journal::create(path)?, None),
-    };
-    let revision = new.as_ref().map_or(stored.revision, |new| new.head.revision);
-    if revision < noted.durable {
-        return Err(Fault::missing(noted.durable - revision));
-    }
-    if let Some(new) = &new {
-        replay::apply(db, file, &stored, new)?;
-    }
-    let head = check(db)?;
-    if !current {
-        sync_folder(path)?;
-        db.insert(HEAD, format::encode_head(&head))?;
-        db.flush()?;
-        file.sync_data()?;
-    }
-    journal.reset(head.revision);
-    Ok((head, journal))
+    Ok(Opened { db, file, head, tip })
 }
 
 /// Makes a store in an empty folder, or in one where making it was interrupted: a mark lies there from
@@ -184,20 +134,13 @@ fn make(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<Opened, Open
     let head = Head::new(keyring);
     shared::guarded(|| db.insert(HEAD, format::encode_head(&head)).and_then(|_| db.flush()))
         .map_err(|error| io_error(io::Error::other(error)))?;
-    let journal = Journal::create(path).map_err(io_error)?;
-    let tip = Tip::create(path).map_err(io_error)?;
+    let tip = Tip::create(path, &head).map_err(io_error)?;
     lock(tip.file(), path)?;
     let file = sync(path).map_err(io_error)?;
     fs::remove_file(path.join(MAKING))
         .and_then(|()| sync_folder(path))
         .map_err(io_error)?;
-    Ok(Opened {
-        db,
-        file,
-        head,
-        journal,
-        tip,
-    })
+    Ok(Opened { db, file, head, tip })
 }
 
 /// Whether there is anything in a folder.
@@ -295,15 +238,6 @@ fn sync(path: &Path) -> io::Result<File> {
 enum Fault {
     Schema(u32),
     Damaged(String),
-    Io(io::Error),
-    /// With the fingerprint of the key the store was written with.
-    WrongKey([u8; 8]),
-}
-
-impl Fault {
-    fn missing(changes: u64) -> Self {
-        Self::Damaged(format!("its last {changes} changes are missing"))
-    }
 }
 
 impl From<::sled::Error> for Fault {
@@ -312,27 +246,15 @@ impl From<::sled::Error> for Fault {
     }
 }
 
-impl From<io::Error> for Fault {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-fn read_head(db: &::sled::Db) -> Result<IVec, Fault> {
-    db.get(HEAD)?
-        .ok_or_else(|| Fault::Damaged("its head is missing".into()))
-}
-
-fn decode_head(octets: &[u8]) -> Result<Head, Fault> {
-    format::decode_head(octets)
-        .map_err(Fault::Schema)?
-        .ok_or_else(|| Fault::Damaged("its head does not read".into()))
-}
-
 /// Reads every record but the audit's, of which there may be very many, and the audit's end. Sled reads
 /// pages when they are asked for; without this a damaged page would show up in the middle of a login.
 fn check(db: &::sled::Db) -> Result<Head, Fault> {
-    let head = decode_head(&read_head(db)?)?;
+    let octets = db
+        .get(HEAD)?
+        .ok_or_else(|| Fault::Damaged("its head is missing".into()))?;
+    let head = format::decode_head(&octets)
+        .map_err(Fault::Schema)?
+        .ok_or_else(|| Fault::Damaged("its head does not read".into()))?;
     for item in db.range(AFTER_AUDIT..) {
         let (key, octets) = item?;
         if *key == *HEAD {

@@ -15,8 +15,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::super::ledger;
 use super::super::{AuditRecord, CommitError, Durability, Found, StoreError, StoreStatus};
 use super::format;
-use super::group::{Slot, State};
-use super::journal::{self, Journal};
+use super::group::{Group, Slot, State};
 use super::open::Opened;
 use super::snapshot::Undo;
 use super::tip::Tip;
@@ -24,35 +23,20 @@ use crate::clock::Timestamp;
 use crate::engine::batch::{Batch, Change, Key, Version, Versioned};
 use crate::keyring::Keyring;
 
-/// What the store and its two threads share.
+/// What the store and its writer share.
 pub(super) struct Shared {
     pub(super) path: PathBuf,
     pub(super) keyring: Arc<Keyring>,
     pub(super) db: ::sled::Db,
-    /// The database's file, to sync it.
     pub(super) file: File,
     pub(super) state: Mutex<State>,
     /// Tells the writer that there is work.
     pub(super) work: Condvar,
-    /// Tells the tree's thread that something has settled, or is to be handed over.
-    pub(super) tree_work: Condvar,
-    /// Room for batches that are not in the tree, in units of [`UNIT`].
+    /// Room for batches that wait for the writer, in units of [`UNIT`].
     pub(super) room: Semaphore,
-    /// Held while a group is written.
-    pub(super) journal: Mutex<Journal>,
-    pub(super) tip: Mutex<Tip>,
     /// Held while the tree changes, so that snapshots begin between two groups.
     pub(super) snapshots: Mutex<Vec<Weak<Undo>>>,
-    pub(super) progress: watch::Sender<Progress>,
-}
-
-/// How far the tree has got.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Progress {
-    /// The revision that it has on disk.
-    pub(super) stored: u64,
-    /// It gets no further: the store was closed or has failed.
-    pub(super) done: bool,
+    pub(super) done: watch::Sender<bool>,
 }
 
 /// Comes when a commit is durable or has failed.
@@ -68,27 +52,23 @@ struct Prepared {
 }
 
 impl Shared {
-    pub(super) fn new(path: &Path, opened: Opened, keyring: Arc<Keyring>) -> Self {
-        let stored = opened.head.revision;
+    pub(super) fn new(path: &Path, opened: Opened, keyring: Arc<Keyring>) -> (Self, Tip) {
         let state = State {
             head: opened.head,
-            handed_up_to: stored,
             ..State::default()
         };
-        Self {
+        let shared = Self {
             path: path.to_owned(),
             keyring,
             db: opened.db,
             file: opened.file,
             state: Mutex::new(state),
             work: Condvar::new(),
-            tree_work: Condvar::new(),
             room: Semaphore::new(ROOM),
-            journal: Mutex::new(opened.journal),
-            tip: Mutex::new(opened.tip),
             snapshots: Mutex::default(),
-            progress: watch::Sender::new(Progress { stored, done: false }),
-        }
+            done: watch::Sender::new(false),
+        };
+        (shared, opened.tip)
     }
 
     pub(super) fn read(&self, keys: &[Key], now: Timestamp) -> Result<Vec<Found>, StoreError> {
@@ -121,7 +101,7 @@ impl Shared {
             return Err(refusal.unwrap_or_else(stopped).into());
         };
         let (version, durable) = self.decide(prepared, durability)?;
-        // The room is given back when the batch is in the tree.
+        // The writer gives the room back when the batch is on disk.
         room.forget();
         match durable {
             Some(durable) => match durable.await {
@@ -145,12 +125,12 @@ impl Shared {
             let current = guard.retired == retired;
             let mut known = true;
             for ((key, expected), stored) in prepared.expect.iter().zip(&stored) {
-                match (guard.slot(key.as_octets()), stored) {
-                    (Some(slot), _) if slot.version() != expected.0 => return Err(CommitError::Conflict),
-                    (Some(_), _) => {}
-                    (None, Some(stored)) if current && *stored != expected.0 => return Err(CommitError::Conflict),
-                    (None, Some(_)) if current => {}
-                    (None, Some(_) | None) => known = false,
+                match guard.slot(key.as_octets()) {
+                    Some(slot) if slot.version() != expected.0 => return Err(CommitError::Conflict),
+                    Some(_) => {}
+                    None if !current => known = false,
+                    None if *stored != expected.0 => return Err(CommitError::Conflict),
+                    None => {}
                 }
             }
             if known {
@@ -192,27 +172,14 @@ impl Shared {
         Ok((Version(revision), durable))
     }
 
-    /// Versions in the tree of the keys that are in no slot, and how many groups had retired before.
-    fn stored_versions(&self, expect: &[(Key, Version)]) -> Result<(u64, Vec<Option<u64>>), StoreError> {
-        let (retired, recent): (u64, Vec<bool>) = {
-            let state = self.state.lock();
-            let recent = expect.iter().map(|(key, _)| state.slot(key.as_octets()).is_some());
-            (state.retired, recent.collect())
+    /// Versions in the tree, and how many groups had retired before.
+    fn stored_versions(&self, expect: &[(Key, Version)]) -> Result<(u64, Vec<u64>), StoreError> {
+        let retired = self.state.lock().retired;
+        let version = |(key, _): &(Key, Version)| match guarded(|| self.db.get(key.as_octets()))? {
+            Some(octets) => Ok(format::decode(&octets).ok_or_else(unreadable)?.version),
+            None => Ok(0),
         };
-        let version = |((key, _), recent): (&(Key, Version), bool)| {
-            if recent {
-                return Ok(None);
-            }
-            match guarded(|| self.db.get(key.as_octets()))? {
-                Some(octets) => Ok(Some(format::decode(&octets).ok_or_else(unreadable)?.version)),
-                None => Ok(Some(0)),
-            }
-        };
-        let versions = expect
-            .iter()
-            .zip(recent)
-            .map(version)
-            .collect::<Result<_, StoreError>>()?;
+        let versions = expect.iter().map(version).collect::<Result<_, StoreError>>()?;
         Ok((retired, versions))
     }
 
@@ -263,7 +230,12 @@ impl Shared {
     pub(super) fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
         let recent: Vec<_> = {
             let state = self.state.lock();
-            state.audit(from).take(limit).cloned().collect()
+            state
+                .audit()
+                .filter(|record| record.sequence >= from)
+                .take(limit)
+                .cloned()
+                .collect()
         };
         let mut page = Vec::new();
         let key = format::audit_key(from);
@@ -284,49 +256,43 @@ impl Shared {
         Ok(page)
     }
 
-    /// Waits until everything that is visible now is in the tree, on disk.
-    pub(super) async fn checkpoint(&self) -> Result<(), StoreError> {
-        let target = {
+    /// Changes the tree.
+    pub(super) fn apply(&self, group: &Group) -> ::sled::Result<()> {
+        let mut snapshots = self.snapshots.lock();
+        snapshots.retain(|undo| undo.strong_count() > 0);
+        for undo in snapshots.iter().filter_map(Weak::upgrade) {
+            undo.keep(group, &self.db)?;
+        }
+        self.db.apply_batch(group.to_batch())
+    }
+
+    /// Waits until everything that is visible now is durable.
+    pub(super) async fn settle(&self) -> Result<(), StoreError> {
+        let durable = {
             let mut state = self.state.lock();
             if let Some(refusal) = state.failed.clone() {
                 return Err(refusal);
             }
-            state.checkpoint = state.head.revision;
-            state.head.revision
+            if state.closing || state.pending.is_empty() && state.writing.is_none() {
+                None
+            } else {
+                let (waiter, durable) = oneshot::channel();
+                state.pending.waiters.push(waiter);
+                state.wake();
+                Some(durable)
+            }
         };
-        self.tree_work.notify_one();
-        let mut progress = self.progress.subscribe();
-        // The sender lives in `self`, so waiting cannot fail.
-        let reached = progress
-            .wait_for(|progress| progress.stored >= target || progress.done)
-            .await;
-        if reached.is_ok_and(|progress| progress.stored >= target) {
-            return Ok(());
+        match durable {
+            Some(durable) => {
+                self.work.notify_one();
+                durable.await.unwrap_or_else(|_| Err(stopped()))
+            }
+            None if self.state.lock().closing => {
+                let _ = self.done.subscribe().wait_for(|done| *done).await;
+                Ok(())
+            }
+            None => Ok(()),
         }
-        Err(self.state.lock().failed.clone().unwrap_or_else(stopped))
-    }
-
-    /// Refuses every commit from now on.
-    pub(super) fn fail(&self, error: StoreError) {
-        tracing::error!(%error, "the store refuses all commits until restart");
-        let abandoned = {
-            let mut state = self.state.lock();
-            state.in_flight = 0;
-            state.failed.get_or_insert_with(|| error.clone());
-            std::mem::take(&mut state.pending.waiters)
-        };
-        self.room.close();
-        self.work.notify_one();
-        self.tree_work.notify_one();
-        for waiter in abandoned {
-            // Whoever waited may have gone: a dropped request.
-            let _ = waiter.send(Err(error.clone()));
-        }
-    }
-
-    /// Words a failure of the disk or of sled.
-    pub(super) fn cannot_write(&self, error: &dyn std::fmt::Display) -> StoreError {
-        StoreError(format!("cannot write to {}: {error}", self.path.display()))
     }
 
     pub(super) fn begin_close(&self) {
@@ -334,16 +300,8 @@ impl Shared {
         self.work.notify_one();
     }
 
-    /// Waits until a store that is being closed has everything in the tree, or has failed.
-    pub(super) async fn closed(&self) -> Result<(), StoreError> {
-        // The sender lives in `self`, so waiting cannot fail.
-        let _ = self.progress.subscribe().wait_for(|progress| progress.done).await;
-        self.state.lock().failed.clone().map_or(Ok(()), Err)
-    }
-
     pub(super) fn status(&self) -> StoreStatus {
         let size = guarded(|| self.db.size_on_disk()).unwrap_or_default();
-        let size = size + journal::size(&self.path);
         let state = self.state.lock();
         StoreStatus {
             kind: "sled".into(),
@@ -406,19 +364,12 @@ pub(super) fn unreadable() -> StoreError {
     StoreError("a record does not read".into())
 }
 
-/// Without a right tip damage may pass unseen, but nothing is lost.
-pub(super) fn warn_of_tip(noted: std::io::Result<()>) {
-    if let Err(error) = noted {
-        tracing::warn!(%error, "cannot note how far the store has got");
-    }
-}
-
-/// The measure of what may wait for the tree, in octets.
+/// The measure of what may wait for the writer, in octets.
 const UNIT: usize = 256;
 
-/// How much may wait for the tree, in units: 16 MiB, tens of thousands of ordinary batches. Further commits
-/// wait their turn before they are decided, so memory and the journal stay bounded.
-pub(super) const ROOM: usize = 16 * 1024 * 1024 / UNIT;
+/// How much may wait for the writer: 4 MiB, thousands of ordinary batches. Further commits wait their
+/// turn before they are decided, so memory and the size of one change of the tree stay bounded.
+const ROOM: usize = 4 * 1024 * 1024 / UNIT;
 
 /// What an entry takes besides its octets.
 const PER_ENTRY: usize = 96;

@@ -1,7 +1,7 @@
 //! A look at the whole tree as of one moment while it goes on changing.
 //!
-//! Sled has none. So while one is open, whoever changes the tree keeps what is overwritten in the part that
-//! was not read yet, and the reader puts that back over what it finds.
+//! Sled has none. So while one is open, the writer keeps what it overwrites in the part that was not
+//! read yet, and the reader puts that back over what it finds.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -51,7 +51,7 @@ impl Undo {
         Ok(())
     }
 
-    /// Puts back what a piece of the tree held, and forgets that part. `last` is the last
+    /// Puts back what a piece of the tree held, and lets the writer forget that part. `last` is the last
     /// key of the piece, `None` at the end of the tree.
     fn restore(&self, piece: Vec<(IVec, IVec)>, last: Option<IVec>) -> BTreeMap<IVec, IVec> {
         let mut state = self.state.lock();
