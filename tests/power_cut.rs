@@ -183,7 +183,7 @@ async fn nothing_told_of_is_lost_in_a_power_cut() {
             .lines()
             .filter_map(|(at, line)| Some((at, Told::parse(line)?)))
             .collect();
-        assert_eq!(told.len() as u64, TASKS * 20);
+        assert_eq!(told.len() as u64, TASKS * 120);
 
         let mut left = Disk::default();
         let mut told_by_then = Vec::new();
@@ -209,7 +209,7 @@ fn traced(folder: &Path, before: &Disk) -> Record {
     let status = Command::new("strace")
         .args(["-f", "-y", "-xx", "-s", "4194304", "-e", power::CALLS, "-o"])
         .arg(trace.path())
-        .args(command(&folder.join("store"), 25))
+        .args(command(&folder.join("store"), 150))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
