@@ -12,9 +12,18 @@ use super::tip::Tip;
 /// How long a group that nobody waits for may wait for company.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// How long a group that follows on a large one waits to grow as large: a flush wakes all of sled's
+/// threads, so under load a few large groups cost much less than many small ones.
+const GATHER: Duration = Duration::from_micros(1000);
+
+/// From how many waiters on a group counts as large.
+const LARGE: usize = 8;
+
 /// Writes groups until the store closes or a write fails.
 pub(super) fn run(shared: &Shared, mut tip: Tip) {
-    while let Some((group, waiters)) = next_group(shared) {
+    let mut last = 0;
+    while let Some((group, waiters)) = next_group(shared, last) {
+        last = waiters.len();
         let written = catch_unwind(AssertUnwindSafe(|| write(shared, &group)))
             .unwrap_or_else(|panic| Err(shared::panicked(panic.as_ref())));
         let failed = written.is_err();
@@ -32,9 +41,14 @@ pub(super) fn run(shared: &Shared, mut tip: Tip) {
     shared.done.send_replace(true);
 }
 
-/// Takes what is pending, and waits for it if need be; `None` when the store closes.
-fn next_group(shared: &Shared) -> Option<(Arc<Group>, Vec<Waiter>)> {
+/// Takes what is pending, and waits for it if need be; `None` when the store closes. `last` is how many
+/// waited for the group before.
+fn next_group(shared: &Shared, last: usize) -> Option<(Arc<Group>, Vec<Waiter>)> {
     let mut state = shared.state.lock();
+    if last >= LARGE && state.pending.waiters.len() < last && !state.closing {
+        // Nobody notifies a writer that is awake, so this waits its time out.
+        shared.work.wait_for(&mut state, GATHER);
+    }
     let mut lingered = false;
     while state.pending.waiters.is_empty() && !state.closing && !lingered {
         if state.pending.is_empty() {
