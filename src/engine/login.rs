@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
-use crate::engine::event::Outcome;
+use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person};
 use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
@@ -122,7 +122,7 @@ enum Stage<'a> {
         guessed: bool,
     },
     /// Time is spent for nobody.
-    Pretending { rule: Option<Arc<str>>, denial: Denial },
+    Pretending { rule: &'a Rule, denial: Denial },
 }
 
 impl Engine {
@@ -200,44 +200,43 @@ impl Engine {
             Lookup::Found(person) => Some(person.as_ref()),
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
         };
-        let mut batch = Batch::default();
-        let name = rule.map(|rule| Arc::clone(&rule.name));
-        batch.audit.push(event(
-            request,
-            target,
-            name.as_deref(),
-            KindSet::EMPTY,
-            Outcome::Reject,
-            Some(denial.word()),
-            now,
-        ));
-        Step::Decided(Decision {
-            verdict: Verdict::Reject(denial),
-            batch,
-            rule: name,
-            proven: KindSet::EMPTY,
-        })
+        let event = |rule: Option<&str>| {
+            let reason = Some(denial.word());
+            event(request, target, rule, KindSet::EMPTY, Outcome::Reject, reason, now)
+        };
+        conclude(rule, Verdict::Reject(denial), event)
     }
 
     fn outage<'a>(&self, request: &AuthnRequest, rule: Option<&Rule>, reason: String, now: Timestamp) -> Step<'a> {
-        let mut batch = Batch::default();
-        let name = rule.map(|rule| Arc::clone(&rule.name));
-        batch.audit.push(event(
-            request,
-            None,
-            name.as_deref(),
-            KindSet::EMPTY,
-            Outcome::Unavailable,
-            Some(&reason),
-            now,
-        ));
-        Step::Decided(Decision {
-            verdict: Verdict::Unavailable(Outage { reason }),
-            batch,
-            rule: name,
-            proven: KindSet::EMPTY,
-        })
+        let text = reason.clone();
+        let event = |rule: Option<&str>| {
+            event(
+                request,
+                None,
+                rule,
+                KindSet::EMPTY,
+                Outcome::Unavailable,
+                Some(&text),
+                now,
+            )
+        };
+        conclude(rule, Verdict::Unavailable(Outage { reason }), event)
     }
+}
+
+/// A decision that changes no record and is written to the audit as `event` says for the rule's name.
+fn conclude<'a>(rule: Option<&Rule>, verdict: Verdict, event: impl FnOnce(Option<&str>) -> AuditEvent) -> Step<'a> {
+    let rule = rule.map(|rule| Arc::clone(&rule.name));
+    let batch = Batch {
+        audit: vec![event(rule.as_deref())],
+        ..Batch::default()
+    };
+    Step::Decided(Decision {
+        verdict,
+        batch,
+        rule,
+        proven: KindSet::EMPTY,
+    })
 }
 
 impl<'a> Attempt<'a> {
@@ -248,24 +247,9 @@ impl<'a> Attempt<'a> {
         match stage {
             Stage::Pretending { rule, denial } => {
                 if let Evidence::Password(PasswordOutcome::Unavailable(reason)) = evidence {
-                    return engine.outage(request, None, reason, now);
+                    return engine.outage(request, Some(rule), reason, now);
                 }
-                let mut batch = Batch::default();
-                batch.audit.push(event(
-                    request,
-                    None,
-                    rule.as_deref(),
-                    KindSet::EMPTY,
-                    Outcome::Reject,
-                    Some(denial.word()),
-                    now,
-                ));
-                Step::Decided(Decision {
-                    verdict: Verdict::Reject(denial),
-                    batch,
-                    rule,
-                    proven: KindSet::EMPTY,
-                })
+                engine.reject(request, facts, Some(rule), denial, now)
             }
             Stage::Trying {
                 person,

@@ -157,7 +157,7 @@ impl<'a> Case<'a, '_> {
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
             let denial = self.blocked.unwrap_or(Denial::UnknownUser);
             let stage = Stage::Pretending {
-                rule: Some(Arc::clone(&self.rule.name)),
+                rule: self.rule,
                 denial,
             };
             let attempt = Attempt {
