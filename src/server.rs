@@ -25,6 +25,7 @@ use crate::admin::router::AdminState;
 use crate::audit::Audit;
 use crate::clock::{self, Timestamp};
 use crate::config::Config;
+use crate::dictionary::Dictionary;
 use crate::directory::Directory;
 use crate::document::Faults;
 use crate::engine::Verify;
@@ -87,6 +88,7 @@ pub(crate) struct Node {
     store: Arc<dyn Store>,
     verifier: Arc<Verifier>,
     clients: Arc<ArcSwap<ClientTable>>,
+    dictionary: Arc<ArcSwap<Dictionary>>,
     learned: Arc<LearnedClients>,
     certificates: Vec<(String, Arc<TlsServer>)>,
     metrics: Metrics,
@@ -145,6 +147,7 @@ impl Server {
             store,
             verifier,
             clients: Arc::new(ArcSwap::new(Arc::clone(&parts.clients))),
+            dictionary: Arc::new(ArcSwap::new(Arc::clone(&parts.dictionary))),
             learned,
             certificates: parts.certificates,
             metrics,
@@ -262,6 +265,7 @@ impl Server {
             verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
             keyring: Arc::clone(&node.keyring),
             learned: Arc::clone(&node.learned) as Arc<dyn Learned>,
+            dictionary: Arc::clone(&node.dictionary),
             metrics: node.metrics.clone(),
         };
         for (listener, socket) in radius {

@@ -26,7 +26,7 @@ const RULES: &[(&str, &[&str])] = &[
     // Of the engine the configuration sees only how a code is cut off a password.
     ("config", &["document", "engine", "secret"]),
     // Decides, and does no I/O.
-    ("engine", &["clock", "document", "keyring", "secret"]),
+    ("engine", &["clock", "dictionary", "document", "keyring", "secret"]),
     // Behind the engine.
     ("store", BEHIND),
     ("directory", BEHIND),
@@ -51,7 +51,18 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("audit", &["accounts::view", "clock", "engine", "keyring", "store"]),
     // Front ends: never each other, never what is behind the engine.
-    ("radius", &["clock", "config", "engine", "keyring", "metrics", "secret"]),
+    (
+        "radius",
+        &[
+            "clock",
+            "config",
+            "dictionary",
+            "engine",
+            "keyring",
+            "metrics",
+            "secret",
+        ],
+    ),
     (
         "ldap",
         &["ber", "clock", "config", "engine", "metrics", "secret", "tls"],

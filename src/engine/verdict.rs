@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::dictionary::Pair;
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::Person;
 
@@ -25,6 +26,8 @@ pub struct Grant {
     pub person: Arc<Person>,
     /// A text to show, if there is one. At most 120 characters.
     pub message: Option<String>,
+    /// RADIUS attributes that the rule adds; empty for other protocols.
+    pub reply: Vec<Pair>,
 }
 
 /// A question to the claimant.
@@ -73,6 +76,9 @@ pub enum Denial {
     BadDialog,
     /// The request contradicts itself or names nobody.
     Malformed,
+    /// Everything was proven, but a RADIUS attribute of the rule has no value for this person: without it
+    /// the client could allow too much.
+    ReplyAttribute,
 }
 
 impl Denial {
@@ -92,7 +98,8 @@ impl Denial {
             | Self::ClientCannotAsk
             | Self::NotEnrolled
             | Self::BadDialog
-            | Self::Malformed => false,
+            | Self::Malformed
+            | Self::ReplyAttribute => false,
         }
     }
 
@@ -120,6 +127,7 @@ impl Denial {
             Self::NotEnrolled => "not-enrolled",
             Self::BadDialog => "bad-dialog",
             Self::Malformed => "malformed",
+            Self::ReplyAttribute => "reply-attribute",
         }
     }
 }

@@ -21,6 +21,12 @@ pub const MAX_PASSWORD: usize = 128;
 
 const BLOCK: usize = 16;
 
+/// Most octets hidden with a salt: what fits an attribute in blocks of 16 behind tag, salt and length.
+const MAX_SALTED: u8 = 239;
+
+/// The highest bit of a salt is always set (RFC 2868 section 3.5).
+const SALT_MARK: u16 = 0x8000;
+
 /// A secret shared with one client, with the hash states that every packet starts from.
 #[derive(Clone)]
 pub struct SharedSecret {
@@ -128,6 +134,51 @@ impl SharedSecret {
         plain.get(..end).map(Secret::new)
     }
 
+    /// Hides a value as RFC 2868 section 3.5 does Tunnel-Password, and RFC 2548 section 2.4.2 the MS-MPPE
+    /// keys: appends the salt and the hidden value with its length. `salt` must differ from every other of
+    /// the packet; its highest bit is set here. At most 239 octets; longer ones give `None`.
+    pub fn hide_salted(
+        &self,
+        value: &[u8],
+        salt: u16,
+        authenticator: &[u8; AUTHENTICATOR_LEN],
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let length = u8::try_from(value.len()).ok().filter(|length| *length <= MAX_SALTED)?;
+        let salt = (salt | SALT_MARK).to_be_bytes();
+        out.extend_from_slice(&salt);
+        let start = out.len();
+        out.push(length);
+        out.extend_from_slice(value);
+        out.resize(start + (value.len() + 1).div_ceil(BLOCK) * BLOCK, 0);
+        let mut previous = [authenticator.as_slice(), &salt].concat();
+        for block in out.get_mut(start..)?.chunks_exact_mut(BLOCK) {
+            self.mask(block, &previous);
+            previous = block.to_vec();
+        }
+        Some(())
+    }
+
+    /// Reveals what [`SharedSecret::hide_salted`] hides: salt and hidden value, without a tag.
+    ///
+    /// `None` when it is not a salt and blocks of 16 octets, or the length inside runs past them, as with a
+    /// wrong secret it mostly does.
+    pub fn reveal_salted(&self, hidden: &[u8], authenticator: &[u8; AUTHENTICATOR_LEN]) -> Option<Secret> {
+        let (salt, blocks) = hidden.split_at_checked(2)?;
+        if blocks.is_empty() || !blocks.len().is_multiple_of(BLOCK) {
+            return None;
+        }
+        let mut plain = Zeroizing::new(blocks.to_vec());
+        let first = [authenticator.as_slice(), salt].concat();
+        let mut previous = first.as_slice();
+        for (block, cipher) in plain.chunks_exact_mut(BLOCK).zip(blocks.chunks_exact(BLOCK)) {
+            self.mask(block, previous);
+            previous = cipher;
+        }
+        let (&length, value) = plain.split_first()?;
+        value.get(..usize::from(length)).map(Secret::new)
+    }
+
     /// HMAC-MD5 over the parts in order.
     pub(in crate::radius) fn hmac(&self, parts: &[&[u8]]) -> [u8; AUTHENTICATOR_LEN] {
         let mut mac = self.keyed.clone();
@@ -230,6 +281,25 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn salted_values_come_back(
+            value in prop::collection::vec(any::<u8>(), 0..=239),
+            salt in any::<u16>(),
+            authenticator in any::<[u8; 16]>(),
+        ) {
+            let mut hidden = vec![9];
+            secret().hide_salted(&value, salt, &authenticator, &mut hidden).unwrap();
+            prop_assert!(hidden[1] >= 0x80 && hidden.len() % 16 == 3);
+            let revealed = secret().reveal_salted(&hidden[1..], &authenticator).unwrap();
+            prop_assert_eq!(revealed.expose(), &value[..]);
+        }
+
+        #[test]
+        fn revealing_never_panics(hidden in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = secret().reveal_salted(&hidden, &[0; 16]);
+            let _ = secret().reveal(&hidden, &[0; 16]);
+        }
+
         #[test]
         fn hidden_passwords_come_back(
             mut password in prop::collection::vec(any::<u8>(), 0..=128),

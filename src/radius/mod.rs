@@ -14,5 +14,6 @@ pub mod duplicate;
 pub mod intake;
 pub mod login;
 pub mod packet;
+pub mod pairs;
 pub mod translate;
 pub mod udp;

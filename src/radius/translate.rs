@@ -7,9 +7,10 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::config::Serves;
+use crate::dictionary::Pair;
 use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
-use crate::engine::{AuthnRequest, Capability, Denial, LoginName, Origin, Prompt, Protocol, Verdict};
+use crate::engine::{AuthnRequest, Capability, Denial, Grant, LoginName, Origin, Prompt, Protocol, Verdict};
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
     ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, CHAP_PASSWORD,
@@ -21,6 +22,7 @@ use crate::radius::client::Client;
 use crate::radius::crypto::AUTHENTICATOR_LEN;
 use crate::radius::intake::{Sender, Settled};
 use crate::radius::packet::{Attributes, Overflow, Packet, Writer};
+use crate::radius::pairs::{self, Unwritten};
 use crate::secret::Secret;
 
 /// The one text that every Access-Reject carries, whatever the reason.
@@ -228,7 +230,7 @@ impl ReplyTo {
     /// Writes the reply that a verdict calls for into `buffer`.
     pub fn verdict(&self, verdict: &Verdict, keyring: &Keyring, now: Timestamp, buffer: &mut Vec<u8>) -> Reply {
         match verdict {
-            Verdict::Accept(grant) => self.accept(grant.message.as_deref(), buffer),
+            Verdict::Accept(grant) => self.accept(grant, buffer),
             Verdict::Challenge(prompt) => self.challenge(prompt, keyring, now, buffer),
             Verdict::Reject(_) => self.reject(buffer),
             Verdict::Unavailable(_) => {
@@ -248,10 +250,33 @@ impl ReplyTo {
         self.with_text_if_it_fits(code, None, buffer);
     }
 
-    /// Writes an Access-Accept.
-    pub fn accept(&self, message: Option<&str>, buffer: &mut Vec<u8>) -> Reply {
-        self.with_text_if_it_fits(ACCESS_ACCEPT, message, buffer);
-        Reply::Accept
+    /// Writes an Access-Accept with the rule's attributes: all of them, or it becomes an Access-Reject,
+    /// since without one of them the client could allow too much.
+    pub fn accept(&self, grant: &Grant, buffer: &mut Vec<u8>) -> Reply {
+        let written = self.write_accept(grant.message.as_deref(), &grant.reply, buffer);
+        match written.or_else(|_| self.write_accept(None, &grant.reply, buffer)) {
+            Ok(()) => Reply::Accept,
+            Err(error) => {
+                let user = &grant.person.login;
+                error!(client = %self.client.name, user, "the Access-Accept cannot be written: {error}; rejected");
+                self.reject(buffer)
+            }
+        }
+    }
+
+    fn write_accept(&self, message: Option<&str>, reply: &[Pair], buffer: &mut Vec<u8>) -> Result<(), Unwritten> {
+        let full = |what: &'static str| move |Overflow| Unwritten::Full(what.into());
+        let mut writer = self.begin(ACCESS_ACCEPT, buffer);
+        let text = message.unwrap_or_default();
+        writer.push_text(REPLY_MESSAGE, text).map_err(full("Reply-Message"))?;
+        let hiding = self
+            .client
+            .secret(self.channel)
+            .map(|secret| (secret, &self.authenticator));
+        pairs::write(&mut writer, reply, hiding)?;
+        writer.push_raw(&self.proxy_states).map_err(full("Proxy-State"))?;
+        self.finish(writer);
+        Ok(())
     }
 
     /// Writes an Access-Reject with the text that all of them carry.

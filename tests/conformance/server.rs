@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis::clock;
 use portcullis::config;
+use portcullis::dictionary::Dictionary;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::{
@@ -112,7 +113,11 @@ fn accept(message: Option<String>) -> Verdict {
         attributes: BTreeMap::new(),
         enabled: true,
     });
-    Verdict::Accept(Grant { person, message })
+    Verdict::Accept(Grant {
+        person,
+        message,
+        reply: Vec::new(),
+    })
 }
 
 fn challenge(password: usize) -> Verdict {
@@ -160,6 +165,7 @@ impl Server {
             verify: Arc::clone(&stub) as Arc<dyn Verify>,
             keyring: Arc::clone(&keyring),
             learned: Arc::new(Habits::default()),
+            dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: metrics.clone(),
         };
         let task = tokio::spawn(udp::serve(

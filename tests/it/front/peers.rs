@@ -207,7 +207,11 @@ impl Verify for Truthful {
                 Lookup::Unavailable(reason) => return Verdict::Unavailable(Outage { reason }),
             };
             if self.accept_unasked {
-                return Verdict::Accept(Grant { person, message: None });
+                return Verdict::Accept(Grant {
+                    person,
+                    message: None,
+                    reply: Vec::new(),
+                });
             }
             let outcome = match check {
                 Check::Directory => self.directory.verify(&person, &password).await,
@@ -215,7 +219,11 @@ impl Verify for Truthful {
             };
             match outcome {
                 PasswordOutcome::Right if self.refuse_anyway => Verdict::Reject(Denial::Throttled),
-                PasswordOutcome::Right => Verdict::Accept(Grant { person, message: None }),
+                PasswordOutcome::Right => Verdict::Accept(Grant {
+                    person,
+                    message: None,
+                    reply: Vec::new(),
+                }),
                 PasswordOutcome::Unavailable(reason) => Verdict::Unavailable(Outage { reason }),
                 PasswordOutcome::MustChange => Verdict::Reject(Denial::PasswordMustChange),
                 PasswordOutcome::Expired => Verdict::Reject(Denial::PasswordExpired),
