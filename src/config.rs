@@ -230,6 +230,9 @@ pub struct LdapDirectory {
     pub name: String,
     /// `ldap://host:port` or `ldaps://host:port`, in order of preference.
     pub urls: Vec<String>,
+    /// Whose software the servers run: how accounts are changed, and what the defaults of other keys are.
+    #[serde(default)]
+    pub server: ServerKind,
     /// StartTLS on `ldap://` URLs. Default: yes, unless `allow_plaintext`.
     #[serde(default)]
     pub starttls: Option<bool>,
@@ -304,6 +307,21 @@ pub struct LdapDirectory {
     /// How often an unused or failed server is tried.
     #[serde(default = "default::health", with = "crate::document::span")]
     pub health_interval: Duration,
+}
+
+/// `directory.server`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerKind {
+    /// OpenLDAP, with the ppolicy overlay for locks and expiry; others that follow the same draft.
+    #[default]
+    Openldap,
+    /// 389 Directory Server and FreeIPA.
+    #[serde(rename = "389ds")]
+    Ds389,
+    /// Active Directory and Samba.
+    #[serde(rename = "active-directory")]
+    ActiveDirectory,
 }
 
 /// Equal when a reload would change nothing: secrets do not print, so they are compared beside the rest.

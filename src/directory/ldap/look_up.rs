@@ -15,7 +15,7 @@ use crate::directory::ldap::{LdapDirectory, bind_on};
 use crate::directory::person::{format_guid, format_uuid};
 use crate::directory::pool::{Lease, Progress};
 use crate::directory::search::{Answer, FoundEntry, Scope, Search};
-use crate::directory::wire::{Connection, WireError};
+use crate::directory::wire::{Connection, WireError, chain};
 use crate::engine::facts::{dn_is_under, normalise_dn};
 use crate::engine::request::LoginForm;
 use crate::engine::{Lookup, PasswordOutcome, Person, UserKey};
@@ -34,8 +34,8 @@ impl From<WireError> for Trouble {
     }
 }
 
-struct Results {
-    entries: Vec<FoundEntry>,
+pub(super) struct Results {
+    pub(super) entries: Vec<FoundEntry>,
     code: i32,
     diagnostic: Vec<u8>,
 }
@@ -268,6 +268,20 @@ pub(super) struct ServiceAccount {
 impl ServiceAccount {
     /// Binds as the account. A refusal stands for a while, so that a wrong password in the configuration
     /// is not tried again with every login, which would soon lock the account.
+    pub(super) async fn bind_or_say(
+        &self,
+        directory: &str,
+        account: &Account,
+        lease: &mut Lease<'_>,
+    ) -> Result<(), String> {
+        self.bind(directory, account, lease)
+            .await
+            .map_err(|trouble| match trouble {
+                Trouble::Wire(error) => chain(&error),
+                Trouble::Account(why) => why,
+            })
+    }
+
     async fn bind(&self, directory: &str, account: &Account, lease: &mut Lease<'_>) -> Result<(), Trouble> {
         if let Some((since, why)) = &*self.refused.lock()
             && clock::monotonic().saturating_duration_since(*since) < REFUSAL_STANDS
@@ -312,7 +326,7 @@ impl ServiceAccount {
 }
 
 /// Sends a search and collects its answers; referrals are passed over.
-async fn run(connection: &mut Connection, search: &Search<'_>, most: usize) -> Result<Results, WireError> {
+pub(super) async fn run(connection: &mut Connection, search: &Search<'_>, most: usize) -> Result<Results, WireError> {
     let (id, out) = connection.request();
     search.encode(id, out);
     connection.send().await?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config;
+use crate::config::{self, ServerKind};
 use crate::directory::filter::Filter;
 use crate::directory::person::Flag;
 use crate::directory::wire::{Security, Target, Verification, chain};
@@ -29,6 +29,7 @@ pub struct SetupFaults(pub Vec<SetupFault>);
 
 pub(super) struct Settings {
     pub(super) name: Arc<str>,
+    pub(super) server: ServerKind,
     pub(super) targets: Vec<Target>,
     pub(super) account: Option<Account>,
     pub(super) base_dn: String,
@@ -115,6 +116,7 @@ impl Settings {
         ]);
         Ok(Self {
             name: config.name.as_str().into(),
+            server: config.server,
             targets,
             account,
             base_dn: config.base_dn.clone(),
