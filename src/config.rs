@@ -277,6 +277,9 @@ pub struct LdapDirectory {
     /// Filter for that search; `{dn}` is the person's name.
     #[serde(default = "default::group_filter")]
     pub group_filter: String,
+    /// Groups that groups are in count as well.
+    #[serde(default)]
+    pub nested_groups: bool,
     /// Attributes of which a true one blocks: boolean, or `name&mask` for a bit.
     #[serde(default)]
     pub disabled_by: Vec<String>,
@@ -307,6 +310,34 @@ pub struct LdapDirectory {
     /// How often an unused or failed server is tried.
     #[serde(default = "default::health", with = "crate::document::span")]
     pub health_interval: Duration,
+}
+
+impl LdapDirectory {
+    /// Takes the defaults that go with [`LdapDirectory::server`] for keys that are not `written`.
+    fn take_defaults(&mut self, written: impl Fn(&str) -> bool) {
+        let (logins, key, filter, disabled_by): (&str, &str, &str, &str) = match self.server {
+            ServerKind::Openldap => return,
+            ServerKind::Ds389 => ("uid", "nsUniqueId", "(objectClass=person)", "nsAccountLock"),
+            ServerKind::ActiveDirectory => (
+                "sAMAccountName",
+                "objectGUID",
+                "(&(objectCategory=person)(objectClass=user))",
+                "userAccountControl&2",
+            ),
+        };
+        if !written("login_attributes") {
+            self.login_attributes = vec![logins.into()];
+        }
+        if !written("key_attribute") {
+            self.key_attribute = key.into();
+        }
+        if !written("filter") {
+            self.filter = filter.into();
+        }
+        if !written("disabled_by") {
+            self.disabled_by = vec![disabled_by.into()];
+        }
+    }
 }
 
 /// `directory.server`

@@ -167,24 +167,46 @@ impl LdapDirectory {
         entry: &FoundEntry,
         groups: &mut Vec<String>,
     ) -> Result<Result<(), String>, Trouble> {
-        let Some((base, filter)) = &self.settings.group_search else {
+        let Some(wanted) = &self.settings.group_search else {
             return Ok(Ok(()));
         };
-        let login = self.login(entry);
-        let search = Search {
-            base,
-            scope: Scope::Subtree,
-            size_limit: 0,
-            time_limit: self.time_limit(),
-            filter: &filter.filled(&[("dn", entry.dn.as_bytes()), ("login", login.as_bytes())]),
-            attributes: &["1.1".to_owned()],
-        };
-        let found = run(lease.connection(), &search, MOST_GROUPS).await?;
-        if found.code != SUCCESS {
-            let told = bind::describe(found.code, &found.diagnostic);
-            return Ok(Err(format!("the server answered {told} to the search for groups")));
+        // Those that the entry lists are in groups, too. Their names are looked for as they were written.
+        let mut members = vec![entry.dn.clone()];
+        if wanted.levels > 0 {
+            members.extend(entry.texts(&self.settings.group_attribute).map(str::to_owned));
         }
-        groups.extend(found.entries.iter().map(|group| normalise_dn(&group.dn)));
+        let login = self.login(entry).to_owned();
+        for _ in 0..=wanted.levels {
+            let mut next = Vec::new();
+            for member in &members {
+                let search = Search {
+                    base: &wanted.base,
+                    scope: Scope::Subtree,
+                    size_limit: 0,
+                    time_limit: self.time_limit(),
+                    filter: &wanted
+                        .filter
+                        .filled(&[("dn", member.as_bytes()), ("login", login.as_bytes())]),
+                    attributes: &["1.1".to_owned()],
+                };
+                let found = run(lease.connection(), &search, MOST_GROUPS).await?;
+                if found.code != SUCCESS {
+                    let told = bind::describe(found.code, &found.diagnostic);
+                    return Ok(Err(format!("the server answered {told} to the search for groups")));
+                }
+                for group in found.entries {
+                    let normal = normalise_dn(&group.dn);
+                    if !groups.contains(&normal) {
+                        groups.push(normal);
+                        next.push(group.dn);
+                    }
+                    if groups.len() > MOST_GROUPS {
+                        return Ok(Err(format!("{} is in more than {MOST_GROUPS} groups", entry.dn)));
+                    }
+                }
+            }
+            members = next;
+        }
         groups.sort_unstable();
         groups.dedup();
         Ok(Ok(()))
