@@ -89,6 +89,7 @@ impl Accounts {
                     issued: by.now,
                     expires,
                     failures: 0,
+                    sealed: None,
                 });
                 let Some(view) = PasscodeView::live(subject.key.as_str(), record, by.now) else {
                     return Err(AccountError::NoSuchPasscode(subject.login.clone()));

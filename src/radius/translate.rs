@@ -9,7 +9,7 @@ use tracing::error;
 use crate::clock::Timestamp;
 use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
-use crate::engine::{AuthnRequest, Capability, Denial, LoginName, Origin, Prompt, Protocol, Verdict};
+use crate::engine::{AuthnRequest, Capability, Denial, Given, LoginName, Origin, Prompt, Protocol, Verdict};
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
     ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, CALLING_STATION_ID, CHAP_PASSWORD, EAP_MESSAGE, MS_CHAP_RESPONSE,
@@ -138,7 +138,7 @@ pub fn request(
     };
     Ok(AuthnRequest {
         login,
-        typed,
+        given: Given::Typed(typed),
         dialog,
         origin: Origin {
             protocol: Protocol::Radius,

@@ -13,7 +13,7 @@ use portcullis::config;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::{
-    AuthnRequest, BoxFuture, Check, Denial, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
+    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
 };
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
@@ -72,7 +72,10 @@ impl Stub {
     async fn judge(&self, request: AuthnRequest) -> Verdict {
         let user = request.login.as_str().to_owned();
         *self.calls.lock().entry(user.clone()).or_default() += 1;
-        let typed = request.typed.clone();
+        let typed = match &request.given {
+            Given::Typed(typed) => typed.clone(),
+            Given::Response(_) => Secret::default(),
+        };
         let continued = request.dialog.is_some();
         *self.last.lock() = Some(request);
         if user == "slow" {
@@ -111,7 +114,11 @@ fn accept(message: Option<String>) -> Verdict {
         attributes: BTreeMap::new(),
         enabled: true,
     });
-    Verdict::Accept(Grant { person, message })
+    Verdict::Accept(Grant {
+        person,
+        message,
+        ms_chap: None,
+    })
 }
 
 fn challenge(password: usize) -> Verdict {

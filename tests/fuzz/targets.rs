@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use portcullis::clock::Timestamp;
 use portcullis::config;
+use portcullis::engine::Given;
 use portcullis::keyring::Keyring;
 use portcullis::radius::attribute::{ACCESS_REJECT, PROXY_STATE, REPLY_MESSAGE, STATUS_SERVER};
 use portcullis::radius::client::{ClientTable, Habits};
@@ -25,7 +26,7 @@ pub fn radius_packet(data: &[u8]) {
     }
     let now = Timestamp::from_secs(1_700_000_000);
     if let Ok(request) = translate::request(&packet, client, address, &KEYRING, now) {
-        assert!(!request.typed.is_empty());
+        assert!(!matches!(&request.given, Given::Typed(typed) if typed.is_empty()));
         assert!(!request.login.as_str().chars().any(char::is_control));
         let mut buffer = Vec::new();
         let reply_to = ReplyTo::new(&packet, client.clone());
