@@ -12,6 +12,7 @@ use portcullis::clock;
 use portcullis::config;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
+use portcullis::engine::response::{Kept, Response, ResponseOutcome};
 use portcullis::engine::{
     AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
 };
@@ -75,7 +76,11 @@ impl Stub {
         *self.calls.lock().entry(user.clone()).or_default() += 1;
         let typed = match &request.given {
             Given::Typed(typed) => typed.clone(),
-            Given::Response(_) => Secret::default(),
+            Given::Response(response) => {
+                let verdict = respond(&user, response);
+                *self.last.lock() = Some(request);
+                return verdict;
+            }
         };
         let continued = request.dialog.is_some();
         *self.last.lock() = Some(request);
@@ -102,6 +107,20 @@ impl Verify for Stub {
     fn verify<'a>(&'a self, request: AuthnRequest, check: Check<'a>) -> BoxFuture<'a, Verdict> {
         assert!(matches!(check, Check::Directory));
         Box::pin(self.judge(request))
+    }
+}
+
+/// The table as a directory that keeps passwords.
+fn respond(user: &str, response: &Response) -> Verdict {
+    let password = match user {
+        "ana" => "hunter2",
+        "flopsy" => "arctangent",
+        "user" => "clientPass",
+        _ => return Verdict::Reject(Denial::UnknownUser),
+    };
+    match (response.judge(Kept::Clear(&Secret::new(password))), accept(None)) {
+        (ResponseOutcome::Right(ms_chap), Verdict::Accept(grant)) => Verdict::Accept(Grant { ms_chap, ..grant }),
+        _ => Verdict::Reject(Denial::WrongPassword),
     }
 }
 
