@@ -383,7 +383,8 @@ fn same_secret(one: Option<&Secret>, other: Option<&Secret>) -> bool {
 pub struct LocalDirectory {
     /// Name that clients and listeners refer to.
     pub name: String,
-    /// The LDIF file (RFC 2849): entries with `userPassword` as `{ARGON2}`, `{SSHA}`, `{SSHA256}` or `{SSHA512}`.
+    /// The LDIF file (RFC 2849): entries with `userPassword` as `{ARGON2}`, `{SSHA}`, `{SSHA256}` or `{SSHA512}`;
+    /// as `{NT}`, or with `sambaNTPassword`, where MS-CHAPv2 is to work.
     pub ldif: PathBuf,
     /// Attributes that a plain login name may stand in.
     #[serde(default = "default::login_attributes")]
@@ -398,6 +399,9 @@ pub struct LocalDirectory {
     /// hash changes), so that it costs no second Argon2; zero remembers nothing.
     #[serde(default = "default::remember", with = "crate::document::span")]
     pub remember: Duration,
+    /// Allows passwords in clear in the file (`{CLEARTEXT}` or no scheme), which CHAP needs.
+    #[serde(default)]
+    pub cleartext: bool,
 }
 
 /// `[[radius]]`: a UDP socket for Access-Requests.

@@ -145,6 +145,12 @@ impl Reader<'_, '_, '_> {
                 }
                 Some("local") => {
                     let read: Option<LocalDirectory> = self.document.item("directory", index, &["kind"], self.faults);
+                    if read.as_ref().is_some_and(|read| read.cleartext) {
+                        self.warn(
+                            &["directory", &at, "cleartext"],
+                            "passwords may stand in the file as they are: whoever reads it, or a copy of it, has them",
+                        );
+                    }
                     directories.extend(read.map(Directory::Local));
                 }
                 Some(other) => self.error(

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::account::{AccountChange, Changed};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person};
+use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName};
 use crate::secret::Secret;
 
@@ -43,6 +44,12 @@ pub trait Directory: Send + Sync {
 
     /// Tries `password` (never empty) for `person`, with at most one bind.
     fn verify<'a>(&'a self, person: &'a Person, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome>;
+
+    /// Judges a response to a challenge by what is kept of the person's password. A directory that is asked
+    /// by bind keeps nothing.
+    fn verify_response<'a>(&'a self, _person: &'a Person, _response: &'a Response) -> BoxFuture<'a, ResponseOutcome> {
+        Box::pin(std::future::ready(ResponseOutcome::Impossible))
+    }
 
     /// Spends the time of [`Directory::verify`] for someone who does not exist: [`PasswordOutcome::Unknown`],
     /// or unavailable just when it would be for someone who does.
