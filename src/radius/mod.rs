@@ -8,6 +8,7 @@
 pub mod attribute;
 pub mod client;
 pub mod crypto;
+pub mod decode;
 mod drops;
 pub mod duplicate;
 pub mod login;
