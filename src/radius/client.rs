@@ -14,6 +14,7 @@ use crate::engine::Capability;
 use crate::radius::attribute::{EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
 use crate::radius::channel::Channel;
 use crate::radius::crypto::{SharedSecret, Signature};
+use crate::radius::observed::Sightings;
 use crate::radius::packet::Packet;
 use crate::secret::Secret;
 
@@ -32,6 +33,8 @@ pub struct Client {
     pub sign_replies: bool,
     /// How long an Access-Reject is held back, counted from the request's arrival.
     pub reject_delay: Duration,
+    /// What has been seen of it.
+    pub seen: Sightings,
     secret: SharedSecret,
     /// The secret of RADIUS over TLS, which proves nothing and is the same for all (RFC 6614 section 2.3).
     over_tls: SharedSecret,
@@ -168,6 +171,7 @@ impl Client {
             },
             sign_replies: config.send_message_authenticator,
             reject_delay: config.reject_delay,
+            seen: Sightings::default(),
             require_message_authenticator: config.require_message_authenticator,
             limit_proxy_state: config.limit_proxy_state,
         }
@@ -273,6 +277,7 @@ const RADSEC: &str = "radsec";
 /// All clients, found by source address. Built anew at every reload and swapped as a whole.
 #[derive(Debug, Default)]
 pub struct ClientTable {
+    by_name: HashMap<Arc<str>, Arc<Client>>,
     v4: Vec<Prefixes>,
     v6: Vec<Prefixes>,
 }
@@ -319,8 +324,25 @@ impl ClientTable {
             for address in &config.address {
                 table.insert(address.0, &client)?;
             }
+            table.by_name.insert(Arc::clone(&client.name), client);
         }
         Ok(table)
+    }
+
+    /// The client of a name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Client>> {
+        self.by_name.get(name)
+    }
+
+    /// Takes over what was seen of the clients that were there before a reload.
+    pub fn continue_from(&self, earlier: &Self) {
+        for (name, client) in &self.by_name {
+            if let Some(old) = earlier.named(name)
+                && !Arc::ptr_eq(old, client)
+            {
+                client.seen.continue_from(&old.seen);
+            }
+        }
     }
 
     /// The client with the longest prefix that `source` is in. An IPv4 address in IPv6 clothes

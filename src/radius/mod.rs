@@ -14,6 +14,7 @@ mod drops;
 pub mod duplicate;
 pub mod intake;
 pub mod login;
+pub mod observed;
 pub mod packet;
 pub mod translate;
 pub mod udp;

@@ -102,6 +102,7 @@ impl Node {
             directory.forget_look_ups();
         }
         self.verifier.replace(engine, directories, source_limit);
+        parts.clients.continue_from(&self.clients.load());
         self.clients.store(Arc::clone(&parts.clients));
         self.config.store(Arc::clone(&parts.config));
         self.loaded.store(Arc::new(clock::now()));

@@ -142,7 +142,7 @@ fn read_dump_line(body: &str, octets: &mut Vec<u8>) {
 }
 
 fn pairs(group: &str) -> Option<Vec<u8>> {
-    if group.is_empty() || group.len() % 2 != 0 {
+    if group.is_empty() || !group.len().is_multiple_of(2) {
         return None;
     }
     group
