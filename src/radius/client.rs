@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use parking_lot::RwLock;
 
+use crate::clock::Timestamp;
 use crate::config::{self, Profile, Requirement};
 use crate::engine::Capability;
 use crate::radius::attribute::{EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
@@ -87,10 +88,14 @@ pub trait Learned: Send + Sync {
 pub struct Habits(RwLock<HashMap<IpAddr, Vec<Known>>>);
 
 /// What is known of an address as one client entry's.
-#[derive(Debug)]
-struct Known {
-    client: Box<str>,
-    habit: Habit,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The client.
+    pub client: Box<str>,
+    /// What it does.
+    pub habit: Habit,
+    /// Since when that is known; none for what was written down without it.
+    pub since: Option<Timestamp>,
 }
 
 impl Habits {
@@ -104,15 +109,45 @@ impl Habits {
     }
 
     /// All that is remembered, in no order.
-    pub fn all(&self) -> Vec<(Box<str>, IpAddr, Habit)> {
+    pub fn all(&self) -> Vec<(IpAddr, Known)> {
         let all = self.0.read();
         all.iter()
-            .flat_map(|(&address, habits)| {
-                habits
-                    .iter()
-                    .map(move |known| (known.client.clone(), address, known.habit))
-            })
+            .flat_map(|(&address, habits)| habits.iter().map(move |known| (address, known.clone())))
             .collect()
+    }
+
+    /// Remembers, as [`Learned::learn`] does, and since when.
+    pub fn learn_at(&self, client: &str, address: IpAddr, habit: Habit, since: Option<Timestamp>) {
+        if !self.has_room_for(habit) {
+            return;
+        }
+        let mut all = self.0.write();
+        let habits = all.entry(address).or_default();
+        match habits.iter_mut().find(|known| *known.client == *client) {
+            Some(known) if known.habit == habit => {}
+            Some(known) => (known.habit, known.since) = (habit, since),
+            None => habits.push(Known {
+                client: client.into(),
+                habit,
+                since,
+            }),
+        }
+    }
+
+    /// Forgets what is known of a client, of one address or of all; which addresses that were.
+    pub fn forget(&self, client: &str, address: Option<IpAddr>) -> Vec<IpAddr> {
+        let mut forgotten = Vec::new();
+        self.0.write().retain(|&known_address, habits| {
+            if address.is_none_or(|address| address == known_address) {
+                let before = habits.len();
+                habits.retain(|known| *known.client != *client);
+                if habits.len() < before {
+                    forgotten.push(known_address);
+                }
+            }
+            !habits.is_empty()
+        });
+        forgotten
     }
 }
 
@@ -127,18 +162,7 @@ impl Learned for Habits {
     }
 
     fn learn(&self, client: &str, address: IpAddr, habit: Habit) {
-        if !self.has_room_for(habit) {
-            return;
-        }
-        let mut all = self.0.write();
-        let habits = all.entry(address).or_default();
-        match habits.iter_mut().find(|known| *known.client == *client) {
-            Some(known) => known.habit = habit,
-            None => habits.push(Known {
-                client: client.into(),
-                habit,
-            }),
-        }
+        self.learn_at(client, address, habit, None);
     }
 }
 
