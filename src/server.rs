@@ -1,6 +1,7 @@
 //! The composition root: builds everything from a configuration, starts the listeners, reloads, and
 //! stops in good order.
 
+mod clients;
 mod control;
 mod learned;
 pub mod parts;

@@ -16,5 +16,6 @@ pub mod intake;
 pub mod login;
 pub mod observed;
 pub mod packet;
+pub mod probe;
 pub mod translate;
 pub mod udp;
