@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
 use tracing::info;
 
 use crate::clock::{self, Timestamp};
@@ -15,6 +14,7 @@ use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::UserKey;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
+use crate::engine::record::Record;
 use crate::engine::throttle::{Limit, Sources};
 use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Facts, Lookup, Outage, Verdict, Verify, record};
 use crate::metrics::{self, Metrics};
@@ -358,7 +358,7 @@ impl Decided {
     }
 }
 
-fn decoded<T: DeserializeOwned + Default>(found: Option<Found>) -> Result<Versioned<T>, StoreError> {
+fn decoded<T: Record + Default>(found: Option<Found>) -> Result<Versioned<T>, StoreError> {
     let Some(Versioned { value, version }) = found else {
         return Err(StoreError("a read came back short".into()));
     };

@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    fn read<T: serde::de::DeserializeOwned + Default>(&self, key: &Key) -> Versioned<T> {
+    fn read<T: record::Record + Default>(&self, key: &Key) -> Versioned<T> {
         match self.records.get(key) {
             Some((octets, version)) => Versioned {
                 value: record::decode(octets).unwrap(),
