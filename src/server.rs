@@ -32,6 +32,7 @@ use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::throttle::Limit;
 use crate::keyring::Keyring;
+use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
 use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
@@ -88,6 +89,7 @@ pub(crate) struct Node {
     verifier: Arc<Verifier>,
     clients: Arc<ArcSwap<ClientTable>>,
     learned: Arc<LearnedClients>,
+    bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
@@ -146,6 +148,7 @@ impl Server {
             verifier,
             clients: Arc::new(ArcSwap::new(Arc::clone(&parts.clients))),
             learned,
+            bindings: Arc::default(),
             certificates: parts.certificates,
             metrics,
             reloading: Mutex::new(()),
@@ -289,6 +292,7 @@ impl Server {
                 tls,
                 Arc::clone(&node.verifier) as Arc<dyn Verify>,
                 directory,
+                Arc::clone(&node.bindings),
                 node.metrics.clone(),
                 self.shutdown.clone(),
             ));

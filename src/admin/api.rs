@@ -132,6 +132,16 @@ pub struct DenyRequest {
     pub reason: String,
 }
 
+/// What came of a denial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DenyReport {
+    /// The denial, which stands whatever became of the rest.
+    #[serde(flatten)]
+    pub denied: Denied,
+    /// LDAP connections that the person was bound on, closed now.
+    pub connections: usize,
+}
+
 /// `POST /v1/user/undeny`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,7 +13,7 @@ use tracing::warn;
 
 use super::Control;
 use super::api::{
-    ApiError, AuditRequest, Denied, DenyRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest,
+    ApiError, AuditRequest, DenyReport, DenyRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest,
     Explanation, FindRequest, Found, Head, IssueRequest, Issued, MAX_REQUEST, PasscodeView, PasscodesRequest,
     PolicyReport, RecoveryCodes, ReloadReport, ResyncRequest, Resynced, RevokePasscodeRequest, StatusReport,
     StatusRequest, Stretch, TokenRef, TokenView, UndenyRequest, Unlocked, UserRef, UserView, Verification,
@@ -234,7 +234,7 @@ async fn deny(
     State(state): State<AdminState>,
     Extension(operator): Extension<Operator>,
     Body(request): Body<DenyRequest>,
-) -> Answer<Denied> {
+) -> Answer<DenyReport> {
     let subject = state
         .person(&operator, Verb::Deny, &request.user, request.directory.as_deref())
         .await?;
@@ -243,7 +243,9 @@ async fn deny(
         reason: request.reason,
     };
     let by = Actor::now(&operator.name);
-    Ok(Json(state.accounts.deny(&subject, &wish, by).await?))
+    let denied = state.accounts.deny(&subject, &wish, by).await?;
+    let connections = state.control.expel(&subject.key);
+    Ok(Json(DenyReport { denied, connections }))
 }
 
 async fn undeny(

@@ -5,7 +5,7 @@ use clap::Args;
 use super::Exit;
 use super::audit::span;
 use super::output::{CliError, Out, moment};
-use crate::admin::api::{Denied, DenyRequest, DenyView, UndenyRequest, moment as rfc3339};
+use crate::admin::api::{DenyReport, DenyRequest, DenyView, UndenyRequest, moment as rfc3339};
 use crate::admin::client::AdminClient;
 use crate::clock::{self, Timestamp};
 
@@ -55,18 +55,22 @@ pub(super) async fn run(args: DenyArgs, client: &AdminClient, out: &mut Out<'_>)
         until: args.until,
         reason: args.reason.unwrap_or_default(),
     };
-    let denied: Denied = client.post("/v1/user/deny", &request).await?;
-    print_denied(&denied, out)
+    let report: DenyReport = client.post("/v1/user/deny", &request).await?;
+    print_report(&report, out)
 }
 
-fn print_denied(denied: &Denied, out: &mut Out<'_>) -> Result<Exit, CliError> {
+fn print_report(report: &DenyReport, out: &mut Out<'_>) -> Result<Exit, CliError> {
     if out.json {
-        return out.json(denied);
+        return out.json(report);
     }
+    let denied = &report.denied;
     let denial = &denied.denial;
     out.line(format!("{} is denied {}", denial.login, ends(denial)))?;
     if denied.replaced {
         out.line("It replaces a denial that was in force.")?;
+    }
+    if report.connections > 0 {
+        out.line(format!("LDAP connections closed: {}", report.connections))?;
     }
     Ok(Exit::Done)
 }

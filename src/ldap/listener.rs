@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::{LdapListener, LdapTls};
 use crate::directory::Directory;
 use crate::engine::Verify;
+use crate::ldap::bound::Bindings;
 use crate::ldap::relay::{Connection, TICKS};
 use crate::ldap::session::Rules;
 use crate::ldap::stream::{ClientStream, handshake};
@@ -39,12 +40,13 @@ pub async fn serve(
     tls: Option<Arc<TlsServer>>,
     verify: Arc<dyn Verify>,
     directory: DirectoryProvider,
+    bindings: Arc<Bindings>,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(config.connections));
     let sources = Arc::new(Sources::new(config.connections));
-    let shared = Arc::new(Shared::new(config, tls, verify, directory, metrics));
+    let shared = Arc::new(Shared::new(config, tls, verify, directory, bindings, metrics));
     let mut connections = JoinSet::new();
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -100,6 +102,7 @@ pub(super) struct Shared {
     pub(super) tls: Option<Arc<TlsServer>>,
     pub(super) verify: Arc<dyn Verify>,
     pub(super) directory: DirectoryProvider,
+    pub(super) bindings: Arc<Bindings>,
     pub(super) metrics: Metrics,
 }
 
@@ -109,6 +112,7 @@ impl Shared {
         tls: Option<Arc<TlsServer>>,
         verify: Arc<dyn Verify>,
         directory: DirectoryProvider,
+        bindings: Arc<Bindings>,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -124,6 +128,7 @@ impl Shared {
             tls,
             verify,
             directory,
+            bindings,
             metrics,
         }
     }
@@ -372,7 +377,14 @@ mod tests {
         let directory: Arc<dyn Directory> =
             LocalDirectory::parse(&local, b"dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();
         let provider: DirectoryProvider = Arc::new(move || Some(Arc::clone(&directory)));
-        Shared::new(config, None, Arc::new(Refusing), provider, Metrics::default())
+        Shared::new(
+            config,
+            None,
+            Arc::new(Refusing),
+            provider,
+            Arc::default(),
+            Metrics::default(),
+        )
     }
 
     struct Refusing;

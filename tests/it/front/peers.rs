@@ -137,6 +137,7 @@ impl Setup {
             Some(tls),
             verify,
             Arc::new(move || Some(Arc::clone(&directory))),
+            Arc::default(),
             metrics.clone(),
             shutdown.clone(),
         ));
