@@ -2,6 +2,7 @@
 //! `(request, facts, now)`. What it wants done comes out as data ([`Step::Do`]); the answer goes back
 //! in ([`Attempt::resume`]). Changes come out as a [`Batch`] to be committed before the answer leaves.
 
+pub mod account;
 pub mod authenticator;
 pub mod batch;
 pub mod dialog;

@@ -136,6 +136,11 @@ fn a_directory_behind_a_bind_cannot_judge() {
     assert_eq!(door.login(&user(1), &password(1)), Reply::Accept, "nothing was counted");
     assert_eq!(main.failures(1), 0);
     assert!(site.log().contains("configure the client for PAP"), "{}", site.log());
+    let shown = site.json(&["client", "show", "door"]).to_string();
+    assert!(
+        shown.contains("CHAP or MS-CHAPv2 that cannot be judged") && shown.contains("configure the client for PAP"),
+        "{shown}"
+    );
     let vpn = site.radclient(DIALOG);
     assert_eq!(vpn.ask(&chap(&user(1), &password(1))), Reply::Reject);
     assert!(site.log().contains("method-one-proof"), "{}", site.log());

@@ -18,6 +18,8 @@ mod peers;
 mod admin;
 // CHAP and MS-CHAPv2: radclient, and FreeRADIUS that ends PEAP and TTLS before Portcullis.
 mod chap;
+// RADIUS clients as operators see them.
+mod clients;
 // The `ldap` and `local` directories through one battery, and servers that misbehave.
 mod directory;
 // One code, one accept: at once, and over the death of the process.
