@@ -1,6 +1,7 @@
 //! The composition root: builds everything from a configuration, starts the listeners, reloads, and
 //! stops in good order.
 
+mod clients;
 mod control;
 mod learned;
 pub mod parts;
@@ -35,6 +36,7 @@ use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
+use crate::radius::observed::Strangers;
 use crate::radius::udp;
 use crate::store::{Durability, Store, export};
 use crate::tls::TlsServer;
@@ -88,6 +90,7 @@ pub(crate) struct Node {
     verifier: Arc<Verifier>,
     clients: Arc<ArcSwap<ClientTable>>,
     learned: Arc<LearnedClients>,
+    strangers: Arc<Strangers>,
     certificates: Vec<(String, Arc<TlsServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
@@ -146,6 +149,7 @@ impl Server {
             verifier,
             clients: Arc::new(ArcSwap::new(Arc::clone(&parts.clients))),
             learned,
+            strangers: Arc::default(),
             certificates: parts.certificates,
             metrics,
             reloading: Mutex::new(()),
@@ -263,6 +267,7 @@ impl Server {
             keyring: Arc::clone(&node.keyring),
             learned: Arc::clone(&node.learned) as Arc<dyn Learned>,
             metrics: node.metrics.clone(),
+            strangers: Arc::clone(&node.strangers),
         };
         for (listener, socket) in radius {
             let serving = udp::serve(

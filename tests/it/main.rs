@@ -16,6 +16,8 @@ mod peers;
 
 // What operators do to a running server: reload, check, status, audit.
 mod admin;
+// RADIUS clients as operators see them.
+mod clients;
 // The `ldap` and `local` directories through one battery, and servers that misbehave.
 mod directory;
 // One code, one accept: at once, and over the death of the process.
