@@ -143,6 +143,14 @@ impl Service {
         }))
     }
 
+    /// Remembers of a client what its administrator can do something about.
+    pub(in crate::radius) fn noted(settled: &Settled, client: &Client, source: SocketAddr, now: Timestamp) {
+        match settled {
+            Settled::Verdict(Verdict::Reject(denial)) => client.seen.rejected(*denial, source.ip(), now),
+            Settled::Verdict(Verdict::Accept(_) | Verdict::Challenge(_) | Verdict::Unavailable(_)) => {}
+        }
+    }
+
     /// Writes down a request that is refused without asking anybody.
     pub(in crate::radius) fn refused(
         &self,
