@@ -10,6 +10,7 @@ use md5::{Digest as _, Md5};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::clock;
 use crate::radius::packet::{HEADER_LEN, Packet};
 use crate::secret::Secret;
 
@@ -21,10 +22,11 @@ pub const MAX_PASSWORD: usize = 128;
 
 const BLOCK: usize = 16;
 
-/// Most octets hidden with a salt: what fits an attribute in blocks of 16 behind tag, salt and length.
+/// Most octets of a value that is hidden with a salt: with tag, salt, length and padding it fits a vendor's
+/// attribute.
 const MAX_SALTED: u8 = 239;
 
-/// The highest bit of a salt is always set (RFC 2868 section 3.5).
+/// The first bit of a salt is always set (RFC 2868 section 3.5).
 const SALT_MARK: u16 = 0x8000;
 
 /// A secret shared with one client, with the hash states that every packet starts from.
@@ -51,6 +53,22 @@ pub enum Signature {
 impl fmt::Debug for SharedSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
+    }
+}
+
+/// Salts of one packet: no two are the same, and the first bit of each is set (RFC 2868 section 3.5).
+#[derive(Debug, Default)]
+pub struct Salts(Option<u16>);
+
+impl Salts {
+    /// Another one.
+    pub fn fresh(&mut self) -> [u8; 2] {
+        let next = match self.0 {
+            Some(last) => last.wrapping_add(1),
+            None => u16::from_be_bytes(clock::random()),
+        };
+        self.0 = Some(next);
+        (next | SALT_MARK).to_be_bytes()
     }
 }
 
@@ -134,49 +152,44 @@ impl SharedSecret {
         plain.get(..end).map(Secret::new)
     }
 
-    /// Hides a value as RFC 2868 section 3.5 does Tunnel-Password, and RFC 2548 section 2.4.2 the MS-MPPE
-    /// keys: appends the salt and the hidden value with its length. `salt` must differ from every other of
-    /// the packet; its highest bit is set here. At most 239 octets; longer ones give `None`.
-    pub fn hide_salted(
-        &self,
-        value: &[u8],
-        salt: u16,
-        authenticator: &[u8; AUTHENTICATOR_LEN],
-        out: &mut Vec<u8>,
-    ) -> Option<()> {
+    /// Hides a value as Tunnel-Password (RFC 2868 section 3.5) and MS-MPPE keys (RFC 2548 section 2.4.2) are: the salt, then length,
+    /// value and padding under a key stream that begins with secret, request authenticator and salt. The
+    /// salt's first bit must be set, and no two in a packet be the same. Values of more than 239 octets give
+    /// `None`: they fit no attribute.
+    pub fn hide_salted(&self, value: &Secret, salt: [u8; 2], request: &[u8; AUTHENTICATOR_LEN]) -> Option<Vec<u8>> {
         let length = u8::try_from(value.len()).ok().filter(|length| *length <= MAX_SALTED)?;
-        let salt = (salt | SALT_MARK).to_be_bytes();
-        out.extend_from_slice(&salt);
-        let start = out.len();
-        out.push(length);
-        out.extend_from_slice(value);
-        out.resize(start + (value.len() + 1).div_ceil(BLOCK) * BLOCK, 0);
-        let mut previous = [authenticator.as_slice(), &salt].concat();
-        for block in out.get_mut(start..)?.chunks_exact_mut(BLOCK) {
+        let blocks = (value.len() + 1).div_ceil(BLOCK);
+        let mut octets = Vec::with_capacity(salt.len() + blocks * BLOCK);
+        octets.extend_from_slice(&salt);
+        octets.push(length);
+        octets.extend_from_slice(value.expose());
+        octets.resize(salt.len() + blocks * BLOCK, 0);
+        let mut previous = [request.as_slice(), &salt].concat();
+        for block in octets.get_mut(salt.len()..)?.chunks_exact_mut(BLOCK) {
             self.mask(block, &previous);
-            previous = block.to_vec();
+            previous.clear();
+            previous.extend_from_slice(block);
         }
-        Some(())
+        Some(octets)
     }
 
-    /// Reveals what [`SharedSecret::hide_salted`] hides: salt and hidden value, without a tag.
-    ///
-    /// `None` when it is not a salt and blocks of 16 octets, or the length inside runs past them, as with a
-    /// wrong secret it mostly does.
-    pub fn reveal_salted(&self, hidden: &[u8], authenticator: &[u8; AUTHENTICATOR_LEN]) -> Option<Secret> {
-        let (salt, blocks) = hidden.split_at_checked(2)?;
-        if blocks.is_empty() || !blocks.len().is_multiple_of(BLOCK) {
+    /// Reveals what [`SharedSecret::hide_salted`] hides; `None` when the octets cannot be that, as with a
+    /// wrong secret they mostly cannot.
+    pub fn reveal_salted(&self, hidden: &[u8], request: &[u8; AUTHENTICATOR_LEN]) -> Option<Secret> {
+        let (salt, cipher) = hidden.split_first_chunk::<2>()?;
+        if cipher.is_empty() || !cipher.len().is_multiple_of(BLOCK) {
             return None;
         }
-        let mut plain = Zeroizing::new(blocks.to_vec());
-        let first = [authenticator.as_slice(), salt].concat();
+        let mut octets = Zeroizing::new(cipher.to_vec());
+        let first = [request.as_slice(), salt].concat();
         let mut previous = first.as_slice();
-        for (block, cipher) in plain.chunks_exact_mut(BLOCK).zip(blocks.chunks_exact(BLOCK)) {
+        for (block, cipher) in octets.chunks_exact_mut(BLOCK).zip(cipher.chunks_exact(BLOCK)) {
             self.mask(block, previous);
             previous = cipher;
         }
-        let (&length, value) = plain.split_first()?;
-        value.get(..usize::from(length)).map(Secret::new)
+        let (&length, value) = octets.split_first()?;
+        let (value, padding) = value.split_at_checked(usize::from(length))?;
+        (padding.len() < BLOCK).then(|| Secret::new(value))
     }
 
     /// HMAC-MD5 over the parts in order.
@@ -284,13 +297,12 @@ mod tests {
         #[test]
         fn salted_values_come_back(
             value in prop::collection::vec(any::<u8>(), 0..=239),
-            salt in any::<u16>(),
+            salt in any::<[u8; 2]>(),
             authenticator in any::<[u8; 16]>(),
         ) {
-            let mut hidden = vec![9];
-            secret().hide_salted(&value, salt, &authenticator, &mut hidden).unwrap();
-            prop_assert!(hidden[1] >= 0x80 && hidden.len() % 16 == 3);
-            let revealed = secret().reveal_salted(&hidden[1..], &authenticator).unwrap();
+            let hidden = secret().hide_salted(&Secret::new(value.as_slice()), salt, &authenticator).unwrap();
+            prop_assert_eq!(hidden.len() % 16, 2);
+            let revealed = secret().reveal_salted(&hidden, &authenticator).unwrap();
             prop_assert_eq!(revealed.expose(), &value[..]);
         }
 

@@ -14,12 +14,13 @@ use tracing::{debug, info};
 use crate::clock::{self, Timestamp};
 use crate::config::Serves;
 use crate::dictionary::Dictionary;
-use crate::engine::{AuthnRequest, BoxFuture, Check, Verdict, Verify};
+use crate::engine::{AuthnRequest, BoxFuture, Check, Given, Verdict, Verify};
 use crate::keyring::Keyring;
 use crate::metrics::{Decision, Metrics};
 use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME};
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable, Learned, Unsound};
+use crate::radius::observed::Strangers;
 use crate::radius::packet::Packet;
 use crate::radius::pairs::Listed;
 use crate::radius::translate::{self, Refusal, Untranslated};
@@ -39,6 +40,8 @@ pub struct Service {
     pub dictionary: Arc<ArcSwap<Dictionary>>,
     /// Counts.
     pub metrics: Metrics,
+    /// Remembers who asks without being a client.
+    pub strangers: Arc<Strangers>,
 }
 
 /// Who sent a packet.
@@ -112,6 +115,9 @@ impl Service {
             .client
             .check_integrity(packet, sender.channel, source, &*self.learned)
             .map_err(Unfit::Unsound)?;
+        if screened == Screened::Status {
+            sender.client.seen.alive(clock::now());
+        }
         Ok(screened)
     }
 
@@ -125,6 +131,7 @@ impl Service {
         sender: Sender<'_>,
         now: Timestamp,
     ) -> Result<Work, Untranslated> {
+        sender.client.seen.request(now);
         debug!(
             client = %sender.client.name,
             source = %sender.source,
@@ -136,15 +143,24 @@ impl Service {
         match translate::request(packet, sender, &self.keyring, now) {
             Ok(request) => Ok(Work::Verify(request)),
             Err(Untranslated::Refused(refusal)) => Ok(Work::Refuse(refusal)),
-            Err(malformed @ Untranslated::MalformedPassword) => Err(malformed),
+            Err(malformed @ (Untranslated::MalformedPassword | Untranslated::MalformedResponse)) => Err(malformed),
         }
     }
 
     /// Begins a login; see [`Judging::now_or`].
     pub(in crate::radius) fn judge(&self, request: AuthnRequest) -> Judging {
-        let verify = Arc::clone(&self.verify);
+        let (verify, clients) = (Arc::clone(&self.verify), Arc::clone(&self.clients));
+        let (client, source) = (Arc::clone(&request.origin.client), request.origin.source);
+        // Only responses are refused often for what the administrator can change.
+        let user = matches!(request.given, Given::Response(_)).then(|| request.login.to_string());
         Judging(Box::pin(async move {
-            Settled::Verdict(verify.verify(request, Check::Directory).await)
+            let verdict = verify.verify(request, Check::Directory).await;
+            if let Verdict::Reject(denial) = verdict
+                && let Some(client) = clients.load().named(&client)
+            {
+                client.seen.denied(denial, source, user.as_deref(), clock::now());
+            }
+            Settled::Verdict(verdict)
         }))
     }
 
@@ -159,6 +175,11 @@ impl Service {
         let denial = refusal.denial().word();
         let client = &sender.client.name;
         let user = String::from_utf8_lossy(packet.find(USER_NAME).unwrap_or_default());
+        let name = Some(&*user).filter(|user| !user.is_empty());
+        sender
+            .client
+            .seen
+            .refused(refusal, sender.source.ip(), name, clock::now());
         info!(%client, source = %sender.source, ?user, denial, reason = %refusal, "rejected unheard");
         let decision = Decision {
             protocol: "radius",

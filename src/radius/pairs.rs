@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use crate::clock;
 use crate::dictionary::{Dictionary, Encryption, Named, Pair};
-use crate::radius::crypto::{AUTHENTICATOR_LEN, SharedSecret};
+use crate::radius::crypto::{AUTHENTICATOR_LEN, Salts, SharedSecret};
 use crate::radius::packet::{Overflow, Packet, Writer};
 use crate::secret::Secret;
 
@@ -23,13 +22,12 @@ pub enum Unwritten {
     Unhideable(String),
 }
 
-/// Appends attributes to a packet in their order. Salts are unique within one call, so a packet takes one.
+/// Appends attributes to a packet in their order.
 ///
 /// # Errors
 /// [`Unwritten`], which names the attribute; the packet is of no use then.
-pub fn write(writer: &mut Writer<'_>, pairs: &[Pair], hiding: Hiding<'_>) -> Result<(), Unwritten> {
+pub fn write(writer: &mut Writer<'_>, pairs: &[Pair], hiding: Hiding<'_>, salts: &mut Salts) -> Result<(), Unwritten> {
     let (mut body, mut octets) = (Vec::new(), Vec::new());
-    let mut salt = None;
     for pair in pairs {
         let full = || Unwritten::Full(pair.label());
         body.clear();
@@ -44,11 +42,9 @@ pub fn write(writer: &mut Writer<'_>, pairs: &[Pair], hiding: Hiding<'_>) -> Res
                 if pair.attribute.tagged {
                     body.push(pair.tag.unwrap_or(0));
                 }
-                let fresh = salt.map_or_else(|| u16::from_be_bytes(clock::random()), |last: u16| last.wrapping_add(1));
-                salt = Some(fresh);
-                secret
-                    .hide_salted(&pair.value, fresh, authenticator, &mut body)
-                    .ok_or_else(full)?;
+                let value = Secret::new(pair.value.as_slice());
+                let hidden = secret.hide_salted(&value, salts.fresh(), authenticator);
+                body.extend_from_slice(&hidden.ok_or_else(full)?);
             }
             (Encryption::UserPassword, Some((secret, authenticator))) => {
                 let hidden = secret.hide(&Secret::new(pair.value.as_slice()), authenticator);
@@ -109,7 +105,7 @@ mod tests {
     fn written(pairs: &[Pair], hiding: Hiding<'_>) -> Result<Vec<u8>, Unwritten> {
         let mut buffer = Vec::new();
         let mut writer = Writer::begin(&mut buffer, 2, 1, &AUTHENTICATOR, false);
-        write(&mut writer, pairs, hiding)?;
+        write(&mut writer, pairs, hiding, &mut Salts::default())?;
         writer.finish_plain();
         Ok(buffer)
     }

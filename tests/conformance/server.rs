@@ -13,8 +13,9 @@ use portcullis::config;
 use portcullis::dictionary::Dictionary;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
+use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
 use portcullis::engine::{
-    AuthnRequest, BoxFuture, Check, Denial, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
+    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
 };
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
@@ -74,7 +75,14 @@ impl Stub {
     async fn judge(&self, request: AuthnRequest) -> Verdict {
         let user = request.login.as_str().to_owned();
         *self.calls.lock().entry(user.clone()).or_default() += 1;
-        let typed = request.typed.clone();
+        let typed = match &request.given {
+            Given::Typed(typed) => typed.clone(),
+            Given::Response(response) => {
+                let verdict = respond(&user, response);
+                *self.last.lock() = Some(request);
+                return verdict;
+            }
+        };
         let continued = request.dialog.is_some();
         *self.last.lock() = Some(request);
         if user == "slow" {
@@ -103,6 +111,29 @@ impl Verify for Stub {
     }
 }
 
+/// The table as a directory that keeps passwords.
+fn respond(user: &str, response: &Response) -> Verdict {
+    let password = match user {
+        "ana" => "hunter2",
+        "flopsy" => "arctangent",
+        "user" => "clientPass",
+        _ => return Verdict::Reject(Denial::UnknownUser),
+    };
+    match response.judge(Kept::Clear(&Secret::new(password))) {
+        ResponseOutcome::Right(ms_chap) => let_in(ms_chap),
+        _ => Verdict::Reject(Denial::WrongPassword),
+    }
+}
+
+/// Somebody who was let in, by MS-CHAPv2 if there is something to tell.
+pub(crate) fn let_in(ms_chap: Option<Arc<MsChapSuccess>>) -> Verdict {
+    let mut verdict = accept(None);
+    if let Verdict::Accept(grant) = &mut verdict {
+        grant.ms_chap = ms_chap;
+    }
+    verdict
+}
+
 fn accept(message: Option<String>) -> Verdict {
     let person = Arc::new(Person {
         key: UserKey::new("table", "ana"),
@@ -117,6 +148,7 @@ fn accept(message: Option<String>) -> Verdict {
         person,
         message,
         reply: Vec::new(),
+        ms_chap: None,
     })
 }
 
@@ -167,6 +199,7 @@ impl Server {
             learned: Arc::new(Habits::default()),
             dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: metrics.clone(),
+            strangers: Arc::default(),
         };
         let task = tokio::spawn(udp::serve(
             socket,

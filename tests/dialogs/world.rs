@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::clock::Timestamp;
+use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
 use portcullis::engine::authenticator::{passcode, recovery_code};
 use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
@@ -13,8 +14,8 @@ use portcullis::engine::dialog::{Dialog, Lifetime};
 use portcullis::engine::record::{self, Algorithm, Passcode, Token, TokenKind, UserRecord};
 use portcullis::engine::throttle::Limit;
 use portcullis::engine::{
-    AuthnRequest, Capability, Effect, Engine, Evidence, Facts, LoginName, Lookup, Origin, PasswordOutcome, Person,
-    Protocol, Settings, Step, UserKey, Verdict, policy,
+    AuthnRequest, Capability, Effect, Engine, Evidence, Facts, Given, LoginName, Lookup, Origin, PasswordOutcome,
+    Person, Protocol, Settings, Step, UserKey, Verdict, policy,
 };
 use portcullis::keyring::Keyring;
 use portcullis::secret::Secret;
@@ -48,7 +49,11 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let mut faults = Faults::default();
-        let rules = policy::parse(&[Source::new(Path::new("policy.toml"), POLICY)], &mut faults);
+        let rules = policy::parse(
+            &[Source::new(Path::new("policy.toml"), POLICY)],
+            Dictionary::shipped(),
+            &mut faults,
+        );
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
             limit: Limit {
@@ -98,7 +103,7 @@ impl World {
     fn ask(&mut self, typed: &str, dialog: Option<Dialog>) {
         let request = AuthnRequest {
             login: LoginName::parse(&self.user).unwrap(),
-            typed: Secret::new(typed),
+            given: Given::Typed(Secret::new(typed)),
             dialog,
             origin: Origin {
                 protocol: Protocol::Radius,
@@ -140,6 +145,7 @@ impl World {
                     &self.facts(request),
                     self.now,
                 ),
+                Step::Do(Effect::VerifyResponse { .. }, _) => panic!("everything is typed"),
                 Step::Do(Effect::VerifyPassword { password, reserve, .. }, attempt) => {
                     self.commit(reserve);
                     self.binds += 1;
@@ -171,7 +177,7 @@ impl World {
         }
     }
 
-    fn read<T: serde::de::DeserializeOwned + Default>(&self, key: &Key) -> Versioned<T> {
+    fn read<T: record::Record + Default>(&self, key: &Key) -> Versioned<T> {
         match self.records.get(key) {
             Some((octets, version)) => Versioned {
                 value: record::decode(octets).unwrap(),
@@ -224,6 +230,7 @@ impl World {
                 issued: START,
                 expires: START + Duration::from_secs(3600),
                 failures: 0,
+                sealed: None,
             }),
             ever_enrolled: true,
             ..UserRecord::default()

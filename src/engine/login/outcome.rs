@@ -62,6 +62,7 @@ pub(super) fn grant(terms: &Terms, request: &AuthnRequest, person: &Arc<Person>)
         person: Arc::clone(person),
         message: terms.message(person),
         reply,
+        ms_chap: None,
     })
 }
 
@@ -96,6 +97,11 @@ pub(super) fn write_user(
         Change::Put(record::encode(record), None),
     );
     true
+}
+
+/// The decision rests on the record although it leaves it as it is: a denial that came meanwhile is heard.
+pub(super) fn expect_user(batch: &mut Batch, person: &Person, before: &Versioned<UserRecord>) {
+    batch.expect.push((Key::user(&person.key), before.version));
 }
 
 pub(super) fn write_throttle(

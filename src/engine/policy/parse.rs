@@ -502,8 +502,21 @@ reply = { Class = ["x", true] }
         assert_eq!(
             faults,
             [
+                "p.toml:26:25: rule[2].reply.Class[1]: invalid type: boolean `true`, expected a text, a number, or a list of them",
                 "p.toml:5:11: rule[0].message: has a `{` without its `}`; a brace itself is written `{{`",
-                "p.toml:14:8: rule[0].reply.Attr-26: holds other attributes",
+                "p.toml:17:19: rule[0].reply.Acct-Session-Id: belongs to accounting, and has no place in an Access-Accept",
+                "p.toml:14:20: rule[0].reply.Attr-26.311.25: belongs to MS-CHAP, and has no place in a policy",
+                "p.toml:10:9: rule[0].reply.Class: is an empty list; remove it, or list something",
+                "p.toml:9:20: rule[0].reply.Filter-Id[1]: has `{x:y}`; behind the colon only `rdn` is known",
+                "p.toml:9:29: rule[0].reply.Filter-Id[2]: `` is empty; a RADIUS attribute has at least one octet",
+                "p.toml:12:17: rule[0].reply.Reply-Message: is set by `message` of the rule",
+                "p.toml:8:16: rule[0].reply.Service-Type: `Framed` is neither a number from 0 to 4294967295 nor the name of a value (Login-User, Framed-User, Callback-Login-User, Callback-Framed-User, Outbound-User, Administrative-User, NAS-Prompt-User, Authenticate-Only, …)",
+                "p.toml:7:18: rule[0].reply.Session-Timout: no dictionary knows the attribute `Session-Timout`; did you mean `Session-Timeout`?",
+                "p.toml:11:9: rule[0].reply.State: belongs to the conversation, and is set by Portcullis alone",
+                "p.toml:13:20: rule[0].reply.Tunnel-Type:40: the tag of `Tunnel-Type` must be a number from 1 to 31",
+                "p.toml:18:17: rule[0].reply.User-Password: proves who somebody is, and has no place in an Access-Accept",
+                "p.toml:15:19: rule[0].reply.Vendor-Specific: holds other attributes; name one of those, such as Cisco-AVPair or Attr-26.9.1",
+                "p.toml:22:9: rule[1].reply: does nothing in a rule that denies; remove it",
             ]
         );
     }

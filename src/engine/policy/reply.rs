@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::dictionary::{Attribute, Dictionary, Encryption, Home, Kind, Pair};
+use crate::dictionary::{Attribute, Dictionary, Encryption, Home, Kind, Pair, Unnamed};
 use crate::engine::facts::Person;
 use crate::engine::policy::template::Template;
 
@@ -181,10 +181,11 @@ pub(super) fn compile(raw: RawReply, dictionary: &Dictionary, mut fault: impl Fn
         let (attribute, tag) = match dictionary.find_tagged(&name) {
             Ok(found) => found,
             Err(error) => {
-                fault(
-                    &[&name],
-                    format!("{error}; [dictionary] in the configuration adds dictionaries"),
-                );
+                let more = match &error {
+                    Unnamed::Unknown { hint, .. } if hint.is_empty() => "; [dictionary] in the configuration adds more",
+                    Unnamed::Unknown { .. } | Unnamed::Untagged(_) | Unnamed::Tag(_) => "",
+                };
+                fault(&[&name], format!("{error}{more}"));
                 continue;
             }
         };
