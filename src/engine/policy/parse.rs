@@ -522,6 +522,17 @@ reply = { Class = ["x", true] }
     }
 
     #[test]
+    fn the_examples_are_sound() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut faults = Faults::default();
+        let sources: Vec<Source> = files.map(|file| Source::read(&file, &mut faults).unwrap()).collect();
+        let policy = parse(&sources, Dictionary::shipped(), &mut faults);
+        assert!(faults.0.is_empty(), "{faults}");
+        assert!(policy.rules.len() > 5);
+    }
+
+    #[test]
     fn rules_that_are_never_reached_are_found() {
         let (_, faults) = read(
             r#"
