@@ -359,12 +359,56 @@ pub struct RadiusListener {
     pub name: String,
     /// Address and port.
     pub listen: SocketAddr,
+    /// Which requests are answered; all by default.
+    #[serde(default)]
+    pub serve: Serves,
     /// How long a sent reply is kept for retransmissions: 5 s to 30 s.
     #[serde(default = "default::replay", with = "crate::document::span")]
     pub replay: Duration,
     /// Requests worked on at once; more are dropped, and sent again by their clients.
     #[serde(default = "default::in_flight")]
     pub in_flight: usize,
+}
+
+/// `radius.serve`: which requests a listener answers.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "Vec<Served>")]
+pub struct Serves {
+    /// Access-Requests (RFC 2865).
+    pub authentication: bool,
+    /// Accounting-Requests (RFC 2866).
+    pub accounting: bool,
+}
+
+impl Default for Serves {
+    fn default() -> Self {
+        Self {
+            authentication: true,
+            accounting: true,
+        }
+    }
+}
+
+/// One member of `radius.serve`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Served {
+    Authentication,
+    Accounting,
+}
+
+impl TryFrom<Vec<Served>> for Serves {
+    type Error = String;
+
+    fn try_from(list: Vec<Served>) -> Result<Self, String> {
+        if list.is_empty() {
+            return Err("is empty; write \"authentication\", \"accounting\", or both".into());
+        }
+        Ok(Self {
+            authentication: list.contains(&Served::Authentication),
+            accounting: list.contains(&Served::Accounting),
+        })
+    }
 }
 
 /// `[[client]]`: a RADIUS client (NAS).

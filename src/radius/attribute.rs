@@ -12,6 +12,10 @@ pub const ACCESS_REQUEST: u8 = Assigned::AccessRequest as u8;
 pub const ACCESS_ACCEPT: u8 = Assigned::AccessAccept as u8;
 /// Access-Reject (RFC 2865 section 4.3).
 pub const ACCESS_REJECT: u8 = Assigned::AccessReject as u8;
+/// Accounting-Request (RFC 2866 section 4.1).
+pub const ACCOUNTING_REQUEST: u8 = Assigned::AccountingRequest as u8;
+/// Accounting-Response (RFC 2866 section 4.2).
+pub const ACCOUNTING_RESPONSE: u8 = Assigned::AccountingResponse as u8;
 /// Access-Challenge (RFC 2865 section 4.4).
 pub const ACCESS_CHALLENGE: u8 = Assigned::AccessChallenge as u8;
 /// Status-Server (RFC 5997 section 3).

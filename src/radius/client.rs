@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use crate::config::{self, Profile, Requirement};
 use crate::engine::Capability;
 use crate::radius::attribute::{EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
+use crate::radius::channel::Channel;
 use crate::radius::crypto::{SharedSecret, Signature};
 use crate::radius::packet::Packet;
 use crate::secret::Secret;
@@ -25,14 +26,15 @@ pub struct Client {
     pub service: Arc<str>,
     /// The directory that its users are in.
     pub directory: Arc<str>,
-    /// The shared secret.
-    pub secret: SharedSecret,
     /// What conversation it can hold.
     pub capability: Capability,
     /// Whether replies carry a Message-Authenticator.
     pub sign_replies: bool,
     /// How long an Access-Reject is held back, counted from the request's arrival.
     pub reject_delay: Duration,
+    secret: SharedSecret,
+    /// The secret of RADIUS over TLS, which proves nothing and is the same for all (RFC 6614 section 2.3).
+    over_tls: SharedSecret,
     require_message_authenticator: Requirement,
     limit_proxy_state: Requirement,
 }
@@ -157,6 +159,7 @@ impl Client {
             service: service.into(),
             directory,
             secret: SharedSecret::new(secret),
+            over_tls: SharedSecret::new(&Secret::new(RADSEC)),
             capability: match config.profile {
                 Profile::Dialog => Capability::Dialog,
                 Profile::SingleChallenge => Capability::SingleChallenge,
@@ -170,19 +173,39 @@ impl Client {
         }
     }
 
+    /// The secret that packets of this client are signed with; none where nothing is signed.
+    pub const fn secret(&self, channel: Channel) -> Option<&SharedSecret> {
+        match channel {
+            Channel::Udp | Channel::Tcp => Some(&self.secret),
+            Channel::Tls => Some(&self.over_tls),
+            Channel::Tls11 => None,
+        }
+    }
+
     /// Judges the integrity of a request (RFC 3579 section 3.2, RFC 5997 section 3, CVE-2024-3596).
     ///
     /// A Message-Authenticator that is there must be right, whatever the client's settings. Where
     /// `require_message_authenticator` is `auto`, an address that has sent a right one must go on. Where
     /// `limit_proxy_state` is `auto`, the first request from an address decides whether it is an old proxy
-    /// that sends Proxy-State unsigned.
+    /// that sends Proxy-State unsigned. Over TLS nothing can be forged on the way, so none of this asks for
+    /// a signature there; in RADIUS/1.1 it means nothing (RFC 9765 section 5.2).
     ///
     /// # Errors
     /// [`Unsound`] when the request must be dropped.
-    pub fn check_integrity(&self, packet: &Packet<'_>, source: IpAddr, learned: &dyn Learned) -> Result<(), Unsound> {
-        let learns =
-            self.require_message_authenticator == Requirement::Auto || self.limit_proxy_state == Requirement::Auto;
-        match self.secret.request_signature(packet) {
+    pub fn check_integrity(
+        &self,
+        packet: &Packet<'_>,
+        channel: Channel,
+        source: IpAddr,
+        learned: &dyn Learned,
+    ) -> Result<(), Unsound> {
+        let Some(secret) = self.secret(channel) else {
+            return Ok(());
+        };
+        let encrypted = channel.encrypted();
+        let learns = !encrypted
+            && (self.require_message_authenticator == Requirement::Auto || self.limit_proxy_state == Requirement::Auto);
+        match secret.request_signature(packet) {
             Signature::Invalid => Err(Unsound::BadMessageAuthenticator),
             Signature::Valid => {
                 if learns
@@ -194,11 +217,12 @@ impl Client {
                 Ok(())
             }
             Signature::Absent => {
-                if self.require_message_authenticator == Requirement::Yes
-                    || packet.code() == STATUS_SERVER
-                    || packet.has(EAP_MESSAGE)
-                {
+                let required = self.require_message_authenticator == Requirement::Yes && !encrypted;
+                if required || packet.code() == STATUS_SERVER || packet.has(EAP_MESSAGE) {
                     return Err(Unsound::MissingMessageAuthenticator);
+                }
+                if encrypted {
+                    return Ok(());
                 }
                 let habit = if learns {
                     learned.habit(&self.name, source)
@@ -242,6 +266,9 @@ impl Client {
         }
     }
 }
+
+/// What everybody signs with over TLS (RFC 6614 section 2.3).
+const RADSEC: &str = "radsec";
 
 /// All clients, found by source address. Built anew at every reload and swapped as a whole.
 #[derive(Debug, Default)]
@@ -391,7 +418,7 @@ mod tests {
     }
 
     fn check(client: &Client, octets: &[u8], learned: &Habits) -> Result<(), Unsound> {
-        client.check_integrity(&Packet::parse(octets).unwrap(), source(), learned)
+        client.check_integrity(&Packet::parse(octets).unwrap(), Channel::Udp, source(), learned)
     }
 
     fn source() -> IpAddr {
@@ -489,7 +516,7 @@ mod tests {
         );
         let other = "192.0.2.8".parse().unwrap();
         let unsigned = request(None, &[]);
-        let elsewhere = client.check_integrity(&Packet::parse(&unsigned).unwrap(), other, &learned);
+        let elsewhere = client.check_integrity(&Packet::parse(&unsigned).unwrap(), Channel::Udp, other, &learned);
         assert_eq!(elsewhere, Ok(()), "each address of a prefix is judged by itself");
     }
 

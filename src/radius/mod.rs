@@ -1,15 +1,17 @@
 //! The RADIUS front end: Access-Requests with User-Password over UDP (RFC 2865, 2869, 3579, 5080, 5997).
 //!
-//! A datagram goes straight through: [`udp`] receives it, [`client`] says whose it is and whether its
+//! A datagram goes straight through: [`udp`] receives it, [`client`] says whose it is, [`intake`] whether its
 //! integrity suffices, [`duplicate`] catches retransmissions, [`translate`] makes an
 //! [`AuthnRequest`](crate::engine::AuthnRequest) of it and later a reply of the verdict. [`login`] is the
 //! other side of the conversation.
 
 pub mod attribute;
+pub mod channel;
 pub mod client;
 pub mod crypto;
 mod drops;
 pub mod duplicate;
+pub mod intake;
 pub mod login;
 pub mod packet;
 pub mod translate;

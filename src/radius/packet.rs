@@ -283,12 +283,21 @@ impl<'b> Writer<'b> {
         self.seal(secret);
     }
 
-    fn seal(&mut self, secret: &SharedSecret) {
+    /// Writes the length; nothing is signed (RFC 9765 section 4). The packet is then in the buffer.
+    pub fn finish_plain(mut self) {
+        self.measure();
+    }
+
+    fn measure(&mut self) {
         // Every push kept the length within MAX_LEN.
         let length = u16::try_from(self.buffer.len()).unwrap_or(u16::MAX).to_be_bytes();
         if let Some(field) = self.buffer.get_mut(2..4) {
             field.copy_from_slice(&length);
         }
+    }
+
+    fn seal(&mut self, secret: &SharedSecret) {
+        self.measure();
         if self.signed {
             let signature = secret.hmac(&[self.buffer]);
             if let Some(field) = self

@@ -1,24 +1,27 @@
 //! Between RADIUS and the engine: an Access-Request becomes an [`AuthnRequest`], a [`Verdict`] becomes
 //! an Access-Accept, Access-Challenge, Access-Reject, or silence.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tracing::error;
 
 use crate::clock::Timestamp;
+use crate::config::Serves;
 use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
 use crate::engine::{AuthnRequest, Capability, Denial, LoginName, Origin, Prompt, Protocol, Verdict};
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
-    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, CALLING_STATION_ID, CHAP_PASSWORD, EAP_MESSAGE, MS_CHAP_RESPONSE,
-    MS_CHAP2_RESPONSE, NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROXY_STATE, REPLY_MESSAGE,
-    SESSION_TIMEOUT, STATE, USER_NAME, USER_PASSWORD, VENDOR_MICROSOFT, VENDOR_SPECIFIC,
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, CHAP_PASSWORD,
+    EAP_MESSAGE, MS_CHAP_RESPONSE, MS_CHAP2_RESPONSE, NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROXY_STATE,
+    REPLY_MESSAGE, SESSION_TIMEOUT, STATE, USER_NAME, USER_PASSWORD, VENDOR_MICROSOFT, VENDOR_SPECIFIC,
 };
+use crate::radius::channel::Channel;
 use crate::radius::client::Client;
 use crate::radius::crypto::AUTHENTICATOR_LEN;
+use crate::radius::intake::{Sender, Settled};
 use crate::radius::packet::{Attributes, Overflow, Packet, Writer};
+use crate::secret::Secret;
 
 /// The one text that every Access-Reject carries, whatever the reason.
 pub const REJECT_TEXT: &str = "Login failed.";
@@ -114,18 +117,20 @@ impl From<Refusal> for Untranslated {
 /// [`Untranslated`] when there is nothing to ask the engine.
 pub fn request(
     packet: &Packet<'_>,
-    client: &Client,
-    source: IpAddr,
+    sender: Sender<'_>,
     keyring: &Keyring,
     now: Timestamp,
 ) -> Result<AuthnRequest, Untranslated> {
+    let client = sender.client;
     let fields = Fields::gather(packet)?;
     let login = login_name(fields.user_name)?;
     let hidden = fields.method()?;
-    let typed = client
-        .secret
-        .reveal(hidden, packet.authenticator())
-        .ok_or(Untranslated::MalformedPassword)?;
+    let typed = match client.secret(sender.channel) {
+        Some(secret) => secret
+            .reveal(hidden, packet.authenticator())
+            .ok_or(Untranslated::MalformedPassword)?,
+        None => Secret::new(hidden),
+    };
     if typed.is_empty() {
         return Err(Refusal::EmptyPassword.into());
     }
@@ -145,10 +150,10 @@ pub fn request(
             service: Arc::clone(&client.service),
             client: Arc::clone(&client.name),
             directory: Arc::clone(&client.directory),
-            source: source.to_canonical(),
+            source: sender.source.ip().to_canonical(),
             nas_identifier: fields.nas_identifier.and_then(plain_text),
             calling_station: fields.calling_station.and_then(plain_text),
-            encrypted: false,
+            encrypted: sender.channel.encrypted(),
         },
         capability: client.capability,
     })
@@ -158,6 +163,7 @@ pub fn request(
 #[derive(Debug)]
 pub struct ReplyTo {
     client: Arc<Client>,
+    channel: Channel,
     identifier: u8,
     authenticator: [u8; AUTHENTICATOR_LEN],
     /// All Proxy-State attributes as they stood, in order.
@@ -181,7 +187,7 @@ pub enum Reply {
 
 impl ReplyTo {
     /// Takes from a request what its reply will need.
-    pub fn new(packet: &Packet<'_>, client: Arc<Client>) -> Self {
+    pub fn new(packet: &Packet<'_>, client: Arc<Client>, channel: Channel) -> Self {
         let mut proxy_states = Vec::new();
         let mut eap = None;
         for attribute in packet.attributes() {
@@ -193,6 +199,7 @@ impl ReplyTo {
         }
         Self {
             client,
+            channel,
             identifier: packet.identifier(),
             authenticator: *packet.authenticator(),
             proxy_states: proxy_states.into(),
@@ -203,6 +210,19 @@ impl ReplyTo {
     /// The client that is replied to.
     pub fn client(&self) -> &Arc<Client> {
         &self.client
+    }
+
+    /// Writes the reply to work that is done into `buffer`.
+    pub(in crate::radius) fn settled(
+        &self,
+        settled: &Settled,
+        keyring: &Keyring,
+        now: Timestamp,
+        buffer: &mut Vec<u8>,
+    ) -> Reply {
+        match settled {
+            Settled::Verdict(verdict) => self.verdict(verdict, keyring, now, buffer),
+        }
     }
 
     /// Writes the reply that a verdict calls for into `buffer`.
@@ -218,7 +238,17 @@ impl ReplyTo {
         }
     }
 
-    /// Writes an Access-Accept, also the one that answers a Status-Server (RFC 5997 section 3).
+    /// Answers a Status-Server as the port's own requests are answered (RFC 5997 section 3).
+    pub fn status(&self, serves: Serves, buffer: &mut Vec<u8>) {
+        let code = if serves.authentication {
+            ACCESS_ACCEPT
+        } else {
+            ACCOUNTING_RESPONSE
+        };
+        self.with_text_if_it_fits(code, None, buffer);
+    }
+
+    /// Writes an Access-Accept.
     pub fn accept(&self, message: Option<&str>, buffer: &mut Vec<u8>) -> Reply {
         self.with_text_if_it_fits(ACCESS_ACCEPT, message, buffer);
         Reply::Accept
@@ -264,7 +294,7 @@ impl ReplyTo {
         writer.push_u32(PROMPT, echo)?;
         writer.push_u32(SESSION_TIMEOUT, u32::try_from(left).unwrap_or(u32::MAX))?;
         writer.push_raw(&self.proxy_states)?;
-        writer.finish_reply(&self.client.secret);
+        self.finish(writer);
         Ok(())
     }
 
@@ -284,14 +314,21 @@ impl ReplyTo {
         }
         writer.push_text(REPLY_MESSAGE, text.unwrap_or_default())?;
         writer.push_raw(&self.proxy_states)?;
-        writer.finish_reply(&self.client.secret);
+        self.finish(writer);
         Ok(())
     }
 
     fn begin<'b>(&self, code: u8, buffer: &'b mut Vec<u8>) -> Writer<'b> {
         // A reply with EAP-Message must be signed, whatever the client's settings (RFC 3579 section 3.2).
-        let sign = self.client.sign_replies || self.eap.is_some();
+        let sign = self.channel != Channel::Tls11 && (self.client.sign_replies || self.eap.is_some());
         Writer::begin(buffer, code, self.identifier, &self.authenticator, sign)
+    }
+
+    fn finish(&self, writer: Writer<'_>) {
+        match self.client.secret(self.channel) {
+            Some(secret) => writer.finish_reply(secret),
+            None => writer.finish_plain(),
+        }
     }
 }
 

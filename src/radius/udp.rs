@@ -9,49 +9,31 @@ mod delay;
 
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use nix::sys::socket::{setsockopt, sockopt};
 use prometheus_client::metrics::gauge::Gauge;
 use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::clock::{self, Timestamp};
-use crate::config::RadiusListener;
-use crate::engine::{AuthnRequest, BoxFuture, Check, Verdict, Verify};
-use crate::keyring::Keyring;
-use crate::metrics::{Decision, Metrics, Protocol};
-use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME, code_name};
-use crate::radius::client::{Client, ClientTable, Learned};
+use crate::config::{RadiusListener, Serves};
+use crate::engine::AuthnRequest;
+use crate::metrics::Protocol;
+use crate::radius::attribute::code_name;
+use crate::radius::channel::Channel;
+use crate::radius::client::{Client, ClientTable};
 use crate::radius::drops::{Drops, Reason};
 use crate::radius::duplicate::{Bounds, Seen, Table, Ticket};
+use crate::radius::intake::{Screened, Sender, Service, Settled, Unfit, Work};
 use crate::radius::packet::Packet;
-use crate::radius::translate::{self, Refusal, Reply, ReplyTo, Untranslated};
+use crate::radius::translate::{Reply, ReplyTo};
 use crate::radius::udp::batch::{BATCH, Inbox, Outbox, Peer};
 use crate::radius::udp::delay::{Delayed, jittered};
-
-/// What a listener works with, shared by all of them.
-#[derive(Clone)]
-pub struct Service {
-    /// The clients; swapped as a whole at a reload, which the next batch of packets sees.
-    pub clients: Arc<ArcSwap<ClientTable>>,
-    /// Judges.
-    pub verify: Arc<dyn Verify>,
-    /// Seals dialogs.
-    pub keyring: Arc<Keyring>,
-    /// Remembers which clients sign.
-    pub learned: Arc<dyn Learned>,
-    /// Counts.
-    pub metrics: Metrics,
-}
 
 /// Binds a listener's socket with a large receive buffer; on a wildcard address, replies leave from the
 /// address that the request was sent to. Must be called within the runtime.
@@ -149,6 +131,7 @@ struct Listener {
     /// Replies are written here before they are stored.
     scratch: Vec<u8>,
     in_flight: usize,
+    serves: Serves,
     limit: usize,
     gauge: Gauge,
     done: mpsc::UnboundedSender<Done>,
@@ -162,10 +145,10 @@ struct Asked {
     arrived: Instant,
 }
 
-/// A request that was judged; without a verdict when judging panicked.
+/// A request that was judged; without an outcome when judging panicked.
 struct Done {
     asked: Asked,
-    verdict: Option<Verdict>,
+    settled: Option<Settled>,
 }
 
 /// A reply that is ready to be sent.
@@ -192,6 +175,7 @@ impl Listener {
             drops: Drops::new(service.metrics.clone()),
             scratch: Vec::with_capacity(512),
             in_flight: 0,
+            serves: config.serve,
             limit: config.in_flight,
             gauge,
             done,
@@ -236,24 +220,31 @@ impl Listener {
             Ok(packet) => packet,
             Err(malformed) => return self.drop(Reason::Malformed, peer, client, &malformed, arrived),
         };
-        if !matches!(packet.code(), ACCESS_REQUEST | STATUS_SERVER) {
-            let detail = code_name(packet.code());
-            return self.drop(Reason::UnexpectedCode, peer, client, &detail, arrived);
-        }
-        if let Err(unsound) = client.check_integrity(&packet, source.ip().to_canonical(), &*self.service.learned) {
-            let detail = "check the shared secret; require_message_authenticator wants it signed, or has learned that this client signs";
-            return self.drop(Reason::Unsound(unsound), peer, client, &detail, arrived);
-        }
-        if packet.code() == STATUS_SERVER {
-            // Costs nothing to answer again, so it is not remembered (RFC 5997 section 4.2).
-            ReplyTo::new(&packet, Arc::clone(client)).accept(None, &mut self.scratch);
-            return self.outbox.push(peer, self.scratch.as_slice().into());
+        let sender = Sender {
+            client,
+            channel: Channel::Udp,
+            source,
+        };
+        match self.service.screen(&packet, sender, self.serves) {
+            Ok(Screened::Access) => {}
+            Ok(Screened::Status) => {
+                ReplyTo::new(&packet, Arc::clone(client), Channel::Udp).status(self.serves, &mut self.scratch);
+                return self.outbox.push(peer, self.scratch.as_slice().into());
+            }
+            Err(Unfit::Code) => {
+                let detail = code_name(packet.code());
+                return self.drop(Reason::UnexpectedCode, peer, client, &detail, arrived);
+            }
+            Err(Unfit::Unsound(unsound)) => {
+                let detail = "check the shared secret; require_message_authenticator wants it signed, or has learned that this client signs";
+                return self.drop(Reason::Unsound(unsound), peer, client, &detail, arrived);
+            }
         }
         match self
             .duplicates
             .admit(source, packet.identifier(), packet.authenticator(), arrived)
         {
-            Seen::New(ticket) => self.admit(&packet, peer, client, ticket, now, arrived),
+            Seen::New(ticket) => self.admit(&packet, sender, peer, ticket, now, arrived),
             Seen::Pending => debug!(%source, client = %client.name, "retransmission of a pending request"),
             Seen::Replied(octets) => {
                 self.service.metrics.replayed.inc();
@@ -267,43 +258,40 @@ impl Listener {
     fn admit(
         &mut self,
         packet: &Packet<'_>,
+        sender: Sender<'_>,
         peer: Peer,
-        client: &Arc<Client>,
         ticket: Ticket,
         now: Timestamp,
         arrived: Instant,
     ) {
-        let source = peer.address.ip();
-        let translated = translate::request(packet, client, source, &self.service.keyring, now);
-        let request = match translated {
-            Ok(request) => request,
-            Err(Untranslated::Refused(refusal)) => {
-                self.log_refusal(refusal, packet, peer, client, arrived);
-                let asked = Asked {
-                    reply: ReplyTo::new(packet, Arc::clone(client)),
-                    peer,
-                    ticket,
-                    arrived,
-                };
-                asked.reply.reject(&mut self.scratch);
-                return self.answer(asked, Reply::Reject);
-            }
-            Err(malformed @ Untranslated::MalformedPassword) => {
+        let client = sender.client;
+        let work = match self.service.work(packet, sender, now) {
+            Ok(work) => work,
+            Err(malformed) => {
                 self.duplicates.forget(ticket);
                 return self.drop(Reason::Malformed, peer, client, &malformed, arrived);
             }
         };
-        if self.in_flight >= self.room_for(&request) {
-            self.duplicates.forget(ticket);
-            return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
-        }
         let asked = Asked {
-            reply: ReplyTo::new(packet, Arc::clone(client)),
+            reply: ReplyTo::new(packet, Arc::clone(client), sender.channel),
             peer,
             ticket,
             arrived,
         };
-        self.ask(request, asked);
+        match work {
+            Work::Verify(request) => {
+                if self.in_flight >= self.room_for(&request) {
+                    self.duplicates.forget(ticket);
+                    return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
+                }
+                self.ask(request, asked);
+            }
+            Work::Refuse(refusal) => {
+                self.service.refused(refusal, packet, sender, arrived);
+                asked.reply.reject(&mut self.scratch);
+                self.answer(asked, Reply::Reject);
+            }
+        }
     }
 
     /// How many requests may be under way for this one to be taken: a quarter is kept for those that
@@ -317,39 +305,34 @@ impl Listener {
     }
 
     fn ask(&mut self, request: AuthnRequest, asked: Asked) {
-        let verify = Arc::clone(&self.service.verify);
-        let mut judging = Judging(Box::pin(async move { verify.verify(request, Check::Directory).await }));
         self.in_flight += 1;
         self.gauge.inc();
-        // A waker that does nothing is enough: the task below polls again before it relies on its own.
-        let verdict = match Pin::new(&mut judging).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(verdict) => verdict,
-            Poll::Pending => {
+        match self.service.judge(request).now_or() {
+            Ok(settled) => self.settle(Done { asked, settled }),
+            Err(judging) => {
                 let done = self.done.clone();
                 tokio::spawn(async move {
-                    let verdict = judging.await;
+                    let settled = judging.await;
                     // The listener is gone only when the time to drain is over.
-                    let _ = done.send(Done { asked, verdict });
+                    let _ = done.send(Done { asked, settled });
                 });
-                return;
             }
-        };
-        self.settle(Done { asked, verdict });
+        }
     }
 
     /// Answers a request that was judged.
     fn settle(&mut self, done: Done) {
-        let Done { asked, verdict } = done;
+        let Done { asked, settled } = done;
         self.in_flight -= 1;
         self.gauge.dec();
-        let Some(verdict) = verdict else {
+        let Some(settled) = settled else {
             error!(client = %asked.reply.client().name, "judging a request panicked; it gets no answer");
             return self.duplicates.forget(asked.ticket);
         };
         let now = clock::now();
         let reply = asked
             .reply
-            .verdict(&verdict, &self.service.keyring, now, &mut self.scratch);
+            .settled(&settled, &self.service.keyring, now, &mut self.scratch);
         self.answer(asked, reply);
     }
 
@@ -405,35 +388,6 @@ impl Listener {
 
     fn drop(&mut self, reason: Reason, peer: Peer, client: &Client, detail: &dyn std::fmt::Display, now: Instant) {
         self.drops.count(reason, peer.address, Some(&client.name), detail, now);
-    }
-
-    fn log_refusal(&self, refusal: Refusal, packet: &Packet<'_>, peer: Peer, client: &Client, arrived: Instant) {
-        let denial = refusal.denial().word();
-        let user = String::from_utf8_lossy(packet.find(USER_NAME).unwrap_or_default());
-        info!(client = %client.name, source = %peer.address, ?user, denial, reason = %refusal, "rejected unheard");
-        let decision = Decision {
-            protocol: "radius",
-            client: client.name.to_string(),
-            outcome: "reject",
-            reason: denial,
-        };
-        let span = clock::monotonic().saturating_duration_since(arrived);
-        self.service.metrics.decided(&decision, span);
-    }
-}
-
-/// Judging one request. A panic in it ends the request, not the listener.
-struct Judging(BoxFuture<'static, Verdict>);
-
-impl Future for Judging {
-    type Output = Option<Verdict>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Verdict>> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
-            Ok(Poll::Ready(verdict)) => Poll::Ready(Some(verdict)),
-            Ok(Poll::Pending) => Poll::Pending,
-            Err(_) => Poll::Ready(None),
-        }
     }
 }
 

@@ -1,39 +1,59 @@
 //! What the fuzz targets do, one function each: panic when something is wrong with `data`.
 
-use std::sync::LazyLock;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
 
 use portcullis::clock::Timestamp;
 use portcullis::config;
 use portcullis::keyring::Keyring;
 use portcullis::radius::attribute::{ACCESS_REJECT, PROXY_STATE, REPLY_MESSAGE, STATUS_SERVER};
-use portcullis::radius::client::{ClientTable, Habits};
+use portcullis::radius::channel::Channel;
+use portcullis::radius::client::{Client, ClientTable, Habits};
 use portcullis::radius::crypto::{SharedSecret, Signature};
+use portcullis::radius::intake::Sender;
 use portcullis::radius::packet::{Attributes, MAX_LEN, MAX_VALUE, Packet, Writer};
 use portcullis::radius::translate::{self, ReplyTo};
 use portcullis::secret::Secret;
 
-/// A datagram from a client, all the way to its reply: whatever it is, an Access-Reject can be written that
-/// proves itself and gives back every Proxy-State.
+/// A packet from a client, on every channel all the way to its reply: whatever it is, an Access-Reject can
+/// be written that proves itself and gives back every Proxy-State.
 pub fn radius_packet(data: &[u8]) {
     let Ok(packet) = Packet::parse(data) else { return };
     assert!(packet.octets().len() <= data.len().min(MAX_LEN));
     let address = [192, 0, 2, 1].into();
     let client = CLIENTS.find(address).expect("the table has one client for all");
-    let sound = client.check_integrity(&packet, address, &Habits::default());
-    if packet.code() == STATUS_SERVER && sound.is_ok() {
-        assert_eq!(client.secret.request_signature(&packet), Signature::Valid);
+    for channel in [Channel::Udp, Channel::Tcp, Channel::Tls, Channel::Tls11] {
+        radius_request(&packet, client, address, channel);
+    }
+}
+
+fn radius_request(packet: &Packet<'_>, client: &Arc<Client>, address: IpAddr, channel: Channel) {
+    let secret = client.secret(channel);
+    let sound = client.check_integrity(packet, channel, address, &Habits::default());
+    if let Some(secret) = secret.filter(|_| packet.code() == STATUS_SERVER && sound.is_ok()) {
+        assert_eq!(secret.request_signature(packet), Signature::Valid);
     }
     let now = Timestamp::from_secs(1_700_000_000);
-    if let Ok(request) = translate::request(&packet, client, address, &KEYRING, now) {
+    let sender = Sender {
+        client,
+        channel,
+        source: (address, 1812).into(),
+    };
+    if let Ok(request) = translate::request(packet, sender, &KEYRING, now) {
         assert!(!request.typed.is_empty());
         assert!(!request.login.as_str().chars().any(char::is_control));
         let mut buffer = Vec::new();
-        let reply_to = ReplyTo::new(&packet, client.clone());
+        let reply_to = ReplyTo::new(packet, client.clone(), channel);
         reply_to.reject(&mut buffer);
         let reply = Packet::parse(&buffer).expect("we write packets");
         assert_eq!((reply.code(), reply.identifier()), (ACCESS_REJECT, packet.identifier()));
-        assert!(client.secret.proves_response(&reply, packet.authenticator()));
-        assert!(reply.signed_first());
+        match secret {
+            Some(secret) => {
+                assert!(secret.proves_response(&reply, packet.authenticator()));
+                assert!(reply.signed_first());
+            }
+            None => assert_eq!(reply.authenticator(), packet.authenticator()),
+        }
         assert!(reply.all(PROXY_STATE).eq(packet.all(PROXY_STATE)));
     }
 }

@@ -1,0 +1,189 @@
+//! What listeners on all transports share: a packet from a known client, from its integrity to the work
+//! that it is, and that work done.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tracing::info;
+
+use crate::clock::{self, Timestamp};
+use crate::config::Serves;
+use crate::engine::{AuthnRequest, BoxFuture, Check, Verdict, Verify};
+use crate::keyring::Keyring;
+use crate::metrics::{Decision, Metrics};
+use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME};
+use crate::radius::channel::Channel;
+use crate::radius::client::{Client, ClientTable, Learned, Unsound};
+use crate::radius::packet::Packet;
+use crate::radius::translate::{self, Refusal, Untranslated};
+
+/// What a listener works with, shared by all of them.
+#[derive(Clone)]
+pub struct Service {
+    /// The clients; swapped as a whole at a reload, which the next batch of packets sees.
+    pub clients: Arc<ArcSwap<ClientTable>>,
+    /// Judges.
+    pub verify: Arc<dyn Verify>,
+    /// Seals dialogs.
+    pub keyring: Arc<Keyring>,
+    /// Remembers which clients sign.
+    pub learned: Arc<dyn Learned>,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
+/// Who sent a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// The client that it belongs to.
+    pub client: &'a Arc<Client>,
+    /// How it came.
+    pub channel: Channel,
+    /// Where it came from.
+    pub source: SocketAddr,
+}
+
+/// A packet whose integrity suffices, by what it wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::radius) enum Screened {
+    /// To know whether we are alive (RFC 5997). Costs nothing to answer again, so it is not remembered.
+    Status,
+    /// To log somebody in.
+    Access,
+}
+
+/// Why a packet is dropped before it is looked at as a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::radius) enum Unfit {
+    /// Its code is not one that is answered here.
+    Code,
+    /// Its integrity does not suffice.
+    Unsound(Unsound),
+}
+
+/// Work that a request is.
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for a moment on the stack, and most are the large one"
+)]
+pub(in crate::radius) enum Work {
+    /// A login, or an answer within a dialog.
+    Verify(AuthnRequest),
+    /// Nothing to ask anybody: an Access-Reject.
+    Refuse(Refusal),
+}
+
+/// Work that is done.
+#[derive(Debug)]
+pub(in crate::radius) enum Settled {
+    /// A login was judged.
+    Verdict(Verdict),
+}
+
+impl Service {
+    /// Judges whether a packet may be answered on a listener that serves `serves`. Whatever does not come
+    /// through is dropped silently, and must touch nothing.
+    ///
+    /// # Errors
+    /// [`Unfit`], with the reason.
+    pub(in crate::radius) fn screen(
+        &self,
+        packet: &Packet<'_>,
+        sender: Sender<'_>,
+        serves: Serves,
+    ) -> Result<Screened, Unfit> {
+        let screened = match packet.code() {
+            STATUS_SERVER => Screened::Status,
+            ACCESS_REQUEST if serves.authentication => Screened::Access,
+            _ => return Err(Unfit::Code),
+        };
+        let source = sender.source.ip().to_canonical();
+        sender
+            .client
+            .check_integrity(packet, sender.channel, source, &*self.learned)
+            .map_err(Unfit::Unsound)?;
+        Ok(screened)
+    }
+
+    /// Makes work of a packet that asks for it and was not seen before.
+    ///
+    /// # Errors
+    /// The text says why the packet is malformed and must be dropped silently.
+    pub(in crate::radius) fn work(
+        &self,
+        packet: &Packet<'_>,
+        sender: Sender<'_>,
+        now: Timestamp,
+    ) -> Result<Work, Untranslated> {
+        match translate::request(packet, sender, &self.keyring, now) {
+            Ok(request) => Ok(Work::Verify(request)),
+            Err(Untranslated::Refused(refusal)) => Ok(Work::Refuse(refusal)),
+            Err(malformed @ Untranslated::MalformedPassword) => Err(malformed),
+        }
+    }
+
+    /// Begins a login; see [`Judging::now_or`].
+    pub(in crate::radius) fn judge(&self, request: AuthnRequest) -> Judging {
+        let verify = Arc::clone(&self.verify);
+        Judging(Box::pin(async move {
+            Settled::Verdict(verify.verify(request, Check::Directory).await)
+        }))
+    }
+
+    /// Writes down a request that is refused without asking anybody.
+    pub(in crate::radius) fn refused(
+        &self,
+        refusal: Refusal,
+        packet: &Packet<'_>,
+        sender: Sender<'_>,
+        arrived: Instant,
+    ) {
+        let denial = refusal.denial().word();
+        let client = &sender.client.name;
+        let user = String::from_utf8_lossy(packet.find(USER_NAME).unwrap_or_default());
+        info!(%client, source = %sender.source, ?user, denial, reason = %refusal, "rejected unheard");
+        let decision = Decision {
+            protocol: "radius",
+            client: client.to_string(),
+            outcome: "reject",
+            reason: denial,
+        };
+        let span = clock::monotonic().saturating_duration_since(arrived);
+        self.metrics.decided(&decision, span);
+    }
+}
+
+/// Work being done. A panic in it ends the request, not the listener: then there is no outcome.
+pub(in crate::radius) struct Judging(BoxFuture<'static, Settled>);
+
+impl Judging {
+    /// What came of it, when it needs no waiting.
+    ///
+    /// # Errors
+    /// The rest of the work, to be awaited in a task of its own.
+    pub(in crate::radius) fn now_or(mut self) -> Result<Option<Settled>, Self> {
+        // A waker that does nothing is enough: a task polls again before it relies on its own.
+        match Pin::new(&mut self).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(settled) => Ok(settled),
+            Poll::Pending => Err(self),
+        }
+    }
+}
+
+impl Future for Judging {
+    type Output = Option<Settled>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Settled>> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context))) {
+            Ok(Poll::Ready(settled)) => Poll::Ready(Some(settled)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}
