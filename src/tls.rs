@@ -2,6 +2,9 @@
 //! the verification of servers that we connect to. TLS 1.2 and 1.3, by rustls with the ring provider,
 //! which is named explicitly, so that no process-wide default is needed.
 
+pub mod mutual;
+pub mod peer;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -182,6 +185,23 @@ pub enum TlsError {
     /// A name that no certificate can be verified for.
     #[error("`{0}` is neither a host name nor an address")]
     ServerName(String),
+    /// An authority for clients that is none.
+    #[error("{} holds {subject}, which is not a certificate authority (CA:TRUE); list the authority that issued the clients' certificates", file.display())]
+    NoAuthority {
+        /// The file.
+        file: PathBuf,
+        /// Whose certificate it is.
+        subject: String,
+    },
+    /// Authorities or revocation lists that clients cannot be verified with.
+    #[error("clients cannot be verified with {}", file.display())]
+    Clients {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::server::VerifierBuilderError,
+    },
     /// The TLS library refuses our settings.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),
