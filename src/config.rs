@@ -398,7 +398,8 @@ pub struct RadiusListener {
     /// New connections a second from one address, on average and at once.
     #[serde(default = "default::handshakes_per_source")]
     pub handshakes_per_source: u32,
-    /// Longest time until a new connection has TLS.
+    /// Longest time until a new connection has TLS, until a packet that began to come has come, and until a
+    /// client takes some of the replies that wait for it.
     #[serde(default = "default::handshake", with = "crate::document::span")]
     pub handshake: Duration,
     /// How long a connection may be idle.

@@ -1,4 +1,5 @@
-//! Packets that get no answer: counted each time, logged at most once in a while for each reason.
+//! Packets that get no answer, and connections that are closed: counted each time, logged at most once in a
+//! while for each reason.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -23,10 +24,45 @@ pub(in crate::radius) enum Reason {
     Overload,
     /// The reply could not be sent.
     SendFailed,
+    /// A connection of which we want no more, for this reason.
+    Closed(Closing),
+}
+
+/// Why a connection is closed from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::radius) enum Closing {
+    /// As many connections are open as may be.
+    TooMany,
+    /// Its source has as many as it may.
+    TooManyOfSource,
+    /// Its source opens them faster than it may.
+    TooFast,
+    /// As many handshakes are under way as may be.
+    TooManyHandshakes,
+    /// No TLS came about.
+    Handshake,
+    /// The client does not speak the version of RADIUS that is wanted (RFC 9765 section 3.3).
+    Version,
+    /// A Length field that no packet has: where the next packet begins cannot be known.
+    Length,
+    /// It ended within a packet.
+    Truncated,
+    /// A packet took too long to come.
+    SlowPacket,
+    /// The client does not take its replies.
+    SlowReader,
+    /// A request came with the identifier or token of one that is not answered yet.
+    Repeated,
+    /// It was idle.
+    Idle,
+    /// Its client is configured no more, or its certificate trusted no more.
+    Removed,
+    /// The server stops, or the client sends no more, and what was under way took too long.
+    Unfinished,
 }
 
 impl Reason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 22] = [
         Self::UnknownClient,
         Self::Malformed,
         Self::UnexpectedCode,
@@ -35,6 +71,20 @@ impl Reason {
         Self::Unsound(Unsound::UnsignedProxyState),
         Self::Overload,
         Self::SendFailed,
+        Self::Closed(Closing::TooMany),
+        Self::Closed(Closing::TooManyOfSource),
+        Self::Closed(Closing::TooFast),
+        Self::Closed(Closing::TooManyHandshakes),
+        Self::Closed(Closing::Handshake),
+        Self::Closed(Closing::Version),
+        Self::Closed(Closing::Length),
+        Self::Closed(Closing::Truncated),
+        Self::Closed(Closing::SlowPacket),
+        Self::Closed(Closing::SlowReader),
+        Self::Closed(Closing::Repeated),
+        Self::Closed(Closing::Idle),
+        Self::Closed(Closing::Removed),
+        Self::Closed(Closing::Unfinished),
     ];
 
     /// The stable word for metrics and logs.
@@ -48,6 +98,20 @@ impl Reason {
             Self::Unsound(Unsound::UnsignedProxyState) => "unsigned-proxy-state",
             Self::Overload => "overload",
             Self::SendFailed => "send-failed",
+            Self::Closed(Closing::TooMany) => "too-many-connections",
+            Self::Closed(Closing::TooManyOfSource) => "too-many-connections-of-one-source",
+            Self::Closed(Closing::TooFast) => "connections-too-fast",
+            Self::Closed(Closing::TooManyHandshakes) => "too-many-handshakes",
+            Self::Closed(Closing::Handshake) => "tls-handshake",
+            Self::Closed(Closing::Version) => "version",
+            Self::Closed(Closing::Length) => "bad-length",
+            Self::Closed(Closing::Truncated) => "truncated",
+            Self::Closed(Closing::SlowPacket) => "slow-packet",
+            Self::Closed(Closing::SlowReader) => "slow-reader",
+            Self::Closed(Closing::Repeated) => "identifier-in-use",
+            Self::Closed(Closing::Idle) => "idle",
+            Self::Closed(Closing::Removed) => "client-removed",
+            Self::Closed(Closing::Unfinished) => "unfinished",
         }
     }
 }
@@ -76,7 +140,8 @@ impl Drops {
         }
     }
 
-    /// Counts a packet from `source` that gets no answer; `detail` says more, without secrets.
+    /// Counts a packet from `source` that gets no answer, or a connection; `detail` says more, without
+    /// secrets.
     pub(in crate::radius) fn count(
         &mut self,
         reason: Reason,
@@ -87,7 +152,16 @@ impl Drops {
     ) {
         self.metrics.drop("radius", reason.word());
         if let Some(unlogged) = self.due(reason, now) {
-            warn!(reason = reason.word(), %source, client, %detail, unlogged, "packet dropped");
+            let what = match reason {
+                Reason::Closed(_) => "connection closed",
+                Reason::UnknownClient
+                | Reason::Malformed
+                | Reason::UnexpectedCode
+                | Reason::Unsound(_)
+                | Reason::Overload
+                | Reason::SendFailed => "packet dropped",
+            };
+            warn!(reason = reason.word(), %source, client, %detail, unlogged, "{what}");
         }
     }
 
