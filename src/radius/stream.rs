@@ -158,7 +158,7 @@ impl Shared {
             in_flight: AtomicUsize::new(0),
             gauge,
             places: Arc::new(Semaphore::new(config.connections)),
-            handshakes: Arc::new(Semaphore::new((config.connections / 4).max(1))),
+            handshakes: Arc::new(Semaphore::new((config.connections / 4).max(LEAST_HANDSHAKES))),
             sources: Arc::new(Sources::new(&config)),
             config,
             tls,
@@ -208,9 +208,10 @@ fn admit(
     let Ok(place) = Arc::clone(&shared.places).try_acquire_owned() else {
         return closed(Closing::TooMany, "connections");
     };
-    let Ok(handshake) = Arc::clone(&shared.handshakes).try_acquire_owned() else {
+    let handshake = Arc::clone(&shared.handshakes).try_acquire_owned();
+    if handshake.is_err() && shared.config.transport == Transport::Tls {
         return closed(Closing::TooManyHandshakes, "connections");
-    };
+    }
     let (shared, shutdown) = (Arc::clone(shared), shutdown.clone());
     connections.spawn(async move {
         let _held = (share, place);
@@ -380,6 +381,8 @@ const RADIUS_1_1: &[u8] = b"radius/1.1";
 /// Error-Cause: Unsupported Extension (RFC 5176 section 3.5).
 const UNSUPPORTED_EXTENSION: u32 = 406;
 
+/// Handshakes that may always be under way at once.
+const LEAST_HANDSHAKES: usize = 16;
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: i32 = 1024;
 /// How long a client has to take a last word.

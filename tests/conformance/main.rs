@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[path = "../support/pki.rs"]
+mod pki;
 mod server;
+mod stream;
 mod vectors;
 
 // A stock client's view of the whole.
@@ -16,3 +19,9 @@ mod rfc3579;
 mod rfc5080;
 // Status-Server.
 mod rfc5997;
+// RADIUS over TCP: cutting, closing, limits.
+mod rfc6613;
+// RADIUS over TLS: who is let in.
+mod rfc6614;
+// RADIUS/1.1.
+mod rfc9765;

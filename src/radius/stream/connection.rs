@@ -210,7 +210,10 @@ impl Connection {
         Patience {
             idle: quiet.then(|| self.active + self.shared.config.idle),
             packet: partial.map(|since| since + self.shared.config.handshake),
-            writing: self.outbox.waiting_since().map(|since| since + self.shared.config.handshake),
+            writing: self
+                .outbox
+                .waiting_since()
+                .map(|since| since + self.shared.config.handshake),
             ending,
         }
     }
