@@ -22,6 +22,8 @@ pub struct Metrics {
     pub replayed: Counter,
     /// Requests being worked on.
     pub in_flight: Family<Protocol, Gauge>,
+    /// Open RADIUS client connections by listener; see [`Metrics::radius_connections`].
+    pub radius_connections: Family<Listener, Gauge>,
     /// Open LDAP client connections.
     pub ldap_connections: Gauge,
     /// LDAP messages relayed in either direction.
@@ -49,6 +51,13 @@ pub struct Protocol {
     pub protocol: &'static str,
 }
 
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Listener {
+    /// Its configured name.
+    pub listener: String,
+}
+
 /// Labels of a drop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Dropped {
@@ -73,6 +82,7 @@ impl Default for Metrics {
             dropped: Family::default(),
             replayed: Counter::default(),
             in_flight: Family::default(),
+            radius_connections: Family::default(),
             ldap_connections: Gauge::default(),
             ldap_relayed: Counter::default(),
             registry: std::sync::Arc::default(),
@@ -95,6 +105,11 @@ impl Default for Metrics {
         );
         registry.register("in_flight", "Requests being worked on", metrics.in_flight.clone());
         registry.register(
+            "radius_connections",
+            "Open RADIUS client connections, by listener",
+            metrics.radius_connections.clone(),
+        );
+        registry.register(
             "ldap_connections",
             "Open LDAP client connections",
             metrics.ldap_connections.clone(),
@@ -109,6 +124,12 @@ impl Metrics {
     /// Counts a drop.
     pub fn drop(&self, protocol: &'static str, reason: &'static str) {
         self.dropped.get_or_create(&Dropped { protocol, reason }).inc();
+    }
+
+    /// Open connections of one RADIUS listener.
+    pub fn radius_connections(&self, listener: &str) -> Gauge {
+        let listener = listener.to_owned();
+        self.radius_connections.get_or_create(&Listener { listener }).clone()
     }
 
     /// Counts a verdict that took `span`.
