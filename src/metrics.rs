@@ -22,6 +22,10 @@ pub struct Metrics {
     pub replayed: Counter,
     /// Requests being worked on.
     pub in_flight: Family<Protocol, Gauge>,
+    /// Accounting-Requests by client, kind, and whether they were kept.
+    pub accounting: Family<Accounting, Counter>,
+    /// Open sessions.
+    pub sessions: Gauge,
     /// Open LDAP client connections.
     pub ldap_connections: Gauge,
     /// LDAP messages relayed in either direction.
@@ -49,6 +53,17 @@ pub struct Protocol {
     pub protocol: &'static str,
 }
 
+/// Labels of an Accounting-Request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Accounting {
+    /// Configured name of the client.
+    pub client: String,
+    /// `start`, `interim`, `stop`, `on`, `off`.
+    pub kind: &'static str,
+    /// `kept`, or `not-kept` and so not acknowledged.
+    pub outcome: &'static str,
+}
+
 /// Labels of a drop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Dropped {
@@ -73,6 +88,8 @@ impl Default for Metrics {
             dropped: Family::default(),
             replayed: Counter::default(),
             in_flight: Family::default(),
+            accounting: Family::default(),
+            sessions: Gauge::default(),
             ldap_connections: Gauge::default(),
             ldap_relayed: Counter::default(),
             registry: std::sync::Arc::default(),
@@ -94,6 +111,12 @@ impl Default for Metrics {
             metrics.replayed.clone(),
         );
         registry.register("in_flight", "Requests being worked on", metrics.in_flight.clone());
+        registry.register(
+            "accounting",
+            "Accounting-Requests, by what became of them",
+            metrics.accounting.clone(),
+        );
+        registry.register("sessions", "Open sessions", metrics.sessions.clone());
         registry.register(
             "ldap_connections",
             "Open LDAP client connections",
