@@ -1,6 +1,7 @@
 //! The composition root: builds everything from a configuration, starts the listeners, reloads, and
 //! stops in good order.
 
+mod clients;
 mod control;
 mod learned;
 pub mod parts;
@@ -32,9 +33,11 @@ use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::throttle::Limit;
 use crate::keyring::Keyring;
+use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
 use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
+use crate::radius::observed::Strangers;
 use crate::radius::udp;
 use crate::store::{Durability, Store, export};
 use crate::tls::TlsServer;
@@ -88,6 +91,8 @@ pub(crate) struct Node {
     verifier: Arc<Verifier>,
     clients: Arc<ArcSwap<ClientTable>>,
     learned: Arc<LearnedClients>,
+    strangers: Arc<Strangers>,
+    bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
@@ -146,6 +151,8 @@ impl Server {
             verifier,
             clients: Arc::new(ArcSwap::new(Arc::clone(&parts.clients))),
             learned,
+            strangers: Arc::default(),
+            bindings: Arc::default(),
             certificates: parts.certificates,
             metrics,
             reloading: Mutex::new(()),
@@ -263,6 +270,7 @@ impl Server {
             keyring: Arc::clone(&node.keyring),
             learned: Arc::clone(&node.learned) as Arc<dyn Learned>,
             metrics: node.metrics.clone(),
+            strangers: Arc::clone(&node.strangers),
         };
         for (listener, socket) in radius {
             let serving = udp::serve(
@@ -283,13 +291,17 @@ impl Server {
             let (holder, name) = (Arc::clone(node), listener.directory.clone().unwrap_or_default());
             let directory: ldap::listener::DirectoryProvider =
                 Arc::new(move || holder.verifier.directories().get(&name).cloned());
+            let service = ldap::listener::Service {
+                tls,
+                verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
+                directory,
+                bindings: Arc::clone(&node.bindings),
+                metrics: node.metrics.clone(),
+            };
             self.listeners.spawn(ldap::listener::serve(
                 socket,
                 listener.clone(),
-                tls,
-                Arc::clone(&node.verifier) as Arc<dyn Verify>,
-                directory,
-                node.metrics.clone(),
+                service,
                 self.shutdown.clone(),
             ));
         }
