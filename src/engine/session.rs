@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::engine::facts::UserKey;
+use crate::engine::record::Record;
 
 pub use class::Class;
 pub use grants::{GrantRecord, Pending};
@@ -338,6 +339,20 @@ pub enum Change {
         was_open: bool,
     },
 }
+
+macro_rules! first_format {
+    ($($kind:ty),*) => {$(
+        impl Record for $kind {
+            const FORMAT: u8 = 1;
+
+            fn from_older(_: u8, _: &[u8]) -> Option<postcard::Result<Self>> {
+                None
+            }
+        }
+    )*};
+}
+
+first_format!(SessionRecord, Ended, GrantRecord, WatchRecord);
 
 /// How a Start, an update or a Stop changes what is known of its session. `open` is the session as it is
 /// open, `ended` what is remembered of its end. Total, pure, and the same for a report that comes twice.
