@@ -115,12 +115,14 @@ fn respond(user: &str, response: &Response) -> Verdict {
     let password = match user {
         "ana" => "hunter2",
         "flopsy" => "arctangent",
-        "user" => "clientPass",
+        "liar" => return let_in(None),
         _ => return Verdict::Reject(Denial::UnknownUser),
     };
     match response.judge(Kept::Clear(&Secret::new(password))) {
         ResponseOutcome::Right(ms_chap) => let_in(ms_chap),
-        _ => Verdict::Reject(Denial::WrongPassword),
+        ResponseOutcome::Wrong | ResponseOutcome::Impossible | ResponseOutcome::Unknown => {
+            Verdict::Reject(Denial::WrongPassword)
+        }
     }
 }
 
