@@ -186,6 +186,17 @@ fn a_passcode_works_when_it_was_issued_for_it() {
     assert_eq!(desk.ask(&ms_chap2(&user(1), &code)), Reply::Accept);
     assert_eq!(desk.login(&user(1), &code), Reply::Reject, "spent for every method");
 
+    let code = issue(&user(3), &["--chap"]);
+    let submissions: Vec<String> = (0..60)
+        .map(|number| match number % 2 {
+            0 => chap(&user(3), &code),
+            _ => ms_chap2(&user(3), &code),
+        })
+        .collect();
+    let replies = desk.ask_at_once(&submissions);
+    let accepted = replies.iter().filter(|reply| **reply == Reply::Accept).count();
+    assert_eq!((accepted, replies.len()), (1, 60), "once, at the same time");
+
     let code = issue(&user(2), &["--chap"]);
     for _ in 0..3 {
         assert_eq!(desk.ask(&ms_chap2(&user(2), "AAAAA-AAAAA")), Reply::Reject);
