@@ -2,6 +2,7 @@
 //! stops in good order.
 
 mod certificates;
+mod clients;
 mod control;
 mod learned;
 pub mod parts;
@@ -33,9 +34,11 @@ use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::throttle::Limit;
 use crate::keyring::Keyring;
+use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
 use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
+use crate::radius::observed::Strangers;
 use crate::radius::{stream, udp};
 use crate::store::{Durability, Store, export};
 use crate::tls::TlsServer;
@@ -90,6 +93,8 @@ pub(crate) struct Node {
     verifier: Arc<Verifier>,
     clients: Arc<ArcSwap<ClientTable>>,
     learned: Arc<LearnedClients>,
+    strangers: Arc<Strangers>,
+    bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
@@ -149,6 +154,8 @@ impl Server {
             verifier,
             clients: Arc::new(ArcSwap::new(Arc::clone(&parts.clients))),
             learned,
+            strangers: Arc::default(),
+            bindings: Arc::default(),
             certificates: parts.certificates,
             radius_certificates: parts.radius_certificates,
             metrics,
@@ -270,6 +277,7 @@ impl Server {
             keyring: Arc::clone(&node.keyring),
             learned: Arc::clone(&node.learned) as Arc<dyn Learned>,
             metrics: node.metrics.clone(),
+            strangers: Arc::clone(&node.strangers),
         };
         for (listener, socket) in streams {
             let tls = node.radius_certificates.iter().find(|(name, _)| *name == listener.name);
@@ -302,13 +310,17 @@ impl Server {
             let (holder, name) = (Arc::clone(node), listener.directory.clone().unwrap_or_default());
             let directory: ldap::listener::DirectoryProvider =
                 Arc::new(move || holder.verifier.directories().get(&name).cloned());
+            let service = ldap::listener::Service {
+                tls,
+                verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
+                directory,
+                bindings: Arc::clone(&node.bindings),
+                metrics: node.metrics.clone(),
+            };
             self.listeners.spawn(ldap::listener::serve(
                 socket,
                 listener.clone(),
-                tls,
-                Arc::clone(&node.verifier) as Arc<dyn Verify>,
-                directory,
-                node.metrics.clone(),
+                service,
                 self.shutdown.clone(),
             ));
         }

@@ -3,6 +3,8 @@
 //! Moments are RFC 3339 in UTC, spans are whole seconds with a name that says so. Fields may be added
 //! within a version, so readers skip what they do not know; requests with unknown fields are refused.
 
+mod clients;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -11,13 +13,18 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
-    DirectoryView, Enrolled, FailureView, Found, Issued, Kind, PasscodeView, RecoveryCodes, Resynced, TokenView,
-    Unlocked, UserRow, UserView, moment,
+    Denied, DenyView, DirectoryView, Enrolled, FailureView, Found, Issued, Kind, PasscodeView, RecoveryCodes, Resynced,
+    TokenView, Unlocked, UserRow, UserView, moment,
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::Protocol;
 pub use crate::engine::event::Outcome;
 pub use crate::engine::record::Algorithm;
+
+pub use clients::{
+    ClientRef, ClientRow, ClientView, Finding, ForgetRequest, Forgotten, Grade, LearnedView, StrangerView, TestReport,
+    TroubleView,
+};
 
 /// Where the socket is unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/portcullis/admin.sock";
@@ -116,6 +123,46 @@ pub struct FindRequest {
     pub limit: Option<usize>,
 }
 
+/// `POST /v1/user/deny`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DenyRequest {
+    /// Whom.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// When it ends by itself; only when it is lifted, if absent.
+    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Why: one line of at most 500 octets.
+    pub reason: String,
+}
+
+/// What came of a denial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DenyReport {
+    /// The denial, which stands whatever became of the rest.
+    #[serde(flatten)]
+    pub denied: Denied,
+    /// LDAP connections that the person was bound on, closed now.
+    pub connections: usize,
+}
+
+/// `POST /v1/user/undeny`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndenyRequest {
+    /// Whom.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Why, for the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// `POST /v1/token/enrol`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -201,6 +248,9 @@ pub struct IssueRequest {
     /// How long it lives, in minutes: 1 to 480; 60 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minutes: Option<u32>,
+    /// Whether CHAP and MS-CHAPv2 are to take it, for which a sealed copy of the code is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chap: bool,
 }
 
 /// `GET /v1/passcodes`

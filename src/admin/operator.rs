@@ -32,6 +32,10 @@ pub enum Verb {
     ShowUser,
     /// Forget failures.
     Unlock,
+    /// Keep a person out, or lift that.
+    Deny,
+    /// See who is denied.
+    ListDenials,
     /// Enrol a token.
     EnrolToken,
     /// Revoke, enable, disable or resynchronise a token.
@@ -52,6 +56,12 @@ pub enum Verb {
     ReadAudit,
     /// Read configuration and policies again.
     Reload,
+    /// See RADIUS clients, and who asks without being one.
+    ReadClients,
+    /// Try whether a RADIUS client would be served.
+    TestClient,
+    /// Forget what was learned of a RADIUS client.
+    ForgetClient,
 }
 
 impl Verb {
@@ -61,6 +71,8 @@ impl Verb {
             Self::FindUsers => "user.find",
             Self::ShowUser => "user.show",
             Self::Unlock => "user.unlock",
+            Self::Deny => "user.deny",
+            Self::ListDenials => "user.denials",
             Self::EnrolToken => "token.enrol",
             Self::ChangeToken => "token.change",
             Self::NewRecoveryCodes => "recovery-codes.new",
@@ -71,6 +83,9 @@ impl Verb {
             Self::Status => "status",
             Self::ReadAudit => "audit.read",
             Self::Reload => "reload",
+            Self::ReadClients => "client.read",
+            Self::TestClient => "client.test",
+            Self::ForgetClient => "client.forget",
         }
     }
 }
@@ -133,6 +148,9 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             Verb::FindUsers
             | Verb::ShowUser
             | Verb::Unlock
+            // Who denies themselves harms nobody else.
+            | Verb::Deny
+            | Verb::ListDenials
             | Verb::EnrolToken
             | Verb::ChangeToken
             | Verb::NewRecoveryCodes
@@ -142,7 +160,10 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             | Verb::ReadPolicy
             | Verb::Status
             | Verb::ReadAudit
-            | Verb::Reload,
+            | Verb::Reload
+            | Verb::ReadClients
+            | Verb::TestClient
+            | Verb::ForgetClient,
             Target::Nobody | Target::Person { .. },
         ) => Ok(()),
     }

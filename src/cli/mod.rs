@@ -4,6 +4,8 @@
 //! else goes to standard error. Secrets are printed by the command that makes them, once.
 
 mod audit;
+mod client;
+mod deny;
 mod key;
 mod login;
 mod output;
@@ -71,6 +73,9 @@ enum Command {
     Demo(DemoArgs),
     /// People: find, look at, unlock
     User(user::UserArgs),
+    /// Keep a person out for now, show who is kept out, lift it
+    #[command(after_help = deny::HELP)]
+    Deny(deny::DenyArgs),
     /// One-time-password tokens: enrol, list, revoke, switch, resynchronise
     Token(token::TokenArgs),
     /// Recovery codes: make a new set
@@ -79,6 +84,8 @@ enum Command {
     Passcode(passcode::PasscodeArgs),
     /// Policies: check the files, explain a decision
     Policy(policy::PolicyArgs),
+    /// RADIUS clients: list, look at, test, forget what was learned
+    Client(client::ClientArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
     /// The audit: follow, search, verify
@@ -164,10 +171,12 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         Command::Check(args) => programs.check(&args, cli.global.json),
         Command::Demo(args) => programs.demo(&args),
         command @ (Command::User(_)
+        | Command::Deny(_)
         | Command::Token(_)
         | Command::RecoveryCodes(_)
         | Command::Passcode(_)
         | Command::Policy(_)
+        | Command::Client(_)
         | Command::Status(_)
         | Command::Audit(_)
         | Command::Reload
@@ -195,10 +204,12 @@ fn ask(command: Command, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit
 async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
     match command {
         Command::User(args) => user::run(args, client, out).await,
+        Command::Deny(args) => deny::run(args, client, out).await,
         Command::Token(args) => token::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
         Command::Passcode(args) => passcode::run(args, client, out).await,
         Command::Policy(args) => policy::run(args, client, out).await,
+        Command::Client(args) => client::run(args, client, out).await,
         Command::Status(args) => status::run(args, client, out).await,
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,

@@ -21,12 +21,15 @@ use crate::engine::dialog::{Dialog, Lifetime};
 use crate::engine::event::Outcome;
 use crate::engine::login::{Effect, Engine, Evidence, Settings, Step};
 use crate::engine::policy;
-use crate::engine::record::{self, Algorithm, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
-use crate::engine::request::{AuthnRequest, Capability, LoginName, Origin, Protocol, Split};
+use crate::engine::record::{self, Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
+use crate::engine::request::{AuthnRequest, Capability, Given, LoginName, Origin, Protocol, Split};
+use crate::engine::response::{Kept, ResponseOutcome};
 use crate::engine::throttle::Limit;
 use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, UserKey, Verdict};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
+
+mod response;
 
 const SEED: &[u8] = b"12345678901234567890";
 const PASSWORD: &str = "correct horse";
@@ -62,6 +65,11 @@ when = { service = ["either"] }
 require = { any = ["password", "totp"] }
 
 [[rule]]
+name = "password or passcode"
+when = { service = ["password or passcode"] }
+require = { any = ["password", "passcode"] }
+
+[[rule]]
 name = "a code, or a password and a saved code"
 when = { service = ["instead"] }
 require = { any = ["totp", { all = ["password", "recovery-code"] }] }
@@ -90,6 +98,8 @@ struct World {
     now: Timestamp,
     binds: usize,
     outcome: Option<PasswordOutcome>,
+    /// The password, in a directory that keeps it.
+    kept: Option<Secret>,
     person: Arc<Person>,
     audit: Vec<crate::engine::event::AuditEvent>,
 }
@@ -130,6 +140,7 @@ impl World {
             now: Timestamp::from_secs(START),
             binds: 0,
             outcome: None,
+            kept: None,
             person,
             audit: Vec::new(),
         };
@@ -161,6 +172,7 @@ impl World {
                 issued: world.now,
                 expires: world.now + Duration::from_secs(3600),
                 failures: 0,
+                sealed: None,
             }),
             ever_enrolled: true,
             ..UserRecord::default()
@@ -192,7 +204,7 @@ impl World {
         true
     }
 
-    fn read<T: serde::de::DeserializeOwned + Default>(&self, key: &Key) -> Versioned<T> {
+    fn read<T: record::Record + Default>(&self, key: &Key) -> Versioned<T> {
         match self.store.get(key) {
             Some((octets, version)) => Versioned {
                 value: record::decode(octets).unwrap(),
@@ -234,7 +246,7 @@ impl World {
     ) -> AuthnRequest {
         AuthnRequest {
             login: LoginName::parse(user).unwrap(),
-            typed: Secret::new(typed),
+            given: Given::Typed(Secret::new(typed)),
             dialog,
             origin: Origin {
                 protocol: Protocol::Radius,
@@ -264,6 +276,21 @@ impl World {
                     self.now,
                 ) {
                     Step::Decided(decision) => (decision, None),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Step::Do(Effect::VerifyResponse { response, reserve, .. }, attempt) => {
+                assert!(self.commit(reserve));
+                self.binds += 1;
+                let outcome = match &self.kept {
+                    Some(password) => response.judge(Kept::Clear(password)),
+                    None => ResponseOutcome::Impossible,
+                };
+                match attempt
+                    .clone()
+                    .resume(Evidence::Response(outcome), &self.facts(user), self.now)
+                {
+                    Step::Decided(decision) => (decision, Some(attempt)),
                     other => panic!("{other:?}"),
                 }
             }
@@ -726,6 +753,105 @@ fn a_source_over_its_limit_is_refused_unheard_and_unwritten() {
             }
             other => assert!(!refused, "{other:?}"),
         }
+    }
+}
+
+fn deny(world: &mut World, until: Option<Duration>) {
+    let denied = Deny {
+        until: until.map(|span| world.now + span),
+        reason: "laptop stolen".into(),
+        by: "carol".into(),
+        at: world.now,
+    };
+    let record = UserRecord {
+        denied: Some(denied),
+        ..world.user()
+    };
+    world.put(&record);
+}
+
+#[test]
+fn a_denial_keeps_out_until_its_time_whatever_the_rule() {
+    let mut world = World::new();
+    deny(&mut world, Some(Duration::from_secs(600)));
+    for service in ["password", "exempt"] {
+        assert_eq!(
+            denial(world.ask(service, "ana", PASSWORD, Capability::None)),
+            Denial::Denied,
+            "{service}"
+        );
+    }
+    let dialog = challenge(world.ask("vpn", "ana", PASSWORD, Capability::Dialog));
+    let code = world.code();
+    assert_eq!(denial(world.answer("vpn", "ana", &code, dialog)), Denial::Denied);
+    assert_eq!(
+        (world.binds, world.failures()),
+        (0, 0),
+        "the directory is not asked, nothing counts"
+    );
+    assert_eq!(world.audit.last().unwrap().reason.as_deref(), Some("denied"));
+
+    world.now = world.now + Duration::from_millis(599_999);
+    assert_eq!(
+        denial(world.ask("password", "ana", PASSWORD, Capability::None)),
+        Denial::Denied
+    );
+    world.now = world.now + Duration::from_millis(1);
+    assert!(matches!(
+        world.ask("password", "ana", PASSWORD, Capability::None),
+        Verdict::Accept(_)
+    ));
+}
+
+#[test]
+fn a_denial_without_end_lasts_until_it_is_lifted() {
+    let mut world = World::new();
+    deny(&mut world, None);
+    world.now = world.now + Duration::from_secs(20 * 365 * 86400);
+    assert_eq!(
+        denial(world.ask("password", "ana", PASSWORD, Capability::None)),
+        Denial::Denied
+    );
+    let lifted = UserRecord {
+        denied: None,
+        ..world.user()
+    };
+    world.put(&lifted);
+    assert!(matches!(
+        world.ask("password", "ana", PASSWORD, Capability::None),
+        Verdict::Accept(_)
+    ));
+}
+
+#[test]
+fn a_denial_while_the_directory_is_asked_is_heard() {
+    let mut world = World::new();
+    let engine = world.engine.clone();
+    for service in ["password", "exempt"] {
+        world.put(&UserRecord::default());
+        let request = world.request(service, "ana", PASSWORD, None, Capability::None);
+        let Step::Do(Effect::VerifyPassword { reserve, .. }, attempt) =
+            engine.begin(&request, &world.facts("ana"), world.now, 1)
+        else {
+            panic!("the password is tried")
+        };
+        assert!(world.commit(reserve));
+        let before = world.facts("ana");
+        deny(&mut world, None);
+        let right = || Evidence::Password(PasswordOutcome::Right);
+        let Step::Decided(late) = attempt.clone().resume(right(), &before, world.now) else {
+            panic!("a password is tried once")
+        };
+        if service == "password" {
+            assert!(matches!(late.verdict, Verdict::Accept(_)));
+            assert!(!world.commit(late.batch), "it rests on a record that has changed");
+        }
+        let Step::Decided(decision) = attempt.resume(right(), &world.facts("ana"), world.now) else {
+            panic!("a password is tried once")
+        };
+        assert!(world.commit(decision.batch));
+        assert_eq!(denial(decision.verdict), Denial::Denied);
+        assert_eq!(world.failures(), 0);
     }
 }
 

@@ -35,7 +35,7 @@ use crate::config::{RadiusListener, Transport, Version};
 use crate::metrics;
 use crate::radius::attribute::{ERROR_CAUSE, PROTOCOL_ERROR, REPLY_MESSAGE};
 use crate::radius::channel::Channel;
-use crate::radius::client::Stranger;
+use crate::radius::client::{Client, Stranger};
 use crate::radius::drops::{Closing, Drops, Reason};
 use crate::radius::intake::Service;
 use crate::radius::packet::{Overflow, Writer};
@@ -154,7 +154,7 @@ impl Shared {
             .get_or_create(&metrics::Protocol { protocol: "radius" })
             .clone();
         Self {
-            drops: Mutex::new(Drops::new(service.metrics.clone())),
+            drops: Mutex::new(Drops::new(service.metrics.clone(), Arc::clone(&service.strangers))),
             in_flight: AtomicUsize::new(0),
             gauge,
             places: Arc::new(Semaphore::new(config.connections)),
@@ -168,13 +168,13 @@ impl Shared {
     }
 
     /// Counts a packet or a connection of which nothing comes.
-    fn dropped(&self, reason: Reason, source: SocketAddr, client: Option<&str>, detail: &dyn fmt::Display) {
+    fn dropped(&self, reason: Reason, source: SocketAddr, client: Option<&Client>, detail: &dyn fmt::Display) {
         if reason == Reason::Closed(Closing::Idle) {
             // Nothing is wrong with that, so it is nothing to warn of.
-            debug!(%source, client, "closed, because it was idle");
+            debug!(%source, "closed, because it was idle");
             return self.service.metrics.drop("radius", reason.word());
         }
-        let now = clock::monotonic();
+        let now = (clock::monotonic(), clock::now());
         self.drops.lock().count(reason, source, client, detail, now);
     }
 }

@@ -79,6 +79,7 @@ impl Server {
             keyring: Arc::new(Keyring::from_root(&[5; 32])),
             learned: Arc::new(Habits::default()),
             metrics: metrics.clone(),
+            strangers: Arc::default(),
         };
         let serving = stream::serve(
             socket,

@@ -16,6 +16,10 @@ mod peers;
 
 // What operators do to a running server: reload, check, status, audit.
 mod admin;
+// RADIUS clients as operators see them.
+mod clients;
+// People whom an operator keeps out.
+mod deny;
 // The `ldap` and `local` directories through one battery, and servers that misbehave.
 mod directory;
 // One code, one accept: at once, and over the death of the process.

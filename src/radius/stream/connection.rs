@@ -18,7 +18,7 @@ use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable};
 use crate::radius::delay::{Delayed, jittered, sleep_until};
 use crate::radius::drops::{Closing, Reason};
-use crate::radius::intake::{Judging, Screened, Sender, Settled, Unfit, Work};
+use crate::radius::intake::{Judging, Screened, Sender, Service, Settled, Unfit, Work};
 use crate::radius::packet::Packet;
 use crate::radius::stream::Shared;
 use crate::radius::stream::frame::Frames;
@@ -125,7 +125,7 @@ impl Connection {
         match self.run(&mut reader, &mut writer, &shutdown).await {
             Ok(()) => debug!(client = %client.name, %source, "disconnected"),
             Err(Close { reason, detail }) => {
-                self.shared.dropped(reason, source, Some(&client.name), &detail);
+                self.shared.dropped(reason, source, Some(&client), &detail);
                 if reason == Reason::Closed(Closing::Unfinished) {
                     self.release_early();
                 }
@@ -297,7 +297,7 @@ impl Connection {
             Err(Unfit::Code) => {
                 let detail = code_name(packet.code());
                 self.shared
-                    .dropped(Reason::UnexpectedCode, source, Some(&client.name), &detail);
+                    .dropped(Reason::UnexpectedCode, source, Some(&client), &detail);
                 return Ok(());
             }
             Err(Unfit::Unsound(unsound)) => {
@@ -327,7 +327,7 @@ impl Connection {
         match work {
             Work::Verify(request) => {
                 let Some(place) = Place::take(&self.shared, request.dialog.is_some()) else {
-                    let (source, client) = (sender.source, &sender.client.name);
+                    let (source, client) = (sender.source, sender.client);
                     let detail = "in_flight is reached";
                     self.shared.dropped(Reason::Overload, source, Some(client), &detail);
                     self.outstanding.end(key);
@@ -374,8 +374,10 @@ impl Connection {
             error!(client = %asked.reply.client().name, "judging a request panicked; it gets no answer");
             return self.outstanding.end(asked.key);
         };
+        let now = clock::now();
+        Service::noted(&settled, asked.reply.client(), self.party.source, now);
         let keyring = &self.shared.service.keyring;
-        let reply = asked.reply.settled(&settled, keyring, clock::now(), &mut self.scratch);
+        let reply = asked.reply.settled(&settled, keyring, now, &mut self.scratch);
         self.answer(&asked.reply, asked.key, asked.arrived, reply);
     }
 
