@@ -23,6 +23,19 @@ pub const STATUS_SERVER: u8 = Assigned::StatusServer as u8;
 /// Protocol-Error (RFC 7930 section 4).
 pub const PROTOCOL_ERROR: u8 = 52;
 
+/// Disconnect-Request (RFC 5176 section 2.1).
+pub const DISCONNECT_REQUEST: u8 = Assigned::DisconnectRequest as u8;
+/// Disconnect-ACK (RFC 5176 section 2.1).
+pub const DISCONNECT_ACK: u8 = Assigned::DisconnectACK as u8;
+/// Disconnect-NAK (RFC 5176 section 2.1).
+pub const DISCONNECT_NAK: u8 = Assigned::DisconnectNAK as u8;
+/// CoA-Request (RFC 5176 section 2.2).
+pub const COA_REQUEST: u8 = Assigned::CoARequest as u8;
+/// CoA-ACK (RFC 5176 section 2.2).
+pub const COA_ACK: u8 = Assigned::CoAACK as u8;
+/// CoA-NAK (RFC 5176 section 2.2).
+pub const COA_NAK: u8 = Assigned::CoANAK as u8;
+
 /// User-Name (RFC 2865 section 5.1).
 pub const USER_NAME: u8 = rfc2865::USER_NAME_TYPE;
 /// User-Password (RFC 2865 section 5.2).

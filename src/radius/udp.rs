@@ -331,7 +331,6 @@ impl Listener {
             return self.duplicates.forget(asked.ticket);
         };
         let now = clock::now();
-        Service::noted(&settled, asked.reply.client(), asked.peer.address, now);
         let reply = asked
             .reply
             .settled(&settled, &self.service.keyring, now, &mut self.scratch);

@@ -12,7 +12,7 @@ use portcullis::clock;
 use portcullis::config;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
-use portcullis::engine::response::{Kept, Response, ResponseOutcome};
+use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
 use portcullis::engine::{
     AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
 };
@@ -128,10 +128,19 @@ fn respond(user: &str, response: &Response) -> Verdict {
         "user" => "clientPass",
         _ => return Verdict::Reject(Denial::UnknownUser),
     };
-    match (response.judge(Kept::Clear(&Secret::new(password))), accept(None)) {
-        (ResponseOutcome::Right(ms_chap), Verdict::Accept(grant)) => Verdict::Accept(Grant { ms_chap, ..grant }),
+    match response.judge(Kept::Clear(&Secret::new(password))) {
+        ResponseOutcome::Right(ms_chap) => let_in(ms_chap),
         _ => Verdict::Reject(Denial::WrongPassword),
     }
+}
+
+/// Somebody who was let in, by MS-CHAPv2 if there is something to tell.
+pub(crate) fn let_in(ms_chap: Option<Arc<MsChapSuccess>>) -> Verdict {
+    let mut verdict = accept(None);
+    if let Verdict::Accept(grant) = &mut verdict {
+        grant.ms_chap = ms_chap;
+    }
+    verdict
 }
 
 fn accept(message: Option<String>) -> Verdict {

@@ -18,7 +18,7 @@ use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable};
 use crate::radius::delay::{Delayed, jittered, sleep_until};
 use crate::radius::drops::{Closing, Reason};
-use crate::radius::intake::{Judging, Screened, Sender, Service, Settled, Unfit, Work};
+use crate::radius::intake::{Judging, Screened, Sender, Settled, Unfit, Work};
 use crate::radius::packet::Packet;
 use crate::radius::stream::Shared;
 use crate::radius::stream::frame::Frames;
@@ -375,7 +375,6 @@ impl Connection {
             return self.outstanding.end(asked.key);
         };
         let now = clock::now();
-        Service::noted(&settled, asked.reply.client(), self.party.source, now);
         let keyring = &self.shared.service.keyring;
         let reply = asked.reply.settled(&settled, keyring, now, &mut self.scratch);
         self.answer(&asked.reply, asked.key, asked.arrived, reply);
