@@ -24,6 +24,10 @@ pub struct Metrics {
     pub in_flight: Family<Protocol, Gauge>,
     /// Open RADIUS client connections by listener; see [`Metrics::radius_connections`].
     pub radius_connections: Family<Listener, Gauge>,
+    /// Accounting-Requests by client, kind, and whether they were kept.
+    pub accounting: Family<Accounting, Counter>,
+    /// Open sessions.
+    pub sessions: Gauge,
     /// Open LDAP client connections.
     pub ldap_connections: Gauge,
     /// LDAP messages relayed in either direction.
@@ -58,6 +62,17 @@ pub struct Listener {
     pub listener: String,
 }
 
+/// Labels of an Accounting-Request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Accounting {
+    /// Configured name of the client.
+    pub client: String,
+    /// `start`, `interim`, `stop`, `on`, `off`.
+    pub kind: &'static str,
+    /// `kept`, or `not-kept` and so not acknowledged.
+    pub outcome: &'static str,
+}
+
 /// Labels of a drop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Dropped {
@@ -83,6 +98,8 @@ impl Default for Metrics {
             replayed: Counter::default(),
             in_flight: Family::default(),
             radius_connections: Family::default(),
+            accounting: Family::default(),
+            sessions: Gauge::default(),
             ldap_connections: Gauge::default(),
             ldap_relayed: Counter::default(),
             registry: std::sync::Arc::default(),
@@ -109,6 +126,12 @@ impl Default for Metrics {
             "Open RADIUS client connections, by listener",
             metrics.radius_connections.clone(),
         );
+        registry.register(
+            "accounting",
+            "Accounting-Requests, by what became of them",
+            metrics.accounting.clone(),
+        );
+        registry.register("sessions", "Open sessions", metrics.sessions.clone());
         registry.register(
             "ldap_connections",
             "Open LDAP client connections",

@@ -155,6 +155,9 @@ pub enum TlsError {
     /// A name that no certificate can be verified for.
     #[error("`{0}` is neither a host name nor an address")]
     ServerName(String),
+    /// A fingerprint that is none.
+    #[error("`{0}` is no SHA-256 fingerprint; write its 64 hexadecimal digits, with colons or without")]
+    Fingerprint(String),
     /// An authority for clients that is none.
     #[error("{} holds {subject}, which is not a certificate authority (CA:TRUE); list the authority that issued the clients' certificates", file.display())]
     NoAuthority {
@@ -172,9 +175,6 @@ pub enum TlsError {
         #[source]
         source: rustls::server::VerifierBuilderError,
     },
-    /// A fingerprint that is none.
-    #[error("`{0}` is no SHA-256 fingerprint; write its 64 hexadecimal digits, with colons or without")]
-    Fingerprint(String),
     /// The TLS library refuses our settings.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),

@@ -29,6 +29,11 @@ fn radius_attribute() {
 }
 
 #[test]
+fn radius_stream() {
+    replay("radius_stream", targets::radius_stream);
+}
+
+#[test]
 fn ldap_frame() {
     replay("ldap_frame", ldap_frame::ldap_frame);
 }

@@ -129,28 +129,22 @@ impl Reason {
             Self::Unsound(Unsound::UnsignedProxyState) => "Proxy-State without Message-Authenticator",
             Self::Overload => "too many requests at once",
             Self::SendFailed => "the reply could not be sent",
-            Self::Closed(closing) => closing.text(),
-        }
-    }
-}
-
-impl Closing {
-    const fn text(self) -> &'static str {
-        match self {
-            Self::TooMany => "too many connections",
-            Self::TooManyOfSource => "too many connections from its address",
-            Self::TooFast => "its address opens connections too fast",
-            Self::TooManyHandshakes => "too many TLS handshakes at once",
-            Self::Handshake => "no TLS came about",
-            Self::Version => "it does not speak a version of RADIUS that is wanted",
-            Self::Length => "a Length field that no packet has",
-            Self::Truncated => "it ended within a packet",
-            Self::SlowPacket => "a packet took too long to come",
-            Self::SlowReader => "it did not take its replies",
-            Self::Repeated => "the identifier of a request that is not answered yet",
-            Self::Idle => "it was idle",
-            Self::Removed => "its entry or its certificate is valid no more",
-            Self::Unfinished => "requests under way took too long",
+            Self::Closed(Closing::TooMany) => "as many connections as the listener takes",
+            Self::Closed(Closing::TooManyOfSource) => "as many connections as one source may have",
+            Self::Closed(Closing::TooFast) => "connections opened faster than one source may",
+            Self::Closed(Closing::TooManyHandshakes) => "as many handshakes under way as the listener takes",
+            Self::Closed(Closing::Handshake) => "no TLS connection came about",
+            Self::Closed(Closing::Version) => "another version of RADIUS than the one agreed on",
+            Self::Closed(Closing::Length) => "a Length field that no packet has",
+            Self::Closed(Closing::Truncated) => "a connection that ended within a packet",
+            Self::Closed(Closing::SlowPacket) => "a packet that took too long to come",
+            Self::Closed(Closing::SlowReader) => "replies that the client does not take",
+            Self::Closed(Closing::Repeated) => "an identifier or token that was in use",
+            Self::Closed(Closing::Idle) => "an idle connection",
+            Self::Closed(Closing::Removed) => {
+                "a client that is configured no more, or whose certificate is not trusted any more"
+            }
+            Self::Closed(Closing::Unfinished) => "a connection that was not done in time",
         }
     }
 }
@@ -198,6 +192,7 @@ impl Drops {
             None => {}
         }
         if let Some(unlogged) = self.due(reason, now) {
+            let client = client.map(|client| &*client.name);
             let what = match reason {
                 Reason::Closed(_) => "connection closed",
                 Reason::UnknownClient
@@ -207,7 +202,6 @@ impl Drops {
                 | Reason::Overload
                 | Reason::SendFailed => "packet dropped",
             };
-            let client = client.map(|client| &*client.name);
             warn!(reason = reason.word(), %source, client, %detail, unlogged, "{what}");
         }
     }

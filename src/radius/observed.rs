@@ -212,28 +212,27 @@ const fn remedy_for_drop(reason: Reason) -> &'static str {
 const fn remedy_for_closing(closing: Closing) -> &'static str {
     match closing {
         Closing::TooMany | Closing::TooManyHandshakes => {
-            "raise `connections` of the listener, if so many are meant; `portcullis status` shows how many are open"
+            "raise `connections` of the listener, or find out who opens so many"
         }
         Closing::TooManyOfSource => {
-            "raise `connections_per_source` of the listener, if so many clients share an address"
+            "raise `connections_per_source` of the listener, or have the client keep fewer connections open"
         }
         Closing::TooFast => {
-            "something connects again and again: see the client's own log for why it gives its connections up; else raise `handshakes_per_source` of the listener"
+            "the client opens one connection after the other: have it keep them open, or raise `handshakes_per_source`"
         }
         Closing::Handshake => {
-            "certificates: the client must present one that an authority in `client_ca` issued for client authentication, and trust the one of `certificate`; the log has what TLS said"
+            "the log has what TLS said: most often a certificate that the listener's `client_ca` did not issue, or one that has expired"
         }
-        Closing::Version => "have the client send ALPN for RADIUS/1.1, or add \"1.0\" to `versions` of the listener",
-        Closing::Length | Closing::Truncated | Closing::SlowPacket => {
-            "the client sends what is no RADIUS, or the network loses it; look at both ends' logs"
+        Closing::Version => "the client speaks another version of RADIUS; see `versions` of the listener",
+        Closing::Length | Closing::Truncated => {
+            "the client sends what is no RADIUS packet, or there is no TLS where there should be"
         }
-        Closing::SlowReader => "the client, or the network to it, stands still: look there",
-        Closing::Repeated => {
-            "the client uses an identifier again before it is answered; over TCP and TLS it must neither repeat requests nor do that (RFC 6613 section 2.6)"
+        Closing::SlowPacket | Closing::SlowReader | Closing::Unfinished => {
+            "the client or the network between is stuck; it will connect again"
         }
-        Closing::Idle => "nothing is wrong; raise `idle` of the listener for longer silences",
-        Closing::Removed => "nothing is wrong if the entry or the certificate was withdrawn; else check both",
-        Closing::Unfinished => "see `portcullis status` for a slow directory",
+        Closing::Repeated => "the client uses an identifier again before its reply; mend it there",
+        Closing::Idle => "nothing is wrong with that; raise `idle` of the listener to keep connections longer",
+        Closing::Removed => "configure the client again, or give it a certificate that is trusted",
     }
 }
 

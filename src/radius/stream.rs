@@ -171,7 +171,8 @@ impl Shared {
     fn dropped(&self, reason: Reason, source: SocketAddr, client: Option<&Client>, detail: &dyn fmt::Display) {
         if reason == Reason::Closed(Closing::Idle) {
             // Nothing is wrong with that, so it is nothing to warn of.
-            debug!(%source, "closed, because it was idle");
+            let client = client.map(|client| &*client.name);
+            debug!(%source, client, "closed, because it was idle");
             return self.service.metrics.drop("radius", reason.word());
         }
         let now = (clock::monotonic(), clock::now());

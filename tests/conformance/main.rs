@@ -1,7 +1,11 @@
 //! The RADIUS front end against the documents that it follows, one module for each, over real sockets on
 //! loopback. Behind it stands a table instead of a directory: what is tested here is the protocol.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on says where"
+)]
 
 #[path = "../support/pki.rs"]
 mod pki;

@@ -85,7 +85,7 @@ async fn passwords_are_octets_of_any_length_and_taken_as_they_are() {
     for password in [&[b'x'; 253][..], b"\xff\x00\x01", b"trailing\0\0"] {
         line.send(&login([1; 4], "ana", password, &[])).await;
         assert_eq!(line.receive().await[0], ACCESS_REJECT);
-        assert!(matches!(server.stub.last().given, Given::Typed(typed) if typed.matches(password)));
+        assert!(matches!(server.stub.last().given, Given::Typed(last) if last.matches(password)));
     }
     // An empty one, CHAP without a challenge, EAP: refused, and the connection goes on.
     for attributes in [

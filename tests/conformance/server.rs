@@ -130,7 +130,9 @@ fn respond(user: &str, response: &Response) -> Verdict {
     };
     match response.judge(Kept::Clear(&Secret::new(password))) {
         ResponseOutcome::Right(ms_chap) => let_in(ms_chap),
-        _ => Verdict::Reject(Denial::WrongPassword),
+        ResponseOutcome::Wrong | ResponseOutcome::Impossible | ResponseOutcome::Unknown => {
+            Verdict::Reject(Denial::WrongPassword)
+        }
     }
 }
 
