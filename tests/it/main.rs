@@ -36,5 +36,7 @@ mod outages;
 mod pam;
 // radclient: passwords, challenges, appended codes.
 mod radius;
+// RADIUS over TLS through radsecproxy and FreeRADIUS.
+mod radsec;
 // The failure counter, over all protocols.
 mod throttle;
