@@ -6,6 +6,8 @@
 mod server;
 mod vectors;
 
+// What gets no answer, by reason.
+mod drops;
 // A stock client's view of the whole.
 mod radclient;
 // RADIUS: packets, passwords, State, Proxy-State.
