@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
 use tracing::info;
 
 use crate::clock::{self, Timestamp};
@@ -15,6 +14,7 @@ use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::UserKey;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
+use crate::engine::record::Record;
 use crate::engine::throttle::{Limit, Sources};
 use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Facts, Lookup, Outage, Verdict, Verify, record};
 use crate::metrics::{self, Metrics};
@@ -195,6 +195,17 @@ impl Verifier {
                     Check::Own(own) => own.check(&person, &password).await,
                 }))
             }
+            Effect::VerifyResponse {
+                person,
+                response,
+                reserve,
+            } => {
+                if let Err(error) = self.write(reserve, Durability::Visible).await {
+                    return Err((error, check));
+                }
+                let outcome = directory.verify_response(&person, &response).await;
+                Ok(Evidence::Response(outcome))
+            }
             Effect::VerifyNobody { password } => Ok(Evidence::Password(directory.verify_nobody(&password).await)),
         }
     }
@@ -297,17 +308,17 @@ impl Verify for Verifier {
             let began = clock::monotonic();
             let Decided { verdict, rule, factors } = self.decide(&request, check).await;
             let span = began.elapsed();
-            let (outcome, denied, reason) = match &verdict {
-                Verdict::Accept(_) => ("accept", "", ""),
-                Verdict::Challenge(_) => ("challenge", "", ""),
+            let (outcome, denied, reason, advice) = match &verdict {
+                Verdict::Accept(_) => ("accept", "", "", None),
+                Verdict::Challenge(_) => ("challenge", "", "", None),
                 Verdict::Reject(denial) => {
                     if denial.counts_against_source() {
                         self.sources
                             .count(request.origin.source, **self.source_limit.load(), clock::now());
                     }
-                    ("reject", denial.word(), denial.word())
+                    ("reject", denial.word(), denial.word(), denial.advice())
                 }
-                Verdict::Unavailable(Outage { reason }) => ("unavailable", "", reason.as_str()),
+                Verdict::Unavailable(Outage { reason }) => ("unavailable", "", reason.as_str(), None),
             };
             let origin = &request.origin;
             let protocol = match origin.protocol {
@@ -323,6 +334,7 @@ impl Verify for Verifier {
                 factors,
                 outcome,
                 reason,
+                advice,
                 ms = (span.as_secs_f64() * 1e6).round() / 1000.0,
                 "login"
             );
@@ -358,7 +370,7 @@ impl Decided {
     }
 }
 
-fn decoded<T: DeserializeOwned + Default>(found: Option<Found>) -> Result<Versioned<T>, StoreError> {
+fn decoded<T: Record + Default>(found: Option<Found>) -> Result<Versioned<T>, StoreError> {
     let Some(Versioned { value, version }) = found else {
         return Err(StoreError("a read came back short".into()));
     };

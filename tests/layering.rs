@@ -20,6 +20,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("ber", &[]),
     ("metrics", &[]),
     ("document", &[]),
+    ("dictionary", &["document"]),
     ("keyring", &["clock", "secret"]),
     ("tls", &["ber", "clock"]),
     // Of the engine the configuration sees only how a code is cut off a password.
@@ -50,7 +51,18 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("audit", &["accounts::view", "clock", "engine", "keyring", "store"]),
     // Front ends: never each other, never what is behind the engine.
-    ("radius", &["clock", "config", "engine", "keyring", "metrics", "secret"]),
+    (
+        "radius",
+        &[
+            "clock",
+            "config",
+            "dictionary",
+            "engine",
+            "keyring",
+            "metrics",
+            "secret",
+        ],
+    ),
     (
         "ldap",
         &["ber", "clock", "config", "engine", "metrics", "secret", "tls"],
@@ -70,6 +82,7 @@ const RULES: &[(&str, &[&str])] = &[
     // What is done where no server runs: each its one thing.
     ("cli::key", &["keyring"]),
     ("cli::password_hash", &["directory::local::hash_password"]),
+    ("cli::radius", &["dictionary", "document", "radius", "secret"]),
     ("cli::store", &["config", "keyring", "store"]),
     // The test clients speak the protocols.
     ("cli::login", &["ber", "clock", "ldap", "radius", "secret", "tls"]),

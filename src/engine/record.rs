@@ -110,6 +110,16 @@ pub struct Passcode {
     pub expires: Timestamp,
     /// Wrong passcodes since; three revoke it.
     pub failures: u8,
+    /// The code itself, normalised and sealed to [`Passcode::place`], when it was issued for CHAP: a response
+    /// cannot be compared with a digest.
+    pub sealed: Option<Vec<u8>>,
+}
+
+impl Passcode {
+    /// The place that this passcode's code is sealed to.
+    pub fn place(user: &str, id: &str) -> Vec<u8> {
+        format!("passcode/{user}/{id}").into_bytes()
+    }
 }
 
 /// The failures of one person, over all protocols and factors.
@@ -145,20 +155,150 @@ pub struct Pending {
 #[error("a stored record does not decode (written by a newer version, or damaged)")]
 pub struct BadRecord(#[source] Option<postcard::Error>);
 
-const RECORD_FORMAT: u8 = 1;
+/// A kind of record. Its format is the first octet of what is stored; older ones are still read.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The format that is written.
+    const FORMAT: u8;
+
+    /// Reads what follows an octet of format other than [`Record::FORMAT`]; `None` for one that there never was.
+    fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>>;
+}
+
+impl Record for UserRecord {
+    const FORMAT: u8 = 2;
+
+    fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>> {
+        (format == 1).then(|| postcard::from_bytes(octets).map(older::UserRecord1::into_current))
+    }
+}
+
+impl Record for ThrottleRecord {
+    const FORMAT: u8 = 1;
+
+    fn from_older(_: u8, _: &[u8]) -> Option<postcard::Result<Self>> {
+        None
+    }
+}
 
 /// Writes a record: one octet of format, then postcard.
-pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
-    postcard::to_extend(record, vec![RECORD_FORMAT]).unwrap_or_default()
+pub fn encode<T: Record>(record: &T) -> Vec<u8> {
+    postcard::to_extend(record, vec![T::FORMAT]).unwrap_or_default()
 }
 
 /// Reads what [`encode`] wrote.
 ///
 /// # Errors
 /// [`BadRecord`].
-pub fn decode<T: DeserializeOwned>(octets: &[u8]) -> Result<T, BadRecord> {
-    match octets.split_first() {
-        Some((&RECORD_FORMAT, rest)) => postcard::from_bytes(rest).map_err(|error| BadRecord(Some(error))),
-        _ => Err(BadRecord(None)),
+pub fn decode<T: Record>(octets: &[u8]) -> Result<T, BadRecord> {
+    let (&format, rest) = octets.split_first().ok_or(BadRecord(None))?;
+    let read = if format == T::FORMAT {
+        postcard::from_bytes(rest)
+    } else {
+        T::from_older(format, rest).ok_or(BadRecord(None))?
+    };
+    read.map_err(|error| BadRecord(Some(error)))
+}
+
+/// Formats that are no longer written.
+mod older {
+    use super::{Passcode, Timestamp, Token};
+    use serde::Deserialize;
+
+    /// Format 1 of [`super::UserRecord`]: before passcodes were issued for CHAP.
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct UserRecord1 {
+        pub(super) login: String,
+        pub(super) tokens: Vec<Token>,
+        pub(super) recovery: Vec<[u8; 32]>,
+        pub(super) recovery_failures: u32,
+        pub(super) passcode: Option<Passcode1>,
+        pub(super) ever_enrolled: bool,
+        pub(super) last_login: Option<Timestamp>,
+        pub(super) next_token: u32,
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct Passcode1 {
+        pub(super) id: String,
+        pub(super) digest: [u8; 32],
+        pub(super) issued_by: String,
+        pub(super) issued: Timestamp,
+        pub(super) expires: Timestamp,
+        pub(super) failures: u8,
+    }
+
+    impl UserRecord1 {
+        pub(super) fn into_current(self) -> super::UserRecord {
+            super::UserRecord {
+                login: self.login,
+                tokens: self.tokens,
+                recovery: self.recovery,
+                recovery_failures: self.recovery_failures,
+                passcode: self.passcode.map(Passcode1::into_current),
+                ever_enrolled: self.ever_enrolled,
+                last_login: self.last_login,
+                next_token: self.next_token,
+            }
+        }
+    }
+
+    impl Passcode1 {
+        fn into_current(self) -> Passcode {
+            Passcode {
+                id: self.id,
+                digest: self.digest,
+                issued_by: self.issued_by,
+                issued: self.issued,
+                expires: self.expires,
+                failures: self.failures,
+                sealed: None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_the_first_format_are_read() {
+        let first = older::UserRecord1 {
+            login: "ana".into(),
+            tokens: Vec::new(),
+            recovery: vec![[9; 32]],
+            recovery_failures: 2,
+            passcode: Some(older::Passcode1 {
+                id: "p1".into(),
+                digest: [7; 32],
+                issued_by: "helpdesk".into(),
+                issued: Timestamp::from_secs(1),
+                expires: Timestamp::from_secs(2),
+                failures: 1,
+            }),
+            ever_enrolled: true,
+            last_login: Some(Timestamp::from_secs(3)),
+            next_token: 4,
+        };
+        let octets = postcard::to_extend(&first, vec![1]).unwrap();
+        let record: UserRecord = decode(&octets).unwrap();
+        let passcode = record.passcode.as_ref().unwrap();
+        assert_eq!(
+            (passcode.id.as_str(), passcode.failures, &passcode.sealed),
+            ("p1", 1, &None)
+        );
+        assert_eq!(
+            (record.next_token, record.last_login),
+            (4, Some(Timestamp::from_secs(3)))
+        );
+        // Written anew it comes back the same.
+        assert_eq!(decode::<UserRecord>(&encode(&record)).unwrap(), record);
+        assert!(decode::<UserRecord>(&[]).is_err());
+        assert!(
+            decode::<UserRecord>(&[9, 0]).is_err(),
+            "a newer format is not guessed at"
+        );
     }
 }

@@ -368,6 +368,7 @@ mod tests {
             attributes: Vec::new(),
             disabled_by: Vec::new(),
             remember: Duration::ZERO,
+            cleartext: false,
         };
         let directory: Arc<dyn Directory> =
             LocalDirectory::parse(&local, b"dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();

@@ -13,10 +13,10 @@ use tracing::info;
 
 use crate::clock::{self, Timestamp};
 use crate::config::Serves;
-use crate::engine::{AuthnRequest, BoxFuture, Check, Verdict, Verify};
+use crate::engine::{AuthnRequest, BoxFuture, Check, Given, Verdict, Verify};
 use crate::keyring::Keyring;
 use crate::metrics::{Decision, Metrics};
-use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME};
+use crate::radius::attribute::{ACCESS_REQUEST, MESSAGE_AUTHENTICATOR, STATUS_SERVER, USER_NAME};
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable, Learned, Unsound};
 use crate::radius::observed::Strangers;
@@ -129,17 +129,31 @@ impl Service {
     ) -> Result<Work, Untranslated> {
         sender.client.seen.request(now);
         match translate::request(packet, sender, &self.keyring, now) {
-            Ok(request) => Ok(Work::Verify(request)),
+            Ok(request) => {
+                let text = match &request.given {
+                    Given::Typed(typed) => typed.expose_str().is_some(),
+                    Given::Response(_) => true,
+                };
+                if !text && !packet.has(MESSAGE_AUTHENTICATOR) {
+                    sender.client.seen.garbled(sender.source.ip(), now);
+                }
+                Ok(Work::Verify(request))
+            }
             Err(Untranslated::Refused(refusal)) => Ok(Work::Refuse(refusal)),
-            Err(malformed @ Untranslated::MalformedPassword) => Err(malformed),
+            Err(malformed @ (Untranslated::MalformedPassword | Untranslated::MalformedResponse)) => Err(malformed),
         }
     }
 
     /// Begins a login; see [`Judging::now_or`].
-    pub(in crate::radius) fn judge(&self, request: AuthnRequest) -> Judging {
-        let verify = Arc::clone(&self.verify);
+    pub(in crate::radius) fn judge(&self, request: AuthnRequest, client: &Arc<Client>) -> Judging {
+        let (verify, client) = (Arc::clone(&self.verify), Arc::clone(client));
         Judging(Box::pin(async move {
-            Settled::Verdict(verify.verify(request, Check::Directory).await)
+            let source = request.origin.source;
+            let verdict = verify.verify(request, Check::Directory).await;
+            if let Verdict::Reject(denial) = &verdict {
+                client.seen.denied(*denial, source, clock::now());
+            }
+            Settled::Verdict(verdict)
         }))
     }
 

@@ -14,6 +14,7 @@ mod drops;
 pub mod duplicate;
 pub mod intake;
 pub mod login;
+mod method;
 pub mod observed;
 pub mod packet;
 pub mod probe;

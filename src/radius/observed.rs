@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
+use crate::engine::Denial;
 use crate::engine::request::BadName;
 use crate::radius::client::Unsound;
 pub use crate::radius::drops::Reason;
@@ -49,6 +50,11 @@ pub enum What {
     Dropped(Reason),
     /// A request was rejected without asking anybody.
     Refused(Refusal),
+    /// A login was rejected for a reason that is no fault of the person's; one with
+    /// [`advice`](Denial::advice).
+    Denied(Denial),
+    /// An unsigned request has a password that is no text.
+    Garbled,
 }
 
 impl Sightings {
@@ -75,6 +81,18 @@ impl Sightings {
     /// Notes a request that was rejected without asking anybody.
     pub(in crate::radius) fn refused(&self, refusal: Refusal, source: IpAddr, user: Option<&str>, now: Timestamp) {
         self.trouble(What::Refused(refusal), source, user, now);
+    }
+
+    /// Notes a login that was rejected, if there is something that the administrator can change.
+    pub(in crate::radius) fn denied(&self, denial: Denial, source: IpAddr, now: Timestamp) {
+        if denial.advice().is_some() {
+            self.trouble(What::Denied(denial), source, None, now);
+        }
+    }
+
+    /// Notes an unsigned request whose password is no text.
+    pub(in crate::radius) fn garbled(&self, source: IpAddr, now: Timestamp) {
+        self.trouble(What::Garbled, source, None, now);
     }
 
     /// Requests that came through; retransmissions and Status-Server do not count.
@@ -144,7 +162,7 @@ impl What {
     pub const fn is_drop(self) -> bool {
         match self {
             Self::Dropped(_) => true,
-            Self::Refused(_) => false,
+            Self::Refused(_) | Self::Denied(_) | Self::Garbled => false,
         }
     }
 
@@ -153,6 +171,8 @@ impl What {
         match self {
             Self::Dropped(reason) => reason.text().to_owned(),
             Self::Refused(refusal) => refusal.to_string(),
+            Self::Denied(denial) => denial.word().to_owned(),
+            Self::Garbled => "a password that is no text, in a request without Message-Authenticator".to_owned(),
         }
     }
 
@@ -161,6 +181,13 @@ impl What {
         match self {
             Self::Dropped(reason) => remedy_for_drop(reason),
             Self::Refused(refusal) => remedy_for_refusal(refusal),
+            Self::Denied(denial) => match denial.advice() {
+                Some(advice) => advice,
+                None => "see the audit",
+            },
+            Self::Garbled => {
+                "most likely the shared secret differs, which nothing else tells of requests that are not signed; else the client does not send UTF-8"
+            }
         }
     }
 }
@@ -205,8 +232,8 @@ const fn remedy_for_refusal(refusal: Refusal) -> &'static str {
         Refusal::Eap => {
             "EAP is not offered; configure the client for PAP (on switches and access points: no 802.1X on this server)"
         }
-        Refusal::Chap => "CHAP: configure the client for PAP",
-        Refusal::MsChap => "MS-CHAP: configure the client for PAP",
+        Refusal::MsChapV1 => "configure the client for PAP, or for MS-CHAPv2 where passwords allow it",
+        Refusal::NoChallenge => "the client, or a proxy before it, leaves CHAP-Challenge out; configure it for PAP",
         Refusal::NoPassword => "the client sends no User-Password; configure it for PAP",
         Refusal::EmptyPassword => {
             "somebody typed nothing; where it comes each time, the client sends its password elsewhere: configure it for PAP"
@@ -316,14 +343,17 @@ mod tests {
     #[test]
     fn the_same_trouble_is_one_however_often_it_happens() {
         let seen = Sightings::default();
-        seen.refused(Refusal::Chap, address(1), Some("ana"), at(1));
+        seen.refused(Refusal::MsChapV1, address(1), Some("ana"), at(1));
         for secs in 2..1000 {
             seen.dropped(Reason::Malformed, address(1), at(secs));
         }
-        seen.refused(Refusal::Chap, address(1), Some("ben"), at(1000));
+        seen.refused(Refusal::MsChapV1, address(1), Some("ben"), at(1000));
         let troubles = seen.troubles();
         assert_eq!(troubles.len(), 2);
-        assert_eq!((troubles[0].what, troubles[0].times), (What::Refused(Refusal::Chap), 2));
+        assert_eq!(
+            (troubles[0].what, troubles[0].times),
+            (What::Refused(Refusal::MsChapV1), 2)
+        );
         assert_eq!((troubles[0].first, troubles[0].last), (at(1), at(1000)));
         assert_eq!(troubles[0].user.as_deref(), Some("ben"));
         assert_eq!((troubles[1].times, seen.drops()), (998, 998));

@@ -13,8 +13,8 @@ use portcullis::config::LdapListener;
 use portcullis::directory::{Directory, DirectoryStatus, Link};
 use portcullis::engine::request::LoginForm;
 use portcullis::engine::{
-    AuthnRequest, BoxFuture, Capability, Check, Denial, Grant, LoginName, Lookup, Outage, PasswordOutcome, Person,
-    UserKey, Verdict, Verify,
+    AuthnRequest, BoxFuture, Capability, Check, Denial, Given, Grant, LoginName, Lookup, Outage, PasswordOutcome,
+    Person, UserKey, Verdict, Verify,
 };
 use portcullis::ldap::listener::serve;
 use portcullis::metrics::Metrics;
@@ -194,9 +194,12 @@ impl Verify for Truthful {
             let Capability::Append(split) = request.capability else {
                 panic!("an LDAP bind can append and nothing else");
             };
-            let (password, code) = match split.cut(&request.typed) {
+            let Given::Typed(typed) = request.given else {
+                panic!("a simple bind is typed");
+            };
+            let (password, code) = match split.cut(&typed) {
                 Some((password, code)) => (password, Some(code)),
-                None => (request.typed, None),
+                None => (typed, None),
             };
             if code.is_some_and(|code| !code.matches(b"123456")) {
                 return Verdict::Reject(Denial::WrongCode);
@@ -207,7 +210,11 @@ impl Verify for Truthful {
                 Lookup::Unavailable(reason) => return Verdict::Unavailable(Outage { reason }),
             };
             if self.accept_unasked {
-                return Verdict::Accept(Grant { person, message: None });
+                return Verdict::Accept(Grant {
+                    person,
+                    message: None,
+                    ms_chap: None,
+                });
             }
             let outcome = match check {
                 Check::Directory => self.directory.verify(&person, &password).await,
@@ -215,7 +222,11 @@ impl Verify for Truthful {
             };
             match outcome {
                 PasswordOutcome::Right if self.refuse_anyway => Verdict::Reject(Denial::Throttled),
-                PasswordOutcome::Right => Verdict::Accept(Grant { person, message: None }),
+                PasswordOutcome::Right => Verdict::Accept(Grant {
+                    person,
+                    message: None,
+                    ms_chap: None,
+                }),
                 PasswordOutcome::Unavailable(reason) => Verdict::Unavailable(Outage { reason }),
                 PasswordOutcome::MustChange => Verdict::Reject(Denial::PasswordMustChange),
                 PasswordOutcome::Expired => Verdict::Reject(Denial::PasswordExpired),
