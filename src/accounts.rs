@@ -3,6 +3,7 @@
 //! before the answer.
 
 mod codes;
+mod denials;
 mod resolve;
 mod tokens;
 pub mod view;
@@ -22,9 +23,10 @@ use crate::keyring::{KeyError, Keyring};
 use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use codes::PasscodeWish;
+pub use denials::DenyWish;
 use resolve::{directory_of, look_up, parse_name};
 pub use tokens::{TokenWish, Which};
-use view::{DirectoryView, FailureView, Found, PasscodeView, TokenView, Unlocked, UserRow, UserView};
+use view::{DenyView, DirectoryView, FailureView, Found, PasscodeView, TokenView, Unlocked, UserRow, UserView};
 
 /// What may change under a running process by a reload.
 pub trait Surroundings: Send + Sync {
@@ -106,6 +108,9 @@ pub enum AccountError {
     /// No live passcode.
     #[error("`{0}` has no live passcode")]
     NoSuchPasscode(String),
+    /// No denial in force.
+    #[error("`{0}` is not denied")]
+    NotDenied(String),
     /// A request that contradicts the limits.
     #[error("{0}")]
     Invalid(String),
@@ -216,6 +221,9 @@ impl Accounts {
             ever_enrolled: record.ever_enrolled,
             last_login: record.last_login,
             failures: FailureView::of(&throttle, self.surroundings.limit(), now),
+            denied: record
+                .denial(now)
+                .map(|deny| DenyView::of(subject.key.as_str(), &subject.login, deny)),
         })
     }
 
@@ -339,6 +347,7 @@ impl Accounts {
             tokens: record.tokens.iter().filter(|token| !token.disabled).count(),
             recovery_codes: record.recovery.len(),
             locked: throttle.standing(self.surroundings.limit(), now) == Standing::Over,
+            denied: record.denial(now).is_some(),
             last_login: record.last_login,
         })
     }

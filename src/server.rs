@@ -33,6 +33,7 @@ use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::throttle::Limit;
 use crate::keyring::Keyring;
+use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
 use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
@@ -91,6 +92,7 @@ pub(crate) struct Node {
     clients: Arc<ArcSwap<ClientTable>>,
     learned: Arc<LearnedClients>,
     strangers: Arc<Strangers>,
+    bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
@@ -150,6 +152,7 @@ impl Server {
             clients: Arc::new(ArcSwap::new(Arc::clone(&parts.clients))),
             learned,
             strangers: Arc::default(),
+            bindings: Arc::default(),
             certificates: parts.certificates,
             metrics,
             reloading: Mutex::new(()),
@@ -288,13 +291,17 @@ impl Server {
             let (holder, name) = (Arc::clone(node), listener.directory.clone().unwrap_or_default());
             let directory: ldap::listener::DirectoryProvider =
                 Arc::new(move || holder.verifier.directories().get(&name).cloned());
+            let service = ldap::listener::Service {
+                tls,
+                verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
+                directory,
+                bindings: Arc::clone(&node.bindings),
+                metrics: node.metrics.clone(),
+            };
             self.listeners.spawn(ldap::listener::serve(
                 socket,
                 listener.clone(),
-                tls,
-                Arc::clone(&node.verifier) as Arc<dyn Verify>,
-                directory,
-                node.metrics.clone(),
+                service,
                 self.shutdown.clone(),
             ));
         }

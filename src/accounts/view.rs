@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::engine::Person;
-use crate::engine::record::{Algorithm, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
+use crate::engine::record::{Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
 use crate::engine::throttle::{Limit, Standing};
 
 /// One person, whole.
@@ -32,6 +32,9 @@ pub struct UserView {
     pub last_login: Option<Timestamp>,
     /// Failures and the lock that follows from them.
     pub failures: FailureView,
+    /// The denial in force.
+    #[serde(default)]
+    pub denied: Option<DenyView>,
 }
 
 /// A person in a directory.
@@ -64,6 +67,9 @@ pub struct UserRow {
     pub recovery_codes: usize,
     /// Whether too many failures keep the person out right now.
     pub locked: bool,
+    /// Whether an operator's denial keeps the person out right now.
+    #[serde(default)]
+    pub denied: bool,
     /// Last accepted login.
     #[serde(with = "moment::option")]
     pub last_login: Option<Timestamp>,
@@ -217,6 +223,34 @@ pub struct FailureView {
     pub locked_until: Option<Timestamp>,
 }
 
+/// A denial in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DenyView {
+    /// Key of the person it is about.
+    pub user: String,
+    /// Login name of the person it is about.
+    pub login: String,
+    /// When it ends by itself; only when it is lifted, if absent.
+    #[serde(with = "moment::option")]
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub reason: String,
+    /// The operator who said so.
+    pub by: String,
+    /// When.
+    #[serde(with = "moment")]
+    pub at: Timestamp,
+}
+
+/// A denial just said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Denied {
+    /// The denial.
+    pub denial: DenyView,
+    /// Whether it replaces one that was in force.
+    pub replaced: bool,
+}
+
 /// What an unlock cleared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unlocked {
@@ -228,6 +262,19 @@ pub struct Unlocked {
     pub cleared: usize,
     /// Whether the person was locked out.
     pub was_locked: bool,
+}
+
+impl DenyView {
+    pub(super) fn of(user: &str, login: &str, deny: &Deny) -> Self {
+        Self {
+            user: user.to_owned(),
+            login: login.to_owned(),
+            until: deny.until,
+            reason: deny.reason.clone(),
+            by: deny.by.clone(),
+            at: deny.at,
+        }
+    }
 }
 
 impl DirectoryView {

@@ -13,8 +13,8 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
-    DirectoryView, Enrolled, FailureView, Found, Issued, Kind, PasscodeView, RecoveryCodes, Resynced, TokenView,
-    Unlocked, UserRow, UserView, moment,
+    Denied, DenyView, DirectoryView, Enrolled, FailureView, Found, Issued, Kind, PasscodeView, RecoveryCodes, Resynced,
+    TokenView, Unlocked, UserRow, UserView, moment,
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::Protocol;
@@ -121,6 +121,46 @@ pub struct FindRequest {
     /// Most rows, up to 1000; 50 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+}
+
+/// `POST /v1/user/deny`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DenyRequest {
+    /// Whom.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// When it ends by itself; only when it is lifted, if absent.
+    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Why: one line of at most 500 octets.
+    pub reason: String,
+}
+
+/// What came of a denial.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DenyReport {
+    /// The denial, which stands whatever became of the rest.
+    #[serde(flatten)]
+    pub denied: Denied,
+    /// LDAP connections that the person was bound on, closed now.
+    pub connections: usize,
+}
+
+/// `POST /v1/user/undeny`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndenyRequest {
+    /// Whom.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Why, for the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// `POST /v1/token/enrol`

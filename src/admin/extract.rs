@@ -72,7 +72,7 @@ impl From<AccountError> for ApiError {
                 ErrorKind::NotFound,
                 Some("`portcullis token list USER` shows numbers and names".to_owned()),
             ),
-            AccountError::NoSuchPasscode(_) => (ErrorKind::NotFound, None),
+            AccountError::NoSuchPasscode(_) | AccountError::NotDenied(_) => (ErrorKind::NotFound, None),
             AccountError::NoSuchDirectory(..) => (ErrorKind::NotFound, None),
             AccountError::Ambiguous(..) => (
                 ErrorKind::Refused,

@@ -10,7 +10,7 @@ pub mod listener;
 pub mod operator;
 pub mod router;
 
-use crate::engine::BoxFuture;
+use crate::engine::{BoxFuture, UserKey};
 use api::{
     ApiError, ClientRow, ClientView, ExplainRequest, Explanation, ForgetRequest, Forgotten, PolicyReport, ReloadReport,
     StatusReport, StrangerView, TestReport,
@@ -26,6 +26,9 @@ pub trait Control: Send + Sync {
 
     /// How everything is doing. With `probe`, every directory server is asked now.
     fn status(&self, probe: bool) -> BoxFuture<'_, StatusReport>;
+
+    /// Closes the LDAP connections that a person is bound on. Returns how many there were.
+    fn expel(&self, user: &UserKey) -> usize;
 
     /// Checks the policies on disk without taking them.
     fn policy_check(&self) -> BoxFuture<'_, PolicyReport>;

@@ -32,6 +32,10 @@ pub enum Verb {
     ShowUser,
     /// Forget failures.
     Unlock,
+    /// Keep a person out, or lift that.
+    Deny,
+    /// See who is denied.
+    ListDenials,
     /// Enrol a token.
     EnrolToken,
     /// Revoke, enable, disable or resynchronise a token.
@@ -67,6 +71,8 @@ impl Verb {
             Self::FindUsers => "user.find",
             Self::ShowUser => "user.show",
             Self::Unlock => "user.unlock",
+            Self::Deny => "user.deny",
+            Self::ListDenials => "user.denials",
             Self::EnrolToken => "token.enrol",
             Self::ChangeToken => "token.change",
             Self::NewRecoveryCodes => "recovery-codes.new",
@@ -142,6 +148,9 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             Verb::FindUsers
             | Verb::ShowUser
             | Verb::Unlock
+            // Who denies themselves harms nobody else.
+            | Verb::Deny
+            | Verb::ListDenials
             | Verb::EnrolToken
             | Verb::ChangeToken
             | Verb::NewRecoveryCodes

@@ -15,14 +15,15 @@ use tracing::warn;
 
 use super::Control;
 use super::api::{
-    ApiError, AuditRequest, EnrolRequest, Enrolled, ErrorKind, ExplainRequest, Explanation, FindRequest, Found, Head,
-    IssueRequest, Issued, MAX_REQUEST, PasscodeView, PasscodesRequest, PolicyReport, RecoveryCodes, ReloadReport,
-    ResyncRequest, Resynced, RevokePasscodeRequest, StatusReport, StatusRequest, Stretch, TokenRef, TokenView,
-    Unlocked, UserRef, UserView, Verification, VerifyRequest,
+    ApiError, AuditRequest, DenyReport, DenyRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest,
+    Explanation, FindRequest, Found, Head, IssueRequest, Issued, MAX_REQUEST, PasscodeView, PasscodesRequest,
+    PolicyReport, RecoveryCodes, ReloadReport, ResyncRequest, Resynced, RevokePasscodeRequest, StatusReport,
+    StatusRequest, Stretch, TokenRef, TokenView, UndenyRequest, Unlocked, UserRef, UserView, Verification,
+    VerifyRequest,
 };
 use super::extract::{Body, Params};
 use super::operator::{Caller, Operator, Target, Verb, authorize};
-use crate::accounts::{AccountError, Accounts, Actor, PasscodeWish, Subject, TokenWish, Which};
+use crate::accounts::{AccountError, Accounts, Actor, DenyWish, PasscodeWish, Subject, TokenWish, Which};
 use crate::audit::{Audit, Filter};
 use crate::clock;
 use crate::engine::event::Outcome;
@@ -49,6 +50,9 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/users", get(find_users))
         .route("/v1/user", get(show_user))
         .route("/v1/user/unlock", post(unlock))
+        .route("/v1/user/deny", post(deny))
+        .route("/v1/user/undeny", post(undeny))
+        .route("/v1/denials", get(denials))
         .route("/v1/tokens", get(tokens))
         .route("/v1/token/enrol", post(enrol))
         .route("/v1/token/revoke", post(revoke_token))
@@ -138,6 +142,8 @@ impl AdminState {
             Verb::FindUsers
             | Verb::ShowUser
             | Verb::Unlock
+            | Verb::Deny
+            | Verb::ListDenials
             | Verb::EnrolToken
             | Verb::ChangeToken
             | Verb::NewRecoveryCodes
@@ -228,6 +234,41 @@ async fn unlock(
         .person(&operator, Verb::Unlock, &request.user, request.directory.as_deref())
         .await?;
     Ok(Json(state.accounts.unlock(&subject, Actor::now(&operator.name)).await?))
+}
+
+async fn deny(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<DenyRequest>,
+) -> Answer<DenyReport> {
+    let subject = state
+        .person(&operator, Verb::Deny, &request.user, request.directory.as_deref())
+        .await?;
+    let wish = DenyWish {
+        until: request.until,
+        reason: request.reason,
+    };
+    let by = Actor::now(&operator.name);
+    let denied = state.accounts.deny(&subject, &wish, by).await?;
+    let connections = state.control.expel(&subject.key);
+    Ok(Json(DenyReport { denied, connections }))
+}
+
+async fn undeny(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<UndenyRequest>,
+) -> Answer<DenyView> {
+    let subject = state
+        .person(&operator, Verb::Deny, &request.user, request.directory.as_deref())
+        .await?;
+    let (reason, by) = (request.reason.unwrap_or_default(), Actor::now(&operator.name));
+    Ok(Json(state.accounts.lift_denial(&subject, &reason, by).await?))
+}
+
+async fn denials(State(state): State<AdminState>, Extension(operator): Extension<Operator>) -> Answer<Vec<DenyView>> {
+    authorize(&operator, Verb::ListDenials, Target::Nobody)?;
+    Ok(Json(state.accounts.denials(MAX_ROWS, clock::now()).await?))
 }
 
 async fn tokens(

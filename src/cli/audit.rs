@@ -275,20 +275,24 @@ fn parse_moment_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Some(at) = rfc3339::parse(text).or_else(|| rfc3339::parse(&format!("{text}T00:00:00Z"))) {
         return Ok(at);
     }
-    let span = text.char_indices().next_back().and_then(|(last, unit)| {
-        let count: u64 = text.get(..last)?.parse().ok()?;
-        let secs = match unit {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            'w' => 604_800,
-            _ => return None,
-        };
-        count.checked_mul(secs).map(Duration::from_secs)
-    });
-    span.map(|span| now - span)
+    span(text)
+        .map(|span| now - span)
         .ok_or_else(|| "expected 2030-01-31T12:00:00Z, 2030-01-31, or a span ago such as 15m, 2h, 7d".to_owned())
+}
+
+/// Reads a span: a whole number and `s`, `m`, `h`, `d` or `w`.
+pub(super) fn span(text: &str) -> Option<Duration> {
+    let (last, unit) = text.char_indices().next_back()?;
+    let count: u64 = text.get(..last)?.parse().ok()?;
+    let secs = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        'w' => 604_800,
+        _ => return None,
+    };
+    count.checked_mul(secs).map(Duration::from_secs)
 }
 
 const TAIL_HELP: &str = "\

@@ -5,6 +5,7 @@
 
 mod audit;
 mod client;
+mod deny;
 mod key;
 mod login;
 mod output;
@@ -73,6 +74,9 @@ enum Command {
     Demo(DemoArgs),
     /// People: find, look at, unlock
     User(user::UserArgs),
+    /// Keep a person out for now, show who is kept out, lift it
+    #[command(after_help = deny::HELP)]
+    Deny(deny::DenyArgs),
     /// One-time-password tokens: enrol, list, revoke, switch, resynchronise
     Token(token::TokenArgs),
     /// Recovery codes: make a new set
@@ -170,6 +174,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         Command::Check(args) => programs.check(&args, cli.global.json),
         Command::Demo(args) => programs.demo(&args),
         command @ (Command::User(_)
+        | Command::Deny(_)
         | Command::Token(_)
         | Command::RecoveryCodes(_)
         | Command::Passcode(_)
@@ -203,6 +208,7 @@ fn ask(command: Command, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit
 async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
     match command {
         Command::User(args) => user::run(args, client, out).await,
+        Command::Deny(args) => deny::run(args, client, out).await,
         Command::Token(args) => token::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
         Command::Passcode(args) => passcode::run(args, client, out).await,

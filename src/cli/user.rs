@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::output::{CliError, Out, Tone, moment, moment_or_never};
-use super::{Exit, UserArg, passcode, token};
+use super::{Exit, UserArg, deny, passcode, token};
 use crate::admin::api::{FindRequest, Found, Unlocked, UserView};
 use crate::admin::client::AdminClient;
 
@@ -83,7 +83,9 @@ fn print_found(found: &Found, out: &mut Out<'_>) -> Result<Exit, CliError> {
             user.key.clone(),
             user.tokens.to_string(),
             user.recovery_codes.to_string(),
-            if user.locked {
+            if user.denied {
+                out.news(false, "denied")
+            } else if user.locked {
                 out.news(false, "locked")
             } else {
                 String::new()
@@ -147,6 +149,10 @@ fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
             place
                 .filter(|place| !place.groups.is_empty())
                 .map(|place| place.groups.join("\n           ")),
+        ),
+        (
+            "denied",
+            user.denied.as_ref().map(|denial| out.news(false, &deny::told(denial))),
         ),
         ("failures", Some(format!("{} {allowed}, {locked}", failures.count))),
         ("last login", Some(moment_or_never(user.last_login))),

@@ -176,6 +176,8 @@ impl Engine {
         let blocked = match person {
             Some(_) | None if facts.source_over_limit && !unlimited => Some(Denial::SourceThrottled),
             Some(_) | None if admits.is_none() => Some(refusal),
+            // No rule lets anyone past it, not one without limits either.
+            Some(_) if facts.user.value.denial(now).is_some() => Some(Denial::Denied),
             Some(_) if standing == Standing::Over => Some(Denial::Throttled),
             Some(person) if !person.enabled => Some(Denial::Disabled),
             Some(_) | None => None,

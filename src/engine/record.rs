@@ -24,11 +24,41 @@ pub struct UserRecord {
     pub last_login: Option<Timestamp>,
     /// Number given to the next token.
     pub next_token: u32,
+    /// An operator's word that the person is not to be let in. Since format 2.
+    pub denied: Option<Deny>,
 }
 
 impl UserRecord {
     /// Most tokens one person may have.
     pub const MAX_TOKENS: usize = 20;
+
+    /// The denial in force at `now`.
+    pub fn denial(&self, now: Timestamp) -> Option<&Deny> {
+        self.denied.as_ref().filter(|deny| deny.is_in_force(now))
+    }
+}
+
+/// An operator's word that a person is not to be let in, whatever the rules say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deny {
+    /// From then on it is over; until it is lifted when absent.
+    pub until: Option<Timestamp>,
+    /// Why, for operators and the audit. At most [`Deny::MAX_REASON`] octets.
+    pub reason: String,
+    /// The operator.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Deny {
+    /// Longest reason, in octets of UTF-8.
+    pub const MAX_REASON: usize = 500;
+
+    /// Whether it still holds.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
 }
 
 /// A TOTP or HOTP token.
@@ -185,7 +215,7 @@ pub fn encode<T: Record>(record: &T) -> Vec<u8> {
     postcard::to_extend(record, vec![T::FORMAT]).unwrap_or_default()
 }
 
-/// Reads what [`encode`] wrote.
+/// Reads what [`encode`] wrote, now or in an earlier version.
 ///
 /// # Errors
 /// [`BadRecord`].
@@ -204,7 +234,7 @@ mod older {
     use super::{Passcode, Timestamp, Token};
     use serde::Deserialize;
 
-    /// Format 1 of [`super::UserRecord`]: before passcodes were issued for CHAP.
+    /// Format 1 of [`super::UserRecord`]: before passcodes were issued for CHAP, and before denials.
     #[derive(Deserialize)]
     #[cfg_attr(test, derive(serde::Serialize))]
     pub(super) struct UserRecord1 {
@@ -240,6 +270,7 @@ mod older {
                 ever_enrolled: self.ever_enrolled,
                 last_login: self.last_login,
                 next_token: self.next_token,
+                denied: None,
             }
         }
     }
@@ -300,5 +331,87 @@ mod tests {
             decode::<UserRecord>(&[9, 0]).is_err(),
             "a newer format is not guessed at"
         );
+    }
+
+    /// As version 0.1 wrote it before there were denials.
+    const FORMAT_1: &str = "0103616e6101010570686f6e65001e01abd4821b01000603010203000280d095ffbc3101909e96ffbc3101\
+                            0707070707070707070707070707070707070707070707070707070707070707\
+                            03000101909e96ffbc3102";
+
+    fn octets(hex: &str) -> Vec<u8> {
+        let digits = hex.as_bytes().chunks(2);
+        digits
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect()
+    }
+
+    fn ana() -> UserRecord {
+        UserRecord {
+            login: "ana".into(),
+            tokens: vec![Token {
+                id: 1,
+                label: "phone".into(),
+                kind: TokenKind::Totp {
+                    period: 30,
+                    last_step: Some(56_666_667),
+                    drift: -1,
+                },
+                algorithm: Algorithm::Sha1,
+                digits: 6,
+                seed: vec![1, 2, 3],
+                disabled: false,
+                failures: 2,
+                enrolled: Timestamp::from_secs(1_700_000_000),
+                last_used: Some(Timestamp::from_secs(1_700_000_010)),
+            }],
+            recovery: vec![[7; 32]],
+            recovery_failures: 3,
+            passcode: None,
+            ever_enrolled: true,
+            last_login: Some(Timestamp::from_secs(1_700_000_010)),
+            next_token: 2,
+            denied: None,
+        }
+    }
+
+    #[test]
+    fn records_of_format_1_are_still_read() {
+        assert_eq!(decode::<UserRecord>(&octets(FORMAT_1)).unwrap(), ana());
+        let empty: UserRecord = decode(&octets("010000000000000000")).unwrap();
+        assert_eq!(empty, UserRecord::default());
+        assert!(decode::<UserRecord>(&octets("0103616e61")).is_err(), "cut off");
+    }
+
+    #[test]
+    fn a_denial_survives_the_store() {
+        let denied = UserRecord {
+            denied: Some(Deny {
+                until: Some(Timestamp::from_secs(1_700_003_600)),
+                reason: "laptop stolen".into(),
+                by: "carol".into(),
+                at: Timestamp::from_secs(1_700_000_000),
+            }),
+            ..ana()
+        };
+        let written = encode(&denied);
+        assert_eq!(written.first(), Some(&2));
+        assert_eq!(decode::<UserRecord>(&written).unwrap(), denied);
+        assert!(decode::<UserRecord>(&[&[9], written.get(1..).unwrap()].concat()).is_err());
+        assert!(decode::<UserRecord>(&[]).is_err());
+    }
+
+    #[test]
+    fn a_denial_ends_by_itself() {
+        let until = Timestamp::from_secs(100);
+        let deny = Deny {
+            until: Some(until),
+            reason: String::new(),
+            by: "carol".into(),
+            at: Timestamp::default(),
+        };
+        assert!(deny.is_in_force(Timestamp::from_millis(99_999)));
+        assert!(!deny.is_in_force(until));
+        let lasting = Deny { until: None, ..deny };
+        assert!(lasting.is_in_force(Timestamp::from_secs(u64::MAX / 1000)));
     }
 }

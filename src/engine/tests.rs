@@ -21,7 +21,7 @@ use crate::engine::dialog::{Dialog, Lifetime};
 use crate::engine::event::Outcome;
 use crate::engine::login::{Effect, Engine, Evidence, Settings, Step};
 use crate::engine::policy;
-use crate::engine::record::{self, Algorithm, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
+use crate::engine::record::{self, Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability, Given, LoginName, Origin, Protocol, Split};
 use crate::engine::response::{Kept, ResponseOutcome};
 use crate::engine::throttle::Limit;
@@ -753,6 +753,105 @@ fn a_source_over_its_limit_is_refused_unheard_and_unwritten() {
             }
             other => assert!(!refused, "{other:?}"),
         }
+    }
+}
+
+fn deny(world: &mut World, until: Option<Duration>) {
+    let denied = Deny {
+        until: until.map(|span| world.now + span),
+        reason: "laptop stolen".into(),
+        by: "carol".into(),
+        at: world.now,
+    };
+    let record = UserRecord {
+        denied: Some(denied),
+        ..world.user()
+    };
+    world.put(&record);
+}
+
+#[test]
+fn a_denial_keeps_out_until_its_time_whatever_the_rule() {
+    let mut world = World::new();
+    deny(&mut world, Some(Duration::from_secs(600)));
+    for service in ["password", "exempt"] {
+        assert_eq!(
+            denial(world.ask(service, "ana", PASSWORD, Capability::None)),
+            Denial::Denied,
+            "{service}"
+        );
+    }
+    let dialog = challenge(world.ask("vpn", "ana", PASSWORD, Capability::Dialog));
+    let code = world.code();
+    assert_eq!(denial(world.answer("vpn", "ana", &code, dialog)), Denial::Denied);
+    assert_eq!(
+        (world.binds, world.failures()),
+        (0, 0),
+        "the directory is not asked, nothing counts"
+    );
+    assert_eq!(world.audit.last().unwrap().reason.as_deref(), Some("denied"));
+
+    world.now = world.now + Duration::from_millis(599_999);
+    assert_eq!(
+        denial(world.ask("password", "ana", PASSWORD, Capability::None)),
+        Denial::Denied
+    );
+    world.now = world.now + Duration::from_millis(1);
+    assert!(matches!(
+        world.ask("password", "ana", PASSWORD, Capability::None),
+        Verdict::Accept(_)
+    ));
+}
+
+#[test]
+fn a_denial_without_end_lasts_until_it_is_lifted() {
+    let mut world = World::new();
+    deny(&mut world, None);
+    world.now = world.now + Duration::from_secs(20 * 365 * 86400);
+    assert_eq!(
+        denial(world.ask("password", "ana", PASSWORD, Capability::None)),
+        Denial::Denied
+    );
+    let lifted = UserRecord {
+        denied: None,
+        ..world.user()
+    };
+    world.put(&lifted);
+    assert!(matches!(
+        world.ask("password", "ana", PASSWORD, Capability::None),
+        Verdict::Accept(_)
+    ));
+}
+
+#[test]
+fn a_denial_while_the_directory_is_asked_is_heard() {
+    let mut world = World::new();
+    let engine = world.engine.clone();
+    for service in ["password", "exempt"] {
+        world.put(&UserRecord::default());
+        let request = world.request(service, "ana", PASSWORD, None, Capability::None);
+        let Step::Do(Effect::VerifyPassword { reserve, .. }, attempt) =
+            engine.begin(&request, &world.facts("ana"), world.now, 1)
+        else {
+            panic!("the password is tried")
+        };
+        assert!(world.commit(reserve));
+        let before = world.facts("ana");
+        deny(&mut world, None);
+        let right = || Evidence::Password(PasswordOutcome::Right);
+        let Step::Decided(late) = attempt.clone().resume(right(), &before, world.now) else {
+            panic!("a password is tried once")
+        };
+        if service == "password" {
+            assert!(matches!(late.verdict, Verdict::Accept(_)));
+            assert!(!world.commit(late.batch), "it rests on a record that has changed");
+        }
+        let Step::Decided(decision) = attempt.resume(right(), &world.facts("ana"), world.now) else {
+            panic!("a password is tried once")
+        };
+        assert!(world.commit(decision.batch));
+        assert_eq!(denial(decision.verdict), Denial::Denied);
+        assert_eq!(world.failures(), 0);
     }
 }
 

@@ -48,6 +48,8 @@ pub enum Denial {
     UnknownUser,
     /// A deny rule matched, or no rule did.
     Policy,
+    /// An operator's word keeps the person out, for now or until it is lifted.
+    Denied,
     /// Too many failures of this person.
     Throttled,
     /// Too many failures from this source.
@@ -89,6 +91,7 @@ impl Denial {
             Self::WrongPassword | Self::WrongCode | Self::CodeReplayed => true,
             Self::UnknownUser
             | Self::Policy
+            | Self::Denied
             | Self::Throttled
             | Self::SourceThrottled
             | Self::Locked
@@ -122,6 +125,7 @@ impl Denial {
             ),
             Self::UnknownUser
             | Self::Policy
+            | Self::Denied
             | Self::Throttled
             | Self::SourceThrottled
             | Self::Locked
@@ -148,6 +152,7 @@ impl Denial {
         match self {
             Self::UnknownUser => "unknown-user",
             Self::Policy => "policy",
+            Self::Denied => "denied",
             Self::Throttled => "throttled",
             Self::SourceThrottled => "source-throttled",
             Self::Locked => "locked",

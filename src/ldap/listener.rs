@@ -19,6 +19,7 @@ use crate::clock;
 use crate::config::{LdapListener, LdapTls};
 use crate::directory::Directory;
 use crate::engine::Verify;
+use crate::ldap::bound::Bindings;
 use crate::ldap::relay::{Connection, TICKS};
 use crate::ldap::session::Rules;
 use crate::ldap::stream::{ClientStream, handshake};
@@ -29,22 +30,26 @@ use crate::tls::TlsServer;
 /// every bind and every new connection to a server, so that a reload takes effect.
 pub type DirectoryProvider = Arc<dyn Fn() -> Option<Arc<dyn Directory>> + Send + Sync>;
 
+/// What a listener works with.
+pub struct Service {
+    /// Its certificate; must be there for `ldap.tls = "ldaps"`: without it every connection is closed.
+    pub tls: Option<Arc<TlsServer>>,
+    /// Judges binds.
+    pub verify: Arc<dyn Verify>,
+    /// What its clients' operations are relayed to.
+    pub directory: DirectoryProvider,
+    /// Who is bound where.
+    pub bindings: Arc<Bindings>,
+    /// Counts.
+    pub metrics: Metrics,
+}
+
 /// Serves LDAP on `listener` until `shutdown`, then lets operations under way finish, tells the clients to
 /// go (Notice of Disconnection, unavailable) and returns. Dropping the future closes all connections.
-///
-/// `tls` must be there for `ldap.tls = "ldaps"`; without it such a listener closes every connection.
-pub async fn serve(
-    listener: TcpListener,
-    config: LdapListener,
-    tls: Option<Arc<TlsServer>>,
-    verify: Arc<dyn Verify>,
-    directory: DirectoryProvider,
-    metrics: Metrics,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, config: LdapListener, service: Service, shutdown: CancellationToken) {
     let places = Arc::new(Semaphore::new(config.connections));
     let sources = Arc::new(Sources::new(config.connections));
-    let shared = Arc::new(Shared::new(config, tls, verify, directory, metrics));
+    let shared = Arc::new(Shared::new(config, service));
     let mut connections = JoinSet::new();
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -100,17 +105,19 @@ pub(super) struct Shared {
     pub(super) tls: Option<Arc<TlsServer>>,
     pub(super) verify: Arc<dyn Verify>,
     pub(super) directory: DirectoryProvider,
+    pub(super) bindings: Arc<Bindings>,
     pub(super) metrics: Metrics,
 }
 
 impl Shared {
-    fn new(
-        config: LdapListener,
-        tls: Option<Arc<TlsServer>>,
-        verify: Arc<dyn Verify>,
-        directory: DirectoryProvider,
-        metrics: Metrics,
-    ) -> Self {
+    fn new(config: LdapListener, service: Service) -> Self {
+        let Service {
+            tls,
+            verify,
+            directory,
+            bindings,
+            metrics,
+        } = service;
         Self {
             rules: Rules {
                 allow_plaintext: config.allow_plaintext,
@@ -124,6 +131,7 @@ impl Shared {
             tls,
             verify,
             directory,
+            bindings,
             metrics,
         }
     }
@@ -373,7 +381,14 @@ mod tests {
         let directory: Arc<dyn Directory> =
             LocalDirectory::parse(&local, b"dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();
         let provider: DirectoryProvider = Arc::new(move || Some(Arc::clone(&directory)));
-        Shared::new(config, None, Arc::new(Refusing), provider, Metrics::default())
+        let service = Service {
+            tls: None,
+            verify: Arc::new(Refusing),
+            directory: provider,
+            bindings: Arc::default(),
+            metrics: Metrics::default(),
+        };
+        Shared::new(config, service)
     }
 
     struct Refusing;

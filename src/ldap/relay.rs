@@ -20,7 +20,8 @@ use zeroize::Zeroizing;
 use crate::clock;
 use crate::directory::local::Tree;
 use crate::directory::{Directory, Link, Stream};
-use crate::engine::{Check, Origin, Person, Protocol, Verdict};
+use crate::engine::{Check, Origin, Protocol, Verdict};
+use crate::ldap::bound::Bound;
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::Head;
 use crate::ldap::listener::Shared;
@@ -43,7 +44,7 @@ pub(super) struct Connection {
     /// What answers instead of a server, for directories that have none.
     embedded: Option<Arc<Tree>>,
     /// Who is bound.
-    person: Option<Arc<Person>>,
+    bound: Option<Bound>,
     /// Whether the server may hold the connection to be bound.
     server_has_rights: bool,
     /// Whether a bind was accepted or an operation sent on, ever: before, little patience is due.
@@ -93,7 +94,7 @@ impl Connection {
             peer,
             pump,
             embedded: None,
-            person: None,
+            bound: None,
             server_has_rights: false,
             settled: false,
             stop,
@@ -109,7 +110,7 @@ impl Connection {
         let mut session = Session::new(self.shared.rules, encrypted);
         loop {
             if !session.is_bound() {
-                self.person = None;
+                self.bound = None;
                 if self.server_has_rights {
                     self.drop_server();
                 }
@@ -145,14 +146,15 @@ impl Connection {
     }
 
     async fn next(&mut self, session: &Session) -> Next {
-        if self.stop.is_cancelled() {
+        let stop = self.bound.as_ref().map_or(&self.stop, Bound::ended).clone();
+        if stop.is_cancelled() {
             return Next::Stop;
         }
         loop {
             tokio::select! {
                 biased;
                 event = self.pump.run(session, Mode::Run) => return Next::Event(event),
-                () = self.stop.cancelled() => return Next::Stop,
+                () = stop.cancelled() => return Next::Stop,
                 () = &mut self.tick => {
                     self.tick = Box::pin(sleep(self.shared.tick(self.settled)));
                     if std::mem::replace(&mut self.seen_activity, self.pump.activity) != self.pump.activity {
@@ -249,7 +251,7 @@ impl Connection {
                 if let Some(tree) = &self.embedded {
                     let embedded = Embedded {
                         tree,
-                        person: self.person.as_deref(),
+                        person: self.bound.as_ref().map(Bound::person),
                         start_tls: self.shared.rules.start_tls,
                     };
                     embedded.answer(head, input, &mut self.pump.client.outbox);
@@ -317,12 +319,12 @@ impl Connection {
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
-        self.conclude(bind, verdict, tried)
+        self.conclude(bind, verdict, tried, arrived)
     }
 
     /// Brings together what the engine says and what the server holds, so that neither goes further than
     /// the other.
-    fn conclude(&mut self, bind: &SimpleBind<'_>, verdict: Verdict, tried: Tried) -> Judged {
+    fn conclude(&mut self, bind: &SimpleBind<'_>, verdict: Verdict, tried: Tried, arrived: Instant) -> Judged {
         match (end_of(&verdict), tried) {
             (BindEnd::Refused(code), _) => Judged::Out(code),
             (BindEnd::Accepted, Tried::Right(reply)) => {
@@ -331,7 +333,7 @@ impl Connection {
                     tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
                     return Judged::Out(Code::Unavailable);
                 }
-                self.remember(verdict);
+                self.remember(verdict, arrived);
                 Judged::In
             }
             (BindEnd::Accepted, Tried::Nothing | Tried::RightHere) => {
@@ -347,7 +349,7 @@ impl Connection {
                     text: "",
                 };
                 answer.write(&mut self.pump.client.outbox);
-                self.remember(verdict);
+                self.remember(verdict, arrived);
                 Judged::In
             }
             (BindEnd::Accepted, Tried::NotRight | Tried::Lost) => {
@@ -357,9 +359,10 @@ impl Connection {
         }
     }
 
-    fn remember(&mut self, verdict: Verdict) {
+    fn remember(&mut self, verdict: Verdict, arrived: Instant) {
         if let Verdict::Accept(grant) = verdict {
-            self.person = Some(grant.person);
+            let bindings = &self.shared.bindings;
+            self.bound = Some(bindings.enter(grant.person, arrived, &self.stop));
         }
     }
 
@@ -444,8 +447,15 @@ impl Connection {
         Ok(session)
     }
 
-    /// What is under way is finished, then the client is told to go.
+    /// What is under way is finished, then the client is told to go; at once, if it is not welcome any more.
     async fn stop(&mut self, session: &Session) -> Result<Session, Ended> {
+        if !self.stop.is_cancelled() {
+            tracing::info!(listener = %self.shared.config.name, peer = %self.peer, "disconnected: the person is denied");
+            self.drop_server();
+            return self
+                .goodbye(Code::Unavailable, "an administrator has ended this connection")
+                .await;
+        }
         let _best_effort = timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await;
         self.goodbye(Code::Unavailable, "the server is shutting down").await
     }

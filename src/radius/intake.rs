@@ -145,16 +145,19 @@ impl Service {
     }
 
     /// Begins a login; see [`Judging::now_or`].
-    pub(in crate::radius) fn judge(&self, request: AuthnRequest, client: &Arc<Client>) -> Judging {
-        let (verify, client) = (Arc::clone(&self.verify), Arc::clone(client));
+    pub(in crate::radius) fn judge(&self, request: AuthnRequest) -> Judging {
+        let verify = Arc::clone(&self.verify);
         Judging(Box::pin(async move {
-            let source = request.origin.source;
-            let verdict = verify.verify(request, Check::Directory).await;
-            if let Verdict::Reject(denial) = &verdict {
-                client.seen.denied(*denial, source, clock::now());
-            }
-            Settled::Verdict(verdict)
+            Settled::Verdict(verify.verify(request, Check::Directory).await)
         }))
+    }
+
+    /// Remembers of a client what its administrator can do something about.
+    pub(in crate::radius) fn noted(settled: &Settled, client: &Client, source: SocketAddr, now: Timestamp) {
+        match settled {
+            Settled::Verdict(Verdict::Reject(denial)) => client.seen.rejected(*denial, source.ip(), now),
+            Settled::Verdict(Verdict::Accept(_) | Verdict::Challenge(_) | Verdict::Unavailable(_)) => {}
+        }
     }
 
     /// Writes down a request that is refused without asking anybody.

@@ -50,9 +50,8 @@ pub enum What {
     Dropped(Reason),
     /// A request was rejected without asking anybody.
     Refused(Refusal),
-    /// A login was rejected for a reason that is no fault of the person's; one with
-    /// [`advice`](Denial::advice).
-    Denied(Denial),
+    /// A login was rejected for what the client or its rule is, and not for who logged in.
+    Rejected(Denial),
     /// An unsigned request has a password that is no text.
     Garbled,
 }
@@ -83,10 +82,10 @@ impl Sightings {
         self.trouble(What::Refused(refusal), source, user, now);
     }
 
-    /// Notes a login that was rejected, if there is something that the administrator can change.
-    pub(in crate::radius) fn denied(&self, denial: Denial, source: IpAddr, now: Timestamp) {
+    /// Notes a rejection that an administrator can do something about; others are none of the client's.
+    pub(in crate::radius) fn rejected(&self, denial: Denial, source: IpAddr, now: Timestamp) {
         if denial.advice().is_some() {
-            self.trouble(What::Denied(denial), source, None, now);
+            self.trouble(What::Rejected(denial), source, None, now);
         }
     }
 
@@ -162,7 +161,7 @@ impl What {
     pub const fn is_drop(self) -> bool {
         match self {
             Self::Dropped(_) => true,
-            Self::Refused(_) | Self::Denied(_) | Self::Garbled => false,
+            Self::Refused(_) | Self::Rejected(_) | Self::Garbled => false,
         }
     }
 
@@ -171,7 +170,7 @@ impl What {
         match self {
             Self::Dropped(reason) => reason.text().to_owned(),
             Self::Refused(refusal) => refusal.to_string(),
-            Self::Denied(denial) => denial.word().to_owned(),
+            Self::Rejected(denial) => denial.word().to_owned(),
             Self::Garbled => "a password that is no text, in a request without Message-Authenticator".to_owned(),
         }
     }
@@ -181,13 +180,13 @@ impl What {
         match self {
             Self::Dropped(reason) => remedy_for_drop(reason),
             Self::Refused(refusal) => remedy_for_refusal(refusal),
-            Self::Denied(denial) => match denial.advice() {
-                Some(advice) => advice,
-                None => "see the audit",
-            },
             Self::Garbled => {
                 "most likely the shared secret differs, which nothing else tells of requests that are not signed; else the client does not send UTF-8"
             }
+            Self::Rejected(denial) => match denial.advice() {
+                Some(advice) => advice,
+                None => "see the audit",
+            },
         }
     }
 }
@@ -232,8 +231,8 @@ const fn remedy_for_refusal(refusal: Refusal) -> &'static str {
         Refusal::Eap => {
             "EAP is not offered; configure the client for PAP (on switches and access points: no 802.1X on this server)"
         }
-        Refusal::MsChapV1 => "configure the client for PAP, or for MS-CHAPv2 where passwords allow it",
-        Refusal::NoChallenge => "the client, or a proxy before it, leaves CHAP-Challenge out; configure it for PAP",
+        Refusal::MsChapV1 => "configure the client for PAP, or for MS-CHAPv2 where the directory can judge it",
+        Refusal::NoChallenge => "the client sends a response without its challenge; configure it for PAP",
         Refusal::NoPassword => "the client sends no User-Password; configure it for PAP",
         Refusal::EmptyPassword => {
             "somebody typed nothing; where it comes each time, the client sends its password elsewhere: configure it for PAP"

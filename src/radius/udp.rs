@@ -309,7 +309,7 @@ impl Listener {
     fn ask(&mut self, request: AuthnRequest, asked: Asked) {
         self.in_flight += 1;
         self.gauge.inc();
-        match self.service.judge(request, asked.reply.client()).now_or() {
+        match self.service.judge(request).now_or() {
             Ok(settled) => self.settle(Done { asked, settled }),
             Err(judging) => {
                 let done = self.done.clone();
@@ -332,6 +332,7 @@ impl Listener {
             return self.duplicates.forget(asked.ticket);
         };
         let now = clock::now();
+        Service::noted(&settled, asked.reply.client(), asked.peer.address, now);
         let reply = asked
             .reply
             .settled(&settled, &self.service.keyring, now, &mut self.scratch);

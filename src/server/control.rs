@@ -17,7 +17,7 @@ use crate::directory;
 use crate::document::{Fault, Faults, Severity};
 use crate::engine::policy::{Ruling, Subject, Who};
 use crate::engine::request::BadName;
-use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol};
+use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol, UserKey};
 use crate::metrics;
 use crate::server::Node;
 use crate::server::parts::{self, Parts, Running};
@@ -33,6 +33,10 @@ impl Control for Node {
 
     fn status(&self, probe: bool) -> BoxFuture<'_, StatusReport> {
         Box::pin(self.report(probe))
+    }
+
+    fn expel(&self, user: &UserKey) -> usize {
+        self.bindings.expel(user, clock::monotonic())
     }
 
     fn policy_check(&self) -> BoxFuture<'_, PolicyReport> {

@@ -18,6 +18,8 @@ mod peers;
 mod admin;
 // RADIUS clients as operators see them.
 mod clients;
+// People whom an operator keeps out.
+mod deny;
 // The `ldap` and `local` directories through one battery, and servers that misbehave.
 mod directory;
 // One code, one accept: at once, and over the death of the process.

@@ -16,7 +16,7 @@ use crate::admin::api::{
 use crate::admin::client::{AdminClient, ClientError};
 use crate::audit::Audit;
 use crate::clock::Timestamp;
-use crate::engine::BoxFuture;
+use crate::engine::{BoxFuture, UserKey};
 use crate::metrics::Metrics;
 
 struct TestControl;
@@ -57,6 +57,10 @@ impl Control for TestControl {
                 },
             }
         })
+    }
+
+    fn expel(&self, _: &UserKey) -> usize {
+        2
     }
 
     fn policy_check(&self) -> BoxFuture<'_, PolicyReport> {

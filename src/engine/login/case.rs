@@ -8,7 +8,9 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
-use crate::engine::login::outcome::{CLOCK_LEEWAY, event, name_digest, prompt, write_throttle, write_user};
+use crate::engine::login::outcome::{
+    CLOCK_LEEWAY, event, expect_user, name_digest, prompt, write_throttle, write_user,
+};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Order, Rule, Terms};
 use crate::engine::record::{Failure, Pending, UserRecord};
@@ -158,7 +160,7 @@ impl<'a> Case<'a, '_> {
                 request: self.request,
                 stage,
             };
-            return if matches!(denial, Denial::UnknownUser | Denial::Policy) {
+            return if matches!(denial, Denial::UnknownUser | Denial::Policy | Denial::Denied) {
                 Step::Do(Effect::VerifyNobody { password }, attempt)
             } else {
                 // Someone locked out is refused without a word to the directory.
@@ -211,7 +213,9 @@ impl<'a> Case<'a, '_> {
         };
         record.last_login = Some(self.now);
         let mut batch = Batch::default();
-        self.write_user(&mut batch, person, &record);
+        if !self.write_user(&mut batch, person, &record) {
+            expect_user(&mut batch, person, &self.facts.user);
+        }
         if self.limit.failures > 0 {
             let cleared = self.facts.throttle.value.clone().with_success(None, true);
             write_throttle(&mut batch, person, &self.facts.throttle, &cleared, self.limit);

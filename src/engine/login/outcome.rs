@@ -72,6 +72,11 @@ pub(super) fn write_user(
     true
 }
 
+/// The decision rests on the record although it leaves it as it is: a denial that came meanwhile is heard.
+pub(super) fn expect_user(batch: &mut Batch, person: &Person, before: &Versioned<UserRecord>) {
+    batch.expect.push((Key::user(&person.key), before.version));
+}
+
 pub(super) fn write_throttle(
     batch: &mut Batch,
     person: &Person,

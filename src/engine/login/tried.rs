@@ -7,7 +7,7 @@ use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
-use crate::engine::login::outcome::{LAST_LOGIN_STEP, event, prompt, write_throttle, write_user};
+use crate::engine::login::outcome::{LAST_LOGIN_STEP, event, expect_user, prompt, write_throttle, write_user};
 use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Rule, Terms};
 use crate::engine::record::{Failure, ThrottleRecord, UserRecord};
@@ -33,6 +33,10 @@ pub(super) struct Tried<'a, 'f> {
 
 impl<'a> Tried<'a, '_> {
     pub(super) fn right(self) -> Step<'a> {
+        if self.facts.user.value.denial(self.now).is_some() {
+            // Said while the directory was asked.
+            return self.barred(Denial::Denied);
+        }
         let proven = self.proven.with(Kind::Password);
         let mut batch = Batch::default();
         if !self.terms.requirement.is_met(proven) {
@@ -54,10 +58,13 @@ impl<'a> Tried<'a, '_> {
         if self.facts.user.version.0 > 0 && (!codes.is_empty() || record.last_login.is_none_or(due)) {
             record.last_login = Some(self.now);
         }
-        write_user(&mut batch, &self.person, &self.facts.user, &record);
+        let written = write_user(&mut batch, &self.person, &self.facts.user, &record);
         // A spent code is written down whatever the rule says, and so made durable before the answer.
         if self.terms.audit == Audit::All || !codes.is_empty() {
             batch.audit.push(self.event(proven, Outcome::Accept, None));
+        }
+        if !written && !batch.is_empty() {
+            expect_user(&mut batch, &self.person, &self.facts.user);
         }
         let grant = Grant {
             person: Arc::clone(&self.person),

@@ -16,7 +16,7 @@ use portcullis::engine::{
     AuthnRequest, BoxFuture, Capability, Check, Denial, Given, Grant, LoginName, Lookup, Outage, PasswordOutcome,
     Person, UserKey, Verdict, Verify,
 };
-use portcullis::ldap::listener::serve;
+use portcullis::ldap::listener::{Service, serve};
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use portcullis::tls::TlsServer;
@@ -134,10 +134,13 @@ impl Setup {
         let served = runtime.spawn(serve(
             listener,
             config,
-            Some(tls),
-            verify,
-            Arc::new(move || Some(Arc::clone(&directory))),
-            metrics.clone(),
+            Service {
+                tls: Some(tls),
+                verify,
+                directory: Arc::new(move || Some(Arc::clone(&directory))),
+                bindings: Arc::default(),
+                metrics: metrics.clone(),
+            },
             shutdown.clone(),
         ));
         Front {

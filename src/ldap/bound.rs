@@ -1,0 +1,165 @@
+//! Who is bound on which connection, so that connections can be taken from a person at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Person, UserKey};
+
+/// The bound connections of all listeners of a process.
+#[derive(Debug, Default)]
+pub struct Bindings(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    bound: HashMap<UserKey, HashMap<u64, CancellationToken>>,
+    /// When somebody was last expelled: a bind under way then was perhaps judged before.
+    expelled: HashMap<UserKey, Instant>,
+    last: u64,
+}
+
+/// A person bound on a connection; over when dropped.
+#[derive(Debug)]
+pub(super) struct Bound {
+    bindings: Arc<Bindings>,
+    number: u64,
+    person: Arc<Person>,
+    expelled: CancellationToken,
+}
+
+/// Binds take no longer than that from their arrival to their registration.
+const LONGEST_BIND: Duration = Duration::from_secs(120);
+
+impl Bindings {
+    /// Closes all connections that `user` is bound on, those included whose bind has not been answered at
+    /// `now`. Returns how many there were.
+    pub fn expel(&self, user: &UserKey, now: Instant) -> usize {
+        let mut table = self.0.lock();
+        table
+            .expelled
+            .retain(|_, at| now.saturating_duration_since(*at) < LONGEST_BIND);
+        table.expelled.insert(user.clone(), now);
+        let bound = table.bound.remove(user).unwrap_or_default();
+        drop(table);
+        for token in bound.values() {
+            token.cancel();
+        }
+        bound.len()
+    }
+
+    /// Notes that the connection which ends with `connection` is bound as `person`, by a bind that came at
+    /// `arrived`.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        person: Arc<Person>,
+        arrived: Instant,
+        connection: &CancellationToken,
+    ) -> Bound {
+        let mut table = self.0.lock();
+        table.last += 1;
+        let bound = Bound {
+            bindings: Arc::clone(self),
+            number: table.last,
+            expelled: connection.child_token(),
+            person,
+        };
+        let user = &bound.person.key;
+        if table.expelled.get(user).is_some_and(|&at| at >= arrived) {
+            bound.expelled.cancel();
+        } else {
+            let connections = table.bound.entry(user.clone()).or_default();
+            connections.insert(bound.number, bound.expelled.clone());
+        }
+        drop(table);
+        bound
+    }
+}
+
+impl Bound {
+    /// Who.
+    pub(super) fn person(&self) -> &Person {
+        &self.person
+    }
+
+    /// Comes when the connection is to end: the person was expelled, or the connection is told to stop.
+    pub(super) const fn ended(&self) -> &CancellationToken {
+        &self.expelled
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let mut table = self.bindings.0.lock();
+        if let Some(connections) = table.bound.get_mut(&self.person.key) {
+            connections.remove(&self.number);
+            if connections.is_empty() {
+                table.bound.remove(&self.person.key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::clock;
+
+    fn person(login: &str) -> Arc<Person> {
+        Arc::new(Person {
+            key: UserKey::new("main", login),
+            directory: "main".into(),
+            dn: format!("uid={login},dc=x"),
+            login: login.into(),
+            groups: Vec::new(),
+            attributes: BTreeMap::new(),
+            enabled: true,
+        })
+    }
+
+    #[test]
+    fn only_the_connections_of_that_person_end() {
+        let bindings = Arc::new(Bindings::default());
+        let (ana, ben) = (person("ana"), person("ben"));
+        let stop = CancellationToken::new();
+        let now = clock::monotonic();
+        let first = bindings.enter(Arc::clone(&ana), now, &stop);
+        let second = bindings.enter(Arc::clone(&ana), now, &stop);
+        let third = bindings.enter(Arc::clone(&ana), now, &stop);
+        let other = bindings.enter(ben, now, &stop);
+        drop(second);
+        assert_eq!(bindings.expel(&ana.key, now + Duration::from_secs(1)), 2);
+        assert!(first.ended().is_cancelled() && third.ended().is_cancelled());
+        assert!(!other.ended().is_cancelled() && !stop.is_cancelled());
+        drop((first, third, other));
+        assert!(bindings.0.lock().bound.is_empty());
+    }
+
+    #[test]
+    fn a_bind_under_way_is_caught_and_a_later_one_is_not() {
+        let bindings = Arc::new(Bindings::default());
+        let ana = person("ana");
+        let stop = CancellationToken::new();
+        let now = clock::monotonic();
+        assert_eq!(bindings.expel(&ana.key, now), 0);
+        let early = bindings.enter(Arc::clone(&ana), now, &stop);
+        assert!(early.ended().is_cancelled());
+        let late = bindings.enter(Arc::clone(&ana), now + Duration::from_millis(1), &stop);
+        assert!(!late.ended().is_cancelled());
+        drop(early);
+        assert_eq!(bindings.0.lock().bound.len(), 1, "the later one is still noted");
+    }
+
+    #[test]
+    fn expulsions_are_forgotten_when_no_bind_can_be_that_old() {
+        let bindings = Bindings::default();
+        let now = clock::monotonic();
+        bindings.expel(&person("ana").key, now);
+        bindings.expel(&person("ben").key, now + LONGEST_BIND);
+        assert_eq!(bindings.0.lock().expelled.len(), 1);
+    }
+}
