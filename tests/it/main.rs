@@ -20,6 +20,8 @@ mod admin;
 mod clients;
 // People whom an operator keeps out.
 mod deny;
+// RADIUS under load that nobody wants.
+mod flood;
 // The `ldap` and `local` directories through one battery, and servers that misbehave.
 mod directory;
 // One code, one accept: at once, and over the death of the process.

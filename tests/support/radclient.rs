@@ -55,6 +55,12 @@ impl Radclient {
         self.ask(&request(user, password, None))
     }
 
+    /// The same where datagrams are lost: sent again each second, up to thirty times.
+    pub(crate) fn login_patiently(&self, user: &str, password: &str) -> Reply {
+        let (printed, _) = self.send("auth", &request(user, password, None), &["-t", "1", "-r", "30"]);
+        parse(&printed)
+    }
+
     /// An answer to a challenge.
     pub(crate) fn answer(&self, user: &str, typed: &str, challenge: &Reply) -> Reply {
         let Reply::Challenge { state, .. } = challenge else {
