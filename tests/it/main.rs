@@ -28,6 +28,8 @@ mod directory;
 mod durability;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
 mod front;
+// VPN logins through ocserv.
+mod gateway;
 // Applications that bind and search.
 mod ldap;
 // Directories that are halted, gone or half dead.
