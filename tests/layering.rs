@@ -44,6 +44,8 @@ const RULES: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    // Joins them for accounting.
+    ("sessions", &["clock", "directory", "engine", "metrics", "store"]),
     // Joins them for an operator.
     (
         "accounts",
@@ -61,6 +63,7 @@ const RULES: &[(&str, &[&str])] = &[
             "keyring",
             "metrics",
             "secret",
+            "tls",
         ],
     ),
     (

@@ -44,7 +44,7 @@ async fn every_reason_is_counted_and_remembered() {
         .iter()
         .map(|what| match what {
             What::Dropped(reason) => reason.word(),
-            other @ (What::Refused(_) | What::Rejected(_) | What::Garbled) => panic!("{other:?}"),
+            other @ (What::Refused(_) | What::Denied(_) | What::Garbled) => panic!("{other:?}"),
         })
         .collect();
     assert_eq!(
