@@ -17,7 +17,7 @@ use crate::dictionary::Dictionary;
 use crate::engine::{AuthnRequest, BoxFuture, Check, Given, Verdict, Verify};
 use crate::keyring::Keyring;
 use crate::metrics::{Decision, Metrics};
-use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME};
+use crate::radius::attribute::{ACCESS_REQUEST, MESSAGE_AUTHENTICATOR, STATUS_SERVER, USER_NAME};
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable, Learned, Unsound};
 use crate::radius::observed::Strangers;
@@ -141,7 +141,16 @@ impl Service {
             "request"
         );
         match translate::request(packet, sender, &self.keyring, now) {
-            Ok(request) => Ok(Work::Verify(request)),
+            Ok(request) => {
+                let text = match &request.given {
+                    Given::Typed(typed) => typed.expose_str().is_some(),
+                    Given::Response(_) => true,
+                };
+                if !text && !packet.has(MESSAGE_AUTHENTICATOR) {
+                    sender.client.seen.garbled(sender.source.ip(), now);
+                }
+                Ok(Work::Verify(request))
+            }
             Err(Untranslated::Refused(refusal)) => Ok(Work::Refuse(refusal)),
             Err(malformed @ (Untranslated::MalformedPassword | Untranslated::MalformedResponse)) => Err(malformed),
         }
