@@ -293,6 +293,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn salted_values_have_their_limits() {
+        let hide = |length: usize| secret().hide_salted(&Secret::new(vec![7; length]), [0x80, 1], &[3; 16]);
+        assert_eq!(hide(0).unwrap().len(), 2 + 16);
+        assert_eq!(hide(15).unwrap().len(), 2 + 16);
+        assert_eq!(hide(16).unwrap().len(), 2 + 32);
+        assert_eq!(hide(239).unwrap().len(), 2 + 240);
+        assert!(hide(240).is_none());
+        for broken in [&[][..], &[0x80], &[0x80, 1], &[0; 17], &[0; 2 + 15]] {
+            assert!(secret().reveal_salted(broken, &[3; 16]).is_none(), "{broken:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn salted_values_come_back(
@@ -302,6 +315,8 @@ mod tests {
         ) {
             let hidden = secret().hide_salted(&Secret::new(value.as_slice()), salt, &authenticator).unwrap();
             prop_assert_eq!(hidden.len() % 16, 2);
+            prop_assert_eq!(&hidden[..2], &salt);
+            prop_assert!(value.len() < 4 || !hidden.windows(value.len()).any(|window| window == value));
             let revealed = secret().reveal_salted(&hidden, &authenticator).unwrap();
             prop_assert_eq!(revealed.expose(), &value[..]);
         }

@@ -126,7 +126,7 @@ fn respond(user: &str, response: &Response) -> Verdict {
     let password = match user {
         "ana" => "hunter2",
         "flopsy" => "arctangent",
-        "user" => "clientPass",
+        "liar" => return let_in(None),
         _ => return Verdict::Reject(Denial::UnknownUser),
     };
     match response.judge(Kept::Clear(&Secret::new(password))) {
