@@ -156,6 +156,9 @@ impl Node {
         if old.limits != new.limits {
             changes.push("limits".into());
         }
+        if old.dictionary != new.dictionary {
+            changes.push("dictionary".into());
+        }
         if old.directories != new.directories {
             changes.push("directories".into());
         }
