@@ -38,5 +38,7 @@ mod pam;
 mod radius;
 // RADIUS over TLS through radsecproxy and FreeRADIUS.
 mod radsec;
+// Attributes that rules add, with real decoders.
+mod reply;
 // The failure counter, over all protocols.
 mod throttle;
