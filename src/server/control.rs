@@ -363,7 +363,7 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
             .unwrap_or([0, 0, 0, 0].into()),
         nas_identifier: None,
         calling_station: None,
-        encrypted: false,
+        encrypted: client.certificate.is_some(),
     };
     let ldap = |listener: &crate::config::LdapListener| Origin {
         protocol: Protocol::Ldap,

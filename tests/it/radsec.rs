@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::pki::{Authority, Leaf};
 use crate::support::portcullis::{Portcullis, find};
-use crate::support::process::{free_port, text, until};
+use crate::support::process::{free_port, run, text, until};
 use crate::support::radclient::{Reply, request};
 use crate::support::radsec_peers::Proxy;
 use crate::support::slapd::{Slapd, password, user};
@@ -82,6 +82,47 @@ fn a_password_and_a_dialog_through_radsecproxy() {
 #[test]
 fn a_password_and_a_dialog_through_freeradius() {
     a_password_and_a_dialog_through(Proxy::freeradius);
+}
+
+/// No other client speaks RADIUS/1.1: the command line's own does.
+#[test]
+fn a_dialog_over_both_versions_with_our_own_client() {
+    let directory = Slapd::start(20);
+    let site = Site::start(&directory, "");
+    let leaf = site.authority.client("gateway", &["gateway.example.org"], &[], 5);
+    let login = |version: &str, number: usize, seed: &str| {
+        let mut command = site.portcullis.command();
+        command.args([
+            "login",
+            "radius",
+            &format!("127.0.0.1:{}", site.port),
+            "--transport",
+            "tls",
+        ]);
+        command.arg("--ca").arg(site.authority.file());
+        command
+            .arg("--certificate")
+            .arg(&leaf.chain)
+            .arg("--key")
+            .arg(&leaf.key);
+        command.args(["--radius-version", version, "--user", &user(number), "--json"]);
+        let output = run(&mut command, &format!("{}\n{}\n", password(number), code(seed, 0)));
+        let printed = text(&output);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_else(|error| panic!("{error}: {printed}"))
+    };
+    for (number, version, channel) in [
+        (1, "1.1", "tls (RADIUS/1.1)"),
+        (2, "1.0", "tls"),
+        (3, "auto", "tls (RADIUS/1.1)"),
+    ] {
+        let seed = site.portcullis.enrol(&user(number));
+        let ended = login(version, number, &seed);
+        assert_eq!(ended["outcome"], "accepted", "{version}: {ended}");
+        assert_eq!(
+            (&ended["channel"], ended["challenges"].as_array().map(Vec::len)),
+            (&channel.into(), Some(1))
+        );
+    }
 }
 
 #[test]

@@ -150,7 +150,7 @@ impl Connection {
         W: AsyncWrite + Unpin,
     {
         let mut frames = Frames::default();
-        let mut settled = Vec::with_capacity(BATCH);
+        let mut settled = Vec::new();
         // Since when the beginning of a packet waits for its end.
         let mut partial: Option<Instant> = None;
         // Until when what is under way may be finished, once nothing more is read.
