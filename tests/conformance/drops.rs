@@ -1,8 +1,9 @@
 //! Packets that get no answer: each reason is counted once for each packet, and remembered with its client.
 
 use portcullis::clock;
-use portcullis::radius::attribute::{ACCESS_REQUEST, PROXY_STATE, USER_NAME, USER_PASSWORD};
+use portcullis::radius::attribute::{ACCESS_REJECT, ACCESS_REQUEST, PROXY_STATE, USER_NAME, USER_PASSWORD};
 use portcullis::radius::observed::{Reason, What};
+use portcullis::secret::Secret;
 
 use crate::server::{SECRET, Server, request, table};
 
@@ -78,4 +79,23 @@ async fn every_reason_is_counted_and_remembered() {
     {
         assert_eq!(server.counted(&format!("reason=\"{word}\"")), 1, "{word}");
     }
+}
+
+/// Without signatures nothing proves the secret, but passwords come out as noise.
+#[tokio::test]
+async fn an_unsigned_client_with_another_secret_is_pointed_out() {
+    let server = Server::start("require_message_authenticator = 'no'");
+    let wire = server.wire().await;
+    // Sixteen octets that the right secret reveals as no UTF-8.
+    let noise = wire.secret.hide(&Secret::new([0xff; 16]), &[9; 16]).unwrap();
+    let attributes: [(u8, &[u8]); 2] = [(USER_NAME, b"ana"), (USER_PASSWORD, &noise)];
+    for (identifier, sign) in [(1, true), (2, false)] {
+        let request = request(ACCESS_REQUEST, identifier, [9; 16], &wire.secret, &attributes, sign);
+        assert_eq!(wire.ask(&request).await[0], ACCESS_REJECT);
+    }
+    let clients = server.clients.load_full();
+    let troubles = clients.named("vpn").unwrap().seen.troubles();
+    let whats: Vec<(What, u64)> = troubles.iter().map(|trouble| (trouble.what, trouble.times)).collect();
+    assert_eq!(whats, [(What::Garbled, 1)]);
+    assert!(What::Garbled.remedy().contains("shared secret"));
 }
