@@ -7,19 +7,20 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    Admin, Client, Config, Directory, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node,
-    Policies, Profile, RadiusListener, Store, Transport,
+    Admin, Client, Config, Dictionary, Directory, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
+    Metrics, Node, Policies, Profile, RadiusListener, Store, Transport,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "node",
     "log",
     "store",
     "admin",
     "metrics",
     "policies",
+    "dictionary",
     "limits",
     "directory",
     "radius",
@@ -57,6 +58,7 @@ impl Config {
             admin: reader.section::<Admin>("admin"),
             metrics: reader.section::<Metrics>("metrics"),
             policies: reader.section::<Policies>("policies"),
+            dictionary: reader.section::<Dictionary>("dictionary"),
             limits: reader.section::<Limits>("limits"),
             directories: reader.directories(),
             radius: reader.items::<RadiusListener>("radius"),
@@ -182,6 +184,7 @@ impl Reader<'_, '_, '_> {
         fix(&mut config.policies.path);
         [
             &mut config.store.path,
+            &mut config.dictionary.path,
             &mut config.store.key_file,
             &mut config.admin.socket,
         ]

@@ -13,7 +13,7 @@ use crate::radius::attribute::{
     MS_CHAP2_SUCCESS, MS_MPPE_ENCRYPTION_POLICY, MS_MPPE_ENCRYPTION_TYPES, MS_MPPE_RECV_KEY, MS_MPPE_SEND_KEY,
     USER_PASSWORD, VENDOR_MICROSOFT, VENDOR_SPECIFIC,
 };
-use crate::radius::crypto::{AUTHENTICATOR_LEN, SharedSecret};
+use crate::radius::crypto::{AUTHENTICATOR_LEN, Salts, SharedSecret};
 use crate::radius::exchange::Request;
 use crate::radius::packet::{Attribute, Attributes, Overflow, Packet, Writer};
 use crate::radius::translate::{Refusal, Untranslated};
@@ -169,20 +169,22 @@ pub(super) fn write_success(
     success: &MsChapSuccess,
     secret: Option<&SharedSecret>,
     request: &[u8; AUTHENTICATOR_LEN],
+    salts: &mut Salts,
     writer: &mut Writer<'_>,
 ) -> Result<(), Overflow> {
     push_microsoft(writer, MS_CHAP2_SUCCESS, &success_text(success))?;
     push_microsoft(writer, MS_MPPE_ENCRYPTION_POLICY, &ENCRYPTION_ALLOWED.to_be_bytes())?;
     push_microsoft(writer, MS_MPPE_ENCRYPTION_TYPES, &RC4_128_BIT.to_be_bytes())?;
-    // Salts differ within a packet, and their first bit is set (RFC 2548 section 2.4.2).
-    let [a, b] = clock::random::<2>();
     let keys = [
-        (MS_MPPE_SEND_KEY, &success.send_key, [a | 0x80, b]),
-        (MS_MPPE_RECV_KEY, &success.receive_key, [a | 0x80, b ^ 1]),
+        (MS_MPPE_SEND_KEY, &success.send_key),
+        (MS_MPPE_RECV_KEY, &success.receive_key),
     ];
-    for (kind, key, salt) in keys {
+    for (kind, key) in keys {
         match secret {
-            Some(secret) => push_microsoft(writer, kind, &secret.hide_salted(key, salt, request).ok_or(Overflow)?)?,
+            Some(secret) => {
+                let hidden = secret.hide_salted(key, salts.fresh(), request).ok_or(Overflow)?;
+                push_microsoft(writer, kind, &hidden)?;
+            }
             None => push_microsoft(writer, kind, key.expose())?,
         }
     }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis::clock;
 use portcullis::config;
+use portcullis::dictionary::Dictionary;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
@@ -158,6 +159,7 @@ fn accept(message: Option<String>) -> Verdict {
     Verdict::Accept(Grant {
         person,
         message,
+        reply: Vec::new(),
         ms_chap: None,
     })
 }
@@ -207,6 +209,7 @@ impl Server {
             verify: Arc::clone(&stub) as Arc<dyn Verify>,
             keyring: Arc::clone(&keyring),
             learned: Arc::new(Habits::default()),
+            dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: metrics.clone(),
             strangers: Arc::default(),
         };

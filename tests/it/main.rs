@@ -36,5 +36,7 @@ mod outages;
 mod pam;
 // radclient: passwords, challenges, appended codes.
 mod radius;
+// Attributes that rules add, with real decoders.
+mod reply;
 // The failure counter, over all protocols.
 mod throttle;
