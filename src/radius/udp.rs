@@ -22,14 +22,13 @@ use tracing::{debug, error, warn};
 
 use crate::clock::{self, Timestamp};
 use crate::config::{RadiusListener, Serves};
-use crate::engine::AuthnRequest;
 use crate::metrics::Protocol;
 use crate::radius::attribute::code_name;
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable};
 use crate::radius::drops::{Drops, Reason};
 use crate::radius::duplicate::{Bounds, Seen, Table, Ticket};
-use crate::radius::intake::{Screened, Sender, Service, Settled, Unfit, Work};
+use crate::radius::intake::{Judging, Screened, Sender, Service, Settled, Unfit, Work};
 use crate::radius::packet::Packet;
 use crate::radius::translate::{Reply, ReplyTo};
 use crate::radius::udp::batch::{BATCH, Inbox, Outbox, Peer};
@@ -228,7 +227,7 @@ impl Listener {
             source,
         };
         match self.service.screen(&packet, sender, self.serves) {
-            Ok(Screened::Access) => {}
+            Ok(Screened::Access | Screened::Accounting) => {}
             Ok(Screened::Status) => {
                 ReplyTo::new(&packet, Arc::clone(client), Channel::Udp).status(self.serves, &mut self.scratch);
                 return self.outbox.push(peer, self.scratch.as_slice().into());
@@ -282,11 +281,18 @@ impl Listener {
         };
         match work {
             Work::Verify(request) => {
-                if self.in_flight >= self.room_for(&request) {
+                if self.in_flight >= self.room_for(request.dialog.is_some()) {
                     self.duplicates.forget(ticket);
                     return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
                 }
-                self.ask(request, asked);
+                self.ask(self.service.judge(request), asked);
+            }
+            Work::Account(report) => {
+                if self.in_flight >= self.room_for(false) {
+                    self.duplicates.forget(ticket);
+                    return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
+                }
+                self.ask(self.service.account(report), asked);
             }
             Work::Refuse(refusal) => {
                 self.service.refused(refusal, packet, sender, arrived);
@@ -298,18 +304,18 @@ impl Listener {
 
     /// How many requests may be under way for this one to be taken: a quarter is kept for those that
     /// carry a State of ours, whose dialogs would break otherwise (RFC 5080 section 2.2.3).
-    fn room_for(&self, request: &AuthnRequest) -> usize {
-        if request.dialog.is_some() {
+    fn room_for(&self, in_dialog: bool) -> usize {
+        if in_dialog {
             self.limit
         } else {
             self.limit - self.limit / 4
         }
     }
 
-    fn ask(&mut self, request: AuthnRequest, asked: Asked) {
+    fn ask(&mut self, judging: Judging, asked: Asked) {
         self.in_flight += 1;
         self.gauge.inc();
-        match self.service.judge(request).now_or() {
+        match judging.now_or() {
             Ok(settled) => self.settle(Done { asked, settled }),
             Err(judging) => {
                 let done = self.done.clone();

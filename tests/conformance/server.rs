@@ -145,6 +145,7 @@ fn accept(message: Option<String>) -> Verdict {
     });
     Verdict::Accept(Grant {
         person,
+        id: 1,
         message,
         ms_chap: None,
     })
