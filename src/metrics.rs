@@ -22,6 +22,8 @@ pub struct Metrics {
     pub replayed: Counter,
     /// Requests being worked on.
     pub in_flight: Family<Protocol, Gauge>,
+    /// Open RADIUS client connections by listener; see [`Metrics::radius_connections`].
+    pub radius_connections: Family<Listener, Gauge>,
     /// Accounting-Requests by client, kind, and whether they were kept.
     pub accounting: Family<Accounting, Counter>,
     /// Open sessions.
@@ -51,6 +53,13 @@ pub struct Decision {
 pub struct Protocol {
     /// `radius` or `ldap`.
     pub protocol: &'static str,
+}
+
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Listener {
+    /// Its configured name.
+    pub listener: String,
 }
 
 /// Labels of an Accounting-Request.
@@ -88,6 +97,7 @@ impl Default for Metrics {
             dropped: Family::default(),
             replayed: Counter::default(),
             in_flight: Family::default(),
+            radius_connections: Family::default(),
             accounting: Family::default(),
             sessions: Gauge::default(),
             ldap_connections: Gauge::default(),
@@ -112,6 +122,11 @@ impl Default for Metrics {
         );
         registry.register("in_flight", "Requests being worked on", metrics.in_flight.clone());
         registry.register(
+            "radius_connections",
+            "Open RADIUS client connections, by listener",
+            metrics.radius_connections.clone(),
+        );
+        registry.register(
             "accounting",
             "Accounting-Requests, by what became of them",
             metrics.accounting.clone(),
@@ -132,6 +147,12 @@ impl Metrics {
     /// Counts a drop.
     pub fn drop(&self, protocol: &'static str, reason: &'static str) {
         self.dropped.get_or_create(&Dropped { protocol, reason }).inc();
+    }
+
+    /// Open connections of one RADIUS listener.
+    pub fn radius_connections(&self, listener: &str) -> Gauge {
+        let listener = listener.to_owned();
+        self.radius_connections.get_or_create(&Listener { listener }).clone()
     }
 
     /// Counts a verdict that took `span`.

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::engine::Denial;
 use crate::engine::request::BadName;
 use crate::radius::client::Unsound;
-pub use crate::radius::drops::Reason;
+pub use crate::radius::drops::{Closing, Reason};
 use crate::radius::translate::Refusal;
 
 /// What has been seen of one client.
@@ -205,6 +205,34 @@ const fn remedy_for_drop(reason: Reason) -> &'static str {
             "more requests at once than in_flight allows: see `portcullis status` for a slow directory, or raise in_flight of the listener"
         }
         Reason::SendFailed => "the reply could not be sent; the log has what the system said",
+        Reason::Closed(closing) => remedy_for_closing(closing),
+    }
+}
+
+const fn remedy_for_closing(closing: Closing) -> &'static str {
+    match closing {
+        Closing::TooMany | Closing::TooManyHandshakes => {
+            "raise `connections` of the listener, or find out who opens so many"
+        }
+        Closing::TooManyOfSource => {
+            "raise `connections_per_source` of the listener, or have the client keep fewer connections open"
+        }
+        Closing::TooFast => {
+            "the client opens one connection after the other: have it keep them open, or raise `handshakes_per_source`"
+        }
+        Closing::Handshake => {
+            "the log has what TLS said: most often a certificate that the listener's `client_ca` did not issue, or one that has expired"
+        }
+        Closing::Version => "the client speaks another version of RADIUS; see `versions` of the listener",
+        Closing::Length | Closing::Truncated => {
+            "the client sends what is no RADIUS packet, or there is no TLS where there should be"
+        }
+        Closing::SlowPacket | Closing::SlowReader | Closing::Unfinished => {
+            "the client or the network between is stuck; it will connect again"
+        }
+        Closing::Repeated => "the client uses an identifier again before its reply; mend it there",
+        Closing::Idle => "nothing is wrong with that; raise `idle` of the listener to keep connections longer",
+        Closing::Removed => "configure the client again, or give it a certificate that is trusted",
     }
 }
 

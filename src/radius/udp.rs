@@ -5,7 +5,6 @@
 //! that does is waited for by a task of its own, bounded in number.
 
 mod batch;
-mod delay;
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,13 +25,13 @@ use crate::metrics::Protocol;
 use crate::radius::attribute::code_name;
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable};
+use crate::radius::delay::{Delayed, jittered, sleep_until};
 use crate::radius::drops::{Drops, Reason};
 use crate::radius::duplicate::{Bounds, Seen, Table, Ticket};
 use crate::radius::intake::{Judging, Screened, Sender, Service, Settled, Unfit, Work};
 use crate::radius::packet::Packet;
 use crate::radius::translate::{Reply, ReplyTo};
 use crate::radius::udp::batch::{BATCH, Inbox, Outbox, Peer};
-use crate::radius::udp::delay::{Delayed, jittered};
 
 /// Binds a listener's socket with a large receive buffer; on a wildcard address, replies leave from the
 /// address that the request was sent to. Must be called within the runtime.
@@ -279,27 +278,23 @@ impl Listener {
             ticket,
             arrived,
         };
-        match work {
+        let (judging, in_dialog) = match work {
             Work::Verify(request) => {
-                if self.in_flight >= self.room_for(request.dialog.is_some()) {
-                    self.duplicates.forget(ticket);
-                    return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
-                }
-                self.ask(self.service.judge(request), asked);
+                let in_dialog = request.dialog.is_some();
+                (self.service.judge(request), in_dialog)
             }
-            Work::Account(report) => {
-                if self.in_flight >= self.room_for(false) {
-                    self.duplicates.forget(ticket);
-                    return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
-                }
-                self.ask(self.service.account(report), asked);
-            }
+            Work::Account(report) => (self.service.account(report), false),
             Work::Refuse(refusal) => {
                 self.service.refused(refusal, packet, sender, arrived);
                 asked.reply.reject(&mut self.scratch);
-                self.answer(asked, Reply::Reject);
+                return self.answer(asked, Reply::Reject);
             }
+        };
+        if self.in_flight >= self.room_for(in_dialog) {
+            self.duplicates.forget(ticket);
+            return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
         }
+        self.ask(judging, asked);
     }
 
     /// How many requests may be under way for this one to be taken: a quarter is kept for those that
@@ -398,12 +393,5 @@ impl Listener {
     fn drop(&mut self, reason: Reason, peer: Peer, client: &Client, detail: &dyn std::fmt::Display, now: Instant) {
         let times = (now, clock::now());
         self.drops.count(reason, peer.address, Some(client), detail, times);
-    }
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
     }
 }

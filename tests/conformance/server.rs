@@ -14,7 +14,8 @@ use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
 use portcullis::engine::{
-    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
+    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Keep, Outage, Person, Prompt, Report, UserKey, Verdict,
+    Verify,
 };
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
@@ -34,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const SECRET: &str = "testing123";
 
 /// Far longer than anything here takes: reached only when something is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers from a table: `ana`/`hunter2` is let in; `bob`/`hunter2` is asked for the code `492039`;
 /// `down` cannot be judged; `slow`/`hunter2` waits for [`Stub::release`]; `panic` panics; `long` gets a
@@ -44,21 +45,28 @@ pub(crate) struct Stub {
     gate: Semaphore,
     waiting: AtomicUsize,
     last: Mutex<Option<AuthnRequest>>,
+    reports: Mutex<Vec<Report>>,
 }
 
 impl Stub {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             calls: Mutex::default(),
             gate: Semaphore::new(0),
             waiting: AtomicUsize::new(0),
             last: Mutex::default(),
+            reports: Mutex::default(),
         }
     }
 
     /// How often somebody was judged.
     pub(crate) fn calls(&self, user: &str) -> usize {
         self.calls.lock().get(user).copied().unwrap_or_default()
+    }
+
+    /// What accounting was kept, oldest first.
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        self.reports.lock().clone()
     }
 
     /// Lets `count` waiting requests go on.
@@ -69,6 +77,16 @@ impl Stub {
     /// What was asked last.
     pub(crate) fn last(&self) -> AuthnRequest {
         self.last.lock().take().expect("something was asked")
+    }
+
+    /// Waits until `count` requests for `slow` have come.
+    pub(crate) async fn until_waiting(&self, count: usize) {
+        let reached = async {
+            while self.waiting.load(Ordering::SeqCst) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, reached).await.expect("the requests arrive");
     }
 
     async fn judge(&self, request: AuthnRequest) -> Verdict {
@@ -110,6 +128,22 @@ impl Verify for Stub {
     }
 }
 
+/// Keeps all reports but those about `down`.
+impl Keep for Stub {
+    fn keep(&self, report: Report) -> BoxFuture<'_, Result<(), Outage>> {
+        let down = report.details.user_name.as_deref() == Some("down");
+        self.reports.lock().push(report);
+        let kept = if down {
+            Err(Outage {
+                reason: "the table says so".into(),
+            })
+        } else {
+            Ok(())
+        };
+        Box::pin(std::future::ready(kept))
+    }
+}
+
 /// The table as a directory that keeps passwords.
 fn respond(user: &str, response: &Response) -> Verdict {
     let password = match user {
@@ -120,7 +154,9 @@ fn respond(user: &str, response: &Response) -> Verdict {
     };
     match response.judge(Kept::Clear(&Secret::new(password))) {
         ResponseOutcome::Right(ms_chap) => let_in(ms_chap),
-        _ => Verdict::Reject(Denial::WrongPassword),
+        ResponseOutcome::Wrong | ResponseOutcome::Impossible | ResponseOutcome::Unknown => {
+            Verdict::Reject(Denial::WrongPassword)
+        }
     }
 }
 
@@ -194,6 +230,7 @@ impl Server {
         let service = Service {
             clients: Arc::clone(&clients),
             verify: Arc::clone(&stub) as Arc<dyn Verify>,
+            keep: Arc::clone(&stub) as Arc<dyn Keep>,
             keyring: Arc::clone(&keyring),
             learned: Arc::new(Habits::default()),
             metrics: metrics.clone(),
@@ -237,24 +274,24 @@ impl Server {
 
     /// Waits until `count` requests for `slow` are being judged.
     pub(crate) async fn until_waiting(&self, count: usize) {
-        let reached = async {
-            while self.stub.waiting.load(Ordering::SeqCst) < count {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, reached).await.expect("the requests arrive");
+        self.stub.until_waiting(count).await;
     }
 
     /// How often something was counted, by a fragment of the line in the metrics.
     pub(crate) fn counted(&self, fragment: &str) -> u64 {
-        let text = self.metrics.render();
-        let lines = text
-            .lines()
-            .filter(|line| line.contains(fragment) && !line.starts_with('#'));
-        lines
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum()
+        counted(&self.metrics, fragment)
     }
+}
+
+/// How often something was counted, by a fragment of the line in the metrics.
+pub(crate) fn counted(metrics: &Metrics, fragment: &str) -> u64 {
+    let text = metrics.render();
+    let lines = text
+        .lines()
+        .filter(|line| line.contains(fragment) && !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
 }
 
 /// A client table with one entry for loopback.
