@@ -6,6 +6,7 @@ mod clients;
 mod control;
 mod learned;
 pub mod parts;
+mod sessions;
 
 use std::io;
 use std::net::SocketAddr;

@@ -215,6 +215,7 @@ impl Verify for Truthful {
             if self.accept_unasked {
                 return Verdict::Accept(Grant {
                     person,
+                    id: 1,
                     message: None,
                     ms_chap: None,
                 });
@@ -227,6 +228,7 @@ impl Verify for Truthful {
                 PasswordOutcome::Right if self.refuse_anyway => Verdict::Reject(Denial::Throttled),
                 PasswordOutcome::Right => Verdict::Accept(Grant {
                     person,
+                    id: 1,
                     message: None,
                     ms_chap: None,
                 }),
