@@ -6,8 +6,8 @@ use std::time::Duration;
 use portcullis::clock;
 use portcullis::engine::session::Kind;
 use portcullis::radius::attribute::{
-    ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, ACCT_SESSION_ID, ACCT_STATUS_TYPE, CLASS, EVENT_TIMESTAMP,
-    NAS_IDENTIFIER, PROXY_STATE, STATUS_SERVER, USER_NAME,
+    ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, ACCT_SESSION_ID, ACCT_STATUS_TYPE, CLASS, EVENT_TIMESTAMP, NAS_IDENTIFIER,
+    PROXY_STATE, STATUS_SERVER, USER_NAME,
 };
 use portcullis::radius::crypto::SharedSecret;
 use portcullis::radius::packet::Packet;
@@ -44,21 +44,34 @@ async fn requests_are_answered_with_the_octets_of_the_vectors() {
     let wire = server.wire().await;
     for name in ["start", "stop", "on"] {
         wire.send(vectors.packet(name)).await;
-        assert_eq!(wire.receive().await, vectors.packet(&format!("{name} response")), "{name}");
+        assert_eq!(
+            wire.receive().await,
+            vectors.packet(&format!("{name} response")),
+            "{name}"
+        );
     }
     let reports = server.stub.reports();
     let [start, stop, on] = reports.as_slice() else {
         panic!("{reports:?}");
     };
-    assert_eq!((start.kind, start.nas.as_str(), start.id.as_str()), (Kind::Start, "192.168.1.16", "0A4F21"));
+    assert_eq!(
+        (start.kind, start.nas.as_str(), start.id.as_str()),
+        (Kind::Start, "192.168.1.16", "0A4F21")
+    );
     assert_eq!(start.details.user_name.as_deref(), Some("nemo"));
     assert_eq!(start.details.address, Some(IpAddr::from([10, 1, 2, 3])));
     assert_eq!(start.details.calling_station.as_deref(), Some("00-11-22-33-44-55"));
     let delayed = clock::now().since(start.at);
-    assert!(delayed >= Duration::from_secs(2) && delayed < Duration::from_secs(60), "{delayed:?}");
+    assert!(
+        delayed >= Duration::from_secs(2) && delayed < Duration::from_secs(60),
+        "{delayed:?}"
+    );
     assert_eq!((stop.kind, stop.terminate_cause), (Kind::Stop, Some(1)));
     let usage = stop.usage;
-    assert_eq!((usage.seconds, usage.octets_in, usage.octets_out), (Some(3600), 5_000_000_000, 1000));
+    assert_eq!(
+        (usage.seconds, usage.octets_in, usage.octets_out),
+        (Some(3600), 5_000_000_000, 1000)
+    );
     assert_eq!((usage.packets_in, usage.packets_out), (12, 34));
     assert_eq!((on.kind, on.nas.as_str()), (Kind::On, "gw1"));
 }
@@ -67,7 +80,8 @@ async fn requests_are_answered_with_the_octets_of_the_vectors() {
 async fn a_wrong_authenticator_is_dropped_and_counted() {
     let server = Server::start("");
     let wire = server.wire().await;
-    wire.expect_silence(&accounting(1, &[START, SESSION], "another secret")).await;
+    wire.expect_silence(&accounting(1, &[START, SESSION], "another secret"))
+        .await;
     let mut altered = mine(2, &[START, SESSION, ANA]);
     *altered.last_mut().unwrap() ^= 1;
     wire.expect_silence(&altered).await;
@@ -98,10 +112,12 @@ async fn every_octet_is_proven() {
 async fn what_cannot_be_written_down_is_not_acknowledged() {
     let server = Server::start("");
     let wire = server.wire().await;
-    wire.expect_silence(&mine(1, &[START, SESSION, (USER_NAME, b"down")])).await;
+    wire.expect_silence(&mine(1, &[START, SESSION, (USER_NAME, b"down")]))
+        .await;
     assert_eq!(server.stub.reports().len(), 1);
     // The same octets again are not taken for a retransmission of something answered.
-    wire.expect_silence(&mine(1, &[START, SESSION, (USER_NAME, b"down")])).await;
+    wire.expect_silence(&mine(1, &[START, SESSION, (USER_NAME, b"down")]))
+        .await;
     assert_eq!(server.stub.reports().len(), 2);
 }
 
@@ -159,8 +175,11 @@ async fn the_class_of_an_accept_names_the_person_to_accounting() {
     let accept = wire.ask(&wire.login(1, "ana", "hunter2", &[])).await;
     let class = Packet::parse(&accept).unwrap().find(CLASS).unwrap().to_vec();
     let foreign: (u8, &[u8]) = (CLASS, b"of a site's own");
-    wire.ask(&mine(2, &[START, SESSION, (USER_NAME, b"00-11"), foreign, (CLASS, &class)]))
-        .await;
+    wire.ask(&mine(
+        2,
+        &[START, SESSION, (USER_NAME, b"00-11"), foreign, (CLASS, &class)],
+    ))
+    .await;
     let mut altered = class.clone();
     altered[9] ^= 1;
     wire.ask(&mine(3, &[START, SESSION, (CLASS, &altered)])).await;
@@ -186,7 +205,12 @@ async fn a_clock_far_from_ours_is_not_believed() {
     for (id, stamp) in [(1, near), (2, [0, 0, 1, 0]), (3, [0xff; 4])] {
         wire.ask(&mine(id, &[START, SESSION, (EVENT_TIMESTAMP, &stamp)])).await;
     }
-    let ago: Vec<u64> = server.stub.reports().iter().map(|report| clock::now().since(report.at).as_secs()).collect();
+    let ago: Vec<u64> = server
+        .stub
+        .reports()
+        .iter()
+        .map(|report| clock::now().since(report.at).as_secs())
+        .collect();
     assert!(ago[0] >= 600 && ago[1] < 300 && ago[2] < 300, "{ago:?}");
 }
 
@@ -197,7 +221,8 @@ async fn names_of_any_octets_are_told_apart() {
     let server = Server::start("");
     let wire = server.wire().await;
     for (id, name) in [(1, &[0xff, 0][..]), (2, b"0xff00"), (3, b"gw 1")] {
-        wire.ask(&mine(id, &[START, (ACCT_SESSION_ID, name), (NAS_IDENTIFIER, name)])).await;
+        wire.ask(&mine(id, &[START, (ACCT_SESSION_ID, name), (NAS_IDENTIFIER, name)]))
+            .await;
     }
     let names: Vec<String> = server.stub.reports().into_iter().map(|report| report.nas).collect();
     assert_eq!(names, ["0xff00", "0x307866663030", "gw 1"]);
@@ -212,8 +237,13 @@ async fn an_accounting_port_serves_accounting_alone() {
     wire.send(&wire.login(1, "ana", "hunter2", &[])).await;
     let status = request(STATUS_SERVER, 2, [3; 16], &wire.secret, &[(PROXY_STATE, b"p")], true);
     assert_eq!(wire.ask(&status).await[0], ACCOUNTING_RESPONSE, "nothing came before");
-    let reply = wire.ask(&mine(3, &[START, SESSION, (PROXY_STATE, b"1"), (PROXY_STATE, b"2")])).await;
-    assert_eq!((reply[0], kinds(&reply)), (ACCOUNTING_RESPONSE, vec![PROXY_STATE, PROXY_STATE]));
+    let reply = wire
+        .ask(&mine(3, &[START, SESSION, (PROXY_STATE, b"1"), (PROXY_STATE, b"2")]))
+        .await;
+    assert_eq!(
+        (reply[0], kinds(&reply)),
+        (ACCOUNTING_RESPONSE, vec![PROXY_STATE, PROXY_STATE])
+    );
 
     let other = Server::listen("127.0.0.1:0", "serve = ['authentication']", "");
     let wire = other.wire().await;

@@ -217,6 +217,7 @@ impl Verify for Truthful {
                     person,
                     id: 1,
                     message: None,
+                    reply: Vec::new(),
                     ms_chap: None,
                 });
             }
@@ -230,6 +231,7 @@ impl Verify for Truthful {
                     person,
                     id: 1,
                     message: None,
+                    reply: Vec::new(),
                     ms_chap: None,
                 }),
                 PasswordOutcome::Unavailable(reason) => Verdict::Unavailable(Outage { reason }),
