@@ -16,6 +16,7 @@ pub(crate) mod qr;
 mod radius;
 mod recovery_codes;
 mod reload;
+mod session;
 mod status;
 mod store;
 mod token;
@@ -87,6 +88,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
     Client(client::ClientArgs),
+    /// Open sessions, as RADIUS accounting tells of them: list, show
+    Session(session::SessionArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
     /// The audit: follow, search, verify
@@ -180,6 +183,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Passcode(_)
         | Command::Policy(_)
         | Command::Client(_)
+        | Command::Session(_)
         | Command::Status(_)
         | Command::Audit(_)
         | Command::Reload
@@ -214,6 +218,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Passcode(args) => passcode::run(args, client, out).await,
         Command::Policy(args) => policy::run(args, client, out).await,
         Command::Client(args) => client::run(args, client, out).await,
+        Command::Session(args) => session::run(args, client, out).await,
         Command::Status(args) => status::run(args, client, out).await,
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,

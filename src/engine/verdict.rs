@@ -25,6 +25,8 @@ pub enum Verdict {
 pub struct Grant {
     /// Who.
     pub person: Arc<Person>,
+    /// A random number that names this login, in Class and among the logins whose session has not begun.
+    pub id: u64,
     /// A text to show, if there is one. At most 120 characters.
     pub message: Option<String>,
     /// RADIUS attributes that the rule adds; empty for other protocols.
@@ -53,6 +55,8 @@ pub enum Denial {
     Policy,
     /// An operator's word keeps the person out, for now or until it is lifted.
     Denied,
+    /// The person has as many open sessions as the rule allows.
+    SessionLimit,
     /// Too many failures of this person.
     Throttled,
     /// Too many failures from this source.
@@ -98,6 +102,7 @@ impl Denial {
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
+            | Self::SessionLimit
             | Self::Throttled
             | Self::SourceThrottled
             | Self::Locked
@@ -136,6 +141,7 @@ impl Denial {
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
+            | Self::SessionLimit
             | Self::Throttled
             | Self::SourceThrottled
             | Self::Locked
@@ -163,6 +169,7 @@ impl Denial {
             Self::UnknownUser => "unknown-user",
             Self::Policy => "policy",
             Self::Denied => "denied",
+            Self::SessionLimit => "session-limit",
             Self::Throttled => "throttled",
             Self::SourceThrottled => "source-throttled",
             Self::Locked => "locked",

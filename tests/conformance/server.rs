@@ -15,7 +15,8 @@ use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
 use portcullis::engine::{
-    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
+    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Keep, Outage, Person, Prompt, Report, UserKey, Verdict,
+    Verify,
 };
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
@@ -46,6 +47,7 @@ pub(crate) struct Stub {
     gate: Semaphore,
     waiting: AtomicUsize,
     last: Mutex<Option<AuthnRequest>>,
+    reports: Mutex<Vec<Report>>,
 }
 
 impl Stub {
@@ -55,12 +57,18 @@ impl Stub {
             gate: Semaphore::new(0),
             waiting: AtomicUsize::new(0),
             last: Mutex::default(),
+            reports: Mutex::default(),
         }
     }
 
     /// How often somebody was judged.
     pub(crate) fn calls(&self, user: &str) -> usize {
         self.calls.lock().get(user).copied().unwrap_or_default()
+    }
+
+    /// What accounting was kept, oldest first.
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        self.reports.lock().clone()
     }
 
     /// Lets `count` waiting requests go on.
@@ -122,6 +130,22 @@ impl Verify for Stub {
     }
 }
 
+/// Keeps all reports but those about `down`.
+impl Keep for Stub {
+    fn keep(&self, report: Report) -> BoxFuture<'_, Result<(), Outage>> {
+        let down = report.details.user_name.as_deref() == Some("down");
+        self.reports.lock().push(report);
+        let kept = if down {
+            Err(Outage {
+                reason: "the table says so".into(),
+            })
+        } else {
+            Ok(())
+        };
+        Box::pin(std::future::ready(kept))
+    }
+}
+
 /// The table as a directory that keeps passwords.
 fn respond(user: &str, response: &Response) -> Verdict {
     let password = match user {
@@ -159,6 +183,7 @@ fn accept(message: Option<String>) -> Verdict {
     });
     Verdict::Accept(Grant {
         person,
+        id: 1,
         message,
         reply: Vec::new(),
         ms_chap: None,
@@ -211,6 +236,7 @@ impl Server {
         let service = Service {
             clients: Arc::clone(&clients),
             verify: Arc::clone(&stub) as Arc<dyn Verify>,
+            keep: Arc::clone(&stub) as Arc<dyn Keep>,
             keyring: Arc::clone(&keyring),
             learned: Arc::clone(&learned) as Arc<dyn Learned>,
             dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),

@@ -56,6 +56,7 @@ impl World {
         );
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
+            start_within: Duration::from_secs(60),
             limit: Limit {
                 failures: 5,
                 window: Duration::from_secs(900),
@@ -167,6 +168,7 @@ impl World {
                 user: Versioned::default(),
                 throttle: Versioned::default(),
                 source_over_limit: false,
+                sessions: None,
             };
         };
         Facts {
@@ -174,6 +176,7 @@ impl World {
             user: self.read(&Key::user(&person.key)),
             throttle: self.read(&Key::throttle(&person.key)),
             source_over_limit: false,
+            sessions: None,
         }
     }
 

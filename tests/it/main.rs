@@ -14,6 +14,8 @@ mod support;
 // The fixtures themselves: what they start is what the tests believe they start.
 mod peers;
 
+// Accounting, sessions, and limits on them.
+mod accounting;
 // What operators do to a running server: reload, check, status, audit.
 mod admin;
 // CHAP and MS-CHAPv2: radclient, and FreeRADIUS that ends PEAP and TTLS before Portcullis.

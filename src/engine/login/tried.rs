@@ -8,7 +8,8 @@ use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
 use crate::engine::login::outcome::{
-    LAST_LOGIN_STEP, event, expect_user, explained, grant, prompt, write_throttle, write_user,
+    LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, one_too_many, prompt, write_grant,
+    write_throttle, write_user,
 };
 use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Rule, Terms};
@@ -47,13 +48,18 @@ impl<'a> Tried<'a, '_> {
             let prompt = prompt(self.engine, self.request, self.terms, proven, None, None, self.now);
             return self.decided(Verdict::Challenge(prompt), batch, proven);
         }
-        let grant = match grant(self.terms, self.request, &self.person) {
+        if one_too_many(self.facts, self.terms, self.now) {
+            return self.barred(Denial::SessionLimit);
+        }
+        let grant = match grant(self.terms, self.request, &self.person, self.nonce) {
             Ok(grant) => grant,
             Err(error) => {
                 self.end_attempt(&mut batch);
                 return self.rejected(Denial::ReplyAttribute, Some(&error.to_string()), batch);
             }
         };
+        let login = (self.nonce, self.now);
+        write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
         let codes = self.proven;
         self.throttle(&mut batch, |record, nonce| {
             record.with_success(Some(nonce), !codes.is_empty())
@@ -88,6 +94,9 @@ impl<'a> Tried<'a, '_> {
     pub(super) fn barred(self, denial: Denial) -> Step<'a> {
         let mut batch = Batch::default();
         self.end_attempt(&mut batch);
+        if denial == Denial::SessionLimit {
+            expect_grants(&mut batch, self.facts, &self.person);
+        }
         self.rejected(denial, None, batch)
     }
 
