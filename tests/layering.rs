@@ -26,7 +26,7 @@ const RULES: &[(&str, &[&str])] = &[
     // Of the engine the configuration sees only how a code is cut off a password.
     ("config", &["document", "engine", "secret"]),
     // Decides, and does no I/O.
-    ("engine", &["clock", "document", "keyring", "secret"]),
+    ("engine", &["clock", "dictionary", "document", "keyring", "secret"]),
     // Behind the engine.
     ("store", BEHIND),
     ("directory", BEHIND),

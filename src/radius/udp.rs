@@ -396,7 +396,10 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
+    use arc_swap::ArcSwap;
+
     use super::*;
+    use crate::dictionary::Dictionary;
     use crate::engine::{BoxFuture, Check, Denial, Verdict, Verify};
     use crate::keyring::Keyring;
     use crate::metrics::Metrics;
@@ -420,6 +423,7 @@ mod tests {
             verify: Arc::new(Nobody),
             keyring: Arc::new(Keyring::from_root(&[5; 32])),
             learned: Arc::new(Habits::default()),
+            dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: Metrics::default(),
             strangers: Arc::default(),
         };

@@ -11,7 +11,7 @@ use crate::admin::api::{
     TestReport, TroubleView,
 };
 use crate::clock;
-use crate::config::{self, Config, Profile, RadiusListener, Requirement};
+use crate::config::{self, CertificateRule, Config, Profile, RadiusListener, Requirement, Transport};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::radius::client::{ClientTable, Known};
 use crate::radius::observed::{Stranger, Trouble};
@@ -151,6 +151,10 @@ impl Node {
         findings: &mut Findings,
     ) {
         let about = format!("listener \"{}\" at {}", listener.name, listener.listen);
+        if listener.transport != Transport::Udp || client.certificate.is_some() {
+            let text = "not asked: only datagrams are tried from here";
+            return findings.add(Grade::Untold, about, text);
+        }
         let family = |net: &IpNet| net.addr().is_ipv4() == listener.listen.is_ipv4();
         if !client.address.iter().any(|net| family(&net.0)) {
             return findings.add(Grade::Untold, about, "the client has no address of this family");
@@ -240,6 +244,7 @@ fn row<'k>(
     ClientRow {
         name: client.name.clone(),
         addresses: client.address.iter().map(|net| shown(&net.0)).collect(),
+        certificate: client.certificate.iter().flat_map(certificate).collect(),
         service: client.service.as_deref().unwrap_or(&client.name).to_owned(),
         directory: client.directory.clone().unwrap_or_default(),
         profile: match client.profile {
@@ -279,6 +284,14 @@ fn trouble(trouble: Trouble) -> TroubleView {
     }
 }
 
+/// What a certificate must have, as the configuration says it.
+fn certificate(rule: &CertificateRule) -> Vec<String> {
+    let names = rule.san.iter().map(ToString::to_string);
+    let digests = rule.fingerprint.iter().map(ToString::to_string);
+    let issuer = rule.issuer.iter().map(|issuer| format!("issuer {issuer}"));
+    names.chain(digests).chain(issuer).collect()
+}
+
 /// An address by itself, or a prefix.
 fn shown(net: &IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() {
@@ -298,6 +311,10 @@ const fn word(requirement: Requirement) -> &'static str {
 
 /// Whether packets from the client's addresses are taken for the client's.
 fn addresses(client: &config::Client, table: &ClientTable, findings: &mut Findings) {
+    if client.certificate.is_some() {
+        let text = "it is known by its certificate, over TLS alone";
+        return findings.add(Grade::Untold, "address", text);
+    }
     for net in &client.address {
         let about = format!("address {}", shown(&net.0));
         let first = table.find(net.0.network());

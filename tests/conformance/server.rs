@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis::clock;
 use portcullis::config;
+use portcullis::dictionary::Dictionary;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
@@ -126,7 +127,7 @@ fn respond(user: &str, response: &Response) -> Verdict {
     let password = match user {
         "ana" => "hunter2",
         "flopsy" => "arctangent",
-        "user" => "clientPass",
+        "liar" => return let_in(None),
         _ => return Verdict::Reject(Denial::UnknownUser),
     };
     match response.judge(Kept::Clear(&Secret::new(password))) {
@@ -159,6 +160,7 @@ fn accept(message: Option<String>) -> Verdict {
     Verdict::Accept(Grant {
         person,
         message,
+        reply: Vec::new(),
         ms_chap: None,
     })
 }
@@ -211,6 +213,7 @@ impl Server {
             verify: Arc::clone(&stub) as Arc<dyn Verify>,
             keyring: Arc::clone(&keyring),
             learned: Arc::clone(&learned) as Arc<dyn Learned>,
+            dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: metrics.clone(),
             strangers: Arc::clone(&strangers),
         };

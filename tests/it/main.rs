@@ -42,5 +42,9 @@ mod outages;
 mod pam;
 // radclient: passwords, challenges, appended codes.
 mod radius;
+// RADIUS over TLS through radsecproxy and FreeRADIUS.
+mod radsec;
+// Attributes that rules add, with real decoders.
+mod reply;
 // The failure counter, over all protocols.
 mod throttle;

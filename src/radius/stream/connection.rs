@@ -374,8 +374,9 @@ impl Connection {
             error!(client = %asked.reply.client().name, "judging a request panicked; it gets no answer");
             return self.outstanding.end(asked.key);
         };
+        let now = clock::now();
         let keyring = &self.shared.service.keyring;
-        let reply = asked.reply.settled(&settled, keyring, clock::now(), &mut self.scratch);
+        let reply = asked.reply.settled(&settled, keyring, now, &mut self.scratch);
         self.answer(&asked.reply, asked.key, asked.arrived, reply);
     }
 
