@@ -71,7 +71,7 @@ fn list(clients: &[ClientRow], out: &mut Out<'_>) -> Result<Exit, CliError> {
     let rows = clients.iter().map(|client| {
         vec![
             client.name.clone(),
-            client.addresses.join(", "),
+            [client.addresses.as_slice(), &client.certificate].concat().join(", "),
             client.service.clone(),
             client.profile.clone(),
             client.require_message_authenticator.clone(),
@@ -89,7 +89,7 @@ fn list(clients: &[ClientRow], out: &mut Out<'_>) -> Result<Exit, CliError> {
     let rows = rows.collect();
     let head = [
         "CLIENT",
-        "ADDRESS",
+        "ADDRESS OR CERTIFICATE",
         "SERVICE",
         "PROFILE",
         "SIGNED",
@@ -153,6 +153,10 @@ fn show(view: &ClientView, out: &mut Out<'_>) -> Result<Exit, CliError> {
         (
             "addresses",
             Some(client.addresses.join(", ")).filter(|text| !text.is_empty()),
+        ),
+        (
+            "certificate",
+            Some(client.certificate.join(", ")).filter(|text| !text.is_empty()),
         ),
         ("service", Some(client.service.clone())),
         ("directory", Some(client.directory.clone())),

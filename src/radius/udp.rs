@@ -398,7 +398,10 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
+    use arc_swap::ArcSwap;
+
     use super::*;
+    use crate::dictionary::Dictionary;
     use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Keep, Outage, Report, Verdict, Verify};
     use crate::keyring::Keyring;
     use crate::metrics::Metrics;
@@ -429,9 +432,9 @@ mod tests {
             keep: Arc::new(Nobody),
             keyring: Arc::new(Keyring::from_root(&[5; 32])),
             learned: Arc::new(Habits::default()),
+            dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: Metrics::default(),
             strangers: Arc::default(),
-            dictionary: Arc::default(),
         };
         let metrics = service.metrics.clone();
         let (done, _finished) = mpsc::unbounded_channel();

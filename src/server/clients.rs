@@ -11,7 +11,7 @@ use crate::admin::api::{
     TestReport, TroubleView,
 };
 use crate::clock;
-use crate::config::{self, Config, Profile, RadiusListener, Requirement, Transport};
+use crate::config::{self, CertificateRule, Config, Profile, RadiusListener, Requirement, Transport};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::radius::client::{ClientTable, Known};
 use crate::radius::observed::{Stranger, Trouble};
@@ -244,6 +244,7 @@ fn row<'k>(
     ClientRow {
         name: client.name.clone(),
         addresses: client.address.iter().map(|net| shown(&net.0)).collect(),
+        certificate: client.certificate.iter().flat_map(certificate).collect(),
         service: client.service.as_deref().unwrap_or(&client.name).to_owned(),
         directory: client.directory.clone().unwrap_or_default(),
         profile: match client.profile {
@@ -281,6 +282,14 @@ fn trouble(trouble: Trouble) -> TroubleView {
         remedy: trouble.what.remedy().into(),
         user: trouble.user.map(Into::into),
     }
+}
+
+/// What a certificate must have, as the configuration says it.
+fn certificate(rule: &CertificateRule) -> Vec<String> {
+    let names = rule.san.iter().map(ToString::to_string);
+    let digests = rule.fingerprint.iter().map(ToString::to_string);
+    let issuer = rule.issuer.iter().map(|issuer| format!("issuer {issuer}"));
+    names.chain(digests).chain(issuer).collect()
 }
 
 /// An address by itself, or a prefix.

@@ -40,6 +40,9 @@ pub struct ClientRow {
     pub name: String,
     /// Addresses and prefixes.
     pub addresses: Vec<String>,
+    /// What its certificate must have over TLS: names, digests, its issuer.
+    #[serde(default)]
+    pub certificate: Vec<String>,
     /// Service name for policies.
     pub service: String,
     /// The directory of its users.
