@@ -250,9 +250,11 @@ async fn an_accounting_port_serves_accounting_alone() {
     wire.send(&wire.login(1, "ana", "hunter2", &[])).await;
     let status = request(STATUS_SERVER, 2, [3; 16], &wire.secret, &[(PROXY_STATE, b"p")], true);
     assert_eq!(wire.ask(&status).await[0], ACCOUNTING_RESPONSE, "nothing came before");
-    let reply = wire
-        .ask(&mine(3, &[START, SESSION, (PROXY_STATE, b"1"), (PROXY_STATE, b"2")]))
-        .await;
+    let reply = told(
+        &wire,
+        &mine(3, &[START, SESSION, (PROXY_STATE, b"1"), (PROXY_STATE, b"2")]),
+    )
+    .await;
     assert_eq!(
         (reply[0], kinds(&reply)),
         (ACCOUNTING_RESPONSE, vec![PROXY_STATE, PROXY_STATE])
