@@ -212,7 +212,7 @@ impl Service {
         Judging(Box::pin(async move {
             match keep.keep(report).await {
                 Ok(()) => Settled::Accounted,
-                // Written to the log where it failed.
+                // Why was logged where it was tried.
                 Err(Outage { .. }) => Settled::Unaccounted,
             }
         }))

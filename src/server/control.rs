@@ -171,11 +171,11 @@ impl Node {
         if old.limits != new.limits {
             changes.push("limits".into());
         }
-        if old.accounting != new.accounting {
-            changes.push("accounting".into());
-        }
         if old.dictionary != new.dictionary {
             changes.push("dictionary".into());
+        }
+        if old.accounting != new.accounting {
+            changes.push("accounting".into());
         }
         if old.directories != new.directories {
             changes.push("directories".into());
