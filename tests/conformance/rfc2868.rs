@@ -57,7 +57,6 @@ fn accept(reply: Vec<Pair>, message: &str, channel: Channel) -> (Reply, Vec<u8>)
         enabled: true,
     };
     let verdict = Verdict::Accept(Grant {
-        id: 1,
         person: Arc::new(person),
         message: Some(message.to_owned()),
         reply,
