@@ -13,7 +13,7 @@ use portcullis::radius::crypto::SharedSecret;
 use portcullis::radius::packet::Packet;
 use portcullis::secret::Secret;
 
-use crate::server::{Server, kinds, request, table};
+use crate::server::{Server, Wire, kinds, request, table};
 use crate::vectors::Vectors;
 
 /// An Accounting-Request with its Request Authenticator.
@@ -31,6 +31,16 @@ const ANA: (u8, &[u8]) = (USER_NAME, b"ana");
 
 fn mine(id: u8, attributes: &[(u8, &[u8])]) -> Vec<u8> {
     accounting(id, attributes, crate::server::SECRET)
+}
+
+/// Sends an Accounting-Request and takes its answer, which must prove itself.
+async fn told(wire: &Wire, octets: &[u8]) -> Vec<u8> {
+    wire.send(octets).await;
+    let reply = wire.receive().await;
+    let (asked, answered) = (Packet::parse(octets).unwrap(), Packet::parse(&reply).unwrap());
+    assert_eq!(answered.identifier(), asked.identifier());
+    assert!(wire.secret.proves_response(&answered, asked.authenticator()));
+    reply
 }
 
 // Section 3: authenticators.
@@ -146,9 +156,9 @@ async fn a_retransmission_is_kept_once_and_answered_again() {
     let server = Server::start("");
     let wire = server.wire().await;
     let start = mine(1, &[START, SESSION, ANA]);
-    let first = wire.ask(&start).await;
+    let first = told(&wire, &start).await;
     assert_eq!(first[0], ACCOUNTING_RESPONSE);
-    assert_eq!(wire.ask(&start).await, first);
+    assert_eq!(told(&wire, &start).await, first);
     assert_eq!(server.stub.reports().len(), 1);
 }
 
@@ -160,7 +170,7 @@ async fn other_kinds_are_written_down() {
     let wire = server.wire().await;
     for (id, number) in [(1, 9), (2, 14), (3, 15), (4, 99)] {
         let status: (u8, &[u8]) = (ACCT_STATUS_TYPE, &[0, 0, 0, number]);
-        assert_eq!(wire.ask(&mine(id, &[status])).await[0], ACCOUNTING_RESPONSE);
+        assert_eq!(told(&wire, &mine(id, &[status])).await[0], ACCOUNTING_RESPONSE);
     }
     let kinds: Vec<Kind> = server.stub.reports().iter().map(|report| report.kind).collect();
     assert_eq!(kinds, [9, 14, 15, 99].map(Kind::Noted));
@@ -175,14 +185,14 @@ async fn the_class_of_an_accept_names_the_person_to_accounting() {
     let accept = wire.ask(&wire.login(1, "ana", "hunter2", &[])).await;
     let class = Packet::parse(&accept).unwrap().find(CLASS).unwrap().to_vec();
     let foreign: (u8, &[u8]) = (CLASS, b"of a site's own");
-    wire.ask(&mine(
-        2,
-        &[START, SESSION, (USER_NAME, b"00-11"), foreign, (CLASS, &class)],
-    ))
+    told(
+        &wire,
+        &mine(2, &[START, SESSION, (USER_NAME, b"00-11"), foreign, (CLASS, &class)]),
+    )
     .await;
     let mut altered = class.clone();
     altered[9] ^= 1;
-    wire.ask(&mine(3, &[START, SESSION, (CLASS, &altered)])).await;
+    told(&wire, &mine(3, &[START, SESSION, (CLASS, &altered)])).await;
     let reports = server.stub.reports();
     assert_eq!(reports[0].class.as_ref().unwrap().user.as_str(), "table:ana");
     assert!(reports[1].class.is_none());
@@ -203,7 +213,7 @@ async fn a_clock_far_from_ours_is_not_believed() {
     let now = clock::now().secs();
     let near = u32::try_from(now - 600).unwrap().to_be_bytes();
     for (id, stamp) in [(1, near), (2, [0, 0, 1, 0]), (3, [0xff; 4])] {
-        wire.ask(&mine(id, &[START, SESSION, (EVENT_TIMESTAMP, &stamp)])).await;
+        told(&wire, &mine(id, &[START, SESSION, (EVENT_TIMESTAMP, &stamp)])).await;
     }
     let ago: Vec<u64> = server
         .stub
@@ -221,8 +231,11 @@ async fn names_of_any_octets_are_told_apart() {
     let server = Server::start("");
     let wire = server.wire().await;
     for (id, name) in [(1, &[0xff, 0][..]), (2, b"0xff00"), (3, b"gw 1")] {
-        wire.ask(&mine(id, &[START, (ACCT_SESSION_ID, name), (NAS_IDENTIFIER, name)]))
-            .await;
+        told(
+            &wire,
+            &mine(id, &[START, (ACCT_SESSION_ID, name), (NAS_IDENTIFIER, name)]),
+        )
+        .await;
     }
     let names: Vec<String> = server.stub.reports().into_iter().map(|report| report.nas).collect();
     assert_eq!(names, ["0xff00", "0x307866663030", "gw 1"]);
@@ -237,9 +250,11 @@ async fn an_accounting_port_serves_accounting_alone() {
     wire.send(&wire.login(1, "ana", "hunter2", &[])).await;
     let status = request(STATUS_SERVER, 2, [3; 16], &wire.secret, &[(PROXY_STATE, b"p")], true);
     assert_eq!(wire.ask(&status).await[0], ACCOUNTING_RESPONSE, "nothing came before");
-    let reply = wire
-        .ask(&mine(3, &[START, SESSION, (PROXY_STATE, b"1"), (PROXY_STATE, b"2")]))
-        .await;
+    let reply = told(
+        &wire,
+        &mine(3, &[START, SESSION, (PROXY_STATE, b"1"), (PROXY_STATE, b"2")]),
+    )
+    .await;
     assert_eq!(
         (reply[0], kinds(&reply)),
         (ACCOUNTING_RESPONSE, vec![PROXY_STATE, PROXY_STATE])

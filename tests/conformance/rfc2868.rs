@@ -43,7 +43,7 @@ fn hidden_values_are_revealed() {
 
 /// The reply to a login with these attributes and this text.
 fn accept(reply: Vec<Pair>, message: &str, channel: Channel) -> (Reply, Vec<u8>) {
-    let client = table("", "not used");
+    let client = table("class = false", "not used");
     let client = Arc::clone(client.find([127, 0, 0, 1].into()).unwrap());
     let mut request = Vec::new();
     Writer::begin(&mut request, 1, 9, &[3; 16], false).finish_plain();
