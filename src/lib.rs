@@ -25,4 +25,5 @@ pub mod secret;
 pub mod server;
 pub mod store;
 pub mod tls;
+pub mod upstream;
 pub mod verifier;

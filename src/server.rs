@@ -5,6 +5,7 @@ mod clients;
 mod control;
 mod learned;
 pub mod parts;
+mod upstreams;
 
 use std::io;
 use std::net::SocketAddr;
@@ -141,6 +142,8 @@ impl Server {
             source_limit,
             metrics.clone(),
         ));
+        let upstreams = upstreams::start(Arc::clone(&config), Arc::clone(&keyring), None).await;
+        verifier.replace_upstreams(upstreams.map_err(StartError::State)?);
         let node = Arc::new(Node {
             file: file.to_owned(),
             config: ArcSwap::new(Arc::clone(&config)),

@@ -1,5 +1,7 @@
 //! Reading and validating the file.
 
+mod upstream;
+
 use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -8,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{
     Admin, Client, Config, Directory, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node,
-    Policies, Profile, RadiusListener, Store,
+    Policies, Profile, RadiusDirectory, RadiusListener, Store, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "node",
     "log",
     "store",
@@ -22,6 +24,7 @@ const SECTIONS: [&str; 11] = [
     "policies",
     "limits",
     "directory",
+    "upstream",
     "radius",
     "client",
     "ldap",
@@ -59,6 +62,7 @@ impl Config {
             policies: reader.section::<Policies>("policies"),
             limits: reader.section::<Limits>("limits"),
             directories: reader.directories(),
+            upstreams: reader.items::<Upstream>("upstream"),
             radius: reader.items::<RadiusListener>("radius"),
             clients: reader.items::<Client>("client"),
             ldap: reader.items::<LdapListener>("ldap"),
@@ -153,13 +157,17 @@ impl Reader<'_, '_, '_> {
                     }
                     directories.extend(read.map(Directory::Local));
                 }
+                Some("radius") => {
+                    let read: Option<RadiusDirectory> = self.document.item("directory", index, &["kind"], self.faults);
+                    directories.extend(read.map(Directory::Radius));
+                }
                 Some(other) => self.error(
                     &["directory", &at, "kind"],
-                    format!("is \"{other}\"; there are \"ldap\" and \"local\""),
+                    format!("is \"{other}\"; there are \"ldap\", \"local\" and \"radius\""),
                 ),
                 None => self.error(
                     &["directory", &at],
-                    "has no `kind`; write kind = \"ldap\" or kind = \"local\"",
+                    "has no `kind`; write kind = \"ldap\", kind = \"local\" or kind = \"radius\"",
                 ),
             }
         }
@@ -201,8 +209,10 @@ impl Reader<'_, '_, '_> {
                     ldap.bind_password = self.secret(&path, "bind_password", password, file.as_deref());
                 }
                 Directory::Local(local) => fix(&mut local.ldif),
+                Directory::Radius(_) => {}
             }
         }
+        self.resolve_upstreams(&mut config.upstreams, &folder);
         for (index, client) in config.clients.iter_mut().enumerate() {
             client.secret_file.iter_mut().for_each(fix);
             let path = ["client", &index.to_string()];
@@ -221,12 +231,12 @@ impl Reader<'_, '_, '_> {
     /// The secret given inline or in a file, whichever it is.
     fn secret(
         &mut self,
-        path: &[&str; 2],
+        path: &[&str],
         key: &'static str,
         inline: Option<Secret>,
         file: Option<&Path>,
     ) -> Option<Secret> {
-        let at = [path[0], path[1], key];
+        let at = [path, &[key]].concat();
         match (inline, file) {
             (Some(_), Some(_)) => {
                 self.error(&at, format!("is given, and {key}_file as well; keep one of them"));
@@ -235,7 +245,7 @@ impl Reader<'_, '_, '_> {
             (inline, None) => inline,
             (None, Some(file)) => {
                 let file_key = format!("{key}_file");
-                let at = [path[0], path[1], &file_key];
+                let at = [path, &[file_key.as_str()]].concat();
                 match fs::read(file) {
                     Ok(octets) => {
                         let open = fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode() & 0o007);
@@ -290,6 +300,7 @@ impl Reader<'_, '_, '_> {
         self.clients(config, &directories);
         self.radius_listeners(config);
         self.ldap_listeners(config, &directories);
+        self.upstreams(config);
     }
 
     fn limits(&mut self, config: &Config) {

@@ -376,6 +376,7 @@ mod tests {
             disabled_by: vec!["nsAccountLock".into()],
             remember: Duration::from_secs(60),
             cleartext: false,
+            password_check: None,
         }
     }
 

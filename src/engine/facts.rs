@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::batch::Versioned;
 use crate::engine::record::{ThrottleRecord, UserRecord};
+use crate::engine::upstream::UpstreamRecord;
 
 /// Everything a decision may rest on, besides the request, the policy and the time.
 #[derive(Clone, Debug)]
@@ -20,6 +21,11 @@ pub struct Facts {
     pub throttle: Versioned<ThrottleRecord>,
     /// Whether this source address is over its limit of failures.
     pub source_over_limit: bool,
+    /// The upstream RADIUS server that judges the person's password; their directory when there is none.
+    pub password_by: Option<Arc<str>>,
+    /// The upstream's challenge that the request's dialog answers; version zero when there is none, or
+    /// when it has been answered already.
+    pub challenged: Versioned<UpstreamRecord>,
 }
 
 /// What a directory knows of a login name.

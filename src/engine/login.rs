@@ -8,6 +8,7 @@ mod case;
 mod outcome;
 mod respond;
 mod tried;
+mod upstream;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Given};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::throttle::{Limit, Standing};
+use crate::engine::upstream::{Answer, Question};
 use crate::engine::verdict::{Denial, Outage, Verdict};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
@@ -29,6 +31,7 @@ use crate::secret::Secret;
 use case::Case;
 use outcome::event;
 use tried::Tried;
+use upstream::Asked;
 
 /// The engine: a policy, the keys, the limits. Replaced whole on reload.
 #[derive(Clone, Debug)]
@@ -96,10 +99,19 @@ pub enum Effect {
         /// The attempt counted.
         reserve: Batch,
     },
+    /// Ask an upstream server, after committing `reserve` as for a password.
+    AskUpstream {
+        /// What to ask.
+        question: Question,
+        /// The attempt counted, the code spent, and the challenge that is answered used up.
+        reserve: Batch,
+    },
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
         password: Secret,
+        /// The upstream that would be asked; the directory when there is none.
+        by: Option<Arc<str>>,
     },
 }
 
@@ -110,6 +122,8 @@ pub enum Evidence {
     Password(PasswordOutcome),
     /// Of having a response judged.
     Response(ResponseOutcome),
+    /// Of asking an upstream server.
+    Upstream(Answer),
 }
 
 /// An attempt between an effect and its evidence.
@@ -133,6 +147,8 @@ enum Stage<'a> {
         spent: Option<Box<(UserRecord, UserRecord)>>,
         /// What was typed has been judged as a code as well, and was wrong.
         guessed: bool,
+        /// What an upstream server was asked; nothing when the directory tries the password.
+        asked: Option<Asked>,
     },
     /// Time is spent for nobody.
     Pretending { rule: &'a Rule, denial: Denial },
@@ -275,6 +291,7 @@ impl<'a> Attempt<'a> {
                 nonce,
                 spent,
                 guessed,
+                asked,
             } => {
                 let limit = terms.limit(engine.settings.limit);
                 let tried = Tried {
@@ -289,6 +306,7 @@ impl<'a> Attempt<'a> {
                     nonce,
                     spent,
                     guessed,
+                    asked,
                     now,
                 };
                 match evidence {
@@ -300,6 +318,7 @@ impl<'a> Attempt<'a> {
                     Evidence::Password(PasswordOutcome::Disabled) => tried.barred(Denial::Disabled),
                     Evidence::Password(PasswordOutcome::Unavailable(reason)) => tried.unavailable(reason),
                     Evidence::Response(outcome) => tried.responded(outcome),
+                    Evidence::Upstream(answer) => tried.answered(answer),
                 }
             }
         }

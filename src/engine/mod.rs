@@ -14,6 +14,7 @@ pub mod record;
 pub mod request;
 pub mod response;
 pub mod throttle;
+pub mod upstream;
 pub mod verdict;
 
 pub use batch::{Batch, Key, Version, Versioned};

@@ -233,6 +233,8 @@ impl World {
                 Versioned::default()
             },
             source_over_limit: false,
+            password_by: None,
+            challenged: Versioned::default(),
         }
     }
 
@@ -269,6 +271,7 @@ impl World {
         let (decision, attempt) = match engine.begin(request, &self.facts(user), self.now, self.revision) {
             Step::Decided(decision) => (decision, None),
             Step::Wait => panic!("nothing else is under way"),
+            Step::Do(Effect::AskUpstream { .. }, _) => panic!("there is no upstream"),
             Step::Do(Effect::VerifyNobody { .. }, attempt) => {
                 match attempt.resume(
                     Evidence::Password(PasswordOutcome::Unknown),

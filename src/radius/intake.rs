@@ -16,7 +16,7 @@ use crate::config::Serves;
 use crate::engine::{AuthnRequest, BoxFuture, Check, Verdict, Verify};
 use crate::keyring::Keyring;
 use crate::metrics::{Decision, Metrics};
-use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME};
+use crate::radius::attribute::{ACCESS_REQUEST, PROXY_STATE, STATUS_SERVER, USER_NAME};
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable, Learned, Unsound};
 use crate::radius::observed::Strangers;
@@ -65,6 +65,8 @@ pub(in crate::radius) enum Screened {
 pub(in crate::radius) enum Unfit {
     /// Its code is not one that is answered here.
     Code,
+    /// We have sent it ourselves, to an upstream, and it came back.
+    Loop,
     /// Its integrity does not suffice.
     Unsound(Unsound),
 }
@@ -106,6 +108,9 @@ impl Service {
             ACCESS_REQUEST if serves.authentication => Screened::Access,
             _ => return Err(Unfit::Code),
         };
+        if packet.all(PROXY_STATE).any(|state| state == self.keyring.proxy_mark()) {
+            return Err(Unfit::Loop);
+        }
         let source = sender.source.ip().to_canonical();
         sender
             .client

@@ -46,6 +46,7 @@ impl Control for TestControl {
                 },
                 listeners: Vec::new(),
                 directories: Vec::new(),
+                upstreams: Vec::new(),
                 store: StoreStatus {
                     kind: "memory".into(),
                     location: String::new(),

@@ -67,6 +67,8 @@ pub struct Terms {
     pub user_failures: Option<u32>,
     /// Which verdicts are written to the audit.
     pub audit: Audit,
+    /// The upstream that judges the factor `radius`; set wherever the requirement has it.
+    pub upstream: Option<Arc<str>>,
     /// The text that asks for a code. At most 120 characters.
     pub prompt: Arc<str>,
 }

@@ -83,6 +83,8 @@ struct RawRule {
     audit: RawAudit,
     #[serde(default)]
     prompt: Option<String>,
+    #[serde(default)]
+    upstream: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -158,6 +160,7 @@ impl RawRule {
                     RawAudit::All => Audit::All,
                     RawAudit::Failures => Audit::Failures,
                 },
+                upstream: self.upstream.map(Arc::from),
                 prompt: self.prompt.as_deref().unwrap_or(DEFAULT_PROMPT).into(),
             })),
             (true, Some(_)) => {
