@@ -38,3 +38,5 @@ mod pam;
 mod radius;
 // The failure counter, over all protocols.
 mod throttle;
+// Other RADIUS servers that judge passwords or a factor.
+mod upstream;

@@ -3,7 +3,9 @@
 pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod eap_server;
+pub(crate) mod freeradius;
 pub(crate) mod pam;
+pub(crate) mod pki;
 pub(crate) mod portcullis;
 pub(crate) mod process;
 pub(crate) mod radclient;
