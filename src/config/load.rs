@@ -9,19 +9,20 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    Admin, Client, Config, Directory, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node,
-    Policies, Profile, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    Admin, Client, Config, Dictionary, Directory, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
+    Metrics, Node, Policies, Profile, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "node",
     "log",
     "store",
     "admin",
     "metrics",
     "policies",
+    "dictionary",
     "limits",
     "directory",
     "upstream",
@@ -60,6 +61,7 @@ impl Config {
             admin: reader.section::<Admin>("admin"),
             metrics: reader.section::<Metrics>("metrics"),
             policies: reader.section::<Policies>("policies"),
+            dictionary: reader.section::<Dictionary>("dictionary"),
             limits: reader.section::<Limits>("limits"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
@@ -190,6 +192,7 @@ impl Reader<'_, '_, '_> {
         fix(&mut config.policies.path);
         [
             &mut config.store.path,
+            &mut config.dictionary.path,
             &mut config.store.key_file,
             &mut config.admin.socket,
         ]

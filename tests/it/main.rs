@@ -36,6 +36,8 @@ mod outages;
 mod pam;
 // radclient: passwords, challenges, appended codes.
 mod radius;
+// Attributes that rules add, with real decoders.
+mod reply;
 // The failure counter, over all protocols.
 mod throttle;
 // Other RADIUS servers that judge passwords or a factor.

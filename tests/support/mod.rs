@@ -5,6 +5,7 @@ pub(crate) mod clients;
 pub(crate) mod eap_server;
 pub(crate) mod freeradius;
 pub(crate) mod pam;
+#[allow(dead_code, reason = "other tests use more of it")]
 pub(crate) mod pki;
 pub(crate) mod portcullis;
 pub(crate) mod process;

@@ -150,7 +150,7 @@ impl<'a> Tried<'a, '_> {
             Answer::Reject => {
                 let mut batch = Batch::default();
                 self.count_failure(&mut batch);
-                self.rejected(Denial::WrongCode, batch)
+                self.rejected(Denial::WrongCode, None, batch)
             }
             Answer::Challenge(challenge) => self.pass_on(challenge),
             Answer::Unavailable(reason) => self.unavailable(reason),
