@@ -8,7 +8,6 @@
 mod server;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -265,18 +264,6 @@ async fn watch(upstream: Weak<Upstream>, position: usize, interval: Duration) {
             WHILE_DOWN.min(interval)
         };
     }
-}
-
-/// The files that an upstream's TLS reads, for reloads.
-pub fn files(config: &config::Upstream) -> Vec<PathBuf> {
-    let of = |server: &config::UpstreamServer| {
-        [&server.ca_file, &server.certificate, &server.key]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    config.servers.iter().flat_map(of).collect()
 }
 
 #[cfg(test)]

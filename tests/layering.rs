@@ -102,7 +102,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("cli::password_hash", &["directory::local::hash_password"]),
     ("cli::store", &["config", "keyring", "store"]),
     // The test clients speak the protocols.
-    ("cli::login", &["ber", "clock", "ldap", "radius", "secret", "tls"]),
+    (
+        "cli::login",
+        &["ber", "clock", "dictionary", "ldap", "radius", "secret", "tls"],
+    ),
 ];
 
 const BEHIND: &[&str] = &[

@@ -28,7 +28,6 @@ const MISSES: u32 = 2;
 pub(super) struct Server {
     name: String,
     exchange: Exchange,
-    /// For Status-Server: a short conversation of its own.
     state: Mutex<State>,
     _watch: Option<AbortOnDropHandle<()>>,
 }

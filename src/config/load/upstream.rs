@@ -145,3 +145,103 @@ impl Reader<'_, '_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::config::{Config, UpstreamTransport};
+
+    const GOOD: &str = r#"
+[[directory]]
+name = "everybody"
+kind = "radius"
+upstream = "tokens"
+
+[[upstream]]
+name = "tokens"
+servers = [
+  { address = "10.0.0.1:1812", secret = "sixteen octets or more" },
+  { address = "10.0.0.2:2083", transport = "tls", ca_file = "ca.pem" },
+]
+
+[[radius]]
+listen = "127.0.0.1:1812"
+
+[[client]]
+name = "vpn"
+address = ["192.0.2.1"]
+secret = "sixteen octets or more"
+"#;
+
+    fn load(text: &str) -> Result<(Config, String), String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("portcullis.toml");
+        fs::write(&file, text).unwrap();
+        let prefix = format!("{}/", folder.path().display());
+        match Config::load(&file) {
+            Ok((config, faults)) => Ok((config, faults.to_string().replace(&prefix, ""))),
+            Err(faults) => Err(faults.to_string().replace(&prefix, "")),
+        }
+    }
+
+    #[test]
+    fn a_small_one_is_enough() {
+        let (config, warnings) = load(GOOD).unwrap();
+        assert_eq!(warnings, "");
+        let upstream = &config.upstreams[0];
+        assert!(upstream.require_message_authenticator);
+        assert_eq!(upstream.servers[1].transport, UpstreamTransport::Tls);
+        assert!(upstream.servers[1].ca_file.as_ref().unwrap().is_absolute());
+        assert_eq!(config.directories[0].password_check(), Some("tokens"));
+    }
+
+    #[test]
+    fn unsigned_replies_are_a_warning() {
+        let text = GOOD.replace("servers = [", "require_message_authenticator = false\nservers = [");
+        let (_, warnings) = load(&text).unwrap();
+        assert!(
+            warnings.contains("portcullis.toml:9:33: warning: upstream[0].require_message_authenticator: is false"),
+            "{warnings}"
+        );
+    }
+
+    #[test]
+    fn faults_have_their_places() {
+        for (from, to, fault) in [
+            (
+                "upstream = \"tokens\"",
+                "upstream = \"tokes\"",
+                "portcullis.toml:5:12: directory[0].upstream: there is no [[upstream]] named \"tokes\"",
+            ),
+            (
+                ", secret = \"sixteen octets or more\" }",
+                " }",
+                "upstream[0].servers[0]: has no `secret` and no `secret_file`",
+            ),
+            (
+                "servers = [",
+                "timeout = \"2m\"\nservers = [",
+                "portcullis.toml:9:11: upstream[0].timeout: must be 1s to 50s",
+            ),
+            (
+                "ca_file = \"ca.pem\"",
+                "ca_file = \"ca.pem\", fingerprint = \"00\"",
+                "fingerprint: says it all",
+            ),
+            (
+                "10.0.0.2:2083\", transport = \"tls\", ca_file = \"ca.pem\"",
+                "10.0.0.1:1812\", secret = \"sixteen octets or more\"",
+                "10.0.0.1:1812 stands here twice",
+            ),
+            (
+                "[[radius]]",
+                "[[ldap]]\nname = \"wiki\"\nlisten = \"127.0.0.1:636\"\ntls = \"none\"\nallow_plaintext = true\n\n[[radius]]",
+                "ldap[0].directory: its passwords are judged by an upstream",
+            ),
+        ] {
+            let faults = load(&GOOD.replace(from, to)).map(|_| ()).unwrap_err();
+            assert!(faults.contains(fault), "{to}: {faults}");
+        }
+    }
+}
