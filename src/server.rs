@@ -6,6 +6,7 @@ mod clients;
 mod control;
 mod learned;
 pub mod parts;
+mod sessions;
 mod upstreams;
 
 use std::io;
@@ -31,10 +32,10 @@ use crate::config::{Config, Transport};
 use crate::dictionary::Dictionary;
 use crate::directory::Directory;
 use crate::document::Faults;
-use crate::engine::Verify;
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::throttle::Limit;
+use crate::engine::{Keep, Verify};
 use crate::keyring::Keyring;
 use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
@@ -42,6 +43,7 @@ use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
 use crate::radius::observed::Strangers;
 use crate::radius::{stream, udp};
+use crate::sessions::{DirectoryByName, Sessions};
 use crate::store::{Durability, Store, export};
 use crate::tls::TlsServer;
 use crate::tls::mutual::MutualServer;
@@ -99,6 +101,7 @@ pub(crate) struct Node {
     strangers: Arc<Strangers>,
     bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
+    sessions: Arc<Sessions>,
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
@@ -149,6 +152,12 @@ impl Server {
         ));
         let upstreams = upstreams::start(Arc::clone(&config), Arc::clone(&keyring), None).await;
         verifier.replace_upstreams(upstreams.map_err(StartError::State)?);
+        let judges = Arc::clone(&verifier);
+        let directories: DirectoryByName = Arc::new(move |name| judges.directories().get(name).cloned());
+        let settings = parts::session_settings(&config);
+        let sessions = Sessions::load(Arc::clone(&store), directories, settings, metrics.clone())
+            .await
+            .map_err(|error| StartError::State(error.to_string()))?;
         let node = Arc::new(Node {
             file: file.to_owned(),
             config: ArcSwap::new(Arc::clone(&config)),
@@ -163,6 +172,7 @@ impl Server {
             strangers: Arc::default(),
             bindings: Arc::default(),
             certificates: parts.certificates,
+            sessions: Arc::new(sessions),
             radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
@@ -280,6 +290,7 @@ impl Server {
         let service = Service {
             clients: Arc::clone(&node.clients),
             verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
+            keep: Arc::clone(&node.sessions) as Arc<dyn Keep>,
             keyring: Arc::clone(&node.keyring),
             learned: Arc::clone(&node.learned) as Arc<dyn Learned>,
             dictionary: Arc::clone(&node.dictionary),
@@ -343,6 +354,8 @@ impl Server {
         };
         self.listeners
             .spawn(socket.serve(state, self.shutdown.clone().cancelled_owned()));
+        let (sessions, shutdown) = (Arc::clone(&node.sessions), self.shutdown.clone());
+        self.listeners.spawn(async move { sessions.watch(shutdown).await });
         self.listeners
             .spawn(sweep(Arc::clone(&node.store), self.shutdown.clone()));
         self.listeners

@@ -12,7 +12,7 @@ use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::{PasswordOutcome, UserKey};
+use crate::engine::facts::{PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
 use crate::engine::record::Record;
 use crate::engine::throttle::{Limit, Sources};
@@ -146,6 +146,7 @@ impl Verifier {
         let known = Known {
             lookup: &lookup,
             password_by: directory.password_by(),
+            counts_sessions: engine.policy.counts_sessions(),
         };
         let nonce = u64::from_be_bytes(clock::random());
         let mut conflicts = 0;
@@ -309,7 +310,27 @@ impl Verifier {
             source_over_limit,
             password_by: known.password_by.cloned(),
             challenged: Versioned::default(),
+            sessions: None,
         };
+        if let Lookup::Found(person) = known.lookup
+            && known.counts_sessions
+        {
+            let key = Key::grants(&person.key);
+            let grants = self
+                .store
+                .read(std::slice::from_ref(&key), now)
+                .await?
+                .into_iter()
+                .next();
+            let grants = decoded(grants)?;
+            // Counted after: see there.
+            let open = self
+                .store
+                .scan(&Key::sessions_of(&person.key), None, SessionFacts::MOST)
+                .await?
+                .len();
+            facts.sessions = Some(SessionFacts { open, grants });
+        }
         if let Lookup::Found(person) = known.lookup {
             let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
             let mut keys = vec![Key::user(&person.key), Key::throttle(&person.key)];
@@ -331,6 +352,8 @@ struct Known<'a> {
     lookup: &'a Lookup,
     /// The upstream that judges passwords in place of the directory.
     password_by: Option<&'a Arc<str>>,
+    /// Whether the policy asks about sessions.
+    counts_sessions: bool,
 }
 
 impl Verify for Verifier {

@@ -4,6 +4,7 @@
 //! within a version, so readers skip what they do not know; requests with unknown fields are refused.
 
 mod clients;
+mod sessions;
 
 use std::net::IpAddr;
 
@@ -25,6 +26,8 @@ pub use clients::{
     ClientRef, ClientRow, ClientView, Finding, ForgetRequest, Forgotten, Grade, LearnedView, StrangerView, TestReport,
     TroubleView,
 };
+
+pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
 
 /// Where the socket is unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/portcullis/admin.sock";
@@ -364,6 +367,9 @@ pub struct StatusReport {
     pub upstreams: Vec<UpstreamStatus>,
     /// The store.
     pub store: StoreStatus,
+    /// Open sessions.
+    #[serde(default)]
+    pub sessions: usize,
 }
 
 impl StatusReport {

@@ -62,6 +62,8 @@ pub enum Verb {
     TestClient,
     /// Forget what was learned of a RADIUS client.
     ForgetClient,
+    /// Look at open sessions.
+    ReadSessions,
 }
 
 impl Verb {
@@ -86,6 +88,7 @@ impl Verb {
             Self::ReadClients => "client.read",
             Self::TestClient => "client.test",
             Self::ForgetClient => "client.forget",
+            Self::ReadSessions => "session.read",
         }
     }
 }
@@ -162,6 +165,7 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             | Verb::ReadAudit
             | Verb::Reload
             | Verb::ReadClients
+            | Verb::ReadSessions
             | Verb::TestClient
             | Verb::ForgetClient,
             Target::Nobody | Target::Person { .. },

@@ -1,6 +1,7 @@
 //! The routes of `/v1/…` and `/metrics`.
 
 mod clients;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
         .merge(clients::routes())
+        .merge(sessions::routes())
         .layer(middleware::from_fn(in_time))
         // A long chain takes its time; the caller may go away, which ends it.
         .route("/v1/audit/verify", get(verify_audit))
@@ -154,6 +156,7 @@ impl AdminState {
             | Verb::ReadAudit
             | Verb::Reload
             | Verb::ReadClients
+            | Verb::ReadSessions
             | Verb::TestClient
             | Verb::ForgetClient => false,
         };

@@ -13,8 +13,10 @@ mod passcode;
 mod password_hash;
 mod policy;
 pub(crate) mod qr;
+mod radius;
 mod recovery_codes;
 mod reload;
+mod session;
 mod status;
 mod store;
 mod token;
@@ -86,6 +88,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
     Client(client::ClientArgs),
+    /// Open sessions, as RADIUS accounting tells of them: list, show
+    Session(session::SessionArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
     /// The audit: follow, search, verify
@@ -97,6 +101,8 @@ enum Command {
     Store(store::StoreArgs),
     /// Log in as a RADIUS or LDAP client would, to see what happens
     Login(login::LoginArgs),
+    /// RADIUS packets: take them apart
+    Radius(radius::RadiusArgs),
     /// Key files
     Key(key::KeyArgs),
     /// Hash a password for a local directory's LDIF file
@@ -177,11 +183,13 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Passcode(_)
         | Command::Policy(_)
         | Command::Client(_)
+        | Command::Session(_)
         | Command::Status(_)
         | Command::Audit(_)
         | Command::Reload
         | Command::Store(_)
         | Command::Login(_)
+        | Command::Radius(_)
         | Command::Key(_)
         | Command::PasswordHash) => {
             let mut stdout = std::io::stdout().lock();
@@ -210,11 +218,13 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Passcode(args) => passcode::run(args, client, out).await,
         Command::Policy(args) => policy::run(args, client, out).await,
         Command::Client(args) => client::run(args, client, out).await,
+        Command::Session(args) => session::run(args, client, out).await,
         Command::Status(args) => status::run(args, client, out).await,
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,
         Command::Store(args) => store::run(args, out).await,
         Command::Login(args) => login::run(args, out).await,
+        Command::Radius(args) => radius::run(&args, out),
         Command::Key(args) => key::run(&args, out),
         Command::PasswordHash => password_hash::run(out),
         Command::Serve(_) | Command::Check(_) | Command::Demo(_) => {

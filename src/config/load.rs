@@ -7,15 +7,16 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::{
-    Admin, Client, Config, Dictionary, Directory, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
-    Metrics, Node, Policies, Profile, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    Accounting, Admin, Client, Config, Dictionary, Directory, LdapDirectory, LdapListener, LdapTls, Limits,
+    LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "node",
     "log",
     "store",
@@ -24,6 +25,7 @@ const SECTIONS: [&str; 13] = [
     "policies",
     "dictionary",
     "limits",
+    "accounting",
     "directory",
     "upstream",
     "radius",
@@ -63,6 +65,7 @@ impl Config {
             policies: reader.section::<Policies>("policies"),
             dictionary: reader.section::<Dictionary>("dictionary"),
             limits: reader.section::<Limits>("limits"),
+            accounting: reader.section::<Accounting>("accounting"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             radius: reader.items::<RadiusListener>("radius"),
@@ -300,6 +303,7 @@ impl Reader<'_, '_, '_> {
             self.error(&["radius"], "no [[client]]: every RADIUS request would be dropped");
         }
         self.limits(config);
+        self.accounting(config);
         let directories: Vec<String> = config
             .directories
             .iter()
@@ -335,6 +339,31 @@ impl Reader<'_, '_, '_> {
         }
         if config.limits.user_failures > MAX_USER_FAILURES {
             self.error(&["limits", "user_failures"], format!("is above {MAX_USER_FAILURES}"));
+        }
+    }
+
+    fn accounting(&mut self, config: &Config) {
+        let accounting = &config.accounting;
+        if accounting.start_within.is_zero() || accounting.start_within > MAX_START_WITHIN {
+            self.error(&["accounting", "start_within"], "must be above zero and at most 1h");
+        }
+        let clients = config.clients.iter().enumerate();
+        let named = clients.map(|(index, client)| (Some(index.to_string()), client.stale_after, client.max_sessions));
+        let common = (None, Some(accounting.stale_after), Some(accounting.max_sessions));
+        for (index, stale_after, max_sessions) in std::iter::once(common).chain(named) {
+            let at = |key: &'static str| match &index {
+                Some(index) => vec!["client", index.as_str(), key],
+                None => vec!["accounting", key],
+            };
+            if stale_after.is_some_and(|span| !span.is_zero() && span < MIN_STALE_AFTER) {
+                self.error(
+                    &at("stale_after"),
+                    "is below 5m, which live sessions would not outlast; write 0s to close none",
+                );
+            }
+            if max_sessions == Some(0) {
+                self.error(&at("max_sessions"), "is 0: no session could be kept");
+            }
         }
     }
 
@@ -578,6 +607,12 @@ impl Reader<'_, '_, '_> {
 
 mod radius;
 
+/// A login that counts as a session for longer keeps people out for nothing.
+const MAX_START_WITHIN: Duration = Duration::from_secs(3600);
+
+/// NASes report every few minutes at most (RFC 2869 section 2.1 recommends ten).
+const MIN_STALE_AFTER: Duration = Duration::from_secs(300);
+
 /// Every failure of a person is kept with its time in one record.
 const MAX_USER_FAILURES: u32 = 1000;
 
@@ -679,6 +714,63 @@ secret = "sixteen octets or more"
                 "portcullis.toml:16:1: ldap[0].certificate: `certificate` and `key` are needed for TLS; docs/configuration.md shows how to make them",
             ]
         );
+    }
+
+    #[test]
+    fn connections_want_what_they_need() {
+        let with = |listener: &str| {
+            let text = GOOD.to_owned() + "\n[[radius]]\nname = \"streams\"\nlisten = \"127.0.0.1:1812\"\n" + listener;
+            load(&text)
+        };
+        let faults = with("transport = \"tcp\"").unwrap_err();
+        assert!(
+            faults[0].starts_with("portcullis.toml:19:13: radius[1].transport: is \"tcp\": RADIUS over bare TCP"),
+            "{faults:?}"
+        );
+        let (_, warnings) = with("transport = \"tcp\"\nallow_plaintext_tcp = true\nversions = [\"1.0\"]").unwrap();
+        assert_eq!(
+            warnings.0.iter().map(|fault| &*fault.message).collect::<Vec<_>>(),
+            ["does nothing with transport = \"tcp\""],
+            "the UDP listener has the port of its own kind"
+        );
+        let faults =
+            with("transport = \"tls\"\nversions = [\"1.1\", \"1.1\"]\nidle = \"0s\"\nconnections = 0").unwrap_err();
+        for (fault, expected) in faults.iter().zip([
+            "radius[1].certificate: is missing: transport = \"tls\" needs",
+            "radius[1].key: is missing",
+            "radius[1].client_ca: is missing",
+            "radius[1].versions: must list",
+            "radius[1].connections: must be 1 to 65536",
+            "radius[1].idle: must be above zero",
+        ]) {
+            assert!(fault.contains(expected), "{expected}: {faults:?}");
+        }
+        assert_eq!(faults.len(), 6);
+    }
+
+    #[test]
+    fn a_client_with_a_certificate_needs_neither_address_nor_secret() {
+        let with = |certificate: &str| {
+            load(&format!(
+                "{GOOD}\n[[client]]\nname = \"campus\"\ncertificate = {{ {certificate} }}\n"
+            ))
+        };
+        let (config, warnings) = with("san = [\"dns:nas1.example.org\"]").unwrap();
+        assert!(config.clients[1].address.is_empty() && config.clients[1].secret.is_none());
+        assert!(
+            warnings.to_string().contains("client[1].certificate: is never seen"),
+            "{warnings}"
+        );
+        for (certificate, expected) in [
+            ("", "says nothing"),
+            ("san = [\"nas1\"]", "`nas1` is no name"),
+            ("fingerprint = [\"sha256:00\"]", "is no fingerprint"),
+            ("issuer = \"NAS CA\"", "is no distinguished name"),
+            ("cn = \"nas1\"", "unknown field `cn`"),
+        ] {
+            let faults = with(certificate).unwrap_err();
+            assert!(faults[0].contains(expected), "{faults:?}");
+        }
     }
 
     #[test]

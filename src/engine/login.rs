@@ -11,6 +11,7 @@ mod tried;
 mod upstream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::engine::authenticator::KindSet;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub limit: Limit,
     /// Life of dialogs.
     pub lifetime: Lifetime,
+    /// How long a login counts as a session before its session is reported.
+    pub start_within: Duration,
 }
 
 /// What happens next.
@@ -170,6 +173,7 @@ impl Engine {
             login: &request.login,
             origin: &request.origin,
             person: who,
+            sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
             now,
         };
         let decided = person.and_then(|_| self.policy.decide(&subject));

@@ -25,6 +25,8 @@ pub enum Verdict {
 pub struct Grant {
     /// Who.
     pub person: Arc<Person>,
+    /// A random number that names this login, in Class and among the logins whose session has not begun.
+    pub id: u64,
     /// A text to show, if there is one. At most 120 characters.
     pub message: Option<String>,
     /// RADIUS attributes that the rule adds; empty for other protocols.
@@ -53,6 +55,8 @@ pub enum Denial {
     Policy,
     /// An operator's word keeps the person out, for now or until it is lifted.
     Denied,
+    /// The person has as many open sessions as the rule allows.
+    SessionLimit,
     /// Too many failures of this person.
     Throttled,
     /// Too many failures from this source.
@@ -98,6 +102,7 @@ impl Denial {
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
+            | Self::SessionLimit
             | Self::Throttled
             | Self::SourceThrottled
             | Self::Locked
@@ -126,6 +131,9 @@ impl Denial {
                 "CHAP and MS-CHAPv2 carry one proof and the rule asks for more: configure the client for PAP, or \
                  write a rule for it that asks for one",
             ),
+            Self::ReplyAttribute => Some(
+                "a value for the rule's reply does not fit its attribute: mend the entry in the directory, or the rule",
+            ),
             Self::ClientCannotAsk => Some(
                 "the rule asks for a code that the client cannot ask for: set the client's profile to one that it can \
                  hold, or write a rule for it that asks for less",
@@ -133,6 +141,7 @@ impl Denial {
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
+            | Self::SessionLimit
             | Self::Throttled
             | Self::SourceThrottled
             | Self::Locked
@@ -145,8 +154,7 @@ impl Denial {
             | Self::MissingCode
             | Self::NotEnrolled
             | Self::BadDialog
-            | Self::Malformed
-            | Self::ReplyAttribute => None,
+            | Self::Malformed => None,
         }
     }
 
@@ -161,6 +169,7 @@ impl Denial {
             Self::UnknownUser => "unknown-user",
             Self::Policy => "policy",
             Self::Denied => "denied",
+            Self::SessionLimit => "session-limit",
             Self::Throttled => "throttled",
             Self::SourceThrottled => "source-throttled",
             Self::Locked => "locked",

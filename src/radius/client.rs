@@ -40,6 +40,10 @@ pub struct Client {
     pub sign_replies: bool,
     /// How long an Access-Reject is held back, counted from the request's arrival.
     pub reject_delay: Duration,
+    /// Whether an Access-Accept carries a Class that names the person and the login.
+    pub class: bool,
+    /// Whether an Access-Accept carries the login name as the directory has it.
+    pub user_name_in_accept: bool,
     /// What has been seen of it.
     pub seen: Sightings,
     secret: SharedSecret,
@@ -182,6 +186,8 @@ pub enum Unsound {
     MissingMessageAuthenticator,
     /// It has Proxy-State and no Message-Authenticator, which is how CVE-2024-3596 forges replies.
     UnsignedProxyState,
+    /// The Request Authenticator of an Accounting-Request is wrong: another secret, or altered on the way.
+    BadRequestAuthenticator,
 }
 
 impl Client {
@@ -202,6 +208,8 @@ impl Client {
             },
             sign_replies: config.send_message_authenticator,
             reject_delay: config.reject_delay,
+            class: config.class,
+            user_name_in_accept: config.user_name_in_accept,
             seen: Sightings::default(),
             require_message_authenticator: config.require_message_authenticator,
             limit_proxy_state: config.limit_proxy_state,
@@ -266,6 +274,25 @@ impl Client {
                 };
                 self.check_unsigned(packet, source, habit, learned)
             }
+        }
+    }
+
+    /// Judges the integrity of an Accounting-Request: its Request Authenticator (RFC 2866 section 3), and a
+    /// Message-Authenticator if there is one. Nothing asks for one there, as the authenticator proves the
+    /// whole packet.
+    ///
+    /// # Errors
+    /// [`Unsound`] when the request must be dropped.
+    pub fn check_accounting(&self, packet: &Packet<'_>, channel: Channel) -> Result<(), Unsound> {
+        let Some(secret) = self.secret(channel) else {
+            return Ok(());
+        };
+        if !secret.proves_request(packet) {
+            return Err(Unsound::BadRequestAuthenticator);
+        }
+        match secret.proven_request_signature(packet) {
+            Signature::Invalid => Err(Unsound::BadMessageAuthenticator),
+            Signature::Valid | Signature::Absent => Ok(()),
         }
     }
 
@@ -364,13 +391,16 @@ impl ClientTable {
                 return Err(TableError::EmptySecret(config.name.clone()));
             }
             let client = Arc::new(Client::new(config, secret, directory));
-            if let Some(rule) = &config.certificate {
-                let nets = config.address.iter().map(|address| address.0).collect();
-                table.certified.insert(&client, rule, nets)?;
-                continue;
-            }
-            for address in &config.address {
-                table.insert(address.0, &client)?;
+            match &config.certificate {
+                Some(rule) => {
+                    let nets = config.address.iter().map(|address| address.0).collect();
+                    table.certified.insert(&client, rule, nets)?;
+                }
+                None => {
+                    for address in &config.address {
+                        table.insert(address.0, &client)?;
+                    }
+                }
             }
             table.by_name.insert(Arc::clone(&client.name), client);
         }
@@ -486,6 +516,10 @@ mod tests {
             service: None,
             directory: None,
             reject_delay: Duration::from_secs(1),
+            class: true,
+            user_name_in_accept: false,
+            stale_after: None,
+            max_sessions: None,
         }
     }
 

@@ -7,12 +7,14 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::config::Serves;
+use crate::dictionary::Home;
 use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
+use crate::engine::session::Class;
 use crate::engine::{AuthnRequest, Capability, Denial, Grant, LoginName, Origin, Prompt, Protocol, Verdict};
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
-    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, EAP_MESSAGE,
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, CLASS, EAP_MESSAGE,
     NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROXY_STATE, REPLY_MESSAGE, SESSION_TIMEOUT, STATE, USER_NAME,
 };
 use crate::radius::channel::Channel;
@@ -20,7 +22,7 @@ use crate::radius::client::Client;
 use crate::radius::crypto::{AUTHENTICATOR_LEN, Salts};
 use crate::radius::intake::{Sender, Settled};
 use crate::radius::method::{self, Proofs, once};
-use crate::radius::packet::{Overflow, Packet, Writer};
+use crate::radius::packet::{MAX_VALUE, Overflow, Packet, Writer};
 use crate::radius::pairs::{self, Unwritten};
 
 /// The one text that every Access-Reject carries, whatever the reason.
@@ -178,6 +180,8 @@ pub enum Reply {
     Challenge,
     /// Access-Reject.
     Reject,
+    /// Accounting-Response.
+    Accounted,
     /// Nothing was written: the client shall ask another server, or again.
     Silence,
 }
@@ -231,13 +235,18 @@ impl ReplyTo {
     ) -> Reply {
         match settled {
             Settled::Verdict(verdict) => self.verdict(verdict, keyring, now, buffer),
+            Settled::Accounted => self.accounted(buffer),
+            Settled::Unaccounted => {
+                buffer.clear();
+                Reply::Silence
+            }
         }
     }
 
     /// Writes the reply that a verdict calls for into `buffer`.
     pub fn verdict(&self, verdict: &Verdict, keyring: &Keyring, now: Timestamp, buffer: &mut Vec<u8>) -> Reply {
         match verdict {
-            Verdict::Accept(grant) => self.accept(grant, buffer),
+            Verdict::Accept(grant) => self.accept(grant, keyring, buffer),
             Verdict::Challenge(prompt) => self.challenge(prompt, keyring, now, buffer),
             Verdict::Reject(_) => self.reject(buffer),
             Verdict::Unavailable(_) => {
@@ -258,10 +267,20 @@ impl ReplyTo {
     }
 
     /// Writes an Access-Accept with the rule's attributes: all of them, or it becomes an Access-Reject,
-    /// since without one of them the client could allow too much.
-    fn accept(&self, grant: &Grant, buffer: &mut Vec<u8>) -> Reply {
-        let written = self.write_accept(grant, grant.message.as_deref(), buffer);
-        match written.or_else(|_| self.write_accept(grant, None, buffer)) {
+    /// since without one of them the client could allow too much. Text and Class give way first.
+    fn accept(&self, grant: &Grant, keyring: &Keyring, buffer: &mut Vec<u8>) -> Reply {
+        let client = &self.client;
+        let class = Class {
+            user: grant.person.key.clone(),
+            grant: grant.id,
+        };
+        let class = client.class.then(|| class.write(keyring, &client.name)).flatten();
+        let message = grant.message.as_deref();
+        let written = self
+            .write_accept(grant, class.as_deref(), message, buffer)
+            .or_else(|_| self.write_accept(grant, class.as_deref(), None, buffer))
+            .or_else(|_| self.write_accept(grant, None, None, buffer));
+        match written {
             Ok(()) => Reply::Accept,
             Err(error) => {
                 let user = &grant.person.login;
@@ -271,7 +290,13 @@ impl ReplyTo {
         }
     }
 
-    fn write_accept(&self, grant: &Grant, message: Option<&str>, buffer: &mut Vec<u8>) -> Result<(), Unwritten> {
+    fn write_accept(
+        &self,
+        grant: &Grant,
+        class: Option<&[u8]>,
+        message: Option<&str>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Unwritten> {
         let full = |what: &'static str| move |Overflow| Unwritten::Full(what.into());
         let secret = self.client.secret(self.channel);
         let mut salts = Salts::default();
@@ -279,6 +304,17 @@ impl ReplyTo {
         if let Some(success) = grant.ms_chap.as_deref() {
             method::write_success(success, secret, &self.authenticator, &mut salts, &mut writer)
                 .map_err(full("MS-CHAP2-Success"))?;
+        }
+        let login = &grant.person.login;
+        let named = grant
+            .reply
+            .iter()
+            .any(|pair| pair.attribute.home == Home::Standard && pair.attribute.number == u32::from(USER_NAME));
+        if self.client.user_name_in_accept && !named && (1..=MAX_VALUE).contains(&login.len()) {
+            writer.push(USER_NAME, login.as_bytes()).map_err(full("User-Name"))?;
+        }
+        if let Some(class) = class {
+            writer.push(CLASS, class).map_err(full("Class"))?;
         }
         writer
             .push_text(REPLY_MESSAGE, message.unwrap_or_default())
@@ -288,6 +324,17 @@ impl ReplyTo {
         writer.push_raw(&self.proxy_states).map_err(full("Proxy-State"))?;
         self.finish(writer);
         Ok(())
+    }
+
+    fn accounted(&self, buffer: &mut Vec<u8>) -> Reply {
+        // Without Message-Authenticator: RFC 3579 section 3.3 has none in accounting, and implementations
+        // differ in what it would be made over.
+        let mut writer = Writer::begin(buffer, ACCOUNTING_RESPONSE, self.identifier, &self.authenticator, false);
+        match writer.push_raw(&self.proxy_states) {
+            Ok(()) => self.finish(writer),
+            Err(Overflow) => buffer.clear(),
+        }
+        Reply::Accounted
     }
 
     /// Writes an Access-Reject with the text that all of them carry.

@@ -21,7 +21,6 @@ use tracing::{debug, error, warn};
 
 use crate::clock::{self, Timestamp};
 use crate::config::{RadiusListener, Serves};
-use crate::engine::AuthnRequest;
 use crate::metrics::Protocol;
 use crate::radius::attribute::code_name;
 use crate::radius::channel::Channel;
@@ -29,7 +28,7 @@ use crate::radius::client::{Client, ClientTable};
 use crate::radius::delay::{Delayed, jittered, sleep_until};
 use crate::radius::drops::{Drops, Reason};
 use crate::radius::duplicate::{Bounds, Seen, Table, Ticket};
-use crate::radius::intake::{Screened, Sender, Service, Settled, Unfit, Work};
+use crate::radius::intake::{Judging, Screened, Sender, Service, Settled, Unfit, Work};
 use crate::radius::packet::Packet;
 use crate::radius::translate::{Reply, ReplyTo};
 use crate::radius::udp::batch::{BATCH, Inbox, Outbox, Peer};
@@ -227,7 +226,7 @@ impl Listener {
             source,
         };
         match self.service.screen(&packet, sender, self.serves) {
-            Ok(Screened::Access) => {}
+            Ok(Screened::Access | Screened::Accounting) => {}
             Ok(Screened::Status) => {
                 ReplyTo::new(&packet, Arc::clone(client), Channel::Udp).status(self.serves, &mut self.scratch);
                 return self.outbox.push(peer, self.scratch.as_slice().into());
@@ -282,36 +281,39 @@ impl Listener {
             ticket,
             arrived,
         };
-        match work {
+        let (judging, in_dialog) = match work {
             Work::Verify(request) => {
-                if self.in_flight >= self.room_for(&request) {
-                    self.duplicates.forget(ticket);
-                    return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
-                }
-                self.ask(request, asked);
+                let in_dialog = request.dialog.is_some();
+                (self.service.judge(request), in_dialog)
             }
+            Work::Account(report) => (self.service.account(report), false),
             Work::Refuse(refusal) => {
                 self.service.refused(refusal, packet, sender, arrived);
                 asked.reply.reject(&mut self.scratch);
-                self.answer(asked, Reply::Reject);
+                return self.answer(asked, Reply::Reject);
             }
+        };
+        if self.in_flight >= self.room_for(in_dialog) {
+            self.duplicates.forget(ticket);
+            return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
         }
+        self.ask(judging, asked);
     }
 
     /// How many requests may be under way for this one to be taken: a quarter is kept for those that
     /// carry a State of ours, whose dialogs would break otherwise (RFC 5080 section 2.2.3).
-    fn room_for(&self, request: &AuthnRequest) -> usize {
-        if request.dialog.is_some() {
+    fn room_for(&self, in_dialog: bool) -> usize {
+        if in_dialog {
             self.limit
         } else {
             self.limit - self.limit / 4
         }
     }
 
-    fn ask(&mut self, request: AuthnRequest, asked: Asked) {
+    fn ask(&mut self, judging: Judging, asked: Asked) {
         self.in_flight += 1;
         self.gauge.inc();
-        match self.service.judge(request).now_or() {
+        match judging.now_or() {
             Ok(settled) => self.settle(Done { asked, settled }),
             Err(judging) => {
                 let done = self.done.clone();
@@ -394,5 +396,58 @@ impl Listener {
     fn drop(&mut self, reason: Reason, peer: Peer, client: &Client, detail: &dyn std::fmt::Display, now: Instant) {
         let times = (now, clock::now());
         self.drops.count(reason, peer.address, Some(client), detail, times);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Keep, Outage, Report, Verdict, Verify};
+    use crate::keyring::Keyring;
+    use crate::metrics::Metrics;
+    use crate::radius::client::Habits;
+
+    struct Nobody;
+
+    impl Verify for Nobody {
+        fn verify<'a>(&'a self, _: AuthnRequest, _: Check<'a>) -> BoxFuture<'a, Verdict> {
+            Box::pin(async { Verdict::Reject(Denial::WrongPassword) })
+        }
+    }
+
+    impl Keep for Nobody {
+        fn keep(&self, _: Report) -> BoxFuture<'_, Result<(), Outage>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    /// Nothing can be sent to port 0; what comes behind it is.
+    #[tokio::test]
+    async fn a_reply_that_cannot_be_sent_is_counted_and_holds_up_nothing() {
+        let socket = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let config: RadiusListener = toml::from_str("listen = '127.0.0.1:0'").unwrap();
+        let service = Service {
+            clients: Arc::default(),
+            verify: Arc::new(Nobody),
+            keep: Arc::new(Nobody),
+            keyring: Arc::new(Keyring::from_root(&[5; 32])),
+            learned: Arc::new(Habits::default()),
+            metrics: Metrics::default(),
+            strangers: Arc::default(),
+            dictionary: Arc::default(),
+        };
+        let metrics = service.metrics.clone();
+        let (done, _finished) = mpsc::unbounded_channel();
+        let mut listener = Listener::new(socket, &config, service, done);
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for address in [([127, 0, 0, 1], 0).into(), client.local_addr().unwrap()] {
+            let peer = Peer { address, via: None };
+            listener.outbox.push(peer, Arc::from(&b"reply"[..]));
+        }
+        listener.flush().await;
+        let mut buffer = [0; 16];
+        assert_eq!(client.recv(&mut buffer).await.unwrap(), 5);
+        let counted = "dropped_total{protocol=\"radius\",reason=\"send-failed\"} 1";
+        assert!(metrics.render().contains(counted), "{}", metrics.render());
     }
 }

@@ -20,6 +20,7 @@ use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
 use crate::server::{certificates, upstreams};
+use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
@@ -167,6 +168,7 @@ impl Parts {
                 step: limits.challenge,
                 whole: limits.dialog,
             },
+            start_within: self.config.accounting.start_within,
         };
         let engine = Engine {
             policy: Arc::clone(&self.policy),
@@ -186,6 +188,25 @@ fn checked(built: Arc<dyn Directory>, config: &DirectoryConfig) -> Arc<dyn Direc
     match config.password_check() {
         Some(by) => Checked::new(built, by),
         None => built,
+    }
+}
+
+/// Limits of sessions.
+pub fn session_settings(config: &Config) -> sessions::Settings {
+    let common = sessions::Limits {
+        stale_after: config.accounting.stale_after,
+        most: config.accounting.max_sessions,
+    };
+    let own = |client: &config::Client| {
+        let limits = sessions::Limits {
+            stale_after: client.stale_after.unwrap_or(common.stale_after),
+            most: client.max_sessions.unwrap_or(common.most),
+        };
+        (client.name.clone(), limits)
+    };
+    sessions::Settings {
+        common,
+        clients: config.clients.iter().map(own).collect(),
     }
 }
 
@@ -242,7 +263,8 @@ fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
                 | Condition::Time(_)
                 | Condition::User(_)
                 | Condition::Group(_)
-                | Condition::DnSuffix(_) => continue,
+                | Condition::DnSuffix(_)
+                | Condition::Sessions(_) => continue,
             };
             for name in names
                 .iter()

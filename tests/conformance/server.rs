@@ -1,7 +1,7 @@
 //! A real listener before a table of users, and a client that speaks octets.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,14 +15,16 @@ use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
 use portcullis::engine::{
-    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
+    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Keep, Outage, Person, Prompt, Report, UserKey, Verdict,
+    Verify,
 };
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
 use portcullis::radius::attribute::{ACCESS_ACCEPT, ACCESS_REQUEST, STATUS_SERVER, USER_NAME, USER_PASSWORD};
-use portcullis::radius::client::{ClientTable, Habits};
+use portcullis::radius::client::{ClientTable, Habits, Learned};
 use portcullis::radius::crypto::{SharedSecret, Signature};
 use portcullis::radius::intake::Service;
+use portcullis::radius::observed::Strangers;
 use portcullis::radius::packet::{Packet, Writer};
 use portcullis::radius::udp;
 use portcullis::secret::Secret;
@@ -45,6 +47,7 @@ pub(crate) struct Stub {
     gate: Semaphore,
     waiting: AtomicUsize,
     last: Mutex<Option<AuthnRequest>>,
+    reports: Mutex<Vec<Report>>,
 }
 
 impl Stub {
@@ -54,12 +57,18 @@ impl Stub {
             gate: Semaphore::new(0),
             waiting: AtomicUsize::new(0),
             last: Mutex::default(),
+            reports: Mutex::default(),
         }
     }
 
     /// How often somebody was judged.
     pub(crate) fn calls(&self, user: &str) -> usize {
         self.calls.lock().get(user).copied().unwrap_or_default()
+    }
+
+    /// What accounting was kept, oldest first.
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        self.reports.lock().clone()
     }
 
     /// Lets `count` waiting requests go on.
@@ -121,6 +130,22 @@ impl Verify for Stub {
     }
 }
 
+/// Keeps all reports but those about `down`.
+impl Keep for Stub {
+    fn keep(&self, report: Report) -> BoxFuture<'_, Result<(), Outage>> {
+        let down = report.details.user_name.as_deref() == Some("down");
+        self.reports.lock().push(report);
+        let kept = if down {
+            Err(Outage {
+                reason: "the table says so".into(),
+            })
+        } else {
+            Ok(())
+        };
+        Box::pin(std::future::ready(kept))
+    }
+}
+
 /// The table as a directory that keeps passwords.
 fn respond(user: &str, response: &Response) -> Verdict {
     let password = match user {
@@ -158,6 +183,7 @@ fn accept(message: Option<String>) -> Verdict {
     });
     Verdict::Accept(Grant {
         person,
+        id: 1,
         message,
         reply: Vec::new(),
         ms_chap: None,
@@ -188,6 +214,8 @@ pub(crate) struct Server {
     pub(crate) clients: Arc<ArcSwap<ClientTable>>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) metrics: Metrics,
+    pub(crate) learned: Arc<Habits>,
+    pub(crate) strangers: Arc<Strangers>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: JoinHandle<()>,
 }
@@ -205,14 +233,16 @@ impl Server {
         let clients = Arc::new(ArcSwap::from_pointee(table(client, SECRET)));
         let (stub, keyring) = (Arc::new(Stub::new()), Arc::new(Keyring::from_root(&[5; 32])));
         let (metrics, shutdown) = (Metrics::default(), CancellationToken::new());
+        let (learned, strangers) = (Arc::new(Habits::default()), Arc::new(Strangers::default()));
         let service = Service {
             clients: Arc::clone(&clients),
             verify: Arc::clone(&stub) as Arc<dyn Verify>,
+            keep: Arc::clone(&stub) as Arc<dyn Keep>,
             keyring: Arc::clone(&keyring),
-            learned: Arc::new(Habits::default()),
+            learned: Arc::clone(&learned) as Arc<dyn Learned>,
             dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: metrics.clone(),
-            strangers: Arc::default(),
+            strangers: Arc::clone(&strangers),
         };
         let task = tokio::spawn(udp::serve(
             socket,
@@ -227,18 +257,21 @@ impl Server {
             clients,
             keyring,
             metrics,
+            learned,
+            strangers,
             shutdown,
             task,
         }
     }
 
     pub(crate) async fn wire(&self) -> Wire {
-        let local = if self.address.is_ipv4() {
-            "127.0.0.1:0"
-        } else {
-            "[::1]:0"
-        };
-        let socket = UdpSocket::bind(local).await.unwrap();
+        let local = if self.address.is_ipv4() { "127.0.0.1" } else { "::1" };
+        self.wire_from(local).await
+    }
+
+    pub(crate) async fn wire_from(&self, local: &str) -> Wire {
+        let local: IpAddr = local.parse().unwrap();
+        let socket = UdpSocket::bind((local, 0)).await.unwrap();
         let mut server = self.address;
         if server.ip().is_unspecified() {
             server.set_ip(socket.local_addr().unwrap().ip());

@@ -61,6 +61,7 @@ impl World {
         );
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
+            start_within: Duration::from_secs(60),
             limit: Limit {
                 failures: 5,
                 window: Duration::from_secs(900),
@@ -181,6 +182,7 @@ impl World {
                 source_over_limit: false,
                 password_by: self.password_by(),
                 challenged: Versioned::default(),
+                sessions: None,
             };
         };
         let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -189,6 +191,7 @@ impl World {
             user: self.read(&Key::user(&person.key)),
             throttle: self.read(&Key::throttle(&person.key)),
             source_over_limit: false,
+            sessions: None,
             password_by: self.password_by(),
             challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
         }

@@ -11,7 +11,8 @@ use crate::accounts::fixture::Fixture;
 use crate::admin::Control;
 use crate::admin::api::{
     ApiError, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten, PolicyReport,
-    PolicySummary, ReloadReport, StatusReport, StoreStatus, StrangerView, TestReport, Verification,
+    PolicySummary, ReloadReport, SessionList, SessionView, StatusReport, StoreStatus, StrangerView, TestReport,
+    Verification,
 };
 use crate::admin::client::{AdminClient, ClientError};
 use crate::audit::Audit;
@@ -56,6 +57,7 @@ impl Control for TestControl {
                     queue: 0,
                     error: None,
                 },
+                sessions: 0,
             }
         })
     }
@@ -83,6 +85,29 @@ impl Control for TestControl {
                 tree: json!({ "user": request.user }),
                 text: "no rule matches".into(),
             })
+        })
+    }
+
+    fn sessions(
+        &self,
+        _: Option<UserKey>,
+        _: Option<String>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<SessionList, ApiError>> {
+        Box::pin(async {
+            Ok(SessionList {
+                sessions: Vec::new(),
+                more: false,
+            })
+        })
+    }
+
+    fn session(&self, name: String) -> BoxFuture<'_, Result<SessionView, ApiError>> {
+        Box::pin(async move {
+            Err(ApiError::new(
+                ErrorKind::NotFound,
+                format!("no session `{name}` is open"),
+            ))
         })
     }
 

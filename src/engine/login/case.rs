@@ -9,7 +9,8 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_user, explained, grant, name_digest, prompt, write_throttle, write_user,
+    CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, name_digest, one_too_many, prompt, write_grant,
+    write_throttle, write_user,
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
@@ -240,12 +241,17 @@ impl<'a> Case<'a, '_> {
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
             return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), record);
         };
-        let grant = match grant(self.terms, self.request, person) {
+        if one_too_many(self.facts, self.terms, self.now) {
+            return self.refuse(Denial::SessionLimit, record);
+        }
+        let grant = match grant(self.terms, self.request, person, self.nonce) {
             Ok(grant) => grant,
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),
         };
         record.last_login = Some(self.now);
         let mut batch = Batch::default();
+        let login = (self.nonce, self.now);
+        write_grant(&mut batch, self.engine, self.request, self.facts, person, login);
         if !self.write_user(&mut batch, person, &record) {
             expect_user(&mut batch, person, &self.facts.user);
         }
@@ -333,6 +339,9 @@ impl<'a> Case<'a, '_> {
             self.write_user(&mut batch, person, &record);
             if denial.is_guess() || self.guessed {
                 self.count_failure(&mut batch, person, denial);
+            }
+            if denial == Denial::SessionLimit {
+                expect_grants(&mut batch, self.facts, person);
             }
         }
         // A source that is refused unheard must not fill the audit: the verifier notes it now and then.

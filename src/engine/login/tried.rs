@@ -9,7 +9,8 @@ use crate::engine::dialog::MAX_ROUNDS;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
 use crate::engine::login::outcome::{
-    LAST_LOGIN_STEP, event, expect_user, explained, grant, prompt, write_throttle, write_user,
+    LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, one_too_many, prompt, write_grant,
+    write_throttle, write_user,
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
@@ -68,7 +69,10 @@ impl<'a> Tried<'a, '_> {
 
     fn grant(self, proven: KindSet) -> Step<'a> {
         let mut batch = Batch::default();
-        let grant = match grant(self.terms, self.request, &self.person) {
+        if one_too_many(self.facts, self.terms, self.now) {
+            return self.barred(Denial::SessionLimit);
+        }
+        let grant = match grant(self.terms, self.request, &self.person, self.nonce) {
             Ok(grant) => grant,
             Err(error) => {
                 self.end_attempt(&mut batch);
@@ -76,6 +80,8 @@ impl<'a> Tried<'a, '_> {
             }
         };
         let codes = proven.without(KindSet::of(Kind::Password));
+        let login = (self.nonce, self.now);
+        write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
         self.throttle(&mut batch, |record, nonce| {
             record.with_success(Some(nonce), !codes.is_empty())
         });
@@ -126,6 +132,9 @@ impl<'a> Tried<'a, '_> {
     pub(super) fn barred(self, denial: Denial) -> Step<'a> {
         let mut batch = Batch::default();
         self.end_attempt(&mut batch);
+        if denial == Denial::SessionLimit {
+            expect_grants(&mut batch, self.facts, &self.person);
+        }
         self.rejected(denial, None, batch)
     }
 

@@ -215,6 +215,7 @@ impl Verify for Truthful {
             if self.accept_unasked {
                 return Verdict::Accept(Grant {
                     person,
+                    id: 1,
                     message: None,
                     reply: Vec::new(),
                     ms_chap: None,
@@ -228,6 +229,7 @@ impl Verify for Truthful {
                 PasswordOutcome::Right if self.refuse_anyway => Verdict::Reject(Denial::Throttled),
                 PasswordOutcome::Right => Verdict::Accept(Grant {
                     person,
+                    id: 1,
                     message: None,
                     reply: Vec::new(),
                     ms_chap: None,
