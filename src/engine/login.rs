@@ -58,6 +58,10 @@ pub struct Settings {
 
 /// What happens next.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for a moment on the stack, and most are decisions of one request"
+)]
 pub enum Step<'a> {
     /// Nothing: here is the verdict.
     Decided(Decision),
