@@ -14,6 +14,7 @@ use crate::engine::Split;
 use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
+pub use upstream::{RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
 
 /// A whole configuration.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Config {
     pub accounting: Accounting,
     /// `[[directory]]`, at least one.
     pub directories: Vec<Directory>,
+    /// `[[upstream]]`
+    pub upstreams: Vec<Upstream>,
     /// `[[radius]]`
     pub radius: Vec<RadiusListener>,
     /// `[[client]]`
@@ -247,6 +250,8 @@ pub enum Directory {
     Ldap(Box<LdapDirectory>),
     /// `kind = "local"`
     Local(LocalDirectory),
+    /// `kind = "radius"`
+    Radius(RadiusDirectory),
 }
 
 impl Directory {
@@ -255,6 +260,16 @@ impl Directory {
         match self {
             Self::Ldap(directory) => &directory.name,
             Self::Local(directory) => &directory.name,
+            Self::Radius(directory) => &directory.name,
+        }
+    }
+
+    /// The upstream that judges passwords in its place.
+    pub fn password_check(&self) -> Option<&str> {
+        match self {
+            Self::Ldap(directory) => directory.password_check.as_deref(),
+            Self::Local(directory) => directory.password_check.as_deref(),
+            Self::Radius(directory) => Some(&directory.upstream),
         }
     }
 }
@@ -346,6 +361,9 @@ pub struct LdapDirectory {
     /// How often an unused or failed server is tried.
     #[serde(default = "default::health", with = "crate::document::span")]
     pub health_interval: Duration,
+    /// The upstream that judges passwords in place of the directory.
+    #[serde(default)]
+    pub password_check: Option<String>,
 }
 
 impl LdapDirectory {
@@ -438,6 +456,9 @@ pub struct LocalDirectory {
     /// Allows passwords in clear in the file (`{CLEARTEXT}` or no scheme), which CHAP needs.
     #[serde(default)]
     pub cleartext: bool,
+    /// The upstream that judges passwords in place of the file.
+    #[serde(default)]
+    pub password_check: Option<String>,
 }
 
 /// `[[radius]]`: a listener for RADIUS clients.
@@ -795,5 +816,6 @@ pub enum Anonymous {
 mod certificate;
 mod default;
 mod load;
+mod upstream;
 
 pub use certificate::{Fingerprint, IssuerName, SubjectName};

@@ -56,6 +56,7 @@ pub struct Keyring {
     codes: hmac::Key,
     audit: hmac::Key,
     fingerprint: [u8; 8],
+    proxy_mark: [u8; 16],
     dialogs: Prk,
 }
 
@@ -118,18 +119,29 @@ impl Keyring {
         for (octet, derived) in fingerprint.iter_mut().zip(expand(&prk, &[b"fingerprint"]).iter()) {
             *octet = *derived;
         }
+        let mut proxy_mark = [0u8; 16];
+        for (octet, derived) in proxy_mark.iter_mut().zip(expand(&prk, &[b"proxy mark"]).iter()) {
+            *octet = *derived;
+        }
         Self {
             records: aead_key(&prk, &[b"records"]),
             codes: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"codes"]).as_slice()),
             audit: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"audit"]).as_slice()),
             dialogs: Salt::new(HKDF_SHA256, b"portcullis dialogs").extract(expand(&prk, &[b"dialogs"]).as_slice()),
             fingerprint,
+            proxy_mark,
         }
     }
 
     /// A public name of this key, 8 octets, so that a store can tell that it was opened with another one.
     pub fn fingerprint(&self) -> [u8; 8] {
         self.fingerprint
+    }
+
+    /// A public mark of this installation, by which a request that it has sent is known when it comes back
+    /// (RADIUS Proxy-State).
+    pub fn proxy_mark(&self) -> &[u8; 16] {
+        &self.proxy_mark
     }
 
     /// Seals a stored secret (AES-256-GCM, random nonce) to `place`, the name of the field it stands in:

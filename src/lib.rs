@@ -26,4 +26,5 @@ pub mod server;
 pub mod sessions;
 pub mod store;
 pub mod tls;
+pub mod upstream;
 pub mod verifier;

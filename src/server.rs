@@ -7,6 +7,7 @@ mod control;
 mod learned;
 pub mod parts;
 mod sessions;
+mod upstreams;
 
 use std::io;
 use std::net::SocketAddr;
@@ -149,6 +150,8 @@ impl Server {
             source_limit,
             metrics.clone(),
         ));
+        let upstreams = upstreams::start(Arc::clone(&config), Arc::clone(&keyring), None).await;
+        verifier.replace_upstreams(upstreams.map_err(StartError::State)?);
         let judges = Arc::clone(&verifier);
         let directories: DirectoryByName = Arc::new(move |name| judges.directories().get(name).cloned());
         let settings = parts::session_settings(&config);

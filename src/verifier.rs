@@ -12,13 +12,15 @@ use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::{SessionFacts, UserKey};
+use crate::engine::facts::{PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
 use crate::engine::record::Record;
 use crate::engine::throttle::{Limit, Sources};
+use crate::engine::upstream::Answer;
 use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Facts, Lookup, Outage, Verdict, Verify, record};
 use crate::metrics::{self, Metrics};
 use crate::store::{CommitError, Durability, Found, Store, StoreError};
+use crate::upstream::{Upstream, Upstreams};
 
 /// Directories by name.
 pub type Directories = BTreeMap<String, Arc<dyn Directory>>;
@@ -28,6 +30,7 @@ pub struct Verifier {
     store: Arc<dyn Store>,
     engine: ArcSwap<Engine>,
     directories: ArcSwap<Directories>,
+    upstreams: ArcSwap<Upstreams>,
     source_limit: ArcSwap<Limit>,
     sources: Sources,
     waiting: Waiting,
@@ -98,6 +101,7 @@ impl Verifier {
             store,
             engine: ArcSwap::from_pointee(engine),
             directories: ArcSwap::from_pointee(directories),
+            upstreams: ArcSwap::from_pointee(Upstreams::new()),
             source_limit: ArcSwap::from_pointee(source_limit),
             sources: Sources::default(),
             waiting: Waiting::default(),
@@ -110,6 +114,16 @@ impl Verifier {
         self.engine.store(Arc::new(engine));
         self.directories.store(Arc::new(directories));
         self.source_limit.store(Arc::new(source_limit));
+    }
+
+    /// Replaces the upstream servers.
+    pub fn replace_upstreams(&self, upstreams: Upstreams) {
+        self.upstreams.store(Arc::new(upstreams));
+    }
+
+    /// The upstream servers in force.
+    pub fn upstreams(&self) -> Arc<Upstreams> {
+        self.upstreams.load_full()
     }
 
     /// The engine in force.
@@ -129,20 +143,30 @@ impl Verifier {
             return Decided::outage(format!("there is no directory named {name}"));
         };
         let lookup = directory.look_up(&request.login).await;
-        let counts_sessions = engine.policy.counts_sessions();
+        let known = Known {
+            lookup: &lookup,
+            password_by: directory.password_by(),
+            counts_sessions: engine.policy.counts_sessions(),
+        };
         let nonce = u64::from_be_bytes(clock::random());
         let mut conflicts = 0;
         let mut queued = None;
         let mut waited = Duration::ZERO;
+        let mut under_way: Option<(Attempt<'_>, Evidence)> = None;
         loop {
             if conflicts > MAX_CONFLICTS {
                 return Decided::outage("the records of this person change too fast".into());
             }
-            let facts = match self.facts(&lookup, request, counts_sessions).await {
+            let facts = match self.facts(known, request).await {
                 Ok(facts) => facts,
                 Err(error) => return Decided::outage(error.to_string()),
             };
-            let (effect, attempt) = match engine.begin(request, &facts, clock::now(), nonce) {
+            // After a conflict the same evidence is judged again on newer facts.
+            let step = match &under_way {
+                None => engine.begin(request, &facts, clock::now(), nonce),
+                Some((attempt, evidence)) => attempt.clone().resume(evidence.clone(), &facts, clock::now()),
+            };
+            let (effect, attempt) = match step {
                 Step::Do(effect, attempt) => (effect, attempt),
                 Step::Decided(decision) => match self.commit(decision, request).await {
                     Some(decided) => return decided,
@@ -161,38 +185,29 @@ impl Verifier {
                     continue;
                 }
             };
-            drop(queued);
-            let evidence = match self.perform(effect, directory.as_ref(), check).await {
-                Ok(evidence) => evidence,
-                Err((CommitError::Conflict, unused)) => {
-                    conflicts += 1;
-                    (check, queued) = (unused, None);
-                    continue;
-                }
-                Err((error, _)) => return Decided::outage(error.to_string()),
-            };
-            return self
-                .settle(attempt, evidence, (&lookup, counts_sessions), request)
-                .await;
+            queued = None;
+            match self.perform(effect, directory.as_ref(), &mut check).await {
+                Ok(evidence) => under_way = Some((attempt, evidence)),
+                Err(CommitError::Conflict) => conflicts += 1,
+                Err(error @ CommitError::Unavailable(_)) => return Decided::outage(error.to_string()),
+            }
         }
     }
 
-    /// Commits what the effect rests on, then does it. Gives `check` back when nothing was done.
-    async fn perform<'c>(
+    /// Commits what the effect rests on, then does it.
+    async fn perform(
         &self,
         effect: Effect,
         directory: &dyn Directory,
-        check: Check<'c>,
-    ) -> Result<Evidence, (CommitError, Check<'c>)> {
+        check: &mut Check<'_>,
+    ) -> Result<Evidence, CommitError> {
         match effect {
             Effect::VerifyPassword {
                 person,
                 password,
                 reserve,
             } => {
-                if let Err(error) = self.write(reserve, Durability::Visible).await {
-                    return Err((error, check));
-                }
+                self.write(reserve, Durability::Visible).await?;
                 Ok(Evidence::Password(match check {
                     Check::Directory => directory.verify(&person, &password).await,
                     Check::Own(own) => own.check(&person, &password).await,
@@ -203,37 +218,30 @@ impl Verifier {
                 response,
                 reserve,
             } => {
-                if let Err(error) = self.write(reserve, Durability::Visible).await {
-                    return Err((error, check));
-                }
+                self.write(reserve, Durability::Visible).await?;
                 let outcome = directory.verify_response(&person, &response).await;
                 Ok(Evidence::Response(outcome))
             }
-            Effect::VerifyNobody { password } => Ok(Evidence::Password(directory.verify_nobody(&password).await)),
+            Effect::AskUpstream { question, reserve } => {
+                self.write(reserve, Durability::Visible).await?;
+                Ok(Evidence::Upstream(match self.upstream(&question.upstream) {
+                    Ok(upstream) => upstream.ask(&question).await,
+                    Err(reason) => Answer::Unavailable(reason),
+                }))
+            }
+            Effect::VerifyNobody { password, by: None } => {
+                Ok(Evidence::Password(directory.verify_nobody(&password).await))
+            }
+            Effect::VerifyNobody { by: Some(name), .. } => Ok(Evidence::Password(match self.upstream(&name) {
+                Ok(upstream) => upstream.ask_about_nobody().await,
+                Err(reason) => PasswordOutcome::Unavailable(reason),
+            })),
         }
     }
 
-    /// Turns evidence into a committed decision.
-    async fn settle(
-        &self,
-        attempt: Attempt<'_>,
-        evidence: Evidence,
-        (lookup, counts_sessions): (&Lookup, bool),
-        request: &AuthnRequest,
-    ) -> Decided {
-        for _ in 0..MAX_CONFLICTS {
-            let facts = match self.facts(lookup, request, counts_sessions).await {
-                Ok(facts) => facts,
-                Err(error) => return Decided::outage(error.to_string()),
-            };
-            let Step::Decided(decision) = attempt.clone().resume(evidence.clone(), &facts, clock::now()) else {
-                return Decided::outage("a password is tried once".into());
-            };
-            if let Some(decided) = self.commit(decision, request).await {
-                return decided;
-            }
-        }
-        Decided::outage("the records of this person change too fast".into())
+    fn upstream(&self, name: &str) -> Result<Arc<Upstream>, String> {
+        let upstream = self.upstreams.load().get(name).cloned();
+        upstream.ok_or_else(|| format!("there is no upstream named {name}"))
     }
 
     /// Makes a decision durable; `None` when its facts are out of date.
@@ -290,20 +298,22 @@ impl Verifier {
         self.store.commit(batch, durability).await.map(|_| ())
     }
 
-    async fn facts(&self, lookup: &Lookup, request: &AuthnRequest, counts_sessions: bool) -> Result<Facts, StoreError> {
+    async fn facts(&self, known: Known<'_>, request: &AuthnRequest) -> Result<Facts, StoreError> {
         let now = clock::now();
         let source_over_limit = self
             .sources
             .is_over(request.origin.source, **self.source_limit.load(), now);
         let mut facts = Facts {
-            lookup: lookup.clone(),
+            lookup: known.lookup.clone(),
             user: Versioned::default(),
             throttle: Versioned::default(),
             source_over_limit,
+            password_by: known.password_by.cloned(),
+            challenged: Versioned::default(),
             sessions: None,
         };
-        if let Lookup::Found(person) = lookup
-            && counts_sessions
+        if let Lookup::Found(person) = known.lookup
+            && known.counts_sessions
         {
             let key = Key::grants(&person.key);
             let grants = self
@@ -321,14 +331,29 @@ impl Verifier {
                 .len();
             facts.sessions = Some(SessionFacts { open, grants });
         }
-        if let Lookup::Found(person) = lookup {
-            let keys = [Key::user(&person.key), Key::throttle(&person.key)];
+        if let Lookup::Found(person) = known.lookup {
+            let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
+            let mut keys = vec![Key::user(&person.key), Key::throttle(&person.key)];
+            keys.extend(asking.map(Key::upstream));
             let mut found = self.store.read(&keys, now).await?.into_iter();
             facts.user = decoded(found.next())?;
             facts.throttle = decoded(found.next())?;
+            if asking.is_some() {
+                facts.challenged = decoded(found.next())?;
+            }
         }
         Ok(facts)
     }
+}
+
+/// What is known of whoever logs in before the store is read.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    lookup: &'a Lookup,
+    /// The upstream that judges passwords in place of the directory.
+    password_by: Option<&'a Arc<str>>,
+    /// Whether the policy asks about sessions.
+    counts_sessions: bool,
 }
 
 impl Verify for Verifier {

@@ -9,11 +9,15 @@
 //! > "492039"                    the answer to the last challenge
 //! < accept
 //! directory unavailable         what the directory says from here on; `as it is` ends that
+//! upstream unavailable          the upstream RADIUS server is gone; `as it is` ends that
+//! asked 1                       how often the upstream was asked, so far
 //! binds 1                       how often the directory was asked to try a password, so far
 //! ```
 //!
 //! Lines that begin with `#` are remarks. Everybody's password is `hunter2`; ana has a TOTP token with the
-//! seed of RFC 6238, the recovery code `23456789ABCDEF` and the passcode `K7QXM3RTWP`; bob has nothing. It
+//! seed of RFC 6238, the recovery code `23456789ABCDEF` and the passcode `K7QXM3RTWP`; bob has nothing. The
+//! upstream finds `hunter2` and `424242` right, asks `Is it you?` after `push`, asks once more after `more`,
+//! and is content with `yes`; at the service `remote` it judges passwords. It
 //! is 1700000010 seconds after 1970. The policy is `tests/dialogs/policy.toml`.
 #![allow(
     clippy::unwrap_used,
@@ -75,6 +79,7 @@ fn step(world: &mut World, line: Line) -> Result<(), String> {
         Line::User(name) => world.user = name,
         Line::Client(service, capability) => (world.service, world.capability) = (service, capability),
         Line::Directory(outcome) => world.directory = outcome,
+        Line::Upstream(gone) => world.upstream_gone = gone,
         Line::Later(span) => world.now = world.now + span,
         Line::Typed(text) => world.login(&text),
         Line::Answer(text) => world.answer(&text)?,
@@ -85,6 +90,8 @@ fn step(world: &mut World, line: Line) -> Result<(), String> {
             }
         }
         Line::Binds(wanted) if world.binds == wanted => {}
+        Line::Asked(wanted) if world.asked == wanted => {}
+        Line::Asked(_) => return Err(format!("the upstream was asked {} times", world.asked)),
         Line::Binds(_) => return Err(format!("the directory was asked {} times", world.binds)),
     }
     Ok(())

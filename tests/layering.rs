@@ -30,6 +30,20 @@ const RULES: &[(&str, &[&str])] = &[
     // Behind the engine.
     ("store", BEHIND),
     ("directory", BEHIND),
+    // The client's side of RADIUS, put behind the engine.
+    (
+        "upstream",
+        &[
+            "clock",
+            "config",
+            "engine",
+            "radius::attribute",
+            "radius::crypto",
+            "radius::exchange",
+            "radius::packet",
+            "tls",
+        ],
+    ),
     // Joins engine, store and directory for a login.
     (
         "verifier",
@@ -42,6 +56,7 @@ const RULES: &[(&str, &[&str])] = &[
             "metrics",
             "secret",
             "store",
+            "upstream",
         ],
     ),
     // Joins them for accounting.
@@ -88,7 +103,10 @@ const RULES: &[(&str, &[&str])] = &[
     ("cli::radius", &["dictionary", "document", "radius", "secret"]),
     ("cli::store", &["config", "keyring", "store"]),
     // The test clients speak the protocols.
-    ("cli::login", &["ber", "clock", "ldap", "radius", "secret", "tls"]),
+    (
+        "cli::login",
+        &["ber", "clock", "dictionary", "ldap", "radius", "secret", "tls"],
+    ),
 ];
 
 const BEHIND: &[&str] = &[

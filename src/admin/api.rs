@@ -362,6 +362,9 @@ pub struct StatusReport {
     pub listeners: Vec<ListenerStatus>,
     /// Directories and their servers.
     pub directories: Vec<DirectoryStatus>,
+    /// Upstream RADIUS servers.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamStatus>,
     /// The store.
     pub store: StoreStatus,
     /// Open sessions.
@@ -377,7 +380,11 @@ impl StatusReport {
             && self
                 .directories
                 .iter()
-                .all(|directory| directory.servers.iter().any(|server| server.healthy))
+                .all(|directory| directory.servers.is_empty() || directory.servers.iter().any(|server| server.healthy))
+            && self
+                .upstreams
+                .iter()
+                .all(|upstream| upstream.servers.iter().any(|server| server.healthy))
     }
 }
 
@@ -416,7 +423,7 @@ pub struct ListenerStatus {
 pub struct DirectoryStatus {
     /// Configured name.
     pub name: String,
-    /// `ldap` or `local`.
+    /// `ldap`, `local` or `radius`.
     pub kind: String,
     /// Servers in order of preference.
     pub servers: Vec<ServerStatus>,
@@ -435,6 +442,34 @@ pub struct ServerStatus {
     pub latency_ms: Option<f64>,
     /// Open connections.
     pub connections: usize,
+    /// The last error.
+    pub error: Option<String>,
+}
+
+/// Other RADIUS servers that judge passwords or a factor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    /// Configured name.
+    pub name: String,
+    /// Servers in order of preference.
+    pub servers: Vec<UpstreamServerStatus>,
+}
+
+/// A server of an upstream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamServerStatus {
+    /// Address and port.
+    pub address: String,
+    /// How packets travel there.
+    pub transport: String,
+    /// Whether new questions go there.
+    pub healthy: bool,
+    /// Milliseconds of the last answer.
+    pub latency_ms: Option<f64>,
+    /// Questions in flight.
+    pub in_flight: usize,
+    /// Replies that proved nothing.
+    pub unproven: u64,
     /// The last error.
     pub error: Option<String>,
 }

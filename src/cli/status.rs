@@ -115,6 +115,32 @@ fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
     out.table(
         &["DIRECTORY", "SERVER", "CONNECTIONS", "QUEUE", "LATENCY", "STATE"],
         rows,
+    )?;
+    if report.upstreams.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    let rows = report.upstreams.iter().flat_map(|upstream| {
+        upstream.servers.iter().map(|server| {
+            vec![
+                upstream.name.clone(),
+                server.address.clone(),
+                server.transport.clone(),
+                server.in_flight.to_string(),
+                server.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms")),
+                match (&server.error, server.healthy) {
+                    (None, true) => out.news(true, "healthy"),
+                    (Some(error), true) => out.news(true, &format!("healthy, but: {error}")),
+                    (Some(error), false) => out.news(false, error),
+                    (None, false) => out.news(false, "not healthy"),
+                },
+            ]
+        })
+    });
+    let rows = rows.collect();
+    out.table(
+        &["UPSTREAM", "SERVER", "TRANSPORT", "IN FLIGHT", "LATENCY", "STATE"],
+        rows,
     )
 }
 

@@ -1,5 +1,7 @@
 //! Reading and validating the file.
 
+mod upstream;
+
 use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -9,12 +11,12 @@ use std::time::Duration;
 
 use crate::config::{
     Accounting, Admin, Client, Config, Dictionary, Directory, LdapDirectory, LdapListener, LdapTls, Limits,
-    LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusListener, Store, Transport,
+    LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "node",
     "log",
     "store",
@@ -25,6 +27,7 @@ const SECTIONS: [&str; 13] = [
     "limits",
     "accounting",
     "directory",
+    "upstream",
     "radius",
     "client",
     "ldap",
@@ -64,6 +67,7 @@ impl Config {
             limits: reader.section::<Limits>("limits"),
             accounting: reader.section::<Accounting>("accounting"),
             directories: reader.directories(),
+            upstreams: reader.items::<Upstream>("upstream"),
             radius: reader.items::<RadiusListener>("radius"),
             clients: reader.items::<Client>("client"),
             ldap: reader.items::<LdapListener>("ldap"),
@@ -158,13 +162,17 @@ impl Reader<'_, '_, '_> {
                     }
                     directories.extend(read.map(Directory::Local));
                 }
+                Some("radius") => {
+                    let read: Option<RadiusDirectory> = self.document.item("directory", index, &["kind"], self.faults);
+                    directories.extend(read.map(Directory::Radius));
+                }
                 Some(other) => self.error(
                     &["directory", &at, "kind"],
-                    format!("is \"{other}\"; there are \"ldap\" and \"local\""),
+                    format!("is \"{other}\"; there are \"ldap\", \"local\" and \"radius\""),
                 ),
                 None => self.error(
                     &["directory", &at],
-                    "has no `kind`; write kind = \"ldap\" or kind = \"local\"",
+                    "has no `kind`; write kind = \"ldap\", kind = \"local\" or kind = \"radius\"",
                 ),
             }
         }
@@ -207,8 +215,10 @@ impl Reader<'_, '_, '_> {
                     ldap.bind_password = self.secret(&path, "bind_password", password, file.as_deref());
                 }
                 Directory::Local(local) => fix(&mut local.ldif),
+                Directory::Radius(_) => {}
             }
         }
+        self.resolve_upstreams(&mut config.upstreams, &folder);
         for (index, client) in config.clients.iter_mut().enumerate() {
             client.secret_file.iter_mut().for_each(fix);
             let path = ["client", &index.to_string()];
@@ -238,12 +248,12 @@ impl Reader<'_, '_, '_> {
     /// The secret given inline or in a file, whichever it is.
     fn secret(
         &mut self,
-        path: &[&str; 2],
+        path: &[&str],
         key: &'static str,
         inline: Option<Secret>,
         file: Option<&Path>,
     ) -> Option<Secret> {
-        let at = [path[0], path[1], key];
+        let at = [path, &[key]].concat();
         match (inline, file) {
             (Some(_), Some(_)) => {
                 self.error(&at, format!("is given, and {key}_file as well; keep one of them"));
@@ -252,7 +262,7 @@ impl Reader<'_, '_, '_> {
             (inline, None) => inline,
             (None, Some(file)) => {
                 let file_key = format!("{key}_file");
-                let at = [path[0], path[1], &file_key];
+                let at = [path, &[file_key.as_str()]].concat();
                 match fs::read(file) {
                     Ok(octets) => {
                         let open = fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode() & 0o007);
@@ -308,6 +318,7 @@ impl Reader<'_, '_, '_> {
         self.clients(config, &directories);
         self.radius_listeners(config);
         self.ldap_listeners(config, &directories);
+        self.upstreams(config);
     }
 
     fn limits(&mut self, config: &Config) {

@@ -9,6 +9,7 @@ mod modify;
 mod person;
 mod pool;
 mod search;
+pub mod upstream;
 mod wire;
 
 use std::sync::Arc;
@@ -38,6 +39,11 @@ pub enum Link {
 pub trait Directory: Send + Sync {
     /// The configured name.
     fn name(&self) -> &str;
+
+    /// The upstream RADIUS server that judges passwords in place of this directory.
+    fn password_by(&self) -> Option<&Arc<str>> {
+        None
+    }
 
     /// Finds the one entry that `login` names.
     fn look_up<'a>(&'a self, login: &'a LoginName) -> BoxFuture<'a, Lookup>;

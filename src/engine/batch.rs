@@ -29,6 +29,11 @@ impl Key {
         Self::joined(b"e/t/", user.as_str().as_bytes())
     }
 
+    /// Challenges of upstream servers that wait for their answers, which expire: `e/r/<id>`.
+    pub fn upstream(id: u64) -> Self {
+        Self::joined(b"e/r/", format!("{id:016x}").as_bytes())
+    }
+
     /// What was learned of a RADIUS client: `c/<client>/<address>`.
     pub fn learned_client(client: &str, address: &str) -> Self {
         Self::joined(b"c/", format!("{client}/{address}").as_bytes())

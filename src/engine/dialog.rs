@@ -34,6 +34,8 @@ pub struct Dialog {
     pub proven: KindSet,
     /// The password typed at the beginning, not tried yet; `None` once it was found right.
     pub password: Option<Secret>,
+    /// The upstream's challenge that the answer is for, as the store knows it.
+    pub asking: Option<u64>,
 }
 
 /// How long a dialog and each of its steps may take.
@@ -61,6 +63,7 @@ impl Dialog {
             round: self.round,
             proven: self.proven,
             password: self.password.as_ref().map(Secret::expose),
+            asking: self.asking,
         };
         let plain = Zeroizing::new(postcard::to_stdvec(&wire).ok()?);
         let sealed = keyring.seal_dialog(place, &plain, now);
@@ -79,6 +82,7 @@ impl Dialog {
             round: wire.round,
             proven: wire.proven,
             password: wire.password.map(Secret::new),
+            asking: wire.asking,
         })
     }
 }
@@ -92,6 +96,7 @@ struct Wire<'a> {
     proven: KindSet,
     #[serde(borrow)]
     password: Option<&'a [u8]>,
+    asking: Option<u64>,
 }
 
 #[cfg(test)]
@@ -106,6 +111,7 @@ mod tests {
             round: 1,
             proven: KindSet::EMPTY,
             password: Some(Secret::new(password)),
+            asking: Some(u64::MAX),
         }
     }
 

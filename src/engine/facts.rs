@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::engine::batch::Versioned;
 use crate::engine::record::{ThrottleRecord, UserRecord};
 use crate::engine::session::GrantRecord;
+use crate::engine::upstream::UpstreamRecord;
 
 /// Everything a decision may rest on, besides the request, the policy and the time.
 #[derive(Clone, Debug)]
@@ -22,6 +23,11 @@ pub struct Facts {
     pub throttle: Versioned<ThrottleRecord>,
     /// Whether this source address is over its limit of failures.
     pub source_over_limit: bool,
+    /// The upstream RADIUS server that judges the person's password; their directory when there is none.
+    pub password_by: Option<Arc<str>>,
+    /// The upstream's challenge that the request's dialog answers; version zero when there is none, or
+    /// when it has been answered already.
+    pub challenged: Versioned<UpstreamRecord>,
     /// The person's sessions; loaded where the policy asks about them ([`crate::engine::policy::Policy::counts_sessions`]).
     pub sessions: Option<SessionFacts>,
 }

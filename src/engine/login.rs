@@ -8,6 +8,7 @@ mod case;
 mod outcome;
 mod respond;
 mod tried;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Given};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::throttle::{Limit, Standing};
+use crate::engine::upstream::{Answer, Question};
 use crate::engine::verdict::{Denial, Outage, Verdict};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
@@ -30,6 +32,7 @@ use crate::secret::Secret;
 use case::Case;
 use outcome::event;
 use tried::Tried;
+use upstream::Asked;
 
 /// The engine: a policy, the keys, the limits. Replaced whole on reload.
 #[derive(Clone, Debug)]
@@ -55,6 +58,10 @@ pub struct Settings {
 
 /// What happens next.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for a moment on the stack, and most are decisions of one request"
+)]
 pub enum Step<'a> {
     /// Nothing: here is the verdict.
     Decided(Decision),
@@ -99,10 +106,19 @@ pub enum Effect {
         /// The attempt counted.
         reserve: Batch,
     },
+    /// Ask an upstream server, after committing `reserve` as for a password.
+    AskUpstream {
+        /// What to ask.
+        question: Question,
+        /// The attempt counted, the code spent, and the challenge that is answered used up.
+        reserve: Batch,
+    },
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
         password: Secret,
+        /// The upstream that would be asked; the directory when there is none.
+        by: Option<Arc<str>>,
     },
 }
 
@@ -113,6 +129,8 @@ pub enum Evidence {
     Password(PasswordOutcome),
     /// Of having a response judged.
     Response(ResponseOutcome),
+    /// Of asking an upstream server.
+    Upstream(Answer),
 }
 
 /// An attempt between an effect and its evidence.
@@ -136,6 +154,8 @@ enum Stage<'a> {
         spent: Option<Box<(UserRecord, UserRecord)>>,
         /// What was typed has been judged as a code as well, and was wrong.
         guessed: bool,
+        /// What an upstream server was asked; nothing when the directory tries the password.
+        asked: Option<Asked>,
     },
     /// Time is spent for nobody.
     Pretending { rule: &'a Rule, denial: Denial },
@@ -279,6 +299,7 @@ impl<'a> Attempt<'a> {
                 nonce,
                 spent,
                 guessed,
+                asked,
             } => {
                 let limit = terms.limit(engine.settings.limit);
                 let tried = Tried {
@@ -293,6 +314,7 @@ impl<'a> Attempt<'a> {
                     nonce,
                     spent,
                     guessed,
+                    asked,
                     now,
                 };
                 match evidence {
@@ -304,6 +326,7 @@ impl<'a> Attempt<'a> {
                     Evidence::Password(PasswordOutcome::Disabled) => tried.barred(Denial::Disabled),
                     Evidence::Password(PasswordOutcome::Unavailable(reason)) => tried.unavailable(reason),
                     Evidence::Response(outcome) => tried.responded(outcome),
+                    Evidence::Upstream(answer) => tried.answered(answer),
                 }
             }
         }

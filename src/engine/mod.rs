@@ -15,6 +15,7 @@ pub mod request;
 pub mod response;
 pub mod session;
 pub mod throttle;
+pub mod upstream;
 pub mod verdict;
 
 pub use batch::{Batch, Key, Version, Versioned};

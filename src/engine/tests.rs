@@ -248,6 +248,8 @@ impl World {
                 Versioned::default()
             },
             source_over_limit: false,
+            password_by: None,
+            challenged: Versioned::default(),
             sessions: (known && self.engine.policy.counts_sessions()).then(|| self.sessions()),
         }
     }
@@ -294,6 +296,7 @@ impl World {
         let (decision, attempt) = match engine.begin(request, &self.facts(user), self.now, self.revision) {
             Step::Decided(decision) => (decision, None),
             Step::Wait => panic!("nothing else is under way"),
+            Step::Do(Effect::AskUpstream { .. }, _) => panic!("there is no upstream"),
             Step::Do(Effect::VerifyNobody { .. }, attempt) => {
                 match attempt.resume(
                     Evidence::Password(PasswordOutcome::Unknown),

@@ -377,6 +377,7 @@ mod tests {
             disabled_by: Vec::new(),
             remember: Duration::ZERO,
             cleartext: false,
+            password_check: None,
         };
         let directory: Arc<dyn Directory> =
             LocalDirectory::parse(&local, b"dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();

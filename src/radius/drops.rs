@@ -21,6 +21,8 @@ pub enum Reason {
     Malformed,
     /// Its code is not one that is answered here.
     UnexpectedCode,
+    /// We have sent it to an upstream ourselves.
+    ProxyLoop,
     /// Its integrity does not suffice.
     Unsound(Unsound),
     /// Too many requests are being judged.
@@ -65,10 +67,11 @@ pub enum Closing {
 }
 
 impl Reason {
-    pub(in crate::radius) const ALL: [Self; 23] = [
+    pub(in crate::radius) const ALL: [Self; 24] = [
         Self::UnknownClient,
         Self::Malformed,
         Self::UnexpectedCode,
+        Self::ProxyLoop,
         Self::Unsound(Unsound::BadMessageAuthenticator),
         Self::Unsound(Unsound::MissingMessageAuthenticator),
         Self::Unsound(Unsound::UnsignedProxyState),
@@ -97,6 +100,7 @@ impl Reason {
             Self::UnknownClient => "unknown-client",
             Self::Malformed => "malformed",
             Self::UnexpectedCode => "unexpected-code",
+            Self::ProxyLoop => "proxy-loop",
             Self::Unsound(Unsound::BadMessageAuthenticator) => "bad-message-authenticator",
             Self::Unsound(Unsound::MissingMessageAuthenticator) => "missing-message-authenticator",
             Self::Unsound(Unsound::UnsignedProxyState) => "unsigned-proxy-state",
@@ -126,6 +130,7 @@ impl Reason {
             Self::UnknownClient => "no [[client]] has this address",
             Self::Malformed => "no well-formed RADIUS packet",
             Self::UnexpectedCode => "a kind of packet that is not answered here",
+            Self::ProxyLoop => "sent by us to an upstream, and come back",
             Self::Unsound(Unsound::BadMessageAuthenticator) => "bad Message-Authenticator",
             Self::Unsound(Unsound::MissingMessageAuthenticator) => "missing Message-Authenticator",
             Self::Unsound(Unsound::UnsignedProxyState) => "Proxy-State without Message-Authenticator",
@@ -201,6 +206,7 @@ impl Drops {
                 Reason::UnknownClient
                 | Reason::Malformed
                 | Reason::UnexpectedCode
+                | Reason::ProxyLoop
                 | Reason::Unsound(_)
                 | Reason::Overload
                 | Reason::SendFailed => "packet dropped",

@@ -18,7 +18,9 @@ use crate::engine::{AuthnRequest, BoxFuture, Check, Given, Keep, Outage, Report,
 use crate::keyring::Keyring;
 use crate::metrics::{Decision, Metrics};
 use crate::radius::accounting::{self, Unreadable};
-use crate::radius::attribute::{ACCESS_REQUEST, ACCOUNTING_REQUEST, MESSAGE_AUTHENTICATOR, STATUS_SERVER, USER_NAME};
+use crate::radius::attribute::{
+    ACCESS_REQUEST, ACCOUNTING_REQUEST, MESSAGE_AUTHENTICATOR, PROXY_STATE, STATUS_SERVER, USER_NAME,
+};
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable, Learned, Unsound};
 use crate::radius::observed::Strangers;
@@ -74,6 +76,8 @@ pub(in crate::radius) enum Screened {
 pub(in crate::radius) enum Unfit {
     /// Its code is not one that is answered here.
     Code,
+    /// We have sent it ourselves, to an upstream, and it came back.
+    Loop,
     /// Its integrity does not suffice.
     Unsound(Unsound),
 }
@@ -133,6 +137,9 @@ impl Service {
             ACCOUNTING_REQUEST if serves.accounting => Screened::Accounting,
             _ => return Err(Unfit::Code),
         };
+        if packet.all(PROXY_STATE).any(|state| state == self.keyring.proxy_mark()) {
+            return Err(Unfit::Loop);
+        }
         let source = sender.source.ip().to_canonical();
         let client = sender.client;
         match screened {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::dictionary::Pair;
 use crate::engine::response::MsChapSuccess;
 use crate::radius::attribute::{ACCESS_ACCEPT, ACCESS_CHALLENGE, NAS_IDENTIFIER, STATE, USER_NAME};
 use crate::radius::crypto::MAX_PASSWORD;
@@ -16,8 +17,8 @@ pub struct Login {
     exchange: Exchange,
     nas_identifier: String,
     method: Method,
-    /// Further attributes, with type and length.
-    attributes: Vec<u8>,
+    /// Further attributes.
+    pairs: Arc<[Pair]>,
 }
 
 /// How the password is proven.
@@ -87,7 +88,7 @@ impl Login {
             exchange,
             nas_identifier: "portcullis".into(),
             method: Method::default(),
-            attributes: Vec::new(),
+            pairs: Arc::default(),
         }
     }
 
@@ -105,10 +106,10 @@ impl Login {
         self
     }
 
-    /// Further attributes for every request, encoded with type and length.
+    /// Further attributes for every request.
     #[must_use]
-    pub fn attributes(mut self, attributes: &[u8]) -> Self {
-        self.attributes.extend_from_slice(attributes);
+    pub fn pairs(mut self, pairs: &[Pair]) -> Self {
+        self.pairs = pairs.into();
         self
     }
 
@@ -190,7 +191,7 @@ impl Login {
         if let Some(state) = state {
             request.push(STATE, state)?;
         }
-        request.push_raw(&self.attributes);
+        request.push_pairs(&self.pairs);
         Ok(Asked { request, expected })
     }
 }

@@ -203,6 +203,9 @@ const fn remedy_for_drop(reason: Reason) -> &'static str {
         Reason::UnexpectedCode => {
             "the client sends a kind of packet to a port that does not serve it; check its ports (authentication 1812, accounting 1813) and `serve` of the listener"
         }
+        Reason::ProxyLoop => {
+            "an [[upstream]] of ours sends requests back to us: it must judge them itself, so look at its proxy configuration"
+        }
         Reason::Unsound(Unsound::BadMessageAuthenticator | Unsound::BadRequestAuthenticator) => {
             "the shared secret differs; enter the same one on both sides, without spaces or line ends around it"
         }

@@ -235,6 +235,9 @@ impl Listener {
                 let detail = code_name(packet.code());
                 return self.drop(Reason::UnexpectedCode, peer, client, &detail, arrived);
             }
+            Err(Unfit::Loop) => {
+                return self.drop(Reason::ProxyLoop, peer, client, &"our own Proxy-State", arrived);
+            }
             Err(Unfit::Unsound(unsound)) => {
                 let detail = "check the shared secret; require_message_authenticator wants it signed, or has learned that this client signs";
                 return self.drop(Reason::Unsound(unsound), peer, client, &detail, arrived);

@@ -8,7 +8,7 @@ use crate::admin::Control;
 use crate::admin::api::{
     ApiError, ClientRow, ClientView, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine, ForgetRequest,
     Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ServerStatus, SessionList, SessionView,
-    StatusReport, StoreStatus, StrangerView, TestReport,
+    StatusReport, StoreStatus, StrangerView, TestReport, UpstreamServerStatus, UpstreamStatus,
 };
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, LdapTls, Transport};
@@ -21,6 +21,8 @@ use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol, UserKey};
 use crate::metrics;
 use crate::server::Node;
 use crate::server::parts::{self, Parts, Running};
+use crate::server::upstreams;
+use crate::upstream;
 
 impl Control for Node {
     fn operators(&self) -> Vec<String> {
@@ -142,11 +144,18 @@ impl Node {
                 );
             }
         }
+        let before = upstreams::Before {
+            config: Arc::clone(&old),
+            upstreams: self.verifier.upstreams(),
+        };
+        let started = upstreams::start(Arc::clone(&parts.config), Arc::clone(&self.keyring), Some(before)).await;
+        let upstreams = started.map_err(|error| ApiError::new(ErrorKind::Faulty, error))?;
         let (changes, needs_restart) = self.differences(&old, &parts);
         let (engine, directories, source_limit) = parts.judging(&self.keyring);
         for directory in directories.values() {
             directory.forget_look_ups();
         }
+        self.verifier.replace_upstreams(upstreams);
         self.verifier.replace(engine, directories, source_limit);
         parts.clients.continue_from(&self.clients.load());
         self.clients.store(Arc::clone(&parts.clients));
@@ -179,6 +188,9 @@ impl Node {
         }
         if old.directories != new.directories {
             changes.push("directories".into());
+        }
+        if old.upstreams != new.upstreams {
+            changes.push("upstreams".into());
         }
         if old.admin.operators != new.admin.operators {
             changes.push("operators".into());
@@ -232,6 +244,12 @@ impl Node {
             },
             listeners: self.listener_statuses(&config),
             directories,
+            upstreams: self
+                .verifier
+                .upstreams()
+                .values()
+                .map(|upstream| upstream_status(upstream.status()))
+                .collect(),
             store: StoreStatus {
                 kind: store.kind,
                 location: store.location,
@@ -470,6 +488,22 @@ fn directory_status(status: directory::DirectoryStatus) -> DirectoryStatus {
         kind: status.kind,
         servers: status.servers.into_iter().map(server).collect(),
         queue: status.queue,
+    }
+}
+
+fn upstream_status(status: upstream::UpstreamStatus) -> UpstreamStatus {
+    let server = |server: upstream::UpstreamServerStatus| UpstreamServerStatus {
+        address: server.address,
+        transport: server.transport,
+        healthy: server.healthy,
+        latency_ms: server.latency_ms,
+        in_flight: server.in_flight,
+        unproven: server.unproven,
+        error: server.error,
+    };
+    UpstreamStatus {
+        name: status.name,
+        servers: status.servers.into_iter().map(server).collect(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::dictionary::Dictionary;
 use crate::directory::Directory;
 use crate::directory::ldap::{LdapDirectory, SetupFault};
 use crate::directory::local::LocalDirectory;
+use crate::directory::upstream::{Checked, Everybody};
 use crate::document::{Document, Faults, Source};
 use crate::engine::dialog::Lifetime;
 use crate::engine::policy::{self, Condition, Policy};
@@ -18,7 +19,7 @@ use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
-use crate::server::certificates;
+use crate::server::{certificates, upstreams};
 use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -69,8 +70,10 @@ impl Parts {
             return Err(faults);
         };
         let dictionary = load_dictionary(&config, &mut faults);
-        let policy = load_policies(&config.policies.path, &dictionary, &mut faults);
+        let mut policy = load_policies(&config.policies.path, &dictionary, &mut faults);
         fetch(&policy, &mut config);
+        upstreams::check(&config, &document, &mut faults);
+        upstreams::settle(&config, &mut policy, &mut faults);
         name_strangers(&config, &policy, &mut faults);
         let mut directories = Directories::new();
         for (index, directory) in config.directories.iter().enumerate() {
@@ -87,10 +90,14 @@ impl Parts {
                 }
                 DirectoryConfig::Local(local) => match LocalDirectory::load(local) {
                     Ok(built) => {
-                        directories.insert(local.name.clone(), built);
+                        directories.insert(local.name.clone(), checked(built, directory));
                     }
                     Err(found) => faults.0.extend(found.0),
                 },
+                DirectoryConfig::Radius(radius) => {
+                    let everybody = Everybody::new(&radius.name, &radius.upstream);
+                    directories.insert(radius.name.clone(), everybody);
+                }
             }
         }
         let certificates = certificates::ldap(&config, &document, &mut faults);
@@ -135,11 +142,14 @@ impl Parts {
             let unchanged = running.filter(|running| running.config.directories.contains(directory));
             let built: Arc<dyn Directory> = match unchanged.and_then(|running| running.directories.get(&ldap.name)) {
                 Some(kept) => Arc::clone(kept),
-                None => LdapDirectory::new(ldap).map_err(|error| {
-                    let mut faults = Faults::default();
-                    faults.file(file, format!("directory \"{}\": {}", ldap.name, describe(error)));
-                    faults
-                })?,
+                None => {
+                    let built = LdapDirectory::new(ldap).map_err(|error| {
+                        let mut faults = Faults::default();
+                        faults.file(file, format!("directory \"{}\": {}", ldap.name, describe(error)));
+                        faults
+                    })?;
+                    checked(built, directory)
+                }
             };
             parts.directories.insert(ldap.name.clone(), built);
         }
@@ -170,6 +180,14 @@ impl Parts {
             window: limits.window,
         };
         (engine, self.directories.clone(), source_limit)
+    }
+}
+
+/// The directory, with its passwords judged by an upstream where the configuration says so.
+fn checked(built: Arc<dyn Directory>, config: &DirectoryConfig) -> Arc<dyn Directory> {
+    match config.password_check() {
+        Some(by) => Checked::new(built, by),
+        None => built,
     }
 }
 
@@ -206,6 +224,7 @@ fn fetch(policy: &Policy, config: &mut Config) {
         let attributes = match directory {
             DirectoryConfig::Ldap(ldap) => &mut ldap.attributes,
             DirectoryConfig::Local(local) => &mut local.attributes,
+            DirectoryConfig::Radius(_) => continue,
         };
         for name in policy.attributes() {
             if !attributes.iter().any(|known| known.eq_ignore_ascii_case(name)) {

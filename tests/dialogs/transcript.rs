@@ -16,6 +16,9 @@ pub(crate) enum Line {
     Answer(String),
     Reply(Reply),
     Binds(usize),
+    /// Whether the upstream is out of reach.
+    Upstream(bool),
+    Asked(usize),
 }
 
 /// What comes back, as a transcript writes it.
@@ -81,6 +84,12 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             "unavailable" => Ok(Line::Directory(Some(PasswordOutcome::Unavailable(String::new())))),
             _ => Err("a directory does not say that"),
         },
+        "upstream" => match rest {
+            "as it is" => Ok(Line::Upstream(false)),
+            "unavailable" => Ok(Line::Upstream(true)),
+            _ => Err("an upstream does not say that"),
+        },
+        "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
         ">" => match rest.strip_prefix("password ") {
             Some(typed) => Ok(Line::Typed(quoted(typed)?)),

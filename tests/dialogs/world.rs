@@ -13,6 +13,7 @@ use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
 use portcullis::engine::dialog::{Dialog, Lifetime};
 use portcullis::engine::record::{self, Algorithm, Passcode, Token, TokenKind, UserRecord};
 use portcullis::engine::throttle::Limit;
+use portcullis::engine::upstream::{self, Answer, Awaiting, Question};
 use portcullis::engine::{
     AuthnRequest, Capability, Effect, Engine, Evidence, Facts, Given, LoginName, Lookup, Origin, PasswordOutcome,
     Person, Protocol, Settings, Step, UserKey, Verdict, policy,
@@ -24,6 +25,7 @@ use crate::transcript::Reply;
 
 const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 const PASSWORD: &str = "hunter2";
+const UPSTREAM: &str = "tokens";
 const SEED: &[u8] = b"12345678901234567890";
 const POLICY: &str = include_str!("policy.toml");
 /// What State is sealed to.
@@ -37,6 +39,9 @@ pub(crate) struct World {
     /// What the directory says instead of the truth.
     pub(crate) directory: Option<PasswordOutcome>,
     pub(crate) binds: usize,
+    pub(crate) upstream_gone: bool,
+    /// Questions to the upstream.
+    pub(crate) asked: usize,
     pub(crate) reply: Option<Reply>,
     engine: Engine,
     people: BTreeMap<String, Arc<Person>>,
@@ -73,6 +78,8 @@ impl World {
             now: START,
             directory: None,
             binds: 0,
+            upstream_gone: false,
+            asked: 0,
             reply: None,
             engine: Engine {
                 policy: Arc::new(rules),
@@ -147,6 +154,11 @@ impl World {
                     self.now,
                 ),
                 Step::Do(Effect::VerifyResponse { .. }, _) => panic!("everything is typed"),
+                Step::Do(Effect::AskUpstream { question, reserve }, attempt) => {
+                    self.commit(reserve);
+                    let answer = self.upstream(&question);
+                    attempt.resume(Evidence::Upstream(answer), &self.facts(request), self.now)
+                }
                 Step::Do(Effect::VerifyPassword { password, reserve, .. }, attempt) => {
                     self.commit(reserve);
                     self.binds += 1;
@@ -168,15 +180,53 @@ impl World {
                 user: Versioned::default(),
                 throttle: Versioned::default(),
                 source_over_limit: false,
+                password_by: self.password_by(),
+                challenged: Versioned::default(),
                 sessions: None,
             };
         };
+        let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
         Facts {
             lookup: Lookup::Found(Arc::clone(person)),
             user: self.read(&Key::user(&person.key)),
             throttle: self.read(&Key::throttle(&person.key)),
             source_over_limit: false,
             sessions: None,
+            password_by: self.password_by(),
+            challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
+        }
+    }
+
+    /// At the service `remote` an upstream judges passwords.
+    fn password_by(&self) -> Option<Arc<str>> {
+        (self.service == "remote").then(|| UPSTREAM.into())
+    }
+
+    /// What an upstream server says: `hunter2` and `424242` are right, `push` and then `more` are answered by
+    /// another question, and the answer to that is `yes`.
+    fn upstream(&mut self, question: &Question) -> Answer {
+        assert_eq!(&*question.upstream, UPSTREAM);
+        self.asked += 1;
+        if self.upstream_gone {
+            return Answer::Unavailable(String::new());
+        }
+        let awaiting = |state: &str| Awaiting {
+            server: "one".into(),
+            state: state.into(),
+        };
+        let challenge = |text: &str, state: &str| {
+            Answer::Challenge(upstream::Challenge {
+                text: text.into(),
+                echo: true,
+                awaiting: awaiting(state),
+            })
+        };
+        match (question.typed.expose_str().unwrap(), &question.challenge) {
+            ("hunter2" | "424242", None) => Answer::Accept,
+            ("push", None) => challenge("Is it you?", "first"),
+            ("more", Some(first)) if *first == awaiting("first") => challenge("", "second"),
+            ("yes", Some(_)) => Answer::Accept,
+            _ => Answer::Reject,
         }
     }
 

@@ -50,3 +50,5 @@ mod radsec;
 mod reply;
 // The failure counter, over all protocols.
 mod throttle;
+// Other RADIUS servers that judge passwords or a factor.
+mod upstream;

@@ -47,6 +47,7 @@ impl Control for TestControl {
                 },
                 listeners: Vec::new(),
                 directories: Vec::new(),
+                upstreams: Vec::new(),
                 store: StoreStatus {
                     kind: "memory".into(),
                     location: String::new(),

@@ -9,9 +9,13 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::Exit;
 use crate::cli::output::{CliError, Out, in_full, read_secret};
+use crate::dictionary::{Dictionary, Pair, Path};
+use crate::radius::attribute::{MESSAGE_AUTHENTICATOR, REPLY_MESSAGE};
 use crate::radius::channel::Channel;
 use crate::radius::crypto::SharedSecret;
-use crate::radius::exchange::{Exchange, Failure, Patience, Target, TlsTarget, Transport, Version, radsec_secret};
+use crate::radius::exchange::{
+    Exchange, Failure, Patience, Reply, Target, TlsTarget, Transport, Version, radsec_secret,
+};
 use crate::radius::login::{Challenge, Login, LoginError, Method, Outcome};
 use crate::secret::Secret;
 use crate::tls;
@@ -61,6 +65,9 @@ pub(super) struct RadiusArgs {
     /// Believe replies without Message-Authenticator, which can be forged
     #[arg(long)]
     allow_unsigned: bool,
+    /// Attribute to send along, by its name in the dictionary; may be given several times
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    attributes: Vec<String>,
     /// Seconds to wait for each reply, three times
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
@@ -101,11 +108,13 @@ enum Spoken {
 
 pub(super) async fn run(args: &RadiusArgs, out: &mut Out<'_>) -> Result<Exit, CliError> {
     let target = args.target()?;
+    let pairs = args.pairs()?;
     let password = read_secret("Password: ")?;
     let exchange = Exchange::connect(target, Patience::steady(Duration::from_secs(args.timeout), 3));
     let login = Login::new(exchange.clone())
         .nas_identifier(&args.nas_identifier)
-        .method(args.method.into());
+        .method(args.method.into())
+        .pairs(&pairs);
     let mut asked = Vec::new();
     let outcome = login.login(&args.user, &password, |challenge| {
         asked.push(challenge.messages.join(" "));
@@ -128,6 +137,7 @@ pub(super) async fn run(args: &RadiusArgs, out: &mut Out<'_>) -> Result<Exit, Cl
         let channel = exchange.channel().to_string();
         out.json(&serde_json::json!({
             "outcome": word, "challenges": asked, "messages": messages, "channel": channel,
+            "attributes": reply.map(named).unwrap_or_default(),
         }))?;
         return Ok(exit);
     }
@@ -135,6 +145,9 @@ pub(super) async fn run(args: &RadiusArgs, out: &mut Out<'_>) -> Result<Exit, Cl
     out.line(text)?;
     for message in &messages {
         out.line(message)?;
+    }
+    for attribute in reply.map(named).unwrap_or_default() {
+        out.line(format!("  {attribute}"))?;
     }
     match outcome {
         Outcome::Timeout { unproven: 0 } => {
@@ -159,6 +172,16 @@ impl From<By> for Method {
             By::MsChapV2 => Self::MsChapV2,
         }
     }
+}
+
+/// The attributes of a reply by their names, but for what is shown already and what proves the reply.
+fn named(reply: &Reply) -> Vec<String> {
+    let shown = [REPLY_MESSAGE, MESSAGE_AUTHENTICATOR].map(Path::Standard);
+    Dictionary::shipped()
+        .name(reply.attributes().rest())
+        .filter(|named| !shown.contains(&named.path))
+        .map(|named| named.for_log().to_string())
+        .collect()
 }
 
 fn unproven_text(unproven: u32, channel: Channel, unsigned: bool) -> String {
@@ -192,6 +215,17 @@ impl RadiusArgs {
             transport,
             signed_replies: !self.allow_unsigned,
         })
+    }
+
+    fn pairs(&self) -> Result<Vec<Pair>, CliError> {
+        let read = |text: &String| {
+            let (name, value) = text
+                .split_once('=')
+                .ok_or_else(|| CliError::Usage(format!("`{text}` is not NAME=VALUE"), None))?;
+            let pair = Dictionary::shipped().pair(name.trim(), value.trim());
+            pair.map_err(|error| CliError::Usage(error, None))
+        };
+        self.attributes.iter().map(read).collect()
     }
 
     fn tls(&self) -> Result<TlsTarget, CliError> {

@@ -14,6 +14,7 @@ fn config() -> config::LocalDirectory {
         disabled_by: vec!["nsAccountLock".into()],
         remember: Duration::from_secs(60),
         cleartext: false,
+        password_check: None,
     }
 }
 

@@ -115,16 +115,19 @@ pub enum Kind {
     RecoveryCode,
     /// A code that helpdesk issued.
     Passcode,
+    /// Whatever an upstream RADIUS server judges: asked, as an effect, like the password.
+    Radius,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Password,
         Self::Totp,
         Self::Hotp,
         Self::RecoveryCode,
         Self::Passcode,
+        Self::Radius,
     ];
 
     /// The word for it in policies, logs and the audit.
@@ -135,6 +138,7 @@ impl Kind {
             Self::Hotp => "hotp",
             Self::RecoveryCode => "recovery-code",
             Self::Passcode => "passcode",
+            Self::Radius => "radius",
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::engine::login::outcome::{
     CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, name_digest, one_too_many, prompt, write_grant,
     write_throttle, write_user,
 };
+use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Order, Rule, Terms};
 use crate::engine::record::{Failure, Pending, UserRecord};
@@ -51,12 +52,17 @@ impl<'a> Case<'a, '_> {
             match judged {
                 (Judgement::Right, Some(kind)) => return self.proceed(KindSet::of(kind), None, record, None),
                 // What cannot be a password was a code, and wrong.
-                (judgement, _) if !requirement.takes_password() => return self.refuse_code(judgement, instead, record),
+                (judgement, _) if !requirement.takes_password() && !instead.has(Kind::Radius) => {
+                    return self.refuse_code(judgement, instead, record);
+                }
                 (judgement, _) => self.guessed = matches!(judgement, Judgement::Wrong | Judgement::Replayed),
             }
         }
         if requirement.wants_only_password(KindSet::EMPTY) {
             return self.try_password(KindSet::EMPTY, typed.clone(), record);
+        }
+        if instead.has(Kind::Radius) {
+            return self.ask_factor(typed, KindSet::EMPTY, None, record);
         }
         match self.request.capability {
             Capability::SingleChallenge if requirement.fewest_codes() > 1 => {
@@ -83,12 +89,15 @@ impl<'a> Case<'a, '_> {
         {
             return self.refuse(Denial::BadDialog, record);
         }
+        if let Some(id) = dialog.asking {
+            return self.answer_upstream(typed, dialog, id);
+        }
         self.code(typed, dialog.proven, dialog.password.clone(), record, Some(dialog))
     }
 
     /// Judges a code that stands beside a password or follows a challenge.
     fn code(
-        self,
+        mut self,
         typed: &Secret,
         proven: KindSet,
         password: Option<Secret>,
@@ -98,6 +107,10 @@ impl<'a> Case<'a, '_> {
         let useful = self.terms.requirement.useful_codes(proven);
         match self.judge(typed, useful, &mut record) {
             Ok((Judgement::Right, Some(kind))) => self.proceed(proven.with(kind), password, record, dialog),
+            Ok((judgement, _)) if useful.has(Kind::Radius) => {
+                self.guessed = matches!(judgement, Judgement::Wrong | Judgement::Replayed);
+                self.ask_factor(typed, proven, password, record)
+            }
             Ok((judgement, _)) => self.refuse_code(judgement, useful, record),
             Err(error) => self.broken(&error),
         }
@@ -150,25 +163,15 @@ impl<'a> Case<'a, '_> {
         if password.is_empty() {
             return self.refuse(Denial::Malformed, record);
         }
+        let by = self.facts.password_by.clone();
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
-            let denial = self.blocked.unwrap_or(Denial::UnknownUser);
-            let stage = Stage::Pretending {
-                rule: self.rule,
-                denial,
-            };
-            let attempt = Attempt {
-                engine: self.engine,
-                request: self.request,
-                stage,
-            };
-            return if matches!(denial, Denial::UnknownUser | Denial::Policy | Denial::Denied) {
-                Step::Do(Effect::VerifyNobody { password }, attempt)
-            } else {
-                // Someone locked out is refused without a word to the directory.
-                self.refuse(denial, record)
-            };
+            return self.pretend(password, by, record);
         };
-        let (reserve, attempt) = self.reserve(person, proven, record);
+        if let Some(upstream) = by {
+            let asked = Asked::password(upstream);
+            return self.ask_upstream(person, asked, proven, password, record);
+        }
+        let (reserve, attempt) = self.reserve(person, proven, record, None);
         let effect = Effect::VerifyPassword {
             person: Arc::clone(person),
             password,
@@ -177,8 +180,33 @@ impl<'a> Case<'a, '_> {
         Step::Do(effect, attempt)
     }
 
+    /// Does what would be done for somebody who may be let in, as far as time can tell.
+    pub(super) fn pretend(self, password: Secret, by: Option<Arc<str>>, record: UserRecord) -> Step<'a> {
+        let denial = self.blocked.unwrap_or(Denial::UnknownUser);
+        if !matches!(denial, Denial::UnknownUser | Denial::Policy | Denial::Denied) {
+            // Someone locked out is refused without a word to the directory.
+            return self.refuse(denial, record);
+        }
+        let stage = Stage::Pretending {
+            rule: self.rule,
+            denial,
+        };
+        let attempt = Attempt {
+            engine: self.engine,
+            request: self.request,
+            stage,
+        };
+        Step::Do(Effect::VerifyNobody { password, by }, attempt)
+    }
+
     /// Counts a try by the directory before it is made, and writes what judging codes has changed.
-    pub(super) fn reserve(&self, person: &Arc<Person>, proven: KindSet, record: UserRecord) -> (Batch, Attempt<'a>) {
+    pub(super) fn reserve(
+        &self,
+        person: &Arc<Person>,
+        proven: KindSet,
+        record: UserRecord,
+        asked: Option<Asked>,
+    ) -> (Batch, Attempt<'a>) {
         let mut reserve = Batch::default();
         if self.limit.failures > 0 {
             let pending = Pending {
@@ -199,6 +227,7 @@ impl<'a> Case<'a, '_> {
             nonce: self.nonce,
             spent,
             guessed: self.guessed,
+            asked,
         };
         let attempt = Attempt {
             engine: self.engine,

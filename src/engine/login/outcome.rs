@@ -41,6 +41,7 @@ pub(super) fn prompt(
         round: round.saturating_add(1),
         proven,
         password,
+        asking: None,
     };
     Prompt {
         text: terms.prompt.to_string(),

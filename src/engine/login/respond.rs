@@ -38,7 +38,8 @@ impl<'a> Case<'a, '_> {
                 Ok(ResponseOutcome::Impossible | ResponseOutcome::Unknown) => {}
             }
         }
-        if password {
+        // An upstream server is asked with passwords only.
+        if password && self.facts.password_by.is_none() {
             return self.try_response(response, record);
         }
         let one_would_do = requirement.alternatives().iter().any(|kinds| kinds.len() == 1);
@@ -68,7 +69,7 @@ impl<'a> Case<'a, '_> {
         let Lookup::Found(person) = &self.facts.lookup else {
             return self.refuse(Denial::UnknownUser, record);
         };
-        let (reserve, attempt) = self.reserve(person, KindSet::EMPTY, record);
+        let (reserve, attempt) = self.reserve(person, KindSet::EMPTY, record, None);
         let effect = Effect::VerifyResponse {
             person: Arc::clone(person),
             response: response.clone(),

@@ -1,24 +1,27 @@
-//! A password tried by the directory: what its answer comes to.
+//! A password tried by the directory, or something asked of an upstream server: what its answer comes to.
 
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
+use crate::engine::dialog::MAX_ROUNDS;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
 use crate::engine::login::outcome::{
     LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, one_too_many, prompt, write_grant,
     write_throttle, write_user,
 };
+use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Rule, Terms};
 use crate::engine::record::{Failure, ThrottleRecord, UserRecord};
-use crate::engine::request::AuthnRequest;
+use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::throttle::Limit;
-use crate::engine::verdict::{Denial, Outage, Verdict};
+use crate::engine::verdict::{Denial, Outage, Prompt, Verdict};
+use crate::secret::Secret;
 
-/// A password tried by the directory.
+/// What was tried, by whom, on what terms.
 pub(super) struct Tried<'a, 'f> {
     pub(super) engine: &'a Engine,
     pub(super) request: &'a AuthnRequest,
@@ -31,23 +34,41 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) nonce: u64,
     pub(super) spent: Option<Box<(UserRecord, UserRecord)>>,
     pub(super) guessed: bool,
+    pub(super) asked: Option<Asked>,
     pub(super) now: Timestamp,
 }
 
 impl<'a> Tried<'a, '_> {
     pub(super) fn right(self) -> Step<'a> {
+        let proven = self.proven.with(Kind::Password);
+        self.advance(proven, None)
+    }
+
+    /// Something more was proven; `held` is a password that was typed and not tried yet.
+    pub(super) fn advance(self, proven: KindSet, held: Option<Secret>) -> Step<'a> {
         if self.facts.user.value.denial(self.now).is_some() {
-            // Said while the directory was asked.
+            // Said while the directory or the upstream was asked.
             return self.barred(Denial::Denied);
         }
-        let proven = self.proven.with(Kind::Password);
-        let mut batch = Batch::default();
-        if !self.terms.requirement.is_met(proven) {
-            // Password first: nothing is settled yet, so earlier failures stay counted.
-            self.end_attempt(&mut batch);
-            let prompt = prompt(self.engine, self.request, self.terms, proven, None, None, self.now);
-            return self.decided(Verdict::Challenge(prompt), batch, proven);
+        let requirement = &self.terms.requirement;
+        if requirement.is_met(proven) {
+            return self.grant(proven);
         }
+        if let Some(password) = held.as_ref().filter(|_| requirement.wants_only_password(proven)) {
+            return self.try_password(proven, password.clone());
+        }
+        if !self.may_ask() {
+            return self.barred(Denial::ClientCannotAsk);
+        }
+        // Nothing is settled yet, so earlier failures stay counted.
+        let mut batch = Batch::default();
+        self.end_attempt(&mut batch);
+        let prompt = self.prompt(proven, held);
+        self.decided(Verdict::Challenge(prompt), batch, proven)
+    }
+
+    fn grant(self, proven: KindSet) -> Step<'a> {
+        let mut batch = Batch::default();
         if one_too_many(self.facts, self.terms, self.now) {
             return self.barred(Denial::SessionLimit);
         }
@@ -58,17 +79,13 @@ impl<'a> Tried<'a, '_> {
                 return self.rejected(Denial::ReplyAttribute, Some(&error.to_string()), batch);
             }
         };
+        let codes = proven.without(KindSet::of(Kind::Password));
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
-        let codes = self.proven;
         self.throttle(&mut batch, |record, nonce| {
             record.with_success(Some(nonce), !codes.is_empty())
         });
-        let mut record = self.facts.user.value.clone();
-        if let Some(before) = self.before_judging().filter(|_| self.guessed) {
-            // It was the password after all, and only looked like a code.
-            record = before.clone();
-        }
+        let mut record = self.judged_record();
         let due = |last| self.now.since(last) >= LAST_LOGIN_STEP;
         if self.facts.user.version.0 > 0 && (!codes.is_empty() || record.last_login.is_none_or(due)) {
             record.last_login = Some(self.now);
@@ -82,6 +99,27 @@ impl<'a> Tried<'a, '_> {
             expect_user(&mut batch, &self.person, &self.facts.user);
         }
         self.decided(Verdict::Accept(grant), batch, proven)
+    }
+
+    /// The record without a guess that was none: what was typed only looked like a code.
+    pub(super) fn judged_record(&self) -> UserRecord {
+        let before = self.before_judging().filter(|_| self.guessed);
+        before.unwrap_or(&self.facts.user.value).clone()
+    }
+
+    pub(super) fn prompt(&self, proven: KindSet, held: Option<Secret>) -> Prompt {
+        let before = self.request.dialog.as_ref();
+        prompt(self.engine, self.request, self.terms, proven, held, before, self.now)
+    }
+
+    /// Whether the client can be sent another challenge.
+    pub(super) fn may_ask(&self) -> bool {
+        let dialog = self.request.dialog.as_ref();
+        match self.request.capability {
+            Capability::Dialog => dialog.is_none_or(|dialog| dialog.round < MAX_ROUNDS),
+            Capability::SingleChallenge => dialog.is_none(),
+            Capability::Append(_) | Capability::None => false,
+        }
     }
 
     pub(super) fn wrong(self) -> Step<'a> {
@@ -108,13 +146,14 @@ impl<'a> Tried<'a, '_> {
         if let Some(before) = self.before_judging().filter(|_| !self.guessed) {
             write_user(&mut batch, &self.person, &self.facts.user, before);
         }
+        self.give_back_challenge(&mut batch);
         batch
             .audit
             .push(self.event(KindSet::EMPTY, Outcome::Unavailable, Some(&reason)));
         self.decided(Verdict::Unavailable(Outage { reason }), batch, KindSet::EMPTY)
     }
 
-    fn rejected(self, denial: Denial, detail: Option<&str>, mut batch: Batch) -> Step<'a> {
+    pub(super) fn rejected(self, denial: Denial, detail: Option<&str>, mut batch: Batch) -> Step<'a> {
         let event = self.event(self.proven, Outcome::Reject, Some(denial.word()));
         batch.audit.push(explained(event, detail));
         let proven = self.proven;
@@ -128,7 +167,7 @@ impl<'a> Tried<'a, '_> {
     }
 
     /// The attempt is over and settles nothing; a code guessed on the way counts.
-    fn end_attempt(&self, batch: &mut Batch) {
+    pub(super) fn end_attempt(&self, batch: &mut Batch) {
         if self.guessed {
             self.count_failure(batch);
         } else {
@@ -136,10 +175,10 @@ impl<'a> Tried<'a, '_> {
         }
     }
 
-    fn count_failure(&self, batch: &mut Batch) {
+    pub(super) fn count_failure(&self, batch: &mut Batch) {
         let failure = Failure {
             at: self.now,
-            code: self.guessed,
+            code: self.guessed || self.asked.as_ref().is_some_and(Asked::is_code),
         };
         self.throttle(batch, |record, nonce| {
             record.with_failure(Some(nonce), failure, self.limit)
@@ -165,7 +204,7 @@ impl<'a> Tried<'a, '_> {
         )
     }
 
-    fn decided(self, verdict: Verdict, batch: Batch, proven: KindSet) -> Step<'a> {
+    pub(super) fn decided(self, verdict: Verdict, batch: Batch, proven: KindSet) -> Step<'a> {
         Step::Decided(Decision {
             verdict,
             batch,

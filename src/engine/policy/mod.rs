@@ -74,6 +74,8 @@ pub struct Terms {
     pub max_sessions: Option<usize>,
     /// Which verdicts are written to the audit.
     pub audit: Audit,
+    /// The upstream that judges the factor `radius`; set wherever the requirement has it.
+    pub upstream: Option<Arc<str>>,
     /// The text that asks for a code. At most 120 characters.
     pub prompt: Arc<str>,
     /// The text that people are let in with.

@@ -92,6 +92,8 @@ struct RawRule {
     #[serde(default)]
     prompt: Option<String>,
     #[serde(default)]
+    upstream: Option<String>,
+    #[serde(default)]
     message: Option<String>,
     #[serde(default)]
     reply: RawReply,
@@ -214,6 +216,7 @@ impl RawRule {
                     RawAudit::All => Audit::All,
                     RawAudit::Failures => Audit::Failures,
                 },
+                upstream: self.upstream.map(Arc::from),
                 prompt: self.prompt.as_deref().unwrap_or(DEFAULT_PROMPT).into(),
                 message,
                 reply,

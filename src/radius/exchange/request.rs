@@ -1,13 +1,17 @@
 //! Questions, before it is known over which channel they leave.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use crate::clock;
+use crate::dictionary::Pair;
 use crate::radius::attribute::{
     ACCESS_REQUEST, ACCOUNTING_REQUEST, COA_REQUEST, DISCONNECT_REQUEST, STATUS_SERVER, USER_PASSWORD,
 };
-use crate::radius::crypto::{AUTHENTICATOR_LEN, SharedSecret};
-use crate::radius::packet::{MAX_VALUE, Overflow, Writer, cut};
+use crate::radius::crypto::{AUTHENTICATOR_LEN, Salts, SharedSecret};
+use crate::radius::packet::{HEADER_LEN, MAX_VALUE, Overflow, Writer, cut};
+use crate::radius::pairs;
 use crate::secret::Secret;
 
 /// One question. Attributes leave in the order in which they were pushed, after Message-Authenticator.
@@ -27,7 +31,7 @@ pub struct Request {
 type Maker = dyn Fn(Option<&SharedSecret>, &[u8; AUTHENTICATOR_LEN]) -> Option<Vec<u8>> + Send + Sync;
 
 #[derive(Clone)]
-struct Made(std::sync::Arc<Maker>);
+struct Made(Arc<Maker>);
 
 impl std::fmt::Debug for Made {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -157,7 +161,22 @@ impl Request {
         &mut self,
         make: impl Fn(Option<&SharedSecret>, &[u8; AUTHENTICATOR_LEN]) -> Option<Vec<u8>> + Send + Sync + 'static,
     ) {
-        self.made.push((self.attributes.len(), Made(std::sync::Arc::new(make))));
+        self.made.push((self.attributes.len(), Made(Arc::new(make))));
+    }
+
+    /// Adds attributes of the dictionary, hidden as the channel wants it.
+    pub fn push_pairs(&mut self, given: &Arc<[Pair]>) {
+        if given.is_empty() {
+            return;
+        }
+        let given = Arc::clone(given);
+        self.push_made(move |secret, authenticator| {
+            let mut octets = Vec::new();
+            let mut writer = Writer::begin(&mut octets, 0, 0, authenticator, false);
+            let hiding = secret.map(|secret| (secret, authenticator));
+            pairs::write(&mut writer, &given, hiding, &mut Salts::default()).ok()?;
+            Some(octets.split_off(HEADER_LEN))
+        });
     }
 
     /// Writes the packet. `None` when it does not fit.

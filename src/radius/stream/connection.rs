@@ -300,6 +300,11 @@ impl Connection {
                     .dropped(Reason::UnexpectedCode, source, Some(&client), &detail);
                 return Ok(());
             }
+            Err(Unfit::Loop) => {
+                let detail = "our own Proxy-State";
+                self.shared.dropped(Reason::ProxyLoop, source, Some(&client), &detail);
+                return Ok(());
+            }
             Err(Unfit::Unsound(unsound)) => {
                 return Err(Close::new(Reason::Unsound(unsound), secret_hint(channel)));
             }

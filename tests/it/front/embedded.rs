@@ -17,6 +17,7 @@ fn front() -> Front {
         disabled_by: Vec::new(),
         remember: std::time::Duration::ZERO,
         cleartext: false,
+        password_check: None,
     };
     let password = local::hash_password(&portcullis::secret::Secret::new("anapw"));
     let text = format!(

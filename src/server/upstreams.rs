@@ -1,0 +1,109 @@
+//! Upstream RADIUS servers, from the configuration to the ones that are asked.
+
+use std::sync::Arc;
+
+use crate::config::{Config, UpstreamTransport};
+use crate::document::{Document, Faults};
+use crate::engine::authenticator::{Kind, KindSet};
+use crate::engine::policy::{Policy, Ruling};
+use crate::keyring::Keyring;
+use crate::server::parts::describe;
+use crate::upstream::{Upstream, Upstreams};
+
+/// What a reload can keep.
+pub(super) struct Before {
+    pub(super) config: Arc<Config>,
+    pub(super) upstreams: Arc<Upstreams>,
+}
+
+/// Finds what is wrong with certificates and names. Blocks.
+pub(super) fn check(config: &Config, document: &Document<'_>, faults: &mut Faults) {
+    for (index, upstream) in config.upstreams.iter().enumerate() {
+        for fault in Upstream::check(upstream).err().unwrap_or_default() {
+            let path = [
+                "upstream",
+                &index.to_string(),
+                "servers",
+                &fault.server.to_string(),
+                fault.key,
+            ];
+            faults.0.push(document.fault(&path, describe(fault.error)));
+        }
+    }
+}
+
+/// Settles which upstream each rule with `radius` means: the one it names, or the only one there is.
+pub(super) fn settle(config: &Config, policy: &mut Policy, faults: &mut Faults) {
+    let folder = &config.policies.path;
+    for rule in &mut policy.rules {
+        let place = format!("rule \"{}\" ({})", rule.name, rule.place);
+        let Ruling::Require(terms) = &mut rule.ruling else {
+            continue;
+        };
+        let alternatives = terms.requirement.alternatives();
+        let asks = alternatives.iter().any(|kinds| kinds.has(Kind::Radius));
+        match (&terms.upstream, config.upstreams.as_slice()) {
+            (None, _) if !asks => {}
+            (Some(_), _) if !asks => {
+                faults.warn_file(
+                    folder,
+                    format!("{place}: `upstream` does nothing without \"radius\" in `require`"),
+                );
+            }
+            (Some(name), known) if known.iter().any(|known| *known.name == **name) => {}
+            (Some(name), _) => faults.file(folder, format!("{place}: there is no [[upstream]] named \"{name}\"")),
+            (None, [only]) => terms.upstream = Some(only.name.as_str().into()),
+            (None, []) => faults.file(
+                folder,
+                format!("{place} requires \"radius\", but there is no [[upstream]]"),
+            ),
+            (None, _) => faults.file(
+                folder,
+                format!("{place}: there are several [[upstream]]; say which with upstream = \"name\""),
+            ),
+        }
+        let alternatives = terms.requirement.alternatives();
+        let instead = |kinds: &KindSet| kinds.has(Kind::Radius) && !kinds.has(Kind::Password);
+        if terms.requirement.takes_password() && alternatives.iter().any(instead) {
+            let text = format!(
+                "{place}: what is typed first could be the password or be meant for the upstream; write two rules"
+            );
+            faults.file(folder, text);
+        }
+    }
+}
+
+/// Prepares the upstreams; those whose configuration stays the same stay as they are, unless they use
+/// certificates, which may have been exchanged.
+///
+/// # Errors
+/// One text that says what is wrong.
+pub(super) async fn start(
+    config: Arc<Config>,
+    keyring: Arc<Keyring>,
+    before: Option<Before>,
+) -> Result<Upstreams, String> {
+    let work = move || {
+        let mark = keyring.proxy_mark();
+        let mut upstreams = Upstreams::new();
+        for upstream in &config.upstreams {
+            let plain = upstream
+                .servers
+                .iter()
+                .all(|server| server.transport == UpstreamTransport::Udp);
+            let kept = before
+                .as_ref()
+                .filter(|before| plain && before.config.upstreams.contains(upstream))
+                .and_then(|before| before.upstreams.get(&upstream.name));
+            let ready = match kept {
+                Some(kept) => Arc::clone(kept),
+                None => Upstream::start(upstream, mark)
+                    .map_err(|fault| format!("upstream \"{}\": {}", upstream.name, describe(fault.error)))?,
+            };
+            upstreams.insert(upstream.name.clone(), ready);
+        }
+        Ok(upstreams)
+    };
+    let started = tokio::task::spawn_blocking(work).await;
+    started.unwrap_or_else(|error| Err(error.to_string()))
+}

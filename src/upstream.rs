@@ -1,0 +1,282 @@
+//! Other RADIUS servers that judge passwords or a factor, as the engine wants it: asked in order of
+//! preference, believed only with proof, watched by Status-Server (RFC 5997).
+//!
+//! A server is down after a failed connection or two questions in a row without an answer. It comes back
+//! when it answers Status-Server, or, for those that do not, when some time has passed. Each upstream has its
+//! own sockets, its own bounds, and waits on no other.
+
+mod server;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock;
+use crate::config;
+use crate::engine::facts::PasswordOutcome;
+use crate::engine::upstream::{Answer, Awaiting, Challenge, Question};
+use crate::radius::attribute::{
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, CALLING_STATION_ID, NAS_IDENTIFIER, PROXY_STATE, STATE, USER_NAME,
+};
+use crate::radius::exchange::{Failure, Reply, Request};
+use crate::radius::packet::Overflow;
+use crate::tls::TlsError;
+
+use server::Server;
+
+/// Upstreams by name.
+pub type Upstreams = BTreeMap<String, Arc<Upstream>>;
+
+/// Servers that judge the same people.
+#[derive(Debug)]
+pub struct Upstream {
+    name: String,
+    servers: Vec<Server>,
+    /// Our Proxy-State (RFC 2865 section 5.33), by which a request that comes back is known.
+    mark: Vec<u8>,
+    nas_identifier: Option<String>,
+    calling_station: bool,
+}
+
+/// A server that cannot be prepared: which of the list, which key, and why.
+#[derive(Debug)]
+pub struct SetupFault {
+    /// Its place in `servers`.
+    pub server: usize,
+    /// The key at fault.
+    pub key: &'static str,
+    /// Why.
+    pub error: TlsError,
+}
+
+/// How an upstream is doing, for `status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    /// The configured name.
+    pub name: String,
+    /// Its servers in order of preference.
+    pub servers: Vec<UpstreamServerStatus>,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UpstreamServerStatus {
+    /// Address and port.
+    pub address: String,
+    /// How packets travel there.
+    pub transport: String,
+    /// Whether new questions go there.
+    pub healthy: bool,
+    /// Milliseconds of the last answer.
+    pub latency_ms: Option<f64>,
+    /// Questions in flight.
+    pub in_flight: usize,
+    /// Replies that proved nothing.
+    pub unproven: u64,
+    /// The last error.
+    pub error: Option<String>,
+}
+
+/// Longest time for one question over all servers: an attempt that takes a minute counts as lost.
+const LONGEST: Duration = Duration::from_secs(55);
+
+impl Upstream {
+    /// Reads what the servers' TLS needs, without connecting. Blocks.
+    ///
+    /// # Errors
+    /// The first fault of each server.
+    pub fn check(config: &config::Upstream) -> Result<(), Vec<SetupFault>> {
+        let faults: Vec<SetupFault> = config
+            .servers
+            .iter()
+            .enumerate()
+            .filter_map(|(position, server)| server::target(server, config).err().map(|fault| fault.at(position)))
+            .collect();
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+
+    /// Prepares the servers, and begins to watch them. `mark` is the Proxy-State of this installation. Reads
+    /// files; needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn start(config: &config::Upstream, mark: &[u8]) -> Result<Arc<Self>, SetupFault> {
+        let mut servers = Vec::new();
+        for (position, server) in config.servers.iter().enumerate() {
+            servers.push(Server::new(server, config).map_err(|fault| fault.at(position))?);
+        }
+        let interval = config.status_interval;
+        let upstream = Arc::new_cyclic(|this: &Weak<Self>| {
+            if !interval.is_zero() {
+                for (position, server) in servers.iter_mut().enumerate() {
+                    let watch = watch(Weak::clone(this), position, interval);
+                    server.watched_by(AbortOnDropHandle::new(tokio::spawn(watch)));
+                }
+            }
+            Self {
+                name: config.name.clone(),
+                servers,
+                mark: mark.to_vec(),
+                nas_identifier: config.nas_identifier.clone(),
+                calling_station: config.calling_station,
+            }
+        });
+        Ok(upstream)
+    }
+
+    /// Asks one server after the other, until one answers. The answer to a challenge goes to the server that
+    /// asked it and to no other.
+    pub async fn ask(&self, question: &Question) -> Answer {
+        let Ok(request) = self.request(question) else {
+            // No server could be asked that, so it is nobody's password.
+            return Answer::Reject;
+        };
+        let asked = tokio::time::timeout(LONGEST, self.ask_in_turn(&request, question.challenge.as_ref()));
+        let answer = match asked.await {
+            Ok(answered) => answered,
+            Err(_) => Err("it takes too long".to_owned()),
+        };
+        answer.unwrap_or_else(|reason| Answer::Unavailable(format!("upstream {}: {reason}", self.name)))
+    }
+
+    /// Takes the time of a question about somebody whom no server is asked about.
+    pub async fn ask_about_nobody(&self) -> PasswordOutcome {
+        let healthy = self.servers.iter().find(|server| server.is_up(clock::monotonic()));
+        let Some(server) = healthy else {
+            return PasswordOutcome::Unavailable(format!("upstream {}: no server is up", self.name));
+        };
+        tokio::time::sleep(server.latency()).await;
+        PasswordOutcome::Unknown
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> UpstreamStatus {
+        let now = clock::monotonic();
+        UpstreamStatus {
+            name: self.name.clone(),
+            servers: self.servers.iter().map(|server| server.status(now)).collect(),
+        }
+    }
+
+    async fn ask_in_turn(&self, request: &Request, challenge: Option<&Awaiting>) -> Result<Answer, String> {
+        let now = clock::monotonic();
+        let mut reason = String::from("no server is up");
+        for server in &self.servers {
+            let fits = match challenge {
+                // Only it knows, whatever is thought of its health.
+                Some(challenge) => challenge.server == server.name(),
+                None => server.is_up(now),
+            };
+            if !fits {
+                continue;
+            }
+            match server.ask(request).await {
+                Ok(reply) => return Ok(answer(server, &reply)),
+                Err(Failure::TooLong) => return Ok(Answer::Reject),
+                Err(
+                    failure @ (Failure::Busy(_)
+                    | Failure::Connect { .. }
+                    | Failure::Lost { .. }
+                    | Failure::Silence { .. }
+                    | Failure::Refused { .. }),
+                ) => reason = server::in_full(&failure),
+            }
+        }
+        Err(reason)
+    }
+
+    fn request(&self, question: &Question) -> Result<Request, Overflow> {
+        let mut request = Request::access();
+        request.push(USER_NAME, question.user.as_bytes())?;
+        request.push_password(&question.typed);
+        let own = self.nas_identifier.as_ref().or(question.nas_identifier.as_ref());
+        request.push(NAS_IDENTIFIER, own.map_or("portcullis", String::as_str).as_bytes())?;
+        if let Some(station) = question.calling_station.as_ref().filter(|_| self.calling_station) {
+            request.push(CALLING_STATION_ID, station.as_bytes())?;
+        }
+        if let Some(challenge) = &question.challenge {
+            request.push(STATE, &challenge.state)?;
+        }
+        request.push(PROXY_STATE, &self.mark)?;
+        Ok(request)
+    }
+}
+
+fn answer(server: &Server, reply: &Reply) -> Answer {
+    match reply.code() {
+        ACCESS_ACCEPT => Answer::Accept,
+        ACCESS_CHALLENGE => match reply.find(STATE) {
+            Some(state) => Answer::Challenge(Challenge {
+                text: one_line(&reply.messages()),
+                echo: reply.echo(),
+                awaiting: Awaiting {
+                    server: server.name().to_owned(),
+                    state: state.to_vec(),
+                },
+            }),
+            // Its answer could not be told from a new login.
+            None => Answer::Unavailable(format!("{} sent a challenge without State", server.name())),
+        },
+        // To an Access-Request an exchange returns nothing else.
+        _ => Answer::Reject,
+    }
+}
+
+/// Texts made safe to show: one line, no control characters, at most 120 characters.
+fn one_line(messages: &[String]) -> String {
+    const MOST: usize = 120;
+    let text = messages.join(" ");
+    let plain = text.replace(|character: char| character.is_control() || is_format(character), " ");
+    let words: Vec<&str> = plain.split_whitespace().collect();
+    words
+        .join(" ")
+        .chars()
+        .take(MOST)
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
+}
+
+/// Characters that show nothing, or turn the line around.
+fn is_format(character: char) -> bool {
+    matches!(character,
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fffd}')
+}
+
+/// Asks one server for its status, again and again, for as long as the upstream lives; more often while it
+/// is down.
+async fn watch(upstream: Weak<Upstream>, position: usize, interval: Duration) {
+    const WHILE_DOWN: Duration = Duration::from_secs(3);
+    let mut pause = Duration::from_millis(10);
+    loop {
+        tokio::time::sleep(pause).await;
+        let Some(upstream) = upstream.upgrade() else { return };
+        let Some(server) = upstream.servers.get(position) else {
+            return;
+        };
+        server.probe().await;
+        pause = if server.is_up(clock::monotonic()) {
+            interval
+        } else {
+            WHILE_DOWN.min(interval)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_made_safe_to_show() {
+        let line = |text: &str| one_line(&[text.to_owned()]);
+        assert_eq!(line("Enter\r\nthe \x1b[31mcode\0:"), "Enter the [31mcode :");
+        assert_eq!(line("a\u{202e}b\u{200b}c"), "a b c");
+        assert_eq!(line(" \n "), "");
+        assert_eq!(line(&"ö".repeat(300)).chars().count(), 120);
+        assert_eq!(one_line(&["One".into(), "two".into()]), "One two");
+    }
+}
