@@ -154,11 +154,13 @@ fn two_logins_at_once_do_not_both_slip_past_a_condition() {
         other => panic!("{other:?}"),
     };
     let (first, second) = (begin(1), begin(2));
-    let decided = |attempt: crate::engine::Attempt<'_>, facts: &Facts| {
-        match attempt.resume(Evidence::Password(PasswordOutcome::Right), facts, now) {
-            Step::Decided(decision) => decision,
-            other => panic!("{other:?}"),
-        }
+    let decided = |attempt: crate::engine::Attempt<'_>, facts: &Facts| match attempt.resume(
+        Evidence::Password(PasswordOutcome::Right),
+        facts,
+        now,
+    ) {
+        Step::Decided(decision) => decision,
+        other => panic!("{other:?}"),
     };
     let one = decided(first, &facts);
     assert!(matches!(one.verdict, Verdict::Accept(_)));

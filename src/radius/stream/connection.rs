@@ -313,25 +313,19 @@ impl Connection {
         if !self.outstanding.begin(key) {
             return Err(Close::new(Reason::Closed(Closing::Repeated), format!("{key:?}")));
         }
-        self.admit(&packet, sender, key, now, arrived)
+        self.admit(&packet, sender, key, now, arrived);
+        Ok(())
     }
 
-    fn admit(
-        &mut self,
-        packet: &Packet<'_>,
-        sender: Sender<'_>,
-        key: Key,
-        now: Timestamp,
-        arrived: Instant,
-    ) -> Result<(), Close> {
+    fn admit(&mut self, packet: &Packet<'_>, sender: Sender<'_>, key: Key, now: Timestamp, arrived: Instant) {
         let service = &self.shared.service;
         let work = match service.work(packet, sender, now) {
             Ok(work) => work,
-            Err(malformed @ Undone::Access(_)) => return Err(Close::new(Reason::Malformed, malformed)),
-            // A well-formed packet that cannot be written down harms nobody else's requests.
-            Err(unreadable @ Undone::Accounting(_)) => {
-                self.leave(Reason::Malformed, sender, key, &unreadable);
-                return Ok(());
+            // The packet is well-formed: what it holds is of no use, which harms nobody else's requests. Behind a
+            // proxy, somebody else's client sent it.
+            Err(useless @ (Undone::Access(_) | Undone::Accounting(_))) => {
+                self.leave(Reason::Malformed, sender, key, &useless);
+                return;
             }
         };
         let reply = ReplyTo::new(packet, Arc::clone(sender.client), sender.channel);
@@ -345,12 +339,14 @@ impl Connection {
                 service.refused(refusal, packet, sender, arrived);
                 reply.reject(&mut self.scratch);
                 self.answer(&reply, key, arrived, Reply::Reject);
-                return Ok(());
+                return;
             }
         };
         let Some(place) = Place::take(&self.shared, in_dialog) else {
             self.leave(Reason::Overload, sender, key, &"in_flight is reached");
-            return Ok(());
+            let unable = reply.unable(&mut self.scratch);
+            self.answer(&reply, key, arrived, unable);
+            return;
         };
         let asked = Asked {
             reply,
@@ -359,7 +355,6 @@ impl Connection {
             _place: place,
         };
         self.ask(judging, asked);
-        Ok(())
     }
 
     /// A request that gets no answer, while the connection goes on.
@@ -388,8 +383,9 @@ impl Connection {
         let Done { asked, settled } = done;
         self.in_flight -= 1;
         let Some(settled) = settled else {
-            error!(client = %asked.reply.client().name, "judging a request panicked; it gets no answer");
-            return self.outstanding.end(asked.key);
+            error!(client = %asked.reply.client().name, "judging a request panicked; it is not answered");
+            let unable = asked.reply.unable(&mut self.scratch);
+            return self.answer(&asked.reply, asked.key, asked.arrived, unable);
         };
         let now = clock::now();
         let keyring = &self.shared.service.keyring;
