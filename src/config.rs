@@ -230,6 +230,9 @@ pub struct LdapDirectory {
     pub name: String,
     /// `ldap://host:port` or `ldaps://host:port`, in order of preference.
     pub urls: Vec<String>,
+    /// Whose software the servers run: how accounts are changed, and what the defaults of other keys are.
+    #[serde(default)]
+    pub server: ServerKind,
     /// StartTLS on `ldap://` URLs. Default: yes, unless `allow_plaintext`.
     #[serde(default)]
     pub starttls: Option<bool>,
@@ -274,6 +277,9 @@ pub struct LdapDirectory {
     /// Filter for that search; `{dn}` is the person's name.
     #[serde(default = "default::group_filter")]
     pub group_filter: String,
+    /// Groups that groups are in count as well.
+    #[serde(default)]
+    pub nested_groups: bool,
     /// Attributes of which a true one blocks: boolean, or `name&mask` for a bit.
     #[serde(default)]
     pub disabled_by: Vec<String>,
@@ -306,6 +312,49 @@ pub struct LdapDirectory {
     pub health_interval: Duration,
 }
 
+impl LdapDirectory {
+    /// Takes the defaults that go with [`LdapDirectory::server`] for keys that are not `written`.
+    fn take_defaults(&mut self, written: impl Fn(&str) -> bool) {
+        let (logins, key, filter, disabled_by): (&str, &str, &str, &str) = match self.server {
+            ServerKind::Openldap => return,
+            ServerKind::Ds389 => ("uid", "nsUniqueId", "(objectClass=person)", "nsAccountLock"),
+            ServerKind::ActiveDirectory => (
+                "sAMAccountName",
+                "objectGUID",
+                "(&(objectCategory=person)(objectClass=user))",
+                "userAccountControl&2",
+            ),
+        };
+        if !written("login_attributes") {
+            self.login_attributes = vec![logins.into()];
+        }
+        if !written("key_attribute") {
+            self.key_attribute = key.into();
+        }
+        if !written("filter") {
+            self.filter = filter.into();
+        }
+        if !written("disabled_by") {
+            self.disabled_by = vec![disabled_by.into()];
+        }
+    }
+}
+
+/// `directory.server`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerKind {
+    /// OpenLDAP, with the ppolicy overlay for locks and expiry; others that follow the same draft.
+    #[default]
+    Openldap,
+    /// 389 Directory Server and FreeIPA.
+    #[serde(rename = "389ds")]
+    Ds389,
+    /// Active Directory and Samba.
+    #[serde(rename = "active-directory")]
+    ActiveDirectory,
+}
+
 /// Equal when a reload would change nothing: secrets do not print, so they are compared beside the rest.
 impl PartialEq for LdapDirectory {
     fn eq(&self, other: &Self) -> bool {
@@ -334,7 +383,8 @@ fn same_secret(one: Option<&Secret>, other: Option<&Secret>) -> bool {
 pub struct LocalDirectory {
     /// Name that clients and listeners refer to.
     pub name: String,
-    /// The LDIF file (RFC 2849): entries with `userPassword` as `{ARGON2}`, `{SSHA}`, `{SSHA256}` or `{SSHA512}`.
+    /// The LDIF file (RFC 2849): entries with `userPassword` as `{ARGON2}`, `{SSHA}`, `{SSHA256}` or `{SSHA512}`;
+    /// as `{NT}`, or with `sambaNTPassword`, where MS-CHAPv2 is to work.
     pub ldif: PathBuf,
     /// Attributes that a plain login name may stand in.
     #[serde(default = "default::login_attributes")]
@@ -349,6 +399,9 @@ pub struct LocalDirectory {
     /// hash changes), so that it costs no second Argon2; zero remembers nothing.
     #[serde(default = "default::remember", with = "crate::document::span")]
     pub remember: Duration,
+    /// Allows passwords in clear in the file (`{CLEARTEXT}` or no scheme), which CHAP needs.
+    #[serde(default)]
+    pub cleartext: bool,
 }
 
 /// `[[radius]]`: a UDP socket for Access-Requests.

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod dictionary;
 pub mod directory;
 pub mod document;
 pub mod engine;

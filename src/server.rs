@@ -286,14 +286,17 @@ impl Server {
             let (holder, name) = (Arc::clone(node), listener.directory.clone().unwrap_or_default());
             let directory: ldap::listener::DirectoryProvider =
                 Arc::new(move || holder.verifier.directories().get(&name).cloned());
+            let service = ldap::listener::Service {
+                verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
+                directory,
+                bindings: Arc::clone(&node.bindings),
+                metrics: node.metrics.clone(),
+            };
             self.listeners.spawn(ldap::listener::serve(
                 socket,
                 listener.clone(),
                 tls,
-                Arc::clone(&node.verifier) as Arc<dyn Verify>,
-                directory,
-                Arc::clone(&node.bindings),
-                node.metrics.clone(),
+                service,
                 self.shutdown.clone(),
             ));
         }

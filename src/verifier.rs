@@ -195,6 +195,17 @@ impl Verifier {
                     Check::Own(own) => own.check(&person, &password).await,
                 }))
             }
+            Effect::VerifyResponse {
+                person,
+                response,
+                reserve,
+            } => {
+                if let Err(error) = self.write(reserve, Durability::Visible).await {
+                    return Err((error, check));
+                }
+                let outcome = directory.verify_response(&person, &response).await;
+                Ok(Evidence::Response(outcome))
+            }
             Effect::VerifyNobody { password } => Ok(Evidence::Password(directory.verify_nobody(&password).await)),
         }
     }
@@ -297,17 +308,17 @@ impl Verify for Verifier {
             let began = clock::monotonic();
             let Decided { verdict, rule, factors } = self.decide(&request, check).await;
             let span = began.elapsed();
-            let (outcome, denied, reason) = match &verdict {
-                Verdict::Accept(_) => ("accept", "", ""),
-                Verdict::Challenge(_) => ("challenge", "", ""),
+            let (outcome, denied, reason, advice) = match &verdict {
+                Verdict::Accept(_) => ("accept", "", "", None),
+                Verdict::Challenge(_) => ("challenge", "", "", None),
                 Verdict::Reject(denial) => {
                     if denial.counts_against_source() {
                         self.sources
                             .count(request.origin.source, **self.source_limit.load(), clock::now());
                     }
-                    ("reject", denial.word(), denial.word())
+                    ("reject", denial.word(), denial.word(), denial.advice())
                 }
-                Verdict::Unavailable(Outage { reason }) => ("unavailable", "", reason.as_str()),
+                Verdict::Unavailable(Outage { reason }) => ("unavailable", "", reason.as_str(), None),
             };
             let origin = &request.origin;
             let protocol = match origin.protocol {
@@ -323,6 +334,7 @@ impl Verify for Verifier {
                 factors,
                 outcome,
                 reason,
+                advice,
                 ms = (span.as_secs_f64() * 1e6).round() / 1000.0,
                 "login"
             );

@@ -20,6 +20,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("ber", &[]),
     ("metrics", &[]),
     ("document", &[]),
+    ("dictionary", &["document"]),
     ("keyring", &["clock", "secret"]),
     ("tls", &["ber", "clock"]),
     // Of the engine the configuration sees only how a code is cut off a password.

@@ -16,6 +16,9 @@ use crate::engine::record::Passcode;
 pub struct PasscodeWish {
     /// How long it lives: a minute to [`passcode::MAX_LIFE`]; [`passcode::DEFAULT_LIFE`] when absent.
     pub life: Option<Duration>,
+    /// Whether CHAP and MS-CHAPv2 are to take it: a sealed copy of the code is kept then, until it is used,
+    /// revoked, or replaced.
+    pub chap: bool,
 }
 
 impl Accounts {
@@ -81,6 +84,8 @@ impl Accounts {
         let (passcode, replaced) = self
             .change("passcode.issue", subject, by, |record| {
                 let replaced = record.passcode.as_ref().is_some_and(|old| is_live(old, by.now));
+                let place = Passcode::place(subject.key.as_str(), &id);
+                let sealed = wish.chap.then(|| self.keyring.seal(&place, code.as_bytes()));
                 record.login.clone_from(&subject.login);
                 record.passcode = Some(Passcode {
                     id: id.clone(),
@@ -89,11 +94,13 @@ impl Accounts {
                     issued: by.now,
                     expires,
                     failures: 0,
+                    sealed,
                 });
                 let Some(view) = PasscodeView::live(subject.key.as_str(), record, by.now) else {
                     return Err(AccountError::NoSuchPasscode(subject.login.clone()));
                 };
-                Ok(((view, replaced), format!("passcode {id} until {expires}")))
+                let copy = if wish.chap { ", for CHAP" } else { "" };
+                Ok(((view, replaced), format!("passcode {id} until {expires}{copy}")))
             })
             .await?;
         Ok(Issued {

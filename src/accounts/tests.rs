@@ -5,9 +5,10 @@ use tokio::task::JoinSet;
 use super::fixture::{CAROL, Fixture, LIMIT, NOW};
 use super::view::Kind;
 use super::*;
-use crate::engine::authenticator::{Context, KindSet, judge, oath};
+use crate::engine::authenticator::{Context, KindSet, judge, oath, passcode};
 use crate::engine::authenticator::{Judgement, Kind as Factor};
 use crate::engine::record::{Algorithm, TokenKind};
+use crate::engine::response::{Chap, Response, ResponseOutcome};
 use crate::secret::Secret;
 
 fn wish(kind: Kind) -> TokenWish {
@@ -342,6 +343,18 @@ async fn a_passcode_is_one_timed_and_never_for_oneself() {
     };
     assert!(!right(&first.code), "replaced");
     assert!(right(&second.code));
+    assert!(!second.passcode.chap && site.record(&ana).await.passcode.unwrap().sealed.is_none());
+
+    let wish = PasscodeWish { chap: true, ..hour };
+    let third = site.accounts.issue_passcode(&ana, wish, CAROL).await.unwrap();
+    assert!(third.passcode.chap);
+    let mut record = site.record(&ana).await;
+    let shown = Secret::new(third.code.as_str());
+    let challenge = [4; 16];
+    let response = Chap::new(1, &challenge, Chap::response(1, &shown, &challenge)).unwrap();
+    let outcome = passcode::judge_response(&Response::Chap(response), &mut record, &context).unwrap();
+    assert!(matches!(outcome, ResponseOutcome::Right(_)), "typed as it was shown");
+    assert!(record.passcode.is_none());
 
     let carol = site.subject("carol").await;
     let oneself = site.accounts.issue_passcode(&carol, hour, CAROL).await;
@@ -359,6 +372,7 @@ async fn a_passcode_is_one_timed_and_never_for_oneself() {
     for secs in [59, 8 * 3600 + 1] {
         let wish = PasscodeWish {
             life: Some(Duration::from_secs(secs)),
+            ..hour
         };
         let refused = site.accounts.issue_passcode(&ana, wish, CAROL).await;
         assert!(matches!(refused, Err(AccountError::Invalid(_))), "{secs}");

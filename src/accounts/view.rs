@@ -178,6 +178,9 @@ pub struct PasscodeView {
     pub expires: Timestamp,
     /// Wrong passcodes typed since.
     pub failures: u8,
+    /// Whether CHAP and MS-CHAPv2 take it; a sealed copy of the code is kept for that.
+    #[serde(default)]
+    pub chap: bool,
 }
 
 /// A passcode just issued, with the code, which is shown this once.
@@ -321,6 +324,7 @@ impl PasscodeView {
             issued: passcode.issued,
             expires: passcode.expires,
             failures: passcode.failures,
+            chap: passcode.sealed.is_some(),
         })
     }
 }

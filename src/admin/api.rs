@@ -241,6 +241,9 @@ pub struct IssueRequest {
     /// How long it lives, in minutes: 1 to 480; 60 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minutes: Option<u32>,
+    /// Whether CHAP and MS-CHAPv2 are to take it, for which a sealed copy of the code is kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chap: bool,
 }
 
 /// `GET /v1/passcodes`

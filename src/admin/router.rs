@@ -399,6 +399,7 @@ async fn issue_passcode(
         life: request
             .minutes
             .map(|minutes| Duration::from_secs(u64::from(minutes) * 60)),
+        chap: request.chap,
     };
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.issue_passcode(&subject, wish, by).await?))

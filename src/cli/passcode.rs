@@ -23,6 +23,9 @@ enum Verb {
         /// How long it lives, in minutes: 1 to 480
         #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=480))]
         minutes: u32,
+        /// Let CHAP and MS-CHAPv2 take it, typed as it is shown; a sealed copy of the code is kept for that
+        #[arg(long)]
+        chap: bool,
     },
     /// List live passcodes of one person or of everybody, without the codes
     #[command(after_help = LIST_HELP)]
@@ -46,11 +49,12 @@ enum Verb {
 
 pub(super) async fn run(args: PasscodeArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
     match args.verb {
-        Verb::Issue { user, minutes } => {
+        Verb::Issue { user, minutes, chap } => {
             let request = IssueRequest {
                 user: user.user,
                 directory: user.directory,
                 minutes: Some(minutes),
+                chap,
             };
             let issued: Issued = client.post("/v1/passcode/issue", &request).await?;
             print_issued(&issued, out)
@@ -94,6 +98,9 @@ fn print_issued(issued: &Issued, out: &mut Out<'_>) -> Result<Exit, CliError> {
         ("until", Some(moment(passcode.expires))),
         ("id", Some(passcode.id.clone())),
     ])?;
+    if passcode.chap {
+        out.line("Where the login goes by CHAP or MS-CHAPv2 it is typed as it stands here.")?;
+    }
     out.line("Shown this once, good for one login. Three wrong passcodes revoke it.")?;
     if issued.replaced {
         out.line("It replaces one that was still live.")?;
@@ -110,10 +117,11 @@ pub(super) fn print_passcodes(passcodes: &[PasscodeView], out: &mut Out<'_>) -> 
             moment(passcode.issued),
             moment(passcode.expires),
             passcode.failures.to_string(),
+            if passcode.chap { "yes" } else { "no" }.into(),
         ]
     });
     out.table(
-        &["PASSCODE", "FOR", "ISSUED BY", "ISSUED", "EXPIRES", "FAILURES"],
+        &["PASSCODE", "FOR", "ISSUED BY", "ISSUED", "EXPIRES", "FAILURES", "CHAP"],
         rows.collect(),
     )
 }
@@ -125,6 +133,7 @@ takes a `passcode`. Nobody issues one for themselves.
 Examples:
   portcullis passcode issue ana
   portcullis passcode issue ana --minutes 15
+  portcullis passcode issue ana --chap
   portcullis passcode issue ana --json | jq -r .code";
 
 const LIST_HELP: &str = "\

@@ -138,10 +138,19 @@ impl Reader<'_, '_, '_> {
             match self.document.text(&["directory", &at, "kind"]) {
                 Some("ldap") => {
                     let read: Option<LdapDirectory> = self.document.item("directory", index, &["kind"], self.faults);
-                    directories.extend(read.map(|read| Directory::Ldap(Box::new(read))));
+                    directories.extend(read.map(|mut read| {
+                        read.take_defaults(|key| self.document.has(&["directory", &at, key]));
+                        Directory::Ldap(Box::new(read))
+                    }));
                 }
                 Some("local") => {
                     let read: Option<LocalDirectory> = self.document.item("directory", index, &["kind"], self.faults);
+                    if read.as_ref().is_some_and(|read| read.cleartext) {
+                        self.warn(
+                            &["directory", &at, "cleartext"],
+                            "passwords may stand in the file as they are: whoever reads it, or a copy of it, has them",
+                        );
+                    }
                     directories.extend(read.map(Directory::Local));
                 }
                 Some(other) => self.error(
@@ -551,6 +560,24 @@ name = "vpn"
 address = ["192.0.2.1", "198.51.100.0/24"]
 secret = "sixteen octets or more"
 "#;
+
+    #[test]
+    fn each_server_has_its_own_defaults() {
+        let with = |more: &str| {
+            let text = GOOD.replace("kind = \"ldap\"\n", &format!("kind = \"ldap\"\n{more}\n"));
+            let Directory::Ldap(directory) = load(&text).unwrap().0.directories.remove(0) else {
+                panic!()
+            };
+            directory
+        };
+        let domain = with("server = \"active-directory\"\nfilter = \"(objectClass=user)\"");
+        assert_eq!(domain.key_attribute, "objectGUID");
+        assert_eq!(domain.login_attributes, ["sAMAccountName"]);
+        assert_eq!(domain.disabled_by, ["userAccountControl&2"]);
+        assert_eq!(domain.filter, "(objectClass=user)", "what is written stands");
+        assert_eq!(with("server = \"389ds\"").disabled_by, ["nsAccountLock"]);
+        assert_eq!(with("").key_attribute, "entryUUID");
+    }
 
     #[test]
     fn a_small_file_is_enough() {

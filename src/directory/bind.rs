@@ -217,7 +217,7 @@ fn by_text(diagnostic: &[u8]) -> Option<PasswordOutcome> {
 
 /// The `error` of the password policy response control:
 /// `SEQUENCE { warning [0] CHOICE {…} OPTIONAL, error [1] ENUMERATED OPTIONAL }`.
-fn policy_error(controls: &[u8]) -> Result<Option<i32>, BerError> {
+pub(super) fn policy_error(controls: &[u8]) -> Result<Option<i32>, BerError> {
     let mut reader = Reader::new(controls);
     while !reader.is_empty() {
         let mut control = Reader::new(reader.expect(ber::SEQUENCE)?);
@@ -264,7 +264,7 @@ const VERSION_3: [u8; 3] = [0x02, 0x01, 0x03];
 const PASSWORD_POLICY: &[u8] = b"1.3.6.1.4.1.42.2.27.8.5.1";
 
 /// `SEQUENCE { controlType }`: criticality is false by default, and there is no value.
-const PASSWORD_POLICY_REQUEST: [u8; 29] = *b"\x30\x1b\x04\x191.3.6.1.4.1.42.2.27.8.5.1";
+pub(super) const PASSWORD_POLICY_REQUEST: [u8; 29] = *b"\x30\x1b\x04\x191.3.6.1.4.1.42.2.27.8.5.1";
 
 /// The authorization identity request of RFC 3829 section 2, likewise.
 const IDENTITY_REQUEST: [u8; 28] = *b"\x30\x1a\x04\x182.16.840.1.113730.3.4.16";

@@ -2,6 +2,7 @@
 //! own, over several servers in order of preference.
 
 mod cache;
+mod change;
 mod look_up;
 mod settings;
 
@@ -18,6 +19,7 @@ use crate::directory::pool::{Pool, Progress, Server};
 use crate::directory::search::{Answer, Scope, Search};
 use crate::directory::wire::{Connection, WireError, chain};
 use crate::directory::{Directory, DirectoryStatus, Link};
+use crate::engine::account::{AccountChange, Changed};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person};
 use crate::secret::Secret;
 
@@ -191,6 +193,10 @@ impl Directory for LdapDirectory {
                 | PasswordOutcome::Unknown => PasswordOutcome::Unknown,
             }
         })
+    }
+
+    fn change<'a>(&'a self, person: &'a Person, change: AccountChange<'a>) -> BoxFuture<'a, Changed> {
+        Box::pin(self.change_account(person, change))
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {

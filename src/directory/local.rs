@@ -19,10 +19,11 @@ use crate::directory::{Directory, DirectoryStatus, Link, ServerStatus};
 use crate::document::Faults;
 use crate::engine::facts::normalise_dn;
 use crate::engine::request::LoginForm;
+use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person, UserKey};
 use crate::secret::Secret;
 
-use hash::StoredPassword;
+use hash::{Clear, StoredPassword};
 use workers::Workers;
 
 pub use hash::hash_password;
@@ -46,6 +47,8 @@ pub struct LocalDirectory {
 struct PersonEntry {
     person: Arc<Person>,
     password: Arc<StoredPassword>,
+    /// Where the password is kept in a way that no response can be compared with.
+    nt_hash: Option<StoredPassword>,
 }
 
 impl LocalDirectory {
@@ -76,7 +79,12 @@ impl LocalDirectory {
     /// # Errors
     /// As for [`LocalDirectory::load`].
     pub fn parse(config: &config::LocalDirectory, text: &[u8]) -> Result<Arc<Self>, Faults> {
-        let tree = Tree::parse(&config.ldif, text)?;
+        let clear = if config.cleartext {
+            Clear::Allowed
+        } else {
+            Clear::Refused
+        };
+        let tree = Tree::parse_with(&config.ldif, text, clear)?;
         let mut faults = Faults::default();
         let flags = read_flags(config, &mut faults);
         if !faults.0.is_empty() {
@@ -87,7 +95,7 @@ impl LocalDirectory {
         let mut by_login = HashMap::new();
         let mut by_principal = HashMap::new();
         let mut decoy: Option<&StoredPassword> = None;
-        for (entry, stored) in tree.people() {
+        for (entry, stored, nt_hash) in tree.people() {
             let person = person(config, &directory, entry, &flags);
             let dn = entry.normalised_dn();
             for attribute in &config.login_attributes {
@@ -101,6 +109,7 @@ impl LocalDirectory {
             let person = PersonEntry {
                 person: Arc::new(person),
                 password: Arc::new(stored.clone()),
+                nt_hash: nt_hash.cloned(),
             };
             people.insert(dn.to_owned(), person);
         }
@@ -176,6 +185,14 @@ impl LocalDirectory {
         }
     }
 
+    fn judge(&self, person: &Person, response: &Response) -> ResponseOutcome {
+        let Some(entry) = self.people.get(&normalise_dn(&person.dn)) else {
+            return ResponseOutcome::Unknown;
+        };
+        let kept = entry.password.kept().or_else(|| entry.nt_hash.as_ref()?.kept());
+        kept.map_or(ResponseOutcome::Impossible, |kept| response.judge(kept))
+    }
+
     async fn compare_with_decoy(&self, password: &Secret) -> PasswordOutcome {
         let decoy = Arc::clone(&self.decoy);
         if !decoy.is_slow() {
@@ -215,6 +232,10 @@ impl Directory for LocalDirectory {
 
     fn verify<'a>(&'a self, person: &'a Person, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {
         Box::pin(self.compare(person, password))
+    }
+
+    fn verify_response<'a>(&'a self, person: &'a Person, response: &'a Response) -> BoxFuture<'a, ResponseOutcome> {
+        Box::pin(std::future::ready(self.judge(person, response)))
     }
 
     fn verify_nobody<'a>(&'a self, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {
@@ -344,6 +365,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::engine::response::{Chap, MsChapV2, Peer};
 
     fn config() -> config::LocalDirectory {
         config::LocalDirectory {
@@ -353,6 +375,7 @@ mod tests {
             attributes: vec!["Mail".into()],
             disabled_by: vec!["nsAccountLock".into()],
             remember: Duration::from_secs(60),
+            cleartext: false,
         }
     }
 
@@ -457,7 +480,7 @@ mod tests {
         assert_eq!(poll(&right), std::task::Poll::Ready(PasswordOutcome::Right));
         let remembered = directory.remembered.as_ref().unwrap();
         let stored = &directory.people["uid=ana,dc=x"].password;
-        let changed = StoredPassword::parse(hash_password(&right).as_bytes()).unwrap();
+        let changed = StoredPassword::parse(hash_password(&right).as_bytes(), Clear::Refused).unwrap();
         assert!(
             remembered
                 .right
@@ -473,6 +496,46 @@ mod tests {
                 .right
                 .contains_key(&remembered.digest(&ana.key, stored, &Secret::new("x")))
         );
+    }
+
+    #[tokio::test]
+    async fn responses_are_judged_by_what_is_kept() {
+        const CHALLENGE: [u8; 16] = [1; 16];
+        let password = Secret::new("clientPass");
+        let chap = Chap::new(3, &CHALLENGE, Chap::response(3, &password, &CHALLENGE)).unwrap();
+        let peer = Peer {
+            user: b"ana",
+            password: &password,
+            challenge: &CHALLENGE,
+            peer_challenge: &[2; 16],
+        };
+        let modern = MsChapV2::new(&peer.response(4).unwrap(), &CHALLENGE, b"ana").unwrap();
+        let (chap, modern) = (Response::Chap(chap), Response::MsChapV2(modern));
+        let config = config::LocalDirectory {
+            cleartext: true,
+            ..config()
+        };
+        let nt = "44ebba8d5312b8d611474411f56989ae";
+        let beside = format!("{SHA_SECRET}\nsambaNTPassword: {nt}");
+        for (stored, by_chap, by_modern) in [
+            ("clientPass".to_owned(), "Right(None)", "Right(Some"),
+            ("{CLEARTEXT}clientPass".into(), "Right(None)", "Right(Some"),
+            ("{CLEARTEXT}clientpass".into(), "Wrong", "Wrong"),
+            (format!("{{NT}}{nt}"), "Impossible", "Right(Some"),
+            (beside, "Impossible", "Right(Some"),
+            (SHA_SECRET.into(), "Impossible", "Impossible"),
+        ] {
+            let directory = LocalDirectory::parse(&config, site(&stored).as_bytes()).unwrap();
+            let ana = found(&directory, LoginName::parse("ana").unwrap());
+            for (response, expected) in [(&chap, by_chap), (&modern, by_modern)] {
+                let outcome = directory.verify_response(&ana, response).await;
+                assert!(format!("{outcome:?}").starts_with(expected), "{stored}: {outcome:?}");
+            }
+            let mut gone = Person::clone(&ana);
+            gone.dn = "uid=gone,dc=x".into();
+            let outcome = directory.verify_response(&gone, &chap).await;
+            assert!(matches!(outcome, ResponseOutcome::Unknown));
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ pub mod filter;
 pub mod ldap;
 pub mod ldif;
 pub mod local;
+mod modify;
 mod person;
 mod pool;
 mod search;
@@ -14,7 +15,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::account::{AccountChange, Changed};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person};
+use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName};
 use crate::secret::Secret;
 
@@ -42,9 +45,22 @@ pub trait Directory: Send + Sync {
     /// Tries `password` (never empty) for `person`, with at most one bind.
     fn verify<'a>(&'a self, person: &'a Person, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome>;
 
+    /// Judges a response to a challenge by what is kept of the person's password. A directory that is asked
+    /// by bind keeps nothing.
+    fn verify_response<'a>(&'a self, _person: &'a Person, _response: &'a Response) -> BoxFuture<'a, ResponseOutcome> {
+        Box::pin(std::future::ready(ResponseOutcome::Impossible))
+    }
+
     /// Spends the time of [`Directory::verify`] for someone who does not exist: [`PasswordOutcome::Unknown`],
     /// or unavailable just when it would be for someone who does.
     fn verify_nobody<'a>(&'a self, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome>;
+
+    /// Changes an account, at most once: an answer that does not come is unavailable, not a second try. What
+    /// was remembered of look-ups is forgotten. A directory that cannot be written to says
+    /// [`Changed::Unsupported`].
+    fn change<'a>(&'a self, _person: &'a Person, _change: AccountChange<'a>) -> BoxFuture<'a, Changed> {
+        Box::pin(std::future::ready(Changed::Unsupported))
+    }
 
     /// Opens what an LDAP client's operations are relayed to; the error says why it cannot, for logs.
     fn connect(&self) -> BoxFuture<'_, Result<Link, String>>;

@@ -6,6 +6,7 @@
 
 mod case;
 mod outcome;
+mod respond;
 mod tried;
 
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person};
 use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
-use crate::engine::request::AuthnRequest;
+use crate::engine::request::{AuthnRequest, Given};
+use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::verdict::{Denial, Outage, Verdict};
 use crate::keyring::Keyring;
@@ -85,6 +87,15 @@ pub enum Effect {
         /// The attempt counted, and the code spent.
         reserve: Batch,
     },
+    /// Have the directory judge a response, after committing `reserve` as for a password.
+    VerifyResponse {
+        /// Whose.
+        person: Arc<Person>,
+        /// The response, with its challenge.
+        response: Response,
+        /// The attempt counted.
+        reserve: Batch,
+    },
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
@@ -97,6 +108,8 @@ pub enum Effect {
 pub enum Evidence {
     /// Of trying a password, or of pretending to.
     Password(PasswordOutcome),
+    /// Of having a response judged.
+    Response(ResponseOutcome),
 }
 
 /// An attempt between an effect and its evidence.
@@ -128,7 +141,7 @@ enum Stage<'a> {
 impl Engine {
     /// Judges a request. `nonce` is a random number that names this attempt.
     pub fn begin<'a>(&'a self, request: &'a AuthnRequest, facts: &Facts, now: Timestamp, nonce: u64) -> Step<'a> {
-        if request.typed.is_empty() {
+        if matches!(&request.given, Given::Typed(typed) if typed.is_empty()) {
             return self.reject(request, facts, None, Denial::Malformed, now);
         }
         let person = match &facts.lookup {
@@ -183,9 +196,10 @@ impl Engine {
         };
         match (blocked, standing) {
             (None, Standing::Busy) => Step::Wait,
-            (None | Some(_), _) => match &request.dialog {
-                Some(dialog) => case.answer(dialog),
-                None => case.opening(),
+            (None | Some(_), _) => match (&request.given, &request.dialog) {
+                (Given::Typed(typed), Some(dialog)) => case.answer(typed, dialog),
+                (Given::Typed(typed), None) => case.opening(typed),
+                (Given::Response(response), dialog) => case.response(response, dialog.as_ref()),
             },
         }
     }
@@ -285,6 +299,7 @@ impl<'a> Attempt<'a> {
                     Evidence::Password(PasswordOutcome::Locked) => tried.barred(Denial::Locked),
                     Evidence::Password(PasswordOutcome::Disabled) => tried.barred(Denial::Disabled),
                     Evidence::Password(PasswordOutcome::Unavailable(reason)) => tried.unavailable(reason),
+                    Evidence::Response(outcome) => tried.responded(outcome),
                 }
             }
         }

@@ -2,6 +2,7 @@
 //! `(request, facts, now)`. What it wants done comes out as data ([`Step::Do`]); the answer goes back
 //! in ([`Attempt::resume`]). Changes come out as a [`Batch`] to be committed before the answer leaves.
 
+pub mod account;
 pub mod authenticator;
 pub mod batch;
 pub mod dialog;
@@ -11,13 +12,14 @@ pub mod login;
 pub mod policy;
 pub mod record;
 pub mod request;
+pub mod response;
 pub mod throttle;
 pub mod verdict;
 
 pub use batch::{Batch, Key, Version, Versioned};
 pub use facts::{Facts, Lookup, PasswordOutcome, Person, UserKey};
 pub use login::{Attempt, Decision, Effect, Engine, Evidence, Settings, Step};
-pub use request::{AuthnRequest, Capability, LoginName, Origin, Protocol, Split};
+pub use request::{AuthnRequest, Capability, Given, LoginName, Origin, Protocol, Split};
 pub use verdict::{Denial, Grant, Outage, Prompt, Verdict};
 
 use std::future::Future;

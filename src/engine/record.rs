@@ -24,7 +24,7 @@ pub struct UserRecord {
     pub last_login: Option<Timestamp>,
     /// Number given to the next token.
     pub next_token: u32,
-    /// An operator's word that the person is not to be let in. Since format 2.
+    /// An operator's word that the person is not to be let in.
     pub denied: Option<Deny>,
 }
 
@@ -140,6 +140,16 @@ pub struct Passcode {
     pub expires: Timestamp,
     /// Wrong passcodes since; three revoke it.
     pub failures: u8,
+    /// The code itself, normalised and sealed to [`Passcode::place`], when it was issued for CHAP: a response
+    /// cannot be compared with a digest.
+    pub sealed: Option<Vec<u8>>,
+}
+
+impl Passcode {
+    /// The place that this passcode's code is sealed to.
+    pub fn place(user: &str, id: &str) -> Vec<u8> {
+        format!("passcode/{user}/{id}").into_bytes()
+    }
 }
 
 /// The failures of one person, over all protocols and factors.
@@ -175,64 +185,163 @@ pub struct Pending {
 #[error("a stored record does not decode (written by a newer version, or damaged)")]
 pub struct BadRecord(#[source] Option<postcard::Error>);
 
-/// What is stored under a key: one octet that names the format, then postcard.
+/// A kind of record. Its format is the first octet of what is stored; older ones are still read.
 pub trait Record: Serialize + DeserializeOwned {
     /// The format that is written.
-    const FORMAT: u8 = 1;
+    const FORMAT: u8;
 
-    /// Reads a format that was written before; `octets` are those behind the format's.
-    ///
-    /// # Errors
-    /// [`BadRecord`], for every format unless there were earlier ones.
-    fn of_format(format: u8, octets: &[u8]) -> Result<Self, BadRecord> {
-        let _ = (format, octets);
-        Err(BadRecord(None))
-    }
+    /// Reads what follows an octet of format other than [`Record::FORMAT`]; `None` for one that there never was.
+    fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>>;
 }
 
 impl Record for UserRecord {
-    const FORMAT: u8 = 2;
+    const FORMAT: u8 = 3;
 
-    fn of_format(format: u8, octets: &[u8]) -> Result<Self, BadRecord> {
+    fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>> {
         match format {
+            1 => Some(postcard::from_bytes(octets).map(older::UserRecord1::into_current)),
             // It ended before `denied`.
-            1 => read(&[octets, &ABSENT].concat()),
-            _ => Err(BadRecord(None)),
+            2 => Some(postcard::from_bytes(&[octets, &older::ABSENT].concat())),
+            _ => None,
         }
     }
 }
 
-impl Record for ThrottleRecord {}
+impl Record for ThrottleRecord {
+    const FORMAT: u8 = 1;
 
-/// Writes a record.
+    fn from_older(_: u8, _: &[u8]) -> Option<postcard::Result<Self>> {
+        None
+    }
+}
+
+/// Writes a record: one octet of format, then postcard.
 pub fn encode<T: Record>(record: &T) -> Vec<u8> {
     postcard::to_extend(record, vec![T::FORMAT]).unwrap_or_default()
 }
 
-/// Reads what [`encode`] wrote, now or in an earlier version.
+/// Reads what [`encode`] wrote.
 ///
 /// # Errors
 /// [`BadRecord`].
 pub fn decode<T: Record>(octets: &[u8]) -> Result<T, BadRecord> {
-    match octets.split_first() {
-        Some((&format, rest)) if format == T::FORMAT => read(rest),
-        Some((&format, rest)) => T::of_format(format, rest),
-        None => Err(BadRecord(None)),
+    let (&format, rest) = octets.split_first().ok_or(BadRecord(None))?;
+    let read = if format == T::FORMAT {
+        postcard::from_bytes(rest)
+    } else {
+        T::from_older(format, rest).ok_or(BadRecord(None))?
+    };
+    read.map_err(|error| BadRecord(Some(error)))
+}
+
+/// Formats that are no longer written.
+mod older {
+    use super::{Passcode, Timestamp, Token};
+    use serde::Deserialize;
+
+    /// Postcard's `None`.
+    pub(super) const ABSENT: [u8; 1] = [0];
+
+    /// Format 1 of [`super::UserRecord`]: before passcodes were issued for CHAP.
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct UserRecord1 {
+        pub(super) login: String,
+        pub(super) tokens: Vec<Token>,
+        pub(super) recovery: Vec<[u8; 32]>,
+        pub(super) recovery_failures: u32,
+        pub(super) passcode: Option<Passcode1>,
+        pub(super) ever_enrolled: bool,
+        pub(super) last_login: Option<Timestamp>,
+        pub(super) next_token: u32,
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct Passcode1 {
+        pub(super) id: String,
+        pub(super) digest: [u8; 32],
+        pub(super) issued_by: String,
+        pub(super) issued: Timestamp,
+        pub(super) expires: Timestamp,
+        pub(super) failures: u8,
+    }
+
+    impl UserRecord1 {
+        pub(super) fn into_current(self) -> super::UserRecord {
+            super::UserRecord {
+                login: self.login,
+                tokens: self.tokens,
+                recovery: self.recovery,
+                recovery_failures: self.recovery_failures,
+                passcode: self.passcode.map(Passcode1::into_current),
+                ever_enrolled: self.ever_enrolled,
+                last_login: self.last_login,
+                next_token: self.next_token,
+                denied: None,
+            }
+        }
+    }
+
+    impl Passcode1 {
+        fn into_current(self) -> Passcode {
+            Passcode {
+                id: self.id,
+                digest: self.digest,
+                issued_by: self.issued_by,
+                issued: self.issued,
+                expires: self.expires,
+                failures: self.failures,
+                sealed: None,
+            }
+        }
     }
 }
-
-fn read<T: DeserializeOwned>(octets: &[u8]) -> Result<T, BadRecord> {
-    postcard::from_bytes(octets).map_err(|error| BadRecord(Some(error)))
-}
-
-/// Postcard's `None`.
-const ABSENT: [u8; 1] = [0];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// As version 0.1 wrote it before there were denials.
+    #[test]
+    fn records_of_the_first_format_are_read() {
+        let first = older::UserRecord1 {
+            login: "ana".into(),
+            tokens: Vec::new(),
+            recovery: vec![[9; 32]],
+            recovery_failures: 2,
+            passcode: Some(older::Passcode1 {
+                id: "p1".into(),
+                digest: [7; 32],
+                issued_by: "helpdesk".into(),
+                issued: Timestamp::from_secs(1),
+                expires: Timestamp::from_secs(2),
+                failures: 1,
+            }),
+            ever_enrolled: true,
+            last_login: Some(Timestamp::from_secs(3)),
+            next_token: 4,
+        };
+        let octets = postcard::to_extend(&first, vec![1]).unwrap();
+        let record: UserRecord = decode(&octets).unwrap();
+        let passcode = record.passcode.as_ref().unwrap();
+        assert_eq!(
+            (passcode.id.as_str(), passcode.failures, &passcode.sealed),
+            ("p1", 1, &None)
+        );
+        assert_eq!(
+            (record.next_token, record.last_login),
+            (4, Some(Timestamp::from_secs(3)))
+        );
+        // Written anew it comes back the same.
+        assert_eq!(decode::<UserRecord>(&encode(&record)).unwrap(), record);
+        assert!(decode::<UserRecord>(&[]).is_err());
+        assert!(
+            decode::<UserRecord>(&[9, 0]).is_err(),
+            "a newer format is not guessed at"
+        );
+    }
+
+    /// As they were written before there were denials; format 2 has the sealed passcode besides.
     const FORMAT_1: &str = "0103616e6101010570686f6e65001e01abd4821b01000603010203000280d095ffbc3101909e96ffbc3101\
                             0707070707070707070707070707070707070707070707070707070707070707\
                             03000101909e96ffbc3102";
@@ -274,11 +383,18 @@ mod tests {
     }
 
     #[test]
-    fn records_of_format_1_are_still_read() {
-        assert_eq!(decode::<UserRecord>(&octets(FORMAT_1)).unwrap(), ana());
-        let empty: UserRecord = decode(&octets("010000000000000000")).unwrap();
-        assert_eq!(empty, UserRecord::default());
-        assert!(decode::<UserRecord>(&octets("0103616e61")).is_err(), "cut off");
+    fn records_without_a_denial_are_read() {
+        let mut stored = octets(FORMAT_1);
+        assert_eq!(decode::<UserRecord>(&stored).unwrap(), ana());
+        // Without a passcode format 2 has the same octets.
+        stored[0] = 2;
+        assert_eq!(decode::<UserRecord>(&stored).unwrap(), ana());
+        for format in ["01", "02"] {
+            let empty: UserRecord = decode(&octets(&format!("{format}0000000000000000"))).unwrap();
+            assert_eq!(empty, UserRecord::default());
+            let cut_off = octets(&format!("{format}03616e61"));
+            assert!(decode::<UserRecord>(&cut_off).is_err());
+        }
     }
 
     #[test]
@@ -293,10 +409,8 @@ mod tests {
             ..ana()
         };
         let written = encode(&denied);
-        assert_eq!(written.first(), Some(&2));
+        assert_eq!(written.first(), Some(&3));
         assert_eq!(decode::<UserRecord>(&written).unwrap(), denied);
-        assert!(decode::<UserRecord>(&[&[9], written.get(1..).unwrap()].concat()).is_err());
-        assert!(decode::<UserRecord>(&[]).is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::engine::dialog::Dialog;
+use crate::engine::response::Response;
 use crate::secret::Secret;
 
 /// One login attempt, or one answer within a dialog.
@@ -15,14 +16,23 @@ use crate::secret::Secret;
 pub struct AuthnRequest {
     /// Who says they are logging in.
     pub login: LoginName,
-    /// What was typed into the password field (RADIUS User-Password, LDAP simple bind), never empty.
-    pub typed: Secret,
+    /// What the login is to be proven with.
+    pub given: Given,
     /// The dialog this answers, already unsealed and found to belong to this client.
     pub dialog: Option<Dialog>,
     /// Where it came from.
     pub origin: Origin,
     /// What kind of conversation the front end and its client can hold.
     pub capability: Capability,
+}
+
+/// What a login, or an answer within a dialog, comes with.
+#[derive(Clone, Debug)]
+pub enum Given {
+    /// What was typed into the password field (RADIUS User-Password, LDAP simple bind), never empty.
+    Typed(Secret),
+    /// The response to a challenge that somebody else has made: the password itself never gets here.
+    Response(Response),
 }
 
 /// Where a request came from, as policy conditions and the audit see it.

@@ -22,11 +22,14 @@ use crate::engine::event::Outcome;
 use crate::engine::login::{Effect, Engine, Evidence, Settings, Step};
 use crate::engine::policy;
 use crate::engine::record::{self, Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
-use crate::engine::request::{AuthnRequest, Capability, LoginName, Origin, Protocol, Split};
+use crate::engine::request::{AuthnRequest, Capability, Given, LoginName, Origin, Protocol, Split};
+use crate::engine::response::{Kept, ResponseOutcome};
 use crate::engine::throttle::Limit;
 use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, UserKey, Verdict};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
+
+mod response;
 
 const SEED: &[u8] = b"12345678901234567890";
 const PASSWORD: &str = "correct horse";
@@ -62,6 +65,11 @@ when = { service = ["either"] }
 require = { any = ["password", "totp"] }
 
 [[rule]]
+name = "password or passcode"
+when = { service = ["password or passcode"] }
+require = { any = ["password", "passcode"] }
+
+[[rule]]
 name = "a code, or a password and a saved code"
 when = { service = ["instead"] }
 require = { any = ["totp", { all = ["password", "recovery-code"] }] }
@@ -90,6 +98,8 @@ struct World {
     now: Timestamp,
     binds: usize,
     outcome: Option<PasswordOutcome>,
+    /// The password, in a directory that keeps it.
+    kept: Option<Secret>,
     person: Arc<Person>,
     audit: Vec<crate::engine::event::AuditEvent>,
 }
@@ -130,6 +140,7 @@ impl World {
             now: Timestamp::from_secs(START),
             binds: 0,
             outcome: None,
+            kept: None,
             person,
             audit: Vec::new(),
         };
@@ -161,6 +172,7 @@ impl World {
                 issued: world.now,
                 expires: world.now + Duration::from_secs(3600),
                 failures: 0,
+                sealed: None,
             }),
             ever_enrolled: true,
             ..UserRecord::default()
@@ -234,7 +246,7 @@ impl World {
     ) -> AuthnRequest {
         AuthnRequest {
             login: LoginName::parse(user).unwrap(),
-            typed: Secret::new(typed),
+            given: Given::Typed(Secret::new(typed)),
             dialog,
             origin: Origin {
                 protocol: Protocol::Radius,
@@ -264,6 +276,21 @@ impl World {
                     self.now,
                 ) {
                     Step::Decided(decision) => (decision, None),
+                    other => panic!("{other:?}"),
+                }
+            }
+            Step::Do(Effect::VerifyResponse { response, reserve, .. }, attempt) => {
+                assert!(self.commit(reserve));
+                self.binds += 1;
+                let outcome = match &self.kept {
+                    Some(password) => response.judge(Kept::Clear(password)),
+                    None => ResponseOutcome::Impossible,
+                };
+                match attempt
+                    .clone()
+                    .resume(Evidence::Response(outcome), &self.facts(user), self.now)
+                {
+                    Step::Decided(decision) => (decision, Some(attempt)),
                     other => panic!("{other:?}"),
                 }
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::Person;
+use crate::engine::response::MsChapSuccess;
 
 /// The answer to one request.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Grant {
     pub person: Arc<Person>,
     /// A text to show, if there is one. At most 120 characters.
     pub message: Option<String>,
+    /// What the client is to have when the login was proven by MS-CHAPv2.
+    pub ms_chap: Option<Arc<MsChapSuccess>>,
 }
 
 /// A question to the claimant.
@@ -75,6 +78,10 @@ pub enum Denial {
     BadDialog,
     /// The request contradicts itself or names nobody.
     Malformed,
+    /// The response is to a password of which nothing is kept that it could be compared with.
+    MethodImpossible,
+    /// A response proves one thing, and the rule asks for more.
+    MethodOneProof,
 }
 
 impl Denial {
@@ -95,7 +102,43 @@ impl Denial {
             | Self::ClientCannotAsk
             | Self::NotEnrolled
             | Self::BadDialog
-            | Self::Malformed => false,
+            | Self::Malformed
+            | Self::MethodImpossible
+            | Self::MethodOneProof => false,
+        }
+    }
+
+    /// What the administrator can change, where the refusal is no fault of the person's. For logs.
+    pub const fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::MethodImpossible => Some(
+                "nothing is kept here that a CHAP or MS-CHAPv2 response could be compared with: configure the client \
+                 for PAP, issue a passcode with --chap, or keep the password in a local directory with cleartext = true",
+            ),
+            Self::MethodOneProof => Some(
+                "CHAP and MS-CHAPv2 carry one proof and the rule asks for more: configure the client for PAP, or \
+                 write a rule for it that asks for one",
+            ),
+            Self::ClientCannotAsk => Some(
+                "the rule asks for a code that the client cannot ask for: set the client's profile to one that it can \
+                 hold, or write a rule for it that asks for less",
+            ),
+            Self::UnknownUser
+            | Self::Policy
+            | Self::Denied
+            | Self::Throttled
+            | Self::SourceThrottled
+            | Self::Locked
+            | Self::Disabled
+            | Self::WrongPassword
+            | Self::PasswordExpired
+            | Self::PasswordMustChange
+            | Self::WrongCode
+            | Self::CodeReplayed
+            | Self::MissingCode
+            | Self::NotEnrolled
+            | Self::BadDialog
+            | Self::Malformed => None,
         }
     }
 
@@ -124,6 +167,8 @@ impl Denial {
             Self::NotEnrolled => "not-enrolled",
             Self::BadDialog => "bad-dialog",
             Self::Malformed => "malformed",
+            Self::MethodImpossible => "method-impossible",
+            Self::MethodOneProof => "method-one-proof",
         }
     }
 }

@@ -30,6 +30,18 @@ use crate::tls::TlsServer;
 /// every bind and every new connection to a server, so that a reload takes effect.
 pub type DirectoryProvider = Arc<dyn Fn() -> Option<Arc<dyn Directory>> + Send + Sync>;
 
+/// What listeners are served with.
+pub struct Service {
+    /// Judges binds.
+    pub verify: Arc<dyn Verify>,
+    /// The listener's directory.
+    pub directory: DirectoryProvider,
+    /// Who is bound, over all listeners.
+    pub bindings: Arc<Bindings>,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
 /// Serves LDAP on `listener` until `shutdown`, then lets operations under way finish, tells the clients to
 /// go (Notice of Disconnection, unavailable) and returns. Dropping the future closes all connections.
 ///
@@ -38,15 +50,12 @@ pub async fn serve(
     listener: TcpListener,
     config: LdapListener,
     tls: Option<Arc<TlsServer>>,
-    verify: Arc<dyn Verify>,
-    directory: DirectoryProvider,
-    bindings: Arc<Bindings>,
-    metrics: Metrics,
+    service: Service,
     shutdown: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(config.connections));
     let sources = Arc::new(Sources::new(config.connections));
-    let shared = Arc::new(Shared::new(config, tls, verify, directory, bindings, metrics));
+    let shared = Arc::new(Shared::new(config, tls, service));
     let mut connections = JoinSet::new();
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -107,14 +116,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn new(
-        config: LdapListener,
-        tls: Option<Arc<TlsServer>>,
-        verify: Arc<dyn Verify>,
-        directory: DirectoryProvider,
-        bindings: Arc<Bindings>,
-        metrics: Metrics,
-    ) -> Self {
+    fn new(config: LdapListener, tls: Option<Arc<TlsServer>>, service: Service) -> Self {
+        let Service {
+            verify,
+            directory,
+            bindings,
+            metrics,
+        } = service;
         Self {
             rules: Rules {
                 allow_plaintext: config.allow_plaintext,
@@ -373,18 +381,18 @@ mod tests {
             attributes: Vec::new(),
             disabled_by: Vec::new(),
             remember: Duration::ZERO,
+            cleartext: false,
         };
         let directory: Arc<dyn Directory> =
             LocalDirectory::parse(&local, b"dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();
         let provider: DirectoryProvider = Arc::new(move || Some(Arc::clone(&directory)));
-        Shared::new(
-            config,
-            None,
-            Arc::new(Refusing),
-            provider,
-            Arc::default(),
-            Metrics::default(),
-        )
+        let service = Service {
+            verify: Arc::new(Refusing),
+            directory: provider,
+            bindings: Arc::default(),
+            metrics: Metrics::default(),
+        };
+        Shared::new(config, None, service)
     }
 
     struct Refusing;

@@ -1,7 +1,7 @@
 //! Between LDAP and the engine: a BindRequest becomes a question, a verdict becomes a result code.
 
 use crate::ber::{self, BerError, Element, INTEGER, Message, OCTET_STRING, Reader, SEQUENCE};
-use crate::engine::{AuthnRequest, Capability, LoginName, Origin, Split, Verdict};
+use crate::engine::{AuthnRequest, Capability, Given, LoginName, Origin, Split, Verdict};
 use crate::ldap::controls::{BindControls, PASSWORD_POLICY};
 use crate::ldap::reply::Code;
 use crate::secret::Secret;
@@ -81,7 +81,7 @@ impl SimpleBind<'_> {
         };
         Some(AuthnRequest {
             login: login.ok()?,
-            typed: Secret::new(self.password),
+            given: Given::Typed(Secret::new(self.password)),
             dialog: None,
             origin,
             capability: Capability::Append(split),

@@ -41,6 +41,8 @@ pub const CALLING_STATION_ID: u8 = rfc2865::CALLING_STATION_ID_TYPE;
 pub const NAS_IDENTIFIER: u8 = rfc2865::NAS_IDENTIFIER_TYPE;
 /// Proxy-State (RFC 2865 section 5.33).
 pub const PROXY_STATE: u8 = rfc2865::PROXY_STATE_TYPE;
+/// CHAP-Challenge (RFC 2865 section 5.40).
+pub const CHAP_CHALLENGE: u8 = rfc2865::CHAP_CHALLENGE_TYPE;
 /// Prompt (RFC 2869 section 5.10).
 pub const PROMPT: u8 = rfc2869::PROMPT_TYPE;
 /// EAP-Message (RFC 3579 section 3.1).
@@ -57,8 +59,22 @@ pub const PROMPT_ECHO: u32 = rfc2869::PROMPT_ECHO;
 pub const VENDOR_MICROSOFT: u32 = 311;
 /// MS-CHAP-Response (RFC 2548 section 2.1.3).
 pub const MS_CHAP_RESPONSE: u8 = 1;
+/// MS-CHAP-Error (RFC 2548 section 2.1.5).
+pub const MS_CHAP_ERROR: u8 = 2;
+/// MS-MPPE-Encryption-Policy (RFC 2548 section 2.4.4).
+pub const MS_MPPE_ENCRYPTION_POLICY: u8 = 7;
+/// MS-MPPE-Encryption-Types (RFC 2548 section 2.4.5).
+pub const MS_MPPE_ENCRYPTION_TYPES: u8 = 8;
+/// MS-CHAP-Challenge (RFC 2548 section 2.1.2).
+pub const MS_CHAP_CHALLENGE: u8 = 11;
+/// MS-MPPE-Send-Key (RFC 2548 section 2.4.2).
+pub const MS_MPPE_SEND_KEY: u8 = 16;
+/// MS-MPPE-Recv-Key (RFC 2548 section 2.4.3).
+pub const MS_MPPE_RECV_KEY: u8 = 17;
 /// MS-CHAP2-Response (RFC 2548 section 2.3.2).
 pub const MS_CHAP2_RESPONSE: u8 = 25;
+/// MS-CHAP2-Success (RFC 2548 section 2.3.3).
+pub const MS_CHAP2_SUCCESS: u8 = 26;
 
 /// The name of a packet code, for logs.
 pub fn code_name(code: u8) -> &'static str {

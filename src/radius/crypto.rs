@@ -21,6 +21,10 @@ pub const MAX_PASSWORD: usize = 128;
 
 const BLOCK: usize = 16;
 
+/// Most octets of a value that is hidden with a salt: with salt, length and padding it fits a vendor's
+/// attribute.
+const MAX_SALTED: u8 = 239;
+
 /// A secret shared with one client, with the hash states that every packet starts from.
 #[derive(Clone)]
 pub struct SharedSecret {
@@ -126,6 +130,46 @@ impl SharedSecret {
         }
         let end = plain.iter().rposition(|&octet| octet != 0).map_or(0, |last| last + 1);
         plain.get(..end).map(Secret::new)
+    }
+
+    /// Hides a value as MS-MPPE keys are hidden in a reply (RFC 2548 section 2.4.2): the salt, then length,
+    /// value and padding under a key stream that begins with secret, request authenticator and salt. The
+    /// salt's first bit must be set, and no two in a packet be the same. Values of more than 239 octets give
+    /// `None`: they fit no attribute.
+    pub fn hide_salted(&self, value: &Secret, salt: [u8; 2], request: &[u8; AUTHENTICATOR_LEN]) -> Option<Vec<u8>> {
+        let length = u8::try_from(value.len()).ok().filter(|length| *length <= MAX_SALTED)?;
+        let blocks = (value.len() + 1).div_ceil(BLOCK);
+        let mut octets = Vec::with_capacity(salt.len() + blocks * BLOCK);
+        octets.extend_from_slice(&salt);
+        octets.push(length);
+        octets.extend_from_slice(value.expose());
+        octets.resize(salt.len() + blocks * BLOCK, 0);
+        let mut previous = [request.as_slice(), &salt].concat();
+        for block in octets.get_mut(salt.len()..)?.chunks_exact_mut(BLOCK) {
+            self.mask(block, &previous);
+            previous.clear();
+            previous.extend_from_slice(block);
+        }
+        Some(octets)
+    }
+
+    /// Reveals what [`SharedSecret::hide_salted`] hides; `None` when the octets cannot be that, as with a
+    /// wrong secret they mostly cannot.
+    pub fn reveal_salted(&self, hidden: &[u8], request: &[u8; AUTHENTICATOR_LEN]) -> Option<Secret> {
+        let (salt, cipher) = hidden.split_first_chunk::<2>()?;
+        if cipher.is_empty() || !cipher.len().is_multiple_of(BLOCK) {
+            return None;
+        }
+        let mut octets = Zeroizing::new(cipher.to_vec());
+        let first = [request.as_slice(), salt].concat();
+        let mut previous = first.as_slice();
+        for (block, cipher) in octets.chunks_exact_mut(BLOCK).zip(cipher.chunks_exact(BLOCK)) {
+            self.mask(block, previous);
+            previous = cipher;
+        }
+        let (&length, value) = octets.split_first()?;
+        let (value, padding) = value.split_at_checked(usize::from(length))?;
+        (padding.len() < BLOCK).then(|| Secret::new(value))
     }
 
     /// HMAC-MD5 over the parts in order.

@@ -124,7 +124,7 @@ impl Service {
         match translate::request(packet, sender, &self.keyring, now) {
             Ok(request) => Ok(Work::Verify(request)),
             Err(Untranslated::Refused(refusal)) => Ok(Work::Refuse(refusal)),
-            Err(malformed @ Untranslated::MalformedPassword) => Err(malformed),
+            Err(malformed @ (Untranslated::MalformedPassword | Untranslated::MalformedResponse)) => Err(malformed),
         }
     }
 

@@ -13,6 +13,7 @@ mod drops;
 pub mod duplicate;
 pub mod intake;
 pub mod login;
+mod method;
 pub mod packet;
 pub mod translate;
 pub mod udp;

@@ -9,19 +9,19 @@ use crate::clock::Timestamp;
 use crate::config::Serves;
 use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
-use crate::engine::{AuthnRequest, Capability, Denial, LoginName, Origin, Prompt, Protocol, Verdict};
+use crate::engine::response::MsChapSuccess;
+use crate::engine::{AuthnRequest, Capability, Denial, Grant, LoginName, Origin, Prompt, Protocol, Verdict};
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
-    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, CHAP_PASSWORD,
-    EAP_MESSAGE, MS_CHAP_RESPONSE, MS_CHAP2_RESPONSE, NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROXY_STATE,
-    REPLY_MESSAGE, SESSION_TIMEOUT, STATE, USER_NAME, USER_PASSWORD, VENDOR_MICROSOFT, VENDOR_SPECIFIC,
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, EAP_MESSAGE,
+    NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROXY_STATE, REPLY_MESSAGE, SESSION_TIMEOUT, STATE, USER_NAME,
 };
 use crate::radius::channel::Channel;
 use crate::radius::client::Client;
 use crate::radius::crypto::AUTHENTICATOR_LEN;
 use crate::radius::intake::{Sender, Settled};
-use crate::radius::packet::{Attributes, Overflow, Packet, Writer};
-use crate::secret::Secret;
+use crate::radius::method::{self, Proofs, once};
+use crate::radius::packet::{Overflow, Packet, Writer};
 
 /// The one text that every Access-Reject carries, whatever the reason.
 pub const REJECT_TEXT: &str = "Login failed.";
@@ -41,23 +41,23 @@ pub enum Refusal {
     /// The name cannot belong to anybody.
     #[error("User-Name cannot be used: {0}")]
     BadUserName(BadName),
-    /// Two passwords.
-    #[error("User-Password is repeated")]
+    /// Two passwords, or two responses or challenges.
+    #[error("User-Password, or a CHAP or MS-CHAP attribute, is repeated")]
     RepeatedPassword,
-    /// A password beside another method's proof.
-    #[error("User-Password comes together with CHAP-Password, MS-CHAP or EAP-Message")]
+    /// Proofs by two methods.
+    #[error("more than one of User-Password, CHAP-Password, MS-CHAP and EAP-Message")]
     ConflictingMethods,
     /// EAP is not offered.
     #[error("EAP is not supported; configure the client for PAP")]
     Eap,
-    /// A directory that checks passwords by bind cannot check CHAP.
-    #[error("CHAP cannot be checked against a directory; configure the client for PAP")]
-    Chap,
-    /// A directory that checks passwords by bind cannot check MS-CHAP.
-    #[error("MS-CHAP cannot be checked against a directory; configure the client for PAP")]
-    MsChap,
+    /// MS-CHAP (RFC 2433) can be broken by who listens, and proves nothing to the peer.
+    #[error("MS-CHAP version 1 is not supported; configure the client for PAP or MS-CHAPv2")]
+    MsChapV1,
+    /// A response without the challenge that it answers.
+    #[error("there is a response and no CHAP-Challenge or MS-CHAP-Challenge that it would answer")]
+    NoChallenge,
     /// Nothing to check.
-    #[error("there is no User-Password")]
+    #[error("there is no User-Password, and no response to a challenge")]
     NoPassword,
     /// An empty password would be an unauthenticated bind (RFC 4513 section 5.1.2).
     #[error("the password is empty")]
@@ -75,6 +75,7 @@ impl Refusal {
     pub const fn denial(self) -> Denial {
         match self {
             Self::UnknownState => Denial::BadDialog,
+            Self::MsChapV1 => Denial::MethodImpossible,
             Self::NoUserName
             | Self::RepeatedUserName
             | Self::UserNameNotText
@@ -82,8 +83,7 @@ impl Refusal {
             | Self::RepeatedPassword
             | Self::ConflictingMethods
             | Self::Eap
-            | Self::Chap
-            | Self::MsChap
+            | Self::NoChallenge
             | Self::NoPassword
             | Self::EmptyPassword
             | Self::RepeatedState => Denial::Malformed,
@@ -100,6 +100,9 @@ pub enum Untranslated {
     /// Drop silently: a User-Password that is not 16 to 128 octets in blocks of 16.
     #[error("User-Password is not 16 to 128 octets in blocks of 16")]
     MalformedPassword,
+    /// Drop silently: CHAP-Password, MS-CHAP2-Response or the challenge has not its length.
+    #[error("CHAP-Password, MS-CHAP2-Response or its challenge has not its length")]
+    MalformedResponse,
 }
 
 impl From<Refusal> for Untranslated {
@@ -124,16 +127,8 @@ pub fn request(
     let client = sender.client;
     let fields = Fields::gather(packet)?;
     let login = login_name(fields.user_name)?;
-    let hidden = fields.method()?;
-    let typed = match client.secret(sender.channel) {
-        Some(secret) => secret
-            .reveal(hidden, packet.authenticator())
-            .ok_or(Untranslated::MalformedPassword)?,
-        None => Secret::new(hidden),
-    };
-    if typed.is_empty() {
-        return Err(Refusal::EmptyPassword.into());
-    }
+    let user = fields.user_name.unwrap_or_default();
+    let given = fields.proofs.given(packet, client.secret(sender.channel), user)?;
     let dialog = match fields.state {
         None => None,
         Some(state) => {
@@ -143,7 +138,7 @@ pub fn request(
     };
     Ok(AuthnRequest {
         login,
-        typed,
+        given,
         dialog,
         origin: Origin {
             protocol: Protocol::Radius,
@@ -170,6 +165,8 @@ pub struct ReplyTo {
     proxy_states: Box<[u8]>,
     /// Identifier of the EAP packet in the request.
     eap: Option<u8>,
+    /// Identifier of the MS-CHAPv2 response in the request.
+    ms_chap: Option<u8>,
 }
 
 /// What kind of reply was written.
@@ -190,11 +187,14 @@ impl ReplyTo {
     pub fn new(packet: &Packet<'_>, client: Arc<Client>, channel: Channel) -> Self {
         let mut proxy_states = Vec::new();
         let mut eap = None;
+        let mut ms_chap = None;
         for attribute in packet.attributes() {
             if attribute.kind == PROXY_STATE {
                 proxy_states.extend_from_slice(attribute.raw);
             } else if attribute.kind == EAP_MESSAGE && eap.is_none() {
                 eap = attribute.value.get(1).copied();
+            } else {
+                ms_chap = ms_chap.or_else(|| method::ms_chap2_identifier(attribute));
             }
         }
         Self {
@@ -204,6 +204,7 @@ impl ReplyTo {
             authenticator: *packet.authenticator(),
             proxy_states: proxy_states.into(),
             eap,
+            ms_chap,
         }
     }
 
@@ -228,7 +229,7 @@ impl ReplyTo {
     /// Writes the reply that a verdict calls for into `buffer`.
     pub fn verdict(&self, verdict: &Verdict, keyring: &Keyring, now: Timestamp, buffer: &mut Vec<u8>) -> Reply {
         match verdict {
-            Verdict::Accept(grant) => self.accept(grant.message.as_deref(), buffer),
+            Verdict::Accept(grant) => self.accept(grant, buffer),
             Verdict::Challenge(prompt) => self.challenge(prompt, keyring, now, buffer),
             Verdict::Reject(_) => self.reject(buffer),
             Verdict::Unavailable(_) => {
@@ -245,18 +246,18 @@ impl ReplyTo {
         } else {
             ACCOUNTING_RESPONSE
         };
-        self.with_text_if_it_fits(code, None, buffer);
+        self.with_text_if_it_fits(code, None, None, buffer);
     }
 
-    /// Writes an Access-Accept.
-    pub fn accept(&self, message: Option<&str>, buffer: &mut Vec<u8>) -> Reply {
-        self.with_text_if_it_fits(ACCESS_ACCEPT, message, buffer);
+    fn accept(&self, grant: &Grant, buffer: &mut Vec<u8>) -> Reply {
+        let success = grant.ms_chap.as_deref();
+        self.with_text_if_it_fits(ACCESS_ACCEPT, grant.message.as_deref(), success, buffer);
         Reply::Accept
     }
 
     /// Writes an Access-Reject with the text that all of them carry.
     pub fn reject(&self, buffer: &mut Vec<u8>) -> Reply {
-        self.with_text_if_it_fits(ACCESS_REJECT, Some(REJECT_TEXT), buffer);
+        self.with_text_if_it_fits(ACCESS_REJECT, Some(REJECT_TEXT), None, buffer);
         Reply::Reject
     }
 
@@ -300,17 +301,38 @@ impl ReplyTo {
 
     /// Proxy-State came in a request that also had a name and a password, so it fits a reply of nothing
     /// else; a text may not.
-    fn with_text_if_it_fits(&self, code: u8, text: Option<&str>, buffer: &mut Vec<u8>) {
-        if self.write_final(code, text, buffer).is_err() && self.write_final(code, None, buffer).is_err() {
+    fn with_text_if_it_fits(
+        &self,
+        code: u8,
+        text: Option<&str>,
+        success: Option<&MsChapSuccess>,
+        buffer: &mut Vec<u8>,
+    ) {
+        if self.write_final(code, text, success, buffer).is_err()
+            && self.write_final(code, None, success, buffer).is_err()
+        {
             error!(client = %self.client.name, "a reply does not fit a packet");
             buffer.clear();
         }
     }
 
-    fn write_final(&self, code: u8, text: Option<&str>, buffer: &mut Vec<u8>) -> Result<(), Overflow> {
+    fn write_final(
+        &self,
+        code: u8,
+        text: Option<&str>,
+        success: Option<&MsChapSuccess>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Overflow> {
         let mut writer = self.begin(code, buffer);
         if let (ACCESS_REJECT, Some(identifier)) = (code, self.eap) {
             writer.push(EAP_MESSAGE, &[EAP_FAILURE, identifier, 0, 4])?;
+        }
+        if let (ACCESS_REJECT, Some(identifier)) = (code, self.ms_chap) {
+            method::write_error(identifier, &mut writer)?;
+        }
+        if let Some(success) = success {
+            let secret = self.client.secret(self.channel);
+            method::write_success(success, secret, &self.authenticator, &mut writer)?;
         }
         writer.push_text(REPLY_MESSAGE, text.unwrap_or_default())?;
         writer.push_raw(&self.proxy_states)?;
@@ -339,13 +361,10 @@ const EAP_FAILURE: u8 = 4;
 #[derive(Default)]
 struct Fields<'a> {
     user_name: Option<&'a [u8]>,
-    password: Option<&'a [u8]>,
     state: Option<&'a [u8]>,
     nas_identifier: Option<&'a [u8]>,
     calling_station: Option<&'a [u8]>,
-    chap: bool,
-    ms_chap: bool,
-    eap: bool,
+    proofs: Proofs<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -355,37 +374,13 @@ impl<'a> Fields<'a> {
             let value = attribute.value;
             match attribute.kind {
                 USER_NAME => once(&mut fields.user_name, value, Refusal::RepeatedUserName)?,
-                USER_PASSWORD => once(&mut fields.password, value, Refusal::RepeatedPassword)?,
                 STATE => once(&mut fields.state, value, Refusal::RepeatedState)?,
                 NAS_IDENTIFIER => fields.nas_identifier = Some(value),
                 CALLING_STATION_ID => fields.calling_station = Some(value),
-                CHAP_PASSWORD => fields.chap = true,
-                EAP_MESSAGE => fields.eap = true,
-                VENDOR_SPECIFIC => fields.ms_chap |= is_ms_chap(value),
-                _ => {}
+                _ => fields.proofs.take(attribute)?,
             }
         }
         Ok(fields)
-    }
-
-    /// The hidden password, when that is the one method the request uses.
-    fn method(&self) -> Result<&'a [u8], Refusal> {
-        let other = self.eap || self.chap || self.ms_chap;
-        match self.password {
-            Some(_) if other => Err(Refusal::ConflictingMethods),
-            Some(hidden) => Ok(hidden),
-            None if self.eap => Err(Refusal::Eap),
-            None if self.chap => Err(Refusal::Chap),
-            None if self.ms_chap => Err(Refusal::MsChap),
-            None => Err(Refusal::NoPassword),
-        }
-    }
-}
-
-fn once<'a>(slot: &mut Option<&'a [u8]>, value: &'a [u8], repeated: Refusal) -> Result<(), Refusal> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(repeated),
     }
 }
 
@@ -401,13 +396,4 @@ fn login_name(value: Option<&[u8]>) -> Result<LoginName, Refusal> {
 fn plain_text(octets: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(octets).ok()?;
     (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
-}
-
-/// Whether a Vendor-Specific attribute holds an MS-CHAP response (RFC 2548).
-fn is_ms_chap(value: &[u8]) -> bool {
-    let Some((vendor, attributes)) = value.split_first_chunk::<4>() else {
-        return false;
-    };
-    u32::from_be_bytes(*vendor) == VENDOR_MICROSOFT
-        && Attributes::new(attributes).any(|attribute| matches!(attribute.kind, MS_CHAP_RESPONSE | MS_CHAP2_RESPONSE))
 }

@@ -8,6 +8,8 @@ mod vectors;
 
 // A stock client's view of the whole.
 mod radclient;
+// MS-CHAPv2 and its keys, in RADIUS.
+mod rfc2759;
 // RADIUS: packets, passwords, State, Proxy-State.
 mod rfc2865;
 // Message-Authenticator, EAP.

@@ -78,9 +78,21 @@ async fn challenge_and_answer() {
 }
 
 #[tokio::test]
-async fn chap_is_refused() {
+async fn chap() {
     let server = Server::start("");
-    let request = "User-Name = \"ana\"\nCHAP-Password = \"hunter2\"\nMessage-Authenticator = 0x00\n";
+    for (password, answer) in [("hunter2", "Access-Accept"), ("hunter3", "Access-Reject")] {
+        let request = format!("User-Name = \"ana\"\nCHAP-Password = \"{password}\"\nMessage-Authenticator = 0x00\n");
+        let (_, text) = radclient(&server, SECRET, "auth", &request).await;
+        assert!(text.contains(&format!("Received {answer}")), "{text}");
+        assert_signed_first(&text);
+    }
+    assert_eq!(server.stub.calls("ana"), 2);
+}
+
+#[tokio::test]
+async fn ms_chap_of_the_first_version_is_refused() {
+    let server = Server::start("");
+    let request = "User-Name = \"ana\"\nMS-CHAP-Password = \"hunter2\"\nMessage-Authenticator = 0x00\n";
     let (success, text) = radclient(&server, SECRET, "auth", request).await;
     assert!(!success && text.contains("Received Access-Reject"), "{text}");
     assert_eq!(server.stub.calls("ana"), 0);

@@ -12,8 +12,9 @@ use portcullis::clock;
 use portcullis::config;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
+use portcullis::engine::response::{Kept, Response, ResponseOutcome};
 use portcullis::engine::{
-    AuthnRequest, BoxFuture, Check, Denial, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
+    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
 };
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
@@ -73,7 +74,14 @@ impl Stub {
     async fn judge(&self, request: AuthnRequest) -> Verdict {
         let user = request.login.as_str().to_owned();
         *self.calls.lock().entry(user.clone()).or_default() += 1;
-        let typed = request.typed.clone();
+        let typed = match &request.given {
+            Given::Typed(typed) => typed.clone(),
+            Given::Response(response) => {
+                let verdict = respond(&user, response);
+                *self.last.lock() = Some(request);
+                return verdict;
+            }
+        };
         let continued = request.dialog.is_some();
         *self.last.lock() = Some(request);
         if user == "slow" {
@@ -102,6 +110,20 @@ impl Verify for Stub {
     }
 }
 
+/// The table as a directory that keeps passwords.
+fn respond(user: &str, response: &Response) -> Verdict {
+    let password = match user {
+        "ana" => "hunter2",
+        "flopsy" => "arctangent",
+        "user" => "clientPass",
+        _ => return Verdict::Reject(Denial::UnknownUser),
+    };
+    match (response.judge(Kept::Clear(&Secret::new(password))), accept(None)) {
+        (ResponseOutcome::Right(ms_chap), Verdict::Accept(grant)) => Verdict::Accept(Grant { ms_chap, ..grant }),
+        _ => Verdict::Reject(Denial::WrongPassword),
+    }
+}
+
 fn accept(message: Option<String>) -> Verdict {
     let person = Arc::new(Person {
         key: UserKey::new("table", "ana"),
@@ -112,7 +134,11 @@ fn accept(message: Option<String>) -> Verdict {
         attributes: BTreeMap::new(),
         enabled: true,
     });
-    Verdict::Accept(Grant { person, message })
+    Verdict::Accept(Grant {
+        person,
+        message,
+        ms_chap: None,
+    })
 }
 
 fn challenge(password: usize) -> Verdict {

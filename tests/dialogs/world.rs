@@ -13,8 +13,8 @@ use portcullis::engine::dialog::{Dialog, Lifetime};
 use portcullis::engine::record::{self, Algorithm, Passcode, Token, TokenKind, UserRecord};
 use portcullis::engine::throttle::Limit;
 use portcullis::engine::{
-    AuthnRequest, Capability, Effect, Engine, Evidence, Facts, LoginName, Lookup, Origin, PasswordOutcome, Person,
-    Protocol, Settings, Step, UserKey, Verdict, policy,
+    AuthnRequest, Capability, Effect, Engine, Evidence, Facts, Given, LoginName, Lookup, Origin, PasswordOutcome,
+    Person, Protocol, Settings, Step, UserKey, Verdict, policy,
 };
 use portcullis::keyring::Keyring;
 use portcullis::secret::Secret;
@@ -98,7 +98,7 @@ impl World {
     fn ask(&mut self, typed: &str, dialog: Option<Dialog>) {
         let request = AuthnRequest {
             login: LoginName::parse(&self.user).unwrap(),
-            typed: Secret::new(typed),
+            given: Given::Typed(Secret::new(typed)),
             dialog,
             origin: Origin {
                 protocol: Protocol::Radius,
@@ -140,6 +140,7 @@ impl World {
                     &self.facts(request),
                     self.now,
                 ),
+                Step::Do(Effect::VerifyResponse { .. }, _) => panic!("everything is typed"),
                 Step::Do(Effect::VerifyPassword { password, reserve, .. }, attempt) => {
                     self.commit(reserve);
                     self.binds += 1;
@@ -224,6 +225,7 @@ impl World {
                 issued: START,
                 expires: START + Duration::from_secs(3600),
                 failures: 0,
+                sealed: None,
             }),
             ever_enrolled: true,
             ..UserRecord::default()

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use portcullis::ber::{Message, Reader};
 use portcullis::config::Anonymous;
 use portcullis::directory::local::Tree;
-use portcullis::engine::{Origin, Protocol, Split};
+use portcullis::engine::{Given, Origin, Protocol, Split};
 use portcullis::ldap::embedded::Embedded;
 use portcullis::ldap::frame::{Front, Head, Sender, front};
 use portcullis::ldap::session::{Rules, Session, Step};
@@ -53,7 +53,7 @@ fn receive(session: Session, head: &Head, frame: &[u8]) -> Option<Session> {
         Step::Bind(binding, bind) => {
             assert!(!bind.password.is_empty());
             if let Some(question) = bind.question(origin(), Split::Separator(',')) {
-                assert!(question.typed.matches(bind.password));
+                assert!(matches!(question.given, Given::Typed(typed) if typed.matches(bind.password)));
                 return Some(binding.accepted());
             }
             binding.refused()

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use portcullis::clock::Timestamp;
 use portcullis::config;
+use portcullis::engine::Given;
 use portcullis::keyring::Keyring;
 use portcullis::radius::attribute::{ACCESS_REJECT, PROXY_STATE, REPLY_MESSAGE, STATUS_SERVER};
 use portcullis::radius::channel::Channel;
@@ -40,7 +41,7 @@ fn radius_request(packet: &Packet<'_>, client: &Arc<Client>, address: IpAddr, ch
         source: (address, 1812).into(),
     };
     if let Ok(request) = translate::request(packet, sender, &KEYRING, now) {
-        assert!(!request.typed.is_empty());
+        assert!(!matches!(&request.given, Given::Typed(typed) if typed.is_empty()));
         assert!(!request.login.as_str().chars().any(char::is_control));
         let mut buffer = Vec::new();
         let reply_to = ReplyTo::new(packet, client.clone(), channel);

@@ -23,6 +23,11 @@ impl Certificates {
     /// Makes them in `folder`, for [`NAMES`]. Use the address in URLs: libldap looks for
     /// the machine's own name in the certificate when it is told `localhost`.
     pub(crate) fn make(folder: &Path) -> Self {
+        Self::make_for(folder, &NAMES)
+    }
+
+    /// Makes them in `folder`, for these names and addresses.
+    pub(crate) fn make_for(folder: &Path, names: &[&str]) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "Test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -30,7 +35,8 @@ impl Certificates {
         let authority_key = KeyPair::generate().expect("a key pair");
         let authority = params.self_signed(&authority_key).expect("a self-signed certificate");
 
-        let mut leaf = CertificateParams::new(NAMES.map(str::to_owned)).expect("names");
+        let mut leaf =
+            CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).expect("names");
         leaf.distinguished_name.push(DnType::CommonName, "localhost");
         leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().expect("a key pair");

@@ -6,5 +6,6 @@ pub(crate) mod pam;
 pub(crate) mod portcullis;
 pub(crate) mod process;
 pub(crate) mod radclient;
+pub(crate) mod samba;
 pub(crate) mod slapd;
 pub(crate) mod totp;

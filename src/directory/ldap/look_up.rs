@@ -15,7 +15,7 @@ use crate::directory::ldap::{LdapDirectory, bind_on};
 use crate::directory::person::{format_guid, format_uuid};
 use crate::directory::pool::{Lease, Progress};
 use crate::directory::search::{Answer, FoundEntry, Scope, Search};
-use crate::directory::wire::{Connection, WireError};
+use crate::directory::wire::{Connection, WireError, chain};
 use crate::engine::facts::{dn_is_under, normalise_dn};
 use crate::engine::request::LoginForm;
 use crate::engine::{Lookup, PasswordOutcome, Person, UserKey};
@@ -34,8 +34,8 @@ impl From<WireError> for Trouble {
     }
 }
 
-struct Results {
-    entries: Vec<FoundEntry>,
+pub(super) struct Results {
+    pub(super) entries: Vec<FoundEntry>,
     code: i32,
     diagnostic: Vec<u8>,
 }
@@ -167,24 +167,46 @@ impl LdapDirectory {
         entry: &FoundEntry,
         groups: &mut Vec<String>,
     ) -> Result<Result<(), String>, Trouble> {
-        let Some((base, filter)) = &self.settings.group_search else {
+        let Some(wanted) = &self.settings.group_search else {
             return Ok(Ok(()));
         };
-        let login = self.login(entry);
-        let search = Search {
-            base,
-            scope: Scope::Subtree,
-            size_limit: 0,
-            time_limit: self.time_limit(),
-            filter: &filter.filled(&[("dn", entry.dn.as_bytes()), ("login", login.as_bytes())]),
-            attributes: &["1.1".to_owned()],
-        };
-        let found = run(lease.connection(), &search, MOST_GROUPS).await?;
-        if found.code != SUCCESS {
-            let told = bind::describe(found.code, &found.diagnostic);
-            return Ok(Err(format!("the server answered {told} to the search for groups")));
+        // Those that the entry lists are in groups, too. Their names are looked for as they were written.
+        let mut members = vec![entry.dn.clone()];
+        if wanted.levels > 0 {
+            members.extend(entry.texts(&self.settings.group_attribute).map(str::to_owned));
         }
-        groups.extend(found.entries.iter().map(|group| normalise_dn(&group.dn)));
+        let login = self.login(entry).to_owned();
+        for _ in 0..=wanted.levels {
+            let mut next = Vec::new();
+            for member in &members {
+                let search = Search {
+                    base: &wanted.base,
+                    scope: Scope::Subtree,
+                    size_limit: 0,
+                    time_limit: self.time_limit(),
+                    filter: &wanted
+                        .filter
+                        .filled(&[("dn", member.as_bytes()), ("login", login.as_bytes())]),
+                    attributes: &["1.1".to_owned()],
+                };
+                let found = run(lease.connection(), &search, MOST_GROUPS).await?;
+                if found.code != SUCCESS {
+                    let told = bind::describe(found.code, &found.diagnostic);
+                    return Ok(Err(format!("the server answered {told} to the search for groups")));
+                }
+                for group in found.entries {
+                    let normal = normalise_dn(&group.dn);
+                    if !groups.contains(&normal) {
+                        groups.push(normal);
+                        next.push(group.dn);
+                    }
+                    if groups.len() > MOST_GROUPS {
+                        return Ok(Err(format!("{} is in more than {MOST_GROUPS} groups", entry.dn)));
+                    }
+                }
+            }
+            members = next;
+        }
         groups.sort_unstable();
         groups.dedup();
         Ok(Ok(()))
@@ -268,6 +290,20 @@ pub(super) struct ServiceAccount {
 impl ServiceAccount {
     /// Binds as the account. A refusal stands for a while, so that a wrong password in the configuration
     /// is not tried again with every login, which would soon lock the account.
+    pub(super) async fn bind_or_say(
+        &self,
+        directory: &str,
+        account: &Account,
+        lease: &mut Lease<'_>,
+    ) -> Result<(), String> {
+        self.bind(directory, account, lease)
+            .await
+            .map_err(|trouble| match trouble {
+                Trouble::Wire(error) => chain(&error),
+                Trouble::Account(why) => why,
+            })
+    }
+
     async fn bind(&self, directory: &str, account: &Account, lease: &mut Lease<'_>) -> Result<(), Trouble> {
         if let Some((since, why)) = &*self.refused.lock()
             && clock::monotonic().saturating_duration_since(*since) < REFUSAL_STANDS
@@ -312,7 +348,7 @@ impl ServiceAccount {
 }
 
 /// Sends a search and collects its answers; referrals are passed over.
-async fn run(connection: &mut Connection, search: &Search<'_>, most: usize) -> Result<Results, WireError> {
+pub(super) async fn run(connection: &mut Connection, search: &Search<'_>, most: usize) -> Result<Results, WireError> {
     let (id, out) = connection.request();
     search.encode(id, out);
     connection.send().await?;

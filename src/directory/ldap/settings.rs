@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config;
+use crate::config::{self, ServerKind};
 use crate::directory::filter::Filter;
 use crate::directory::person::Flag;
 use crate::directory::wire::{Security, Target, Verification, chain};
@@ -29,6 +29,7 @@ pub struct SetupFaults(pub Vec<SetupFault>);
 
 pub(super) struct Settings {
     pub(super) name: Arc<str>,
+    pub(super) server: ServerKind,
     pub(super) targets: Vec<Target>,
     pub(super) account: Option<Account>,
     pub(super) base_dn: String,
@@ -40,7 +41,7 @@ pub(super) struct Settings {
     pub(super) key_attribute: String,
     pub(super) person_key: Option<String>,
     pub(super) group_attribute: String,
-    pub(super) group_search: Option<(String, Filter)>,
+    pub(super) group_search: Option<GroupSearch>,
     pub(super) disabled_by: Vec<Flag>,
     pub(super) enabled_by: Vec<Flag>,
     pub(super) attributes: Vec<String>,
@@ -52,6 +53,14 @@ pub(super) struct Settings {
     pub(super) queue: usize,
     pub(super) cache: Duration,
     pub(super) health_interval: Duration,
+}
+
+/// Where groups are looked for that entries do not list by themselves.
+pub(super) struct GroupSearch {
+    pub(super) base: String,
+    pub(super) filter: Filter,
+    /// Levels of groups in groups that are looked for, one search for each group.
+    pub(super) levels: usize,
 }
 
 /// The account that look-ups are done as.
@@ -115,6 +124,7 @@ impl Settings {
         ]);
         Ok(Self {
             name: config.name.as_str().into(),
+            server: config.server,
             targets,
             account,
             base_dn: config.base_dn.clone(),
@@ -125,7 +135,7 @@ impl Settings {
             key_attribute: config.key_attribute.clone(),
             person_key: config.person_key.clone(),
             group_attribute: config.group_attribute.clone(),
-            group_search: config.group_base_dn.clone().map(|base| (base, group_filter)),
+            group_search: group_search(config, group_filter),
             disabled_by,
             enabled_by,
             attributes: config.attributes.clone(),
@@ -137,6 +147,36 @@ impl Settings {
             cache: config.cache,
             health_interval: config.health_interval.max(SHORTEST_INTERVAL),
         })
+    }
+}
+
+fn group_search(config: &config::LdapDirectory, filter: Filter) -> Option<GroupSearch> {
+    let base = config.group_base_dn.clone();
+    if !config.nested_groups {
+        return base.map(|base| GroupSearch {
+            base,
+            filter,
+            levels: 0,
+        });
+    }
+    let base = base.unwrap_or_else(|| config.base_dn.clone());
+    match config.server {
+        // LDAP_MATCHING_RULE_IN_CHAIN: the server walks through all levels itself.
+        ServerKind::ActiveDirectory => Some(GroupSearch {
+            base,
+            filter: Filter::Extensible {
+                rule: Some("1.2.840.113556.1.4.1941".into()),
+                attribute: Some("member".into()),
+                value: b"{dn}".to_vec(),
+                dn: false,
+            },
+            levels: 0,
+        }),
+        ServerKind::Openldap | ServerKind::Ds389 => Some(GroupSearch {
+            base,
+            filter,
+            levels: MOST_LEVELS,
+        }),
     }
 }
 
@@ -300,6 +340,9 @@ fn union<const N: usize>(lists: [&[String]; N]) -> Vec<String> {
     }
     names
 }
+
+/// Levels of groups in groups.
+const MOST_LEVELS: usize = 10;
 
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use data_encoding::{BASE64, BASE64_NOPAD};
+use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER_PERMISSIVE};
 use ring::digest;
-use subtle::ConstantTimeEq;
 
 use crate::clock;
+use crate::engine::response::{Kept, nt_hash};
 use crate::secret::Secret;
 
 /// A `userPassword` value.
@@ -15,7 +15,7 @@ use crate::secret::Secret;
 pub(super) struct StoredPassword {
     scheme: Scheme,
     /// What the scheme compares with.
-    expected: Vec<u8>,
+    expected: Secret,
     salt: Vec<u8>,
 }
 
@@ -23,12 +23,30 @@ pub(super) struct StoredPassword {
 enum Scheme {
     Digest(&'static digest::Algorithm),
     Argon2(Box<Argon2<'static>>),
+    /// The NT hash: MD4 over UTF-16LE, without salt.
+    Nt,
+    /// The password itself.
+    Clear,
+}
+
+/// Whether a file may hold passwords as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clear {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Refused,
 }
 
 /// Hides everything but the kind of the hash.
 impl fmt::Debug for StoredPassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_slow() { "[argon2]" } else { "[digest]" })
+        f.write_str(match self.scheme {
+            Scheme::Digest(_) => "[digest]",
+            Scheme::Argon2(_) => "[argon2]",
+            Scheme::Nt => "[NT hash]",
+            Scheme::Clear => "[clear]",
+        })
     }
 }
 
@@ -36,13 +54,14 @@ impl StoredPassword {
     /// Reads `{SCHEME}value`.
     ///
     /// The error names what is wrong and the remedy, and never shows the value.
-    pub(super) fn parse(value: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(value: &[u8], clear: Clear) -> Result<Self, String> {
         let remedy = "make one with `portcullis password-hash`";
         let scheme_and_rest = std::str::from_utf8(value)
             .ok()
             .and_then(|text| text.trim().strip_prefix('{')?.split_once('}'));
+        let not_hashed = || format!("the password is not hashed; {remedy}, or set cleartext = true in the directory");
         let Some((scheme, rest)) = scheme_and_rest else {
-            return Err(format!("the password is not hashed; {remedy}"));
+            return Self::clear(value, clear).ok_or_else(not_hashed);
         };
         let digest = |algorithm| Self::digest(algorithm, rest).map_err(|fault| format!("{fault}; {remedy}"));
         match scheme.to_ascii_uppercase().as_str() {
@@ -51,10 +70,39 @@ impl StoredPassword {
             "SHA384" | "SSHA384" => digest(&digest::SHA384),
             "SHA512" | "SSHA512" => digest(&digest::SHA512),
             "ARGON2" => Self::argon2(rest).map_err(|fault| format!("{fault}; {remedy}")),
-            "CLEARTEXT" => Err(format!("the password is not hashed; {remedy}")),
+            "NT" => Self::nt(rest.as_bytes()).map_err(|fault| format!("{fault}; {remedy}")),
+            "CLEARTEXT" => Self::clear(rest.as_bytes(), clear).ok_or_else(not_hashed),
             _ => Err(format!(
-                "the scheme is none of {{ARGON2}}, {{SSHA}}, {{SSHA256}}, {{SSHA512}}; {remedy}"
+                "the scheme is none of {{ARGON2}}, {{SSHA}}, {{SSHA256}}, {{SSHA512}}, {{NT}}; {remedy}"
             )),
+        }
+    }
+
+    /// Reads an NT hash, 32 hexadecimal digits: what stands behind `{NT}`, or in `sambaNTPassword`.
+    pub(super) fn nt(digits: &[u8]) -> Result<Self, String> {
+        let octets = HEXLOWER_PERMISSIVE.decode(digits.trim_ascii()).ok();
+        let expected = octets.filter(|octets| octets.len() == 16).map(Secret::new);
+        Ok(Self {
+            scheme: Scheme::Nt,
+            expected: expected.ok_or("an NT hash has 32 hexadecimal digits")?,
+            salt: Vec::new(),
+        })
+    }
+
+    fn clear(value: &[u8], clear: Clear) -> Option<Self> {
+        (clear == Clear::Allowed && !value.is_empty()).then(|| Self {
+            scheme: Scheme::Clear,
+            expected: Secret::new(value),
+            salt: Vec::new(),
+        })
+    }
+
+    /// What is kept that a response to a challenge can be compared with.
+    pub(super) fn kept(&self) -> Option<Kept<'_>> {
+        match self.scheme {
+            Scheme::Digest(_) | Scheme::Argon2(_) => None,
+            Scheme::Nt => Some(Kept::NtHash(&self.expected)),
+            Scheme::Clear => Some(Kept::Clear(&self.expected)),
         }
     }
 
@@ -62,7 +110,7 @@ impl StoredPassword {
     pub(super) fn decoy(&self) -> Self {
         Self {
             scheme: self.scheme.clone(),
-            expected: vec![0; self.expected.len()],
+            expected: Secret::new(vec![0; self.expected.len()]),
             salt: clock::random::<16>().to_vec(),
         }
     }
@@ -71,7 +119,7 @@ impl StoredPassword {
     pub(super) fn default_decoy() -> Self {
         Self {
             scheme: Scheme::Argon2(Box::new(our_argon2())),
-            expected: vec![0; OUTPUT],
+            expected: Secret::new([0; OUTPUT]),
             salt: clock::random::<16>().to_vec(),
         }
     }
@@ -84,14 +132,14 @@ impl StoredPassword {
     /// What comparing costs, for choosing the decoy: the blocks of memory passed over.
     pub(super) fn cost(&self) -> u64 {
         match &self.scheme {
-            Scheme::Digest(_) => 0,
+            Scheme::Digest(_) | Scheme::Nt | Scheme::Clear => 0,
             Scheme::Argon2(argon2) => u64::from(argon2.params().m_cost()) * u64::from(argon2.params().t_cost()),
         }
     }
 
     /// The octets that change whenever the stored password does.
     pub(super) fn identity(&self) -> [&[u8]; 2] {
-        [&self.expected, &self.salt]
+        [self.expected.expose(), &self.salt]
     }
 
     /// Compares; `blocks` is working memory for Argon2, grown as needed and worth keeping.
@@ -101,13 +149,15 @@ impl StoredPassword {
                 let mut context = digest::Context::new(algorithm);
                 context.update(password.expose());
                 context.update(&self.salt);
-                context.finish().as_ref().ct_eq(&self.expected).into()
+                self.expected.matches(context.finish().as_ref())
             }
             Scheme::Argon2(argon2) => {
                 let mut computed = vec![0; self.expected.len()];
                 argon2_into(argon2, password.expose(), &self.salt, &mut computed, blocks)
-                    && computed.ct_eq(&self.expected).into()
+                    && self.expected.matches(&computed)
             }
+            Scheme::Nt => nt_hash(password).is_some_and(|hash| self.expected.matches(hash.expose())),
+            Scheme::Clear => self.expected.matches(password.expose()),
         }
     }
 
@@ -120,7 +170,7 @@ impl StoredPassword {
             .ok_or_else(|| "the hash is too short".to_owned())?;
         Ok(Self {
             scheme: Scheme::Digest(algorithm),
-            expected: expected.to_vec(),
+            expected: Secret::new(expected),
             salt: salt.to_vec(),
         })
     }
@@ -156,7 +206,7 @@ impl StoredPassword {
         let params = Params::new(memory, passes, lanes, Some(expected.len())).map_err(|_| broken())?;
         Ok(Self {
             scheme: Scheme::Argon2(Box::new(Argon2::new(algorithm, Version::V0x13, params))),
-            expected,
+            expected: Secret::new(expected),
             salt,
         })
     }
@@ -211,7 +261,7 @@ mod tests {
     use super::*;
 
     fn check(stored: &str, password: &str) -> bool {
-        let stored = StoredPassword::parse(stored.as_bytes()).unwrap();
+        let stored = StoredPassword::parse(stored.as_bytes(), Clear::Refused).unwrap();
         stored.matches(&Secret::new(password), &mut Vec::new())
     }
 
@@ -274,16 +324,43 @@ mod tests {
             "{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$c29$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
             "",
         ] {
-            let fault = StoredPassword::parse(value.as_bytes()).unwrap_err();
+            let fault = StoredPassword::parse(value.as_bytes(), Clear::Refused).unwrap_err();
             assert!(fault.contains("portcullis password-hash"), "{value}: {fault}");
             assert!(!fault.contains("hunter2"), "{fault}");
         }
-        assert!(StoredPassword::parse(b"\xff").is_err());
+        assert!(StoredPassword::parse(b"\xff", Clear::Refused).is_err());
+    }
+
+    #[test]
+    fn nt_hashes_and_clear_passwords_can_answer_for_responses() {
+        // The password of RFC 2759 section 9.2.
+        let nt = StoredPassword::parse(b"{NT}44EBBA8D5312B8D611474411F56989AE", Clear::Refused).unwrap();
+        assert!(nt.matches(&Secret::new("clientPass"), &mut Vec::new()));
+        assert!(!nt.matches(&Secret::new("clientpass"), &mut Vec::new()));
+        assert!(!nt.matches(&Secret::new([0xff]), &mut Vec::new()));
+        assert!(matches!(nt.kept(), Some(Kept::NtHash(_))));
+        for value in ["{CLEARTEXT}hunter2", "hunter2"] {
+            let clear = StoredPassword::parse(value.as_bytes(), Clear::Allowed).unwrap();
+            assert!(clear.matches(&Secret::new("hunter2"), &mut Vec::new()));
+            assert!(!clear.matches(&Secret::new("hunter"), &mut Vec::new()));
+            assert!(matches!(clear.kept(), Some(Kept::Clear(_))));
+            assert!(!format!("{clear:?}").contains("hunter2"));
+        }
+        for empty in ["{CLEARTEXT}", "", "{NT}44EB", "{NT}"] {
+            assert!(
+                StoredPassword::parse(empty.as_bytes(), Clear::Allowed).is_err(),
+                "{empty}"
+            );
+        }
+        let unknown = StoredPassword::parse(b"{MD5}hunter2", Clear::Allowed).unwrap_err();
+        assert!(unknown.contains("the scheme is none of"), "{unknown}");
+        let hashed = StoredPassword::parse(b"{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", Clear::Allowed).unwrap();
+        assert!(hashed.kept().is_none());
     }
 
     #[test]
     fn a_decoy_costs_the_same_and_matches_nothing() {
-        let stored = StoredPassword::parse(hash_password(&Secret::new("x")).as_bytes()).unwrap();
+        let stored = StoredPassword::parse(hash_password(&Secret::new("x")).as_bytes(), Clear::Refused).unwrap();
         assert_eq!(stored.decoy().cost(), stored.cost());
         assert!(!stored.decoy().matches(&Secret::new("x"), &mut Vec::new()));
         assert_eq!(StoredPassword::default_decoy().cost(), stored.cost());

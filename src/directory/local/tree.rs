@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use crate::directory::ldif::{self, Record, fault};
-use crate::directory::local::hash::StoredPassword;
+use crate::directory::local::hash::{Clear, StoredPassword};
 use crate::document::Faults;
 use crate::engine::facts::normalise_dn;
 
@@ -16,6 +16,8 @@ pub struct Tree {
     by_dn: HashMap<String, usize>,
     roots: Vec<usize>,
     passwords: HashMap<usize, StoredPassword>,
+    /// `sambaNTPassword` beside a password that is kept in another way.
+    nt_hashes: HashMap<usize, StoredPassword>,
 }
 
 /// One entry.
@@ -40,7 +42,7 @@ pub struct Attribute {
 }
 
 impl Tree {
-    /// Reads the text of an LDIF file; `file` is named in faults.
+    /// Reads the text of an LDIF file; `file` is named in faults. A password in clear is a fault.
     ///
     /// `memberOf` is computed from the `groupOfNames` and `groupOfUniqueNames` in the file, `entryUUID`
     /// from the name where the file has none.
@@ -48,6 +50,11 @@ impl Tree {
     /// # Errors
     /// Every fault with its line: of LDIF, of stored passwords, of names without their parent.
     pub fn parse(file: &Path, text: &[u8]) -> Result<Self, Faults> {
+        Self::parse_with(file, text, Clear::Refused)
+    }
+
+    /// The same for a file that may hold passwords in clear.
+    pub(super) fn parse_with(file: &Path, text: &[u8], clear: Clear) -> Result<Self, Faults> {
         let records = ldif::parse(file, text)?;
         let mut faults = Faults::default();
         let mut tree = Self {
@@ -55,10 +62,11 @@ impl Tree {
             by_dn: HashMap::with_capacity(records.len()),
             roots: Vec::new(),
             passwords: HashMap::new(),
+            nt_hashes: HashMap::new(),
         };
         let lines: Vec<usize> = records.iter().map(|record| record.line).collect();
         for record in records {
-            tree.add(file, record, &mut faults);
+            tree.add(file, record, clear, &mut faults);
         }
         tree.link(file, &lines, &mut faults);
         tree.compute_member_of();
@@ -104,36 +112,49 @@ impl Tree {
         self.by_dn.get(normalised_dn).copied()
     }
 
-    /// Entries that have a password: the people.
-    pub(super) fn people(&self) -> impl Iterator<Item = (&Entry, &StoredPassword)> {
-        let with_password = |(index, entry)| Some((entry, self.passwords.get(&index)?));
+    /// Entries that have a password: the people. The last is their `sambaNTPassword`, where the password is
+    /// kept in another way.
+    pub(super) fn people(&self) -> impl Iterator<Item = (&Entry, &StoredPassword, Option<&StoredPassword>)> {
+        let with_password = |(index, entry)| Some((entry, self.passwords.get(&index)?, self.nt_hashes.get(&index)));
         self.entries.iter().enumerate().filter_map(with_password)
     }
 
-    fn add(&mut self, file: &Path, record: Record, faults: &mut Faults) {
+    fn add(&mut self, file: &Path, record: Record, clear: Clear, faults: &mut Faults) {
         let index = self.entries.len();
         let mut attributes = Vec::with_capacity(record.attributes.len() + 2);
         for attribute in record.attributes {
             // Options make no other attribute of it: `userPassword;x-old` is a password as well.
             let base = attribute.name.split(';').next().unwrap_or_default();
-            if !base.eq_ignore_ascii_case(USER_PASSWORD) {
+            let secret = [USER_PASSWORD, NT_PASSWORD]
+                .into_iter()
+                .find(|name| base.eq_ignore_ascii_case(name));
+            let Some(secret) = secret else {
                 attributes.push(Attribute {
                     operational: is_operational(&attribute.name),
                     name: attribute.name,
                     values: attribute.values,
                 });
                 continue;
-            }
-            let stored = match attribute.values.as_slice() {
-                [value] => StoredPassword::parse(value),
-                _ => Err("more than one value; keep the one that is meant".into()),
+            };
+            let (stored, place) = match attribute.values.as_slice() {
+                [value] if secret == NT_PASSWORD => (StoredPassword::nt(value), &mut self.nt_hashes),
+                [value] => (StoredPassword::parse(value, clear), &mut self.passwords),
+                _ => (
+                    Err("more than one value; keep the one that is meant".into()),
+                    &mut self.passwords,
+                ),
             };
             match stored {
                 Ok(stored) => {
-                    self.passwords.insert(index, stored);
+                    place.insert(index, stored);
                 }
-                Err(message) => faults.0.push(fault(file, attribute.line, USER_PASSWORD, message)),
+                Err(message) => faults.0.push(fault(file, attribute.line, secret, message)),
             }
+        }
+        if !self.passwords.contains_key(&index)
+            && let Some(hash) = self.nt_hashes.remove(&index)
+        {
+            self.passwords.insert(index, hash);
         }
         if !attributes
             .iter()
@@ -239,7 +260,8 @@ impl Entry {
         &self.normalised_dn
     }
 
-    /// The attributes in the order of the file, then the computed ones. Never `userPassword`.
+    /// The attributes in the order of the file, then the computed ones. Never `userPassword` nor
+    /// `sambaNTPassword`.
     pub fn attributes(&self) -> &[Attribute] {
         &self.attributes
     }
@@ -313,6 +335,7 @@ fn is_operational(name: &str) -> bool {
 }
 
 const USER_PASSWORD: &str = "userPassword";
+const NT_PASSWORD: &str = "sambaNTPassword";
 const ENTRY_UUID: &str = "entryUUID";
 const MEMBER_OF: &str = "memberOf";
 
@@ -397,6 +420,19 @@ uniqueMember: uid=ana,ou=people,dc=x
     }
 
     #[test]
+    fn nt_hashes_are_no_attributes_either() {
+        let text = "dn: uid=b,dc=x\nobjectClass: person\nuid: b\n\
+                    sambantpassword: 44EBBA8D5312B8D611474411F56989AE\n";
+        let alone = tree(text).unwrap();
+        let (entry, _, beside) = alone.people().next().unwrap();
+        assert!(beside.is_none(), "it is the password");
+        assert!(entry.attribute("sambaNTPassword").is_none());
+        let both = tree(&format!("{text}userPassword: {{SHA}}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")).unwrap();
+        assert!(both.people().next().unwrap().2.is_some());
+        assert!(!format!("{both:?}").contains("44EBBA"));
+    }
+
+    #[test]
     fn faults_of_content_have_lines() {
         let orphan = tree(&format!(
             "{SITE}\ndn: uid=b,ou=peeple,dc=x\nobjectClass: person\nuid: b\n"
@@ -414,6 +450,8 @@ uniqueMember: uid=ana,ou=people,dc=x
         );
         let option = tree("dn: uid=b,dc=x\nobjectClass: person\nuid: b\nuserPassword;x-a: hunter2\n").unwrap_err();
         assert!(option.starts_with("t.ldif:4:1: userPassword: "), "{option}");
+        let nt = tree("dn: uid=b,dc=x\nobjectClass: person\nuid: b\nsambaNTPassword: hunter2\n").unwrap_err();
+        assert_eq!(nt, "t.ldif:4:1: sambaNTPassword: an NT hash has 32 hexadecimal digits");
         let two = "dn: uid=b,dc=x\nobjectClass: person\nuid: b\nuserPassword: {SHA}x\nuserPassword: {SHA}y\n";
         assert!(tree(two).unwrap_err().contains("more than one value"));
     }

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::clock::Timestamp;
 use crate::engine::authenticator::{CodeAuthenticator, Context, Judgement, Kind, codes};
 use crate::engine::facts::UserKey;
-use crate::engine::record::UserRecord;
+use crate::engine::record::{Passcode, UserRecord};
+use crate::engine::response::{Kept, Response, ResponseOutcome};
 use crate::keyring::{KeyError, Keyring};
+use crate::secret::Secret;
 
 /// Symbols in a passcode: 10 of 30 make 49 bits.
 pub const LENGTH: usize = 10;
@@ -37,7 +41,7 @@ impl CodeAuthenticator for Passcodes {
         let code = codes::normalise(typed);
         let live = record
             .passcode
-            .as_mut()
+            .as_ref()
             .filter(|passcode| context.now < passcode.expires);
         let Some(passcode) = live.filter(|_| codes::is_well_formed(&code, LENGTH)) else {
             return Ok(Judgement::NotApplicable);
@@ -46,11 +50,61 @@ impl CodeAuthenticator for Passcodes {
             record.passcode = None;
             return Ok(Judgement::Right);
         }
-        passcode.failures = passcode.failures.saturating_add(1);
-        if passcode.failures >= MAX_FAILURES {
-            record.passcode = None;
-        }
+        count_failure(record);
         Ok(Judgement::Wrong)
+    }
+}
+
+/// Judges a response as one made with the live passcode. A right one spends it, a wrong one is counted.
+/// Impossible when there is none, or it was not issued for this.
+///
+/// # Errors
+/// When the sealed copy does not open.
+pub fn judge_response(
+    response: &Response,
+    record: &mut UserRecord,
+    context: &Context<'_>,
+) -> Result<ResponseOutcome, KeyError> {
+    let live = record
+        .passcode
+        .as_ref()
+        .filter(|passcode| context.now < passcode.expires);
+    let Some((id, sealed)) = live.and_then(|passcode| Some((&passcode.id, passcode.sealed.as_ref()?))) else {
+        return Ok(ResponseOutcome::Impossible);
+    };
+    let code = context
+        .keyring
+        .open(&Passcode::place(context.user.as_str(), id), sealed)?;
+    let code = code.expose_str().unwrap_or_default();
+    for typed in spellings(code) {
+        let outcome = response.judge(Kept::Clear(&typed));
+        if matches!(outcome, ResponseOutcome::Right(_)) {
+            record.passcode = None;
+            return Ok(outcome);
+        }
+    }
+    count_failure(record);
+    Ok(ResponseOutcome::Wrong)
+}
+
+/// What people type for a normalised code: as it was shown or without the dash, in capitals or not. A response
+/// tells nothing of what was typed, so each is tried.
+fn spellings(code: &str) -> [Secret; 4] {
+    let shown = Zeroizing::new(codes::grouped(code));
+    let lower = |text: &str| Secret::new(text.to_lowercase());
+    [
+        Secret::new(shown.as_str()),
+        lower(&shown),
+        Secret::new(code),
+        lower(code),
+    ]
+}
+
+fn count_failure(record: &mut UserRecord) {
+    let Some(passcode) = &mut record.passcode else { return };
+    passcode.failures = passcode.failures.saturating_add(1);
+    if passcode.failures >= MAX_FAILURES {
+        record.passcode = None;
     }
 }
 
@@ -62,7 +116,6 @@ pub fn digest(keyring: &Keyring, user: &UserKey, code: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::record::Passcode;
 
     fn record(keyring: &Keyring, user: &UserKey) -> UserRecord {
         let passcode = Passcode {
@@ -72,6 +125,7 @@ mod tests {
             issued: Timestamp::from_secs(0),
             expires: Timestamp::from_secs(3600),
             failures: 0,
+            sealed: None,
         };
         UserRecord {
             passcode: Some(passcode),

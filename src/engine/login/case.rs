@@ -38,9 +38,8 @@ pub(super) struct Case<'a, 'f> {
 
 impl<'a> Case<'a, '_> {
     /// The first field of a conversation.
-    pub(super) fn opening(mut self) -> Step<'a> {
+    pub(super) fn opening(mut self, typed: &Secret) -> Step<'a> {
         let requirement = &self.terms.requirement;
-        let typed = &self.request.typed;
         let instead = requirement.codes_instead_of_password();
         let mut record = self.facts.user.value.clone();
         if !instead.is_empty() {
@@ -75,7 +74,7 @@ impl<'a> Case<'a, '_> {
     }
 
     /// An answer within a dialog.
-    pub(super) fn answer(self, dialog: &Dialog) -> Step<'a> {
+    pub(super) fn answer(self, typed: &Secret, dialog: &Dialog) -> Step<'a> {
         let record = self.facts.user.value.clone();
         if dialog.user != name_digest(self.request)
             || dialog.expires <= self.now
@@ -83,13 +82,7 @@ impl<'a> Case<'a, '_> {
         {
             return self.refuse(Denial::BadDialog, record);
         }
-        self.code(
-            &self.request.typed,
-            dialog.proven,
-            dialog.password.clone(),
-            record,
-            Some(dialog),
-        )
+        self.code(typed, dialog.proven, dialog.password.clone(), record, Some(dialog))
     }
 
     /// Judges a code that stands beside a password or follows a challenge.
@@ -174,6 +167,17 @@ impl<'a> Case<'a, '_> {
                 self.refuse(denial, record)
             };
         };
+        let (reserve, attempt) = self.reserve(person, proven, record);
+        let effect = Effect::VerifyPassword {
+            person: Arc::clone(person),
+            password,
+            reserve,
+        };
+        Step::Do(effect, attempt)
+    }
+
+    /// Counts a try by the directory before it is made, and writes what judging codes has changed.
+    pub(super) fn reserve(&self, person: &Arc<Person>, proven: KindSet, record: UserRecord) -> (Batch, Attempt<'a>) {
         let mut reserve = Batch::default();
         if self.limit.failures > 0 {
             let pending = Pending {
@@ -195,22 +199,15 @@ impl<'a> Case<'a, '_> {
             spent,
             guessed: self.guessed,
         };
-        let effect = Effect::VerifyPassword {
-            person: Arc::clone(person),
-            password,
-            reserve,
+        let attempt = Attempt {
+            engine: self.engine,
+            request: self.request,
+            stage,
         };
-        Step::Do(
-            effect,
-            Attempt {
-                engine: self.engine,
-                request: self.request,
-                stage,
-            },
-        )
+        (reserve, attempt)
     }
 
-    fn accept(self, proven: KindSet, mut record: UserRecord) -> Step<'a> {
+    pub(super) fn accept(self, proven: KindSet, mut record: UserRecord) -> Step<'a> {
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
             return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), record);
         };
@@ -238,6 +235,7 @@ impl<'a> Case<'a, '_> {
             verdict: Verdict::Accept(Grant {
                 person: Arc::clone(person),
                 message: None,
+                ms_chap: None,
             }),
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
@@ -279,7 +277,7 @@ impl<'a> Case<'a, '_> {
     }
 
     /// Refuses a code; the failure counts if the code could have been a guess.
-    fn refuse_code(self, judgement: Judgement, wanted: KindSet, record: UserRecord) -> Step<'a> {
+    pub(super) fn refuse_code(self, judgement: Judgement, wanted: KindSet, record: UserRecord) -> Step<'a> {
         let denial = match judgement {
             Judgement::Replayed => Denial::CodeReplayed,
             Judgement::Wrong | Judgement::Right => Denial::WrongCode,
@@ -291,7 +289,7 @@ impl<'a> Case<'a, '_> {
         self.refuse(self.blocked.unwrap_or(denial), record)
     }
 
-    fn refuse(self, denial: Denial, record: UserRecord) -> Step<'a> {
+    pub(super) fn refuse(self, denial: Denial, record: UserRecord) -> Step<'a> {
         let mut batch = Batch::default();
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person),
@@ -349,7 +347,7 @@ impl<'a> Case<'a, '_> {
         )
     }
 
-    fn broken(self, error: &KeyError) -> Step<'a> {
+    pub(super) fn broken(self, error: &KeyError) -> Step<'a> {
         self.engine
             .outage(self.request, Some(self.rule), error.to_string(), self.now)
     }

@@ -69,6 +69,7 @@ impl<'a> Tried<'a, '_> {
         let grant = Grant {
             person: Arc::clone(&self.person),
             message: None,
+            ms_chap: None,
         };
         self.decided(Verdict::Accept(grant), batch, proven)
     }

@@ -2,6 +2,8 @@
 
 // Servers that misbehave, played by a listener of our own.
 mod faults;
+// Passwords and accounts changed, on each kind of server.
+mod changes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -194,6 +196,33 @@ async fn groups_are_searched_where_people_do_not_list_them() {
     assert_eq!(ana.groups, ["cn=staff,ou=groups,dc=example,dc=org"]);
     let hostile = person(&*directory, &name("*)(uid=*,\"")).await;
     assert!(hostile.groups.is_empty(), "{:?}", hostile.groups);
+}
+
+#[tokio::test]
+async fn groups_in_groups_count_where_they_are_meant_to() {
+    let slapd = start();
+    for (group, member) in [
+        ("all", "cn=staff,ou=groups,dc=example,dc=org"),
+        ("everybody", "cn=all,ou=groups,dc=example,dc=org"),
+        // Round and round.
+        ("loop", "cn=everybody,ou=groups,dc=example,dc=org"),
+    ] {
+        slapd.modify(&format!(
+            "dn: cn={group},ou=groups,dc=example,dc=org\nchangetype: add\nobjectClass: groupOfNames\n\
+             cn: {group}\nmember: {member}\n"
+        ));
+    }
+    slapd.modify(
+        "dn: cn=staff,ou=groups,dc=example,dc=org\nchangetype: modify\nadd: member\n\
+         member: cn=loop,ou=groups,dc=example,dc=org\n",
+    );
+    let more = format!("{PLAIN}group_base_dn = \"ou=groups,dc=example,dc=org\"\n");
+    let flat = ldap(&[slapd.url()], &more);
+    assert_eq!(person(&*flat, &name("ana")).await.groups.len(), 1);
+    let nested = ldap(&[slapd.url()], &format!("{more}nested_groups = true\n"));
+    let groups = person(&*nested, &name("ana")).await.groups.clone();
+    let named = |name: &str| format!("cn={name},ou=groups,dc=example,dc=org");
+    assert_eq!(groups, ["all", "everybody", "loop", "staff"].map(named));
 }
 
 #[tokio::test]

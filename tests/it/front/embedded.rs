@@ -16,6 +16,7 @@ fn front() -> Front {
         attributes: Vec::new(),
         disabled_by: Vec::new(),
         remember: std::time::Duration::ZERO,
+        cleartext: false,
     };
     let password = local::hash_password(&portcullis::secret::Secret::new("anapw"));
     let text = format!(

@@ -13,10 +13,10 @@ use portcullis::config::LdapListener;
 use portcullis::directory::{Directory, DirectoryStatus, Link};
 use portcullis::engine::request::LoginForm;
 use portcullis::engine::{
-    AuthnRequest, BoxFuture, Capability, Check, Denial, Grant, LoginName, Lookup, Outage, PasswordOutcome, Person,
-    UserKey, Verdict, Verify,
+    AuthnRequest, BoxFuture, Capability, Check, Denial, Given, Grant, LoginName, Lookup, Outage, PasswordOutcome,
+    Person, UserKey, Verdict, Verify,
 };
-use portcullis::ldap::listener::serve;
+use portcullis::ldap::listener::{Service, serve};
 use portcullis::metrics::Metrics;
 use portcullis::secret::Secret;
 use portcullis::tls::TlsServer;
@@ -131,16 +131,13 @@ impl Setup {
         let metrics = Metrics::default();
         let shutdown = CancellationToken::new();
         let directory = self.directory;
-        let served = runtime.spawn(serve(
-            listener,
-            config,
-            Some(tls),
+        let service = Service {
             verify,
-            Arc::new(move || Some(Arc::clone(&directory))),
-            Arc::default(),
-            metrics.clone(),
-            shutdown.clone(),
-        ));
+            directory: Arc::new(move || Some(Arc::clone(&directory))),
+            bindings: Arc::default(),
+            metrics: metrics.clone(),
+        };
+        let served = runtime.spawn(serve(listener, config, Some(tls), service, shutdown.clone()));
         Front {
             address,
             metrics,
@@ -195,9 +192,12 @@ impl Verify for Truthful {
             let Capability::Append(split) = request.capability else {
                 panic!("an LDAP bind can append and nothing else");
             };
-            let (password, code) = match split.cut(&request.typed) {
+            let Given::Typed(typed) = request.given else {
+                panic!("a simple bind is typed");
+            };
+            let (password, code) = match split.cut(&typed) {
                 Some((password, code)) => (password, Some(code)),
-                None => (request.typed, None),
+                None => (typed, None),
             };
             if code.is_some_and(|code| !code.matches(b"123456")) {
                 return Verdict::Reject(Denial::WrongCode);
@@ -208,7 +208,11 @@ impl Verify for Truthful {
                 Lookup::Unavailable(reason) => return Verdict::Unavailable(Outage { reason }),
             };
             if self.accept_unasked {
-                return Verdict::Accept(Grant { person, message: None });
+                return Verdict::Accept(Grant {
+                    person,
+                    message: None,
+                    ms_chap: None,
+                });
             }
             let outcome = match check {
                 Check::Directory => self.directory.verify(&person, &password).await,
@@ -216,7 +220,11 @@ impl Verify for Truthful {
             };
             match outcome {
                 PasswordOutcome::Right if self.refuse_anyway => Verdict::Reject(Denial::Throttled),
-                PasswordOutcome::Right => Verdict::Accept(Grant { person, message: None }),
+                PasswordOutcome::Right => Verdict::Accept(Grant {
+                    person,
+                    message: None,
+                    ms_chap: None,
+                }),
                 PasswordOutcome::Unavailable(reason) => Verdict::Unavailable(Outage { reason }),
                 PasswordOutcome::MustChange => Verdict::Reject(Denial::PasswordMustChange),
                 PasswordOutcome::Expired => Verdict::Reject(Denial::PasswordExpired),

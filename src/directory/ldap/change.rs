@@ -1,0 +1,371 @@
+//! Changes of accounts: each server's own way to set a password, to unlock, to switch off.
+
+use crate::config::ServerKind;
+use crate::directory::filter::Filter;
+use crate::directory::ldap::look_up::run;
+use crate::directory::ldap::{LdapDirectory, bind_on};
+use crate::directory::modify::{
+    Answer, Modification, Operation, encode_modify, encode_password_modify, unicode_password,
+};
+use crate::directory::pool::{Lease, Progress};
+use crate::directory::search::{Scope, Search};
+use crate::directory::wire::{Connection, WireError};
+use crate::engine::account::{AccountChange, Changed};
+use crate::engine::{PasswordOutcome, Person};
+use crate::secret::Secret;
+
+use Operation::{Delete, Replace};
+
+impl LdapDirectory {
+    /// Performs one change, within the directory's time-out. It is sent once: a change whose answer does not
+    /// come is unavailable, not repeated.
+    pub(super) async fn change_account(&self, person: &Person, change: AccountChange<'_>) -> Changed {
+        if person.dn.is_empty() {
+            return Changed::Unknown;
+        }
+        let empty = match change {
+            AccountChange::Password { old, new } => old.is_empty() || new.is_empty(),
+            AccountChange::Reset { new, .. } => new.is_empty(),
+            AccountChange::Unlock | AccountChange::MustChange(_) | AccountChange::Enabled(_) => false,
+        };
+        if empty {
+            // An empty new password would have the server make one up (RFC 3062 section 2).
+            return Changed::Forbidden("an empty password".into());
+        }
+        let mut progress = Progress::default();
+        let changing = async {
+            match change {
+                AccountChange::Password { old, new } => self.change_password(&mut progress, person, old, new).await,
+                AccountChange::Reset { .. }
+                | AccountChange::Unlock
+                | AccountChange::MustChange(_)
+                | AccountChange::Enabled(_) => self.as_service(&mut progress, person, change).await,
+            }
+        };
+        let changed = tokio::time::timeout(self.settings.timeout, changing).await;
+        // What was remembered of the person may not be so any more.
+        self.cache.forget();
+        changed.unwrap_or_else(|_| Changed::Unavailable(progress.timed_out(self.settings.timeout)))
+    }
+
+    /// The owner's own change. Active Directory takes old and new together from anybody who is bound, and
+    /// from the owner not while the password has expired; the others want the owner to be bound.
+    async fn change_password(&self, progress: &mut Progress, person: &Person, old: &Secret, new: &Secret) -> Changed {
+        match self.settings.server {
+            ServerKind::ActiveDirectory => {
+                self.as_service(progress, person, AccountChange::Password { old, new })
+                    .await
+            }
+            ServerKind::Openldap | ServerKind::Ds389 => self.as_owner(progress, person, old, new).await,
+        }
+    }
+
+    async fn as_owner(&self, progress: &mut Progress, person: &Person, old: &Secret, new: &Secret) -> Changed {
+        let mut lease = match self.binds.lease(true, progress).await {
+            Ok(lease) => lease,
+            Err(error) => return Changed::Unavailable(error.to_string()),
+        };
+        let outcome = match bind_on(lease.connection(), &person.dn, old).await {
+            Ok((_, outcome)) => outcome,
+            Err(error) => return Changed::Unavailable(lease.failed(&error)),
+        };
+        match outcome {
+            PasswordOutcome::Right | PasswordOutcome::MustChange => {}
+            PasswordOutcome::Wrong => {
+                lease.give_back();
+                return Changed::WrongPassword;
+            }
+            // The password is right, but its owner may not even bind: the service account sets the new one,
+            // with the old one given, so that history and quality are judged all the same.
+            PasswordOutcome::Expired => {
+                lease.give_back();
+                return self
+                    .as_service(progress, person, AccountChange::Password { old, new })
+                    .await;
+            }
+            PasswordOutcome::Unknown => {
+                lease.give_back();
+                return Changed::Unknown;
+            }
+            PasswordOutcome::Locked => return Changed::Forbidden("the account is locked".into()),
+            PasswordOutcome::Disabled => return Changed::Forbidden("the account is disabled".into()),
+            PasswordOutcome::Unavailable(why) => return Changed::Unavailable(why),
+        }
+        match password_modify(lease.connection(), None, Some(old), new).await {
+            Ok(answer) => {
+                lease.give_back();
+                answer.changed(true)
+            }
+            Err(error) => Changed::Unavailable(lease.failed(&error)),
+        }
+    }
+
+    /// On a connection of the account for look-ups.
+    async fn as_service(&self, progress: &mut Progress, person: &Person, change: AccountChange<'_>) -> Changed {
+        let mut lease = match self.service_lease(progress).await {
+            Ok(lease) => lease,
+            Err(why) => return Changed::Unavailable(why),
+        };
+        let done = match self.settings.server {
+            ServerKind::Openldap => openldap(lease.connection(), &person.dn, change).await,
+            ServerKind::Ds389 => ds389(lease.connection(), &person.dn, change).await,
+            ServerKind::ActiveDirectory => active_directory(lease.connection(), &person.dn, change).await,
+        };
+        match done {
+            Ok(changed) => {
+                lease.give_back();
+                changed
+            }
+            Err(error) => Changed::Unavailable(lease.failed(&error)),
+        }
+    }
+
+    async fn service_lease(&self, progress: &mut Progress) -> Result<Lease<'_>, String> {
+        let Some(account) = &self.settings.account else {
+            return Err("changing accounts takes an account: set `bind_dn`".into());
+        };
+        let mut lease = self
+            .look_ups
+            .lease(false, progress)
+            .await
+            .map_err(|error| error.to_string())?;
+        if !lease.reused {
+            self.service_account
+                .bind_or_say(&self.settings.name, account, &mut lease)
+                .await?;
+        }
+        Ok(lease)
+    }
+}
+
+/// OpenLDAP with the ppolicy overlay.
+async fn openldap(connection: &mut Connection, dn: &str, change: AccountChange<'_>) -> Result<Changed, WireError> {
+    let must_change = |wanted: bool| Modification {
+        operation: Replace,
+        attribute: "pwdReset",
+        values: if wanted { &[b"TRUE"] } else { &[] },
+    };
+    match change {
+        AccountChange::Password { old, new } => {
+            let answer = password_modify(connection, Some(dn), Some(old), new).await?;
+            then(connection, dn, answer.changed(true), &[must_change(false)]).await
+        }
+        AccountChange::Reset {
+            new,
+            must_change: wanted,
+        } => {
+            let answer = password_modify(connection, Some(dn), None, new).await?;
+            then(connection, dn, answer.changed(false), &[must_change(wanted)]).await
+        }
+        AccountChange::Unlock | AccountChange::Enabled(true) => {
+            modify(connection, dn, &[cleared("pwdAccountLockedTime")]).await
+        }
+        AccountChange::MustChange(wanted) => modify(connection, dn, &[must_change(wanted)]).await,
+        AccountChange::Enabled(false) => {
+            // Locked until an administrator unlocks it (draft-behera-ldap-password-policy-10 section 5.3.3).
+            let locked = Modification {
+                operation: Replace,
+                attribute: "pwdAccountLockedTime",
+                values: &[b"000001010000Z"],
+            };
+            modify(connection, dn, &[locked]).await
+        }
+    }
+}
+
+/// 389 Directory Server and FreeIPA.
+async fn ds389(connection: &mut Connection, dn: &str, change: AccountChange<'_>) -> Result<Changed, WireError> {
+    let expired = Modification {
+        operation: Replace,
+        attribute: "passwordExpirationTime",
+        values: &[b"19700101000000Z"],
+    };
+    match change {
+        AccountChange::Password { old, new } => {
+            let answer = password_modify(connection, Some(dn), Some(old), new).await?;
+            Ok(answer.changed(true))
+        }
+        AccountChange::Reset { new, must_change } => {
+            let changed = password_modify(connection, Some(dn), None, new).await?.changed(false);
+            if must_change {
+                return then(connection, dn, changed, &[expired]).await;
+            }
+            Ok(changed)
+        }
+        AccountChange::Unlock => {
+            let cleared = [cleared("accountUnlockTime"), cleared("passwordRetryCount")];
+            modify(connection, dn, &cleared).await
+        }
+        AccountChange::MustChange(true) => modify(connection, dn, &[expired]).await,
+        AccountChange::MustChange(false) => modify(connection, dn, &[cleared("passwordExpirationTime")]).await,
+        AccountChange::Enabled(true) => modify(connection, dn, &[cleared("nsAccountLock")]).await,
+        AccountChange::Enabled(false) => {
+            let locked = Modification {
+                operation: Replace,
+                attribute: "nsAccountLock",
+                values: &[b"TRUE"],
+            };
+            modify(connection, dn, &[locked]).await
+        }
+    }
+}
+
+/// Active Directory and Samba.
+async fn active_directory(
+    connection: &mut Connection,
+    dn: &str,
+    change: AccountChange<'_>,
+) -> Result<Changed, WireError> {
+    let last_set = |must_change: bool| Modification {
+        operation: Replace,
+        attribute: "pwdLastSet",
+        values: if must_change { &[b"0"] } else { &[b"-1"] },
+    };
+    match change {
+        AccountChange::Password { old, new } => {
+            let (Some(old), Some(new)) = (unicode_password(old), unicode_password(new)) else {
+                return Ok(Changed::Forbidden("a password that is not UTF-8".into()));
+            };
+            // Old and new in one request are a change, with history and minimum age; a new one alone is a reset.
+            let (old, new) = ([old.as_slice()], [new.as_slice()]);
+            let both = [
+                change_of("unicodePwd", Delete, &old),
+                change_of("unicodePwd", Operation::Add, &new),
+            ];
+            Ok(send_modify(connection, dn, &both).await?.changed(true))
+        }
+        AccountChange::Reset { new, must_change } => {
+            let Some(new) = unicode_password(new) else {
+                return Ok(Changed::Forbidden("a password that is not UTF-8".into()));
+            };
+            let password = Modification {
+                operation: Replace,
+                attribute: "unicodePwd",
+                values: &[new.as_slice()],
+            };
+            let changed = send_modify(connection, dn, &[password]).await?.changed(false);
+            then(connection, dn, changed, &[last_set(must_change)]).await
+        }
+        AccountChange::Unlock => {
+            let unlocked = Modification {
+                operation: Replace,
+                attribute: "lockoutTime",
+                values: &[b"0"],
+            };
+            modify(connection, dn, &[unlocked]).await
+        }
+        AccountChange::MustChange(wanted) => modify(connection, dn, &[last_set(wanted)]).await,
+        AccountChange::Enabled(wanted) => switch(connection, dn, wanted).await,
+    }
+}
+
+/// Sets or clears one bit of `userAccountControl`; only if nobody else changes it at the same time.
+async fn switch(connection: &mut Connection, dn: &str, enabled: bool) -> Result<Changed, WireError> {
+    let Some(before) = read_value(connection, dn, "userAccountControl").await? else {
+        return Ok(Changed::Unknown);
+    };
+    let Ok(flags) = before.parse::<u32>() else {
+        return Ok(Changed::Unavailable("userAccountControl cannot be read".into()));
+    };
+    let wanted = if enabled {
+        flags & !ACCOUNT_DISABLE
+    } else {
+        flags | ACCOUNT_DISABLE
+    };
+    if wanted == flags {
+        return Ok(Changed::Done);
+    }
+    let wanted = wanted.to_string();
+    let (before, wanted) = ([before.as_bytes()], [wanted.as_bytes()]);
+    let swap = [
+        change_of("userAccountControl", Delete, &before),
+        change_of("userAccountControl", Operation::Add, &wanted),
+    ];
+    modify(connection, dn, &swap).await
+}
+
+async fn read_value(connection: &mut Connection, dn: &str, attribute: &str) -> Result<Option<String>, WireError> {
+    let search = Search {
+        base: dn,
+        scope: Scope::Base,
+        size_limit: 1,
+        time_limit: 0,
+        filter: &Filter::Present("objectClass".into()),
+        attributes: &[attribute.to_owned()],
+    };
+    let results = run(connection, &search, 1).await?;
+    let value = results.entries.first().and_then(|entry| entry.texts(attribute).next());
+    Ok(value.map(str::to_owned))
+}
+
+/// Goes on with modifications when what came before is done.
+async fn then(
+    connection: &mut Connection,
+    dn: &str,
+    changed: Changed,
+    modifications: &[Modification<'_>],
+) -> Result<Changed, WireError> {
+    match changed {
+        Changed::Done => modify(connection, dn, modifications).await,
+        Changed::WrongPassword
+        | Changed::Refused(_)
+        | Changed::Forbidden(_)
+        | Changed::Unsupported
+        | Changed::Unknown
+        | Changed::Unavailable(_) => Ok(changed),
+    }
+}
+
+async fn modify(
+    connection: &mut Connection,
+    dn: &str,
+    modifications: &[Modification<'_>],
+) -> Result<Changed, WireError> {
+    Ok(send_modify(connection, dn, modifications).await?.changed(false))
+}
+
+async fn send_modify(
+    connection: &mut Connection,
+    dn: &str,
+    modifications: &[Modification<'_>],
+) -> Result<Answer, WireError> {
+    let (id, out) = connection.request();
+    encode_modify(id, dn, modifications, out);
+    answer(connection).await
+}
+
+async fn password_modify(
+    connection: &mut Connection,
+    user: Option<&str>,
+    old: Option<&Secret>,
+    new: &Secret,
+) -> Result<Answer, WireError> {
+    let (id, out) = connection.request();
+    encode_password_modify(id, user, old, new, out);
+    answer(connection).await
+}
+
+async fn answer(connection: &mut Connection) -> Result<Answer, WireError> {
+    connection.send().await?;
+    let message = connection.receive().await?;
+    Answer::read(&message).map_err(|_| WireError::WrongResponse)
+}
+
+const fn change_of<'a>(attribute: &'a str, operation: Operation, values: &'a [&'a [u8]]) -> Modification<'a> {
+    Modification {
+        operation,
+        attribute,
+        values,
+    }
+}
+
+const fn cleared(attribute: &str) -> Modification<'_> {
+    Modification {
+        operation: Replace,
+        attribute,
+        values: &[],
+    }
+}
+
+/// ADS_UF_ACCOUNTDISABLE.
+const ACCOUNT_DISABLE: u32 = 2;

@@ -1,0 +1,111 @@
+//! What is done to an account in its directory, and what came of it. The engine decides on these; the
+//! directory performs them.
+
+use std::fmt;
+
+use crate::clock::Timestamp;
+use crate::secret::Secret;
+
+/// One change of one account.
+#[derive(Clone, Copy, Debug)]
+pub enum AccountChange<'a> {
+    /// Its owner changes the password: history, minimum age and quality apply, and the old password is
+    /// judged like any other try.
+    Password {
+        /// The password until now.
+        old: &'a Secret,
+        /// The one from now on.
+        new: &'a Secret,
+    },
+    /// The password is set without knowing the old one.
+    Reset {
+        /// The password from now on.
+        new: &'a Secret,
+        /// Whether its owner must change it at the next login.
+        must_change: bool,
+    },
+    /// Ends a lock-out, and nothing else.
+    Unlock,
+    /// Whether the password must be changed at the next login.
+    MustChange(bool),
+    /// Whether the account may log in at all.
+    Enabled(bool),
+}
+
+impl AccountChange<'_> {
+    /// The stable word for the audit.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Password { .. } => "change-password",
+            Self::Reset { .. } => "reset-password",
+            Self::Unlock => "unlock",
+            Self::MustChange(true) => "must-change",
+            Self::MustChange(false) => "need-not-change",
+            Self::Enabled(true) => "enable",
+            Self::Enabled(false) => "disable",
+        }
+    }
+}
+
+/// What came of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// Done.
+    Done,
+    /// The old password is wrong.
+    WrongPassword,
+    /// The directory's policy does not take the new password.
+    Refused(PasswordRefusal),
+    /// The account may not do this, or the one that acts for it lacks the right. The text says what the
+    /// directory said, for logs.
+    Forbidden(String),
+    /// This directory has no such thing.
+    Unsupported,
+    /// The entry has gone.
+    Unknown,
+    /// The directory could not be asked, or it is not known whether it was done. The text says why.
+    Unavailable(String),
+}
+
+/// Why a directory's policy does not take a new password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PasswordRefusal {
+    /// Fewer characters than the policy wants.
+    TooShort,
+    /// More characters than the directory takes.
+    TooLong,
+    /// It is one of the last passwords.
+    UsedBefore,
+    /// The last change was too short a time ago.
+    TooSoon,
+    /// Too few kinds of characters, or a part of the name.
+    TooSimple,
+    /// The directory does not say.
+    Unspecified,
+}
+
+impl fmt::Display for PasswordRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooShort => "it is too short",
+            Self::TooLong => "it is too long",
+            Self::UsedBefore => "it was used before",
+            Self::TooSoon => "the last change was too recent",
+            Self::TooSimple => "it is too simple",
+            Self::Unspecified => "the directory's policy does not allow it",
+        })
+    }
+}
+
+/// What a directory says of an account, for helpdesk and policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountState {
+    /// Locked out, after failures or by an administrator.
+    pub locked: bool,
+    /// The password must be changed at the next login.
+    pub must_change: bool,
+    /// Switched off.
+    pub disabled: bool,
+    /// When the password was last set.
+    pub password_set: Option<Timestamp>,
+}

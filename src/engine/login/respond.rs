@@ -1,0 +1,101 @@
+//! A response to a challenge, CHAP or MS-CHAPv2: it proves one thing, and nothing can be asked after it.
+
+use std::sync::Arc;
+
+use crate::engine::authenticator::{Context, Judgement, Kind, KindSet, passcode};
+use crate::engine::dialog::Dialog;
+use crate::engine::facts::Lookup;
+use crate::engine::login::case::Case;
+use crate::engine::login::tried::Tried;
+use crate::engine::login::{Effect, Step};
+use crate::engine::record::UserRecord;
+use crate::engine::response::{MsChapSuccess, Response, ResponseOutcome};
+use crate::engine::verdict::{Denial, Verdict};
+use crate::keyring::KeyError;
+
+impl<'a> Case<'a, '_> {
+    /// Judges a response: as one to an issued passcode from the facts, as one to the password by the directory.
+    pub(super) fn response(mut self, response: &Response, dialog: Option<&Dialog>) -> Step<'a> {
+        let mut record = self.facts.user.value.clone();
+        let refused = match (dialog, self.blocked) {
+            (_, Some(denial)) => Some(denial),
+            // The answer to a question of ours is typed.
+            (Some(_), None) => Some(Denial::BadDialog),
+            (None, None) => None,
+        };
+        if let Some(denial) = refused {
+            return self.refuse(denial, record);
+        }
+        let requirement = &self.terms.requirement;
+        let password = requirement.is_met(KindSet::of(Kind::Password));
+        let code = KindSet::of(Kind::Passcode);
+        if requirement.is_met(code) {
+            match self.judge_as_passcode(response, &mut record) {
+                Err(error) => return self.broken(&error),
+                Ok(ResponseOutcome::Right(success)) => return with_success(self.accept(code, record), success),
+                Ok(ResponseOutcome::Wrong) if password => self.guessed = true,
+                Ok(ResponseOutcome::Wrong) => return self.refuse_code(Judgement::Wrong, code, record),
+                Ok(ResponseOutcome::Impossible | ResponseOutcome::Unknown) => {}
+            }
+        }
+        if password {
+            return self.try_response(response, record);
+        }
+        let one_would_do = requirement.alternatives().iter().any(|kinds| kinds.len() == 1);
+        let denial = if one_would_do {
+            Denial::MethodImpossible
+        } else {
+            Denial::MethodOneProof
+        };
+        self.refuse(denial, record)
+    }
+
+    fn judge_as_passcode(&self, response: &Response, record: &mut UserRecord) -> Result<ResponseOutcome, KeyError> {
+        let Lookup::Found(person) = &self.facts.lookup else {
+            return Ok(ResponseOutcome::Unknown);
+        };
+        let context = Context {
+            user: &person.key,
+            keyring: &self.engine.keyring,
+            now: self.now,
+        };
+        passcode::judge_response(response, record, &context)
+    }
+
+    /// Has the directory judge it, counted first as every try of a password is.
+    fn try_response(self, response: &Response, record: UserRecord) -> Step<'a> {
+        let Lookup::Found(person) = &self.facts.lookup else {
+            return self.refuse(Denial::UnknownUser, record);
+        };
+        let (reserve, attempt) = self.reserve(person, KindSet::EMPTY, record);
+        let effect = Effect::VerifyResponse {
+            person: Arc::clone(person),
+            response: response.clone(),
+            reserve,
+        };
+        Step::Do(effect, attempt)
+    }
+}
+
+impl<'a> Tried<'a, '_> {
+    /// Goes on with what the directory says of a response.
+    pub(super) fn responded(self, outcome: ResponseOutcome) -> Step<'a> {
+        match outcome {
+            ResponseOutcome::Right(success) => with_success(self.right(), success),
+            ResponseOutcome::Wrong | ResponseOutcome::Unknown => self.wrong(),
+            // The directory has nothing to say, so the passcode was meant.
+            ResponseOutcome::Impossible if self.guessed => self.barred(Denial::WrongCode),
+            ResponseOutcome::Impossible => self.barred(Denial::MethodImpossible),
+        }
+    }
+}
+
+/// Gives who is let in what MS-CHAPv2 has for the client.
+fn with_success(mut step: Step<'_>, success: Option<Arc<MsChapSuccess>>) -> Step<'_> {
+    if let Step::Decided(decision) = &mut step
+        && let Verdict::Accept(grant) = &mut decision.verdict
+    {
+        grant.ms_chap = success;
+    }
+    step
+}

@@ -1,0 +1,221 @@
+//! Accounts changed in the directory: on OpenLDAP with ppolicy, and on a Samba domain controller.
+
+use std::sync::Arc;
+
+use portcullis::config;
+use portcullis::directory::Directory;
+use portcullis::directory::ldap::LdapDirectory;
+use portcullis::engine::account::{AccountChange, Changed, PasswordRefusal};
+use portcullis::engine::{PasswordOutcome, Person};
+use portcullis::secret::Secret;
+
+use super::{PLAIN, ldap, name, person, verify};
+use crate::support::samba::{ADMIN_DN, ADMIN_PASSWORD, Samba};
+use crate::support::slapd::Slapd;
+
+async fn change(directory: &dyn Directory, person: &Person, change: AccountChange<'_>) -> Changed {
+    directory.change(person, change).await
+}
+
+async fn own(directory: &dyn Directory, person: &Person, old: &str, new: &str) -> Changed {
+    let (old, new) = (Secret::new(old), Secret::new(new));
+    let own = AccountChange::Password { old: &old, new: &new };
+    change(directory, person, own).await
+}
+
+async fn reset(directory: &dyn Directory, person: &Person, new: &str, must_change: bool) -> Changed {
+    let new = Secret::new(new);
+    change(directory, person, AccountChange::Reset { new: &new, must_change }).await
+}
+
+/// A slapd whose service account may change accounts.
+fn writable() -> Slapd {
+    let configuration = include_str!("entries/slapd.conf")
+        .replace(
+            "by anonymous auth by * none",
+            "by dn.exact=\"cn=svc,dc=example,dc=org\" write by self write by anonymous auth by * none",
+        )
+        .replace(
+            "by dn.exact=\"cn=svc,dc=example,dc=org\" read",
+            "by dn.exact=\"cn=svc,dc=example,dc=org\" write by self write",
+        );
+    let policies = include_str!("entries/policies.ldif").replace(
+        "pwdMaxAge: 315360000",
+        "pwdMaxAge: 315360000\npwdInHistory: 3\npwdMinLength: 8\npwdCheckQuality: 2\npwdAllowUserChange: TRUE",
+    );
+    Slapd::serving(&configuration, &[include_str!("entries/people.ldif"), &policies])
+}
+
+#[tokio::test]
+async fn openldap_passwords() {
+    let slapd = writable();
+    let directory = ldap(&[slapd.url()], PLAIN);
+    let directory: &dyn Directory = &*directory;
+    let ana = person(directory, &name("ana")).await;
+    assert_eq!(
+        own(directory, &ana, "wrong", "correct-horse").await,
+        Changed::WrongPassword
+    );
+    assert_eq!(
+        own(directory, &ana, "secret", "short").await,
+        Changed::Refused(PasswordRefusal::TooShort)
+    );
+    assert!(matches!(
+        own(directory, &ana, "secret", "").await,
+        Changed::Forbidden(_)
+    ));
+    assert_eq!(own(directory, &ana, "secret", "correct-horse").await, Changed::Done);
+    assert_eq!(verify(directory, &ana, "secret").await, PasswordOutcome::Wrong);
+    assert_eq!(verify(directory, &ana, "correct-horse").await, PasswordOutcome::Right);
+    assert_eq!(
+        own(directory, &ana, "correct-horse", "correct-horse").await,
+        Changed::Refused(PasswordRefusal::UsedBefore)
+    );
+
+    // Set by an administrator: to be changed at the next login, or not.
+    assert_eq!(reset(directory, &ana, "battery-staple", true).await, Changed::Done);
+    assert_eq!(
+        verify(directory, &ana, "battery-staple").await,
+        PasswordOutcome::MustChange
+    );
+    assert_eq!(
+        own(directory, &ana, "battery-staple", "another-horse").await,
+        Changed::Done
+    );
+    assert_eq!(verify(directory, &ana, "another-horse").await, PasswordOutcome::Right);
+    assert_eq!(reset(directory, &ana, "battery-stable", false).await, Changed::Done);
+    assert_eq!(verify(directory, &ana, "battery-stable").await, PasswordOutcome::Right);
+    // History holds for resets, too.
+    assert_eq!(
+        reset(directory, &ana, "another-horse", false).await,
+        Changed::Refused(PasswordRefusal::UsedBefore)
+    );
+
+    // An expired password cannot even bind: it is changed all the same, by who knows it.
+    let expired = person(directory, &name("expired")).await;
+    assert_eq!(
+        own(directory, &expired, "wrong", "correct-horse").await,
+        Changed::WrongPassword
+    );
+    assert_eq!(own(directory, &expired, "secret", "correct-horse").await, Changed::Done);
+    assert_eq!(
+        verify(directory, &expired, "correct-horse").await,
+        PasswordOutcome::Right
+    );
+}
+
+#[tokio::test]
+async fn openldap_accounts() {
+    let slapd = writable();
+    let directory = ldap(&[slapd.url()], PLAIN);
+    let directory: &dyn Directory = &*directory;
+    let lena = person(directory, &name("lena")).await;
+    for _ in 0..3 {
+        assert_eq!(verify(directory, &lena, "wrong").await, PasswordOutcome::Wrong);
+    }
+    assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Locked);
+    assert_eq!(change(directory, &lena, AccountChange::Unlock).await, Changed::Done);
+    assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Right);
+    assert_eq!(
+        change(directory, &lena, AccountChange::MustChange(true)).await,
+        Changed::Done
+    );
+    assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::MustChange);
+    assert_eq!(
+        change(directory, &lena, AccountChange::MustChange(false)).await,
+        Changed::Done
+    );
+    assert_eq!(
+        change(directory, &lena, AccountChange::Enabled(false)).await,
+        Changed::Done
+    );
+    assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Locked);
+    assert_eq!(
+        change(directory, &lena, AccountChange::Enabled(true)).await,
+        Changed::Done
+    );
+    assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Right);
+    let mut gone = Person::clone(&lena);
+    gone.dn = "uid=gone,ou=people,dc=example,dc=org".into();
+    assert_eq!(change(directory, &gone, AccountChange::Unlock).await, Changed::Unknown);
+}
+
+/// The domain as a directory, by the given account.
+fn domain(samba: &Samba, dn: &str, password: &str) -> Arc<LdapDirectory> {
+    let text = format!(
+        "name = \"corp\"\nserver = \"active-directory\"\nurls = [{:?}]\nca_file = {:?}\n\
+         base_dn = \"dc=example,dc=org\"\nbind_dn = {dn:?}\nbind_password = {password:?}\ncache = \"0s\"\n\
+         login_attributes = [\"sAMAccountName\"]\nkey_attribute = \"objectGUID\"\nfilter = \"(objectClass=user)\"\n\
+         disabled_by = [\"userAccountControl&2\"]\nnested_groups = true\n",
+        samba.url(),
+        samba.authority(),
+    );
+    let config: config::LdapDirectory = toml::from_str(&text).unwrap();
+    LdapDirectory::new(&config).unwrap()
+}
+
+#[tokio::test]
+async fn active_directory() {
+    let samba = Samba::start();
+    samba.add("ana", "Passw0rd.one");
+    let svc = samba.add("svc", "Passw0rd.svc");
+    for (group, member) in [("inner", "ana"), ("outer", "inner")] {
+        samba.modify(&format!(
+            "dn: CN={group},CN=Users,DC=example,DC=org\nchangetype: add\nobjectClass: group\n\
+             sAMAccountName: {group}\nmember: CN={member},CN=Users,DC=example,DC=org\n"
+        ));
+    }
+
+    // An account without any rights is enough for people to change their own passwords.
+    let plain = domain(&samba, &svc, "Passw0rd.svc");
+    let plain: &dyn Directory = &*plain;
+    let ana = person(plain, &name("EXAMPLE\\ana")).await;
+    assert_eq!(person(plain, &name("ana@example.org")).await.key, ana.key);
+    assert!(ana.enabled);
+    let groups = [
+        "cn=inner,cn=users,dc=example,dc=org",
+        "cn=outer,cn=users,dc=example,dc=org",
+    ];
+    assert_eq!(ana.groups, groups);
+    assert_eq!(verify(plain, &ana, "Passw0rd.one").await, PasswordOutcome::Right);
+    assert_eq!(verify(plain, &ana, "wrong").await, PasswordOutcome::Wrong);
+    assert_eq!(
+        own(plain, &ana, "Passw0rd.one", "Passw0rd.two").await,
+        Changed::Refused(PasswordRefusal::TooSoon)
+    );
+    let refused = reset(plain, &ana, "Passw0rd.two", false).await;
+    assert!(matches!(refused, Changed::Forbidden(_)), "{refused:?}");
+
+    let admin = domain(&samba, ADMIN_DN, ADMIN_PASSWORD);
+    let admin: &dyn Directory = &*admin;
+    assert_eq!(
+        change(admin, &ana, AccountChange::MustChange(true)).await,
+        Changed::Done
+    );
+    assert_eq!(verify(plain, &ana, "Passw0rd.one").await, PasswordOutcome::MustChange);
+    assert_eq!(verify(plain, &ana, "wrong").await, PasswordOutcome::Wrong);
+    // Who must change it cannot bind, and changes it all the same.
+    assert_eq!(own(plain, &ana, "wrong", "Passw0rd.two").await, Changed::WrongPassword);
+    assert_eq!(
+        own(plain, &ana, "Passw0rd.one", "a").await,
+        Changed::Refused(PasswordRefusal::TooShort)
+    );
+    assert_eq!(
+        own(plain, &ana, "Passw0rd.one", "passwordpassword").await,
+        Changed::Refused(PasswordRefusal::TooSimple)
+    );
+    assert_eq!(own(plain, &ana, "Passw0rd.one", "Passw0rd.two").await, Changed::Done);
+    assert_eq!(verify(plain, &ana, "Passw0rd.two").await, PasswordOutcome::Right);
+
+    assert_eq!(reset(admin, &ana, "Passw0rd.three", true).await, Changed::Done);
+    assert_eq!(verify(plain, &ana, "Passw0rd.three").await, PasswordOutcome::MustChange);
+    assert_eq!(reset(admin, &ana, "Passw0rd.four", false).await, Changed::Done);
+    assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Right);
+
+    assert_eq!(change(admin, &ana, AccountChange::Enabled(false)).await, Changed::Done);
+    assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Disabled);
+    assert!(!person(plain, &name("ana")).await.enabled);
+    assert_eq!(change(admin, &ana, AccountChange::Enabled(true)).await, Changed::Done);
+    assert_eq!(change(admin, &ana, AccountChange::Unlock).await, Changed::Done);
+    assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Right);
+}
