@@ -1,6 +1,7 @@
 //! The composition root: builds everything from a configuration, starts the listeners, reloads, and
 //! stops in good order.
 
+mod clients;
 mod control;
 mod learned;
 pub mod parts;
@@ -36,6 +37,7 @@ use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
 use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
+use crate::radius::observed::Strangers;
 use crate::radius::udp;
 use crate::store::{Durability, Store, export};
 use crate::tls::TlsServer;
@@ -89,6 +91,7 @@ pub(crate) struct Node {
     verifier: Arc<Verifier>,
     clients: Arc<ArcSwap<ClientTable>>,
     learned: Arc<LearnedClients>,
+    strangers: Arc<Strangers>,
     bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
     metrics: Metrics,
@@ -148,6 +151,7 @@ impl Server {
             verifier,
             clients: Arc::new(ArcSwap::new(Arc::clone(&parts.clients))),
             learned,
+            strangers: Arc::default(),
             bindings: Arc::default(),
             certificates: parts.certificates,
             metrics,
@@ -266,6 +270,7 @@ impl Server {
             keyring: Arc::clone(&node.keyring),
             learned: Arc::clone(&node.learned) as Arc<dyn Learned>,
             metrics: node.metrics.clone(),
+            strangers: Arc::clone(&node.strangers),
         };
         for (listener, socket) in radius {
             let serving = udp::serve(
@@ -287,6 +292,7 @@ impl Server {
             let directory: ldap::listener::DirectoryProvider =
                 Arc::new(move || holder.verifier.directories().get(&name).cloned());
             let service = ldap::listener::Service {
+                tls,
                 verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
                 directory,
                 bindings: Arc::clone(&node.bindings),
@@ -295,7 +301,6 @@ impl Server {
             self.listeners.spawn(ldap::listener::serve(
                 socket,
                 listener.clone(),
-                tls,
                 service,
                 self.shutdown.clone(),
             ));

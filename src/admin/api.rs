@@ -3,6 +3,8 @@
 //! Moments are RFC 3339 in UTC, spans are whole seconds with a name that says so. Fields may be added
 //! within a version, so readers skip what they do not know; requests with unknown fields are refused.
 
+mod clients;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,11 @@ pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification
 pub use crate::engine::Protocol;
 pub use crate::engine::event::Outcome;
 pub use crate::engine::record::Algorithm;
+
+pub use clients::{
+    ClientRef, ClientRow, ClientView, Finding, ForgetRequest, Forgotten, Grade, LearnedView, StrangerView, TestReport,
+    TroubleView,
+};
 
 /// Where the socket is unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/portcullis/admin.sock";

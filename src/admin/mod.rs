@@ -11,7 +11,10 @@ pub mod operator;
 pub mod router;
 
 use crate::engine::{BoxFuture, UserKey};
-use api::{ApiError, ExplainRequest, Explanation, PolicyReport, ReloadReport, StatusReport};
+use api::{
+    ApiError, ClientRow, ClientView, ExplainRequest, Explanation, ForgetRequest, Forgotten, PolicyReport, ReloadReport,
+    StatusReport, StrangerView, TestReport,
+};
 
 /// What the admin front end asks of the process that it is part of.
 pub trait Control: Send + Sync {
@@ -32,4 +35,19 @@ pub trait Control: Send + Sync {
 
     /// Decides a login that nobody makes, and says why.
     fn policy_explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>>;
+
+    /// All RADIUS clients, as they are configured.
+    fn clients(&self) -> Vec<ClientRow>;
+
+    /// One RADIUS client.
+    fn client(&self, name: &str) -> Result<ClientView, ApiError>;
+
+    /// Who sends RADIUS packets without being a client.
+    fn strangers(&self) -> Vec<StrangerView>;
+
+    /// Looks for what would keep a RADIUS client from being served.
+    fn test_client(&self, name: String) -> BoxFuture<'_, Result<TestReport, ApiError>>;
+
+    /// Forgets what was learned of a RADIUS client, on behalf of an operator, whom the audit names.
+    fn forget_client(&self, request: ForgetRequest, operator: String) -> BoxFuture<'_, Result<Forgotten, ApiError>>;
 }

@@ -56,6 +56,12 @@ pub enum Verb {
     ReadAudit,
     /// Read configuration and policies again.
     Reload,
+    /// See RADIUS clients, and who asks without being one.
+    ReadClients,
+    /// Try whether a RADIUS client would be served.
+    TestClient,
+    /// Forget what was learned of a RADIUS client.
+    ForgetClient,
 }
 
 impl Verb {
@@ -77,6 +83,9 @@ impl Verb {
             Self::Status => "status",
             Self::ReadAudit => "audit.read",
             Self::Reload => "reload",
+            Self::ReadClients => "client.read",
+            Self::TestClient => "client.test",
+            Self::ForgetClient => "client.forget",
         }
     }
 }
@@ -151,7 +160,10 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             | Verb::ReadPolicy
             | Verb::Status
             | Verb::ReadAudit
-            | Verb::Reload,
+            | Verb::Reload
+            | Verb::ReadClients
+            | Verb::TestClient
+            | Verb::ForgetClient,
             Target::Nobody | Target::Person { .. },
         ) => Ok(()),
     }

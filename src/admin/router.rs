@@ -1,5 +1,7 @@
 //! The routes of `/v1/…` and `/metrics`.
 
+mod clients;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +66,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/policy/check", post(policy_check))
         .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
+        .merge(clients::routes())
         .layer(middleware::from_fn(in_time))
         // A long chain takes its time; the caller may go away, which ends it.
         .route("/v1/audit/verify", get(verify_audit))
@@ -149,7 +152,10 @@ impl AdminState {
             | Verb::ReadPolicy
             | Verb::Status
             | Verb::ReadAudit
-            | Verb::Reload => false,
+            | Verb::Reload
+            | Verb::ReadClients
+            | Verb::TestClient
+            | Verb::ForgetClient => false,
         };
         if let Err(denied) = authorize(operator, verb, Target::Person { oneself }) {
             let by = Actor::now(&operator.name);

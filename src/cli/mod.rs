@@ -4,6 +4,7 @@
 //! else goes to standard error. Secrets are printed by the command that makes them, once.
 
 mod audit;
+mod client;
 mod deny;
 mod key;
 mod login;
@@ -83,6 +84,8 @@ enum Command {
     Passcode(passcode::PasscodeArgs),
     /// Policies: check the files, explain a decision
     Policy(policy::PolicyArgs),
+    /// RADIUS clients: list, look at, test, forget what was learned
+    Client(client::ClientArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
     /// The audit: follow, search, verify
@@ -173,6 +176,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::RecoveryCodes(_)
         | Command::Passcode(_)
         | Command::Policy(_)
+        | Command::Client(_)
         | Command::Status(_)
         | Command::Audit(_)
         | Command::Reload
@@ -205,6 +209,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
         Command::Passcode(args) => passcode::run(args, client, out).await,
         Command::Policy(args) => policy::run(args, client, out).await,
+        Command::Client(args) => client::run(args, client, out).await,
         Command::Status(args) => status::run(args, client, out).await,
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,

@@ -24,7 +24,7 @@ pub struct UserRecord {
     pub last_login: Option<Timestamp>,
     /// Number given to the next token.
     pub next_token: u32,
-    /// An operator's word that the person is not to be let in.
+    /// An operator's word that the person is not to be let in. Since format 2.
     pub denied: Option<Deny>,
 }
 
@@ -195,15 +195,10 @@ pub trait Record: Serialize + DeserializeOwned {
 }
 
 impl Record for UserRecord {
-    const FORMAT: u8 = 3;
+    const FORMAT: u8 = 2;
 
     fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>> {
-        match format {
-            1 => Some(postcard::from_bytes(octets).map(older::UserRecord1::into_current)),
-            // It ended before `denied`.
-            2 => Some(postcard::from_bytes(&[octets, &older::ABSENT].concat())),
-            _ => None,
-        }
+        (format == 1).then(|| postcard::from_bytes(octets).map(older::UserRecord1::into_current))
     }
 }
 
@@ -220,7 +215,7 @@ pub fn encode<T: Record>(record: &T) -> Vec<u8> {
     postcard::to_extend(record, vec![T::FORMAT]).unwrap_or_default()
 }
 
-/// Reads what [`encode`] wrote.
+/// Reads what [`encode`] wrote, now or in an earlier version.
 ///
 /// # Errors
 /// [`BadRecord`].
@@ -239,10 +234,7 @@ mod older {
     use super::{Passcode, Timestamp, Token};
     use serde::Deserialize;
 
-    /// Postcard's `None`.
-    pub(super) const ABSENT: [u8; 1] = [0];
-
-    /// Format 1 of [`super::UserRecord`]: before passcodes were issued for CHAP.
+    /// Format 1 of [`super::UserRecord`]: before passcodes were issued for CHAP, and before denials.
     #[derive(Deserialize)]
     #[cfg_attr(test, derive(serde::Serialize))]
     pub(super) struct UserRecord1 {
@@ -341,7 +333,7 @@ mod tests {
         );
     }
 
-    /// As they were written before there were denials; format 2 has the sealed passcode besides.
+    /// As version 0.1 wrote it before there were denials.
     const FORMAT_1: &str = "0103616e6101010570686f6e65001e01abd4821b01000603010203000280d095ffbc3101909e96ffbc3101\
                             0707070707070707070707070707070707070707070707070707070707070707\
                             03000101909e96ffbc3102";
@@ -383,18 +375,11 @@ mod tests {
     }
 
     #[test]
-    fn records_without_a_denial_are_read() {
-        let mut stored = octets(FORMAT_1);
-        assert_eq!(decode::<UserRecord>(&stored).unwrap(), ana());
-        // Without a passcode format 2 has the same octets.
-        stored[0] = 2;
-        assert_eq!(decode::<UserRecord>(&stored).unwrap(), ana());
-        for format in ["01", "02"] {
-            let empty: UserRecord = decode(&octets(&format!("{format}0000000000000000"))).unwrap();
-            assert_eq!(empty, UserRecord::default());
-            let cut_off = octets(&format!("{format}03616e61"));
-            assert!(decode::<UserRecord>(&cut_off).is_err());
-        }
+    fn records_of_format_1_are_still_read() {
+        assert_eq!(decode::<UserRecord>(&octets(FORMAT_1)).unwrap(), ana());
+        let empty: UserRecord = decode(&octets("010000000000000000")).unwrap();
+        assert_eq!(empty, UserRecord::default());
+        assert!(decode::<UserRecord>(&octets("0103616e61")).is_err(), "cut off");
     }
 
     #[test]
@@ -409,8 +394,10 @@ mod tests {
             ..ana()
         };
         let written = encode(&denied);
-        assert_eq!(written.first(), Some(&3));
+        assert_eq!(written.first(), Some(&2));
         assert_eq!(decode::<UserRecord>(&written).unwrap(), denied);
+        assert!(decode::<UserRecord>(&[&[9], written.get(1..).unwrap()].concat()).is_err());
+        assert!(decode::<UserRecord>(&[]).is_err());
     }
 
     #[test]

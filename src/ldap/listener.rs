@@ -30,32 +30,26 @@ use crate::tls::TlsServer;
 /// every bind and every new connection to a server, so that a reload takes effect.
 pub type DirectoryProvider = Arc<dyn Fn() -> Option<Arc<dyn Directory>> + Send + Sync>;
 
-/// What listeners are served with.
+/// What a listener works with.
 pub struct Service {
+    /// Its certificate; must be there for `ldap.tls = "ldaps"`: without it every connection is closed.
+    pub tls: Option<Arc<TlsServer>>,
     /// Judges binds.
     pub verify: Arc<dyn Verify>,
-    /// The listener's directory.
+    /// What its clients' operations are relayed to.
     pub directory: DirectoryProvider,
-    /// Who is bound, over all listeners.
+    /// Who is bound where.
     pub bindings: Arc<Bindings>,
-    /// Counters.
+    /// Counts.
     pub metrics: Metrics,
 }
 
 /// Serves LDAP on `listener` until `shutdown`, then lets operations under way finish, tells the clients to
 /// go (Notice of Disconnection, unavailable) and returns. Dropping the future closes all connections.
-///
-/// `tls` must be there for `ldap.tls = "ldaps"`; without it such a listener closes every connection.
-pub async fn serve(
-    listener: TcpListener,
-    config: LdapListener,
-    tls: Option<Arc<TlsServer>>,
-    service: Service,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, config: LdapListener, service: Service, shutdown: CancellationToken) {
     let places = Arc::new(Semaphore::new(config.connections));
     let sources = Arc::new(Sources::new(config.connections));
-    let shared = Arc::new(Shared::new(config, tls, service));
+    let shared = Arc::new(Shared::new(config, service));
     let mut connections = JoinSet::new();
     let mut pause = SHORTEST_PAUSE;
     loop {
@@ -116,8 +110,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn new(config: LdapListener, tls: Option<Arc<TlsServer>>, service: Service) -> Self {
+    fn new(config: LdapListener, service: Service) -> Self {
         let Service {
+            tls,
             verify,
             directory,
             bindings,
@@ -387,12 +382,13 @@ mod tests {
             LocalDirectory::parse(&local, b"dn: dc=x\nobjectClass: domain\ndc: x\n").unwrap();
         let provider: DirectoryProvider = Arc::new(move || Some(Arc::clone(&directory)));
         let service = Service {
+            tls: None,
             verify: Arc::new(Refusing),
             directory: provider,
             bindings: Arc::default(),
             metrics: Metrics::default(),
         };
-        Shared::new(config, None, service)
+        Shared::new(config, service)
     }
 
     struct Refusing;

@@ -9,11 +9,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use parking_lot::RwLock;
 
+use crate::clock::Timestamp;
 use crate::config::{self, Profile, Requirement};
 use crate::engine::Capability;
 use crate::radius::attribute::{EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
 use crate::radius::channel::Channel;
 use crate::radius::crypto::{SharedSecret, Signature};
+use crate::radius::observed::Sightings;
 use crate::radius::packet::Packet;
 use crate::secret::Secret;
 
@@ -32,6 +34,8 @@ pub struct Client {
     pub sign_replies: bool,
     /// How long an Access-Reject is held back, counted from the request's arrival.
     pub reject_delay: Duration,
+    /// What has been seen of it.
+    pub seen: Sightings,
     secret: SharedSecret,
     /// The secret of RADIUS over TLS, which proves nothing and is the same for all (RFC 6614 section 2.3).
     over_tls: SharedSecret,
@@ -84,10 +88,14 @@ pub trait Learned: Send + Sync {
 pub struct Habits(RwLock<HashMap<IpAddr, Vec<Known>>>);
 
 /// What is known of an address as one client entry's.
-#[derive(Debug)]
-struct Known {
-    client: Box<str>,
-    habit: Habit,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// The client.
+    pub client: Box<str>,
+    /// What it does.
+    pub habit: Habit,
+    /// Since when that is known; none for what was written down without it.
+    pub since: Option<Timestamp>,
 }
 
 impl Habits {
@@ -101,15 +109,45 @@ impl Habits {
     }
 
     /// All that is remembered, in no order.
-    pub fn all(&self) -> Vec<(Box<str>, IpAddr, Habit)> {
+    pub fn all(&self) -> Vec<(IpAddr, Known)> {
         let all = self.0.read();
         all.iter()
-            .flat_map(|(&address, habits)| {
-                habits
-                    .iter()
-                    .map(move |known| (known.client.clone(), address, known.habit))
-            })
+            .flat_map(|(&address, habits)| habits.iter().map(move |known| (address, known.clone())))
             .collect()
+    }
+
+    /// Remembers, as [`Learned::learn`] does, and since when.
+    pub fn learn_at(&self, client: &str, address: IpAddr, habit: Habit, since: Option<Timestamp>) {
+        if !self.has_room_for(habit) {
+            return;
+        }
+        let mut all = self.0.write();
+        let habits = all.entry(address).or_default();
+        match habits.iter_mut().find(|known| *known.client == *client) {
+            Some(known) if known.habit == habit => {}
+            Some(known) => (known.habit, known.since) = (habit, since),
+            None => habits.push(Known {
+                client: client.into(),
+                habit,
+                since,
+            }),
+        }
+    }
+
+    /// Forgets what is known of a client, of one address or of all; which addresses that were.
+    pub fn forget(&self, client: &str, address: Option<IpAddr>) -> Vec<IpAddr> {
+        let mut forgotten = Vec::new();
+        self.0.write().retain(|&known_address, habits| {
+            if address.is_none_or(|address| address == known_address) {
+                let before = habits.len();
+                habits.retain(|known| *known.client != *client);
+                if habits.len() < before {
+                    forgotten.push(known_address);
+                }
+            }
+            !habits.is_empty()
+        });
+        forgotten
     }
 }
 
@@ -124,18 +162,7 @@ impl Learned for Habits {
     }
 
     fn learn(&self, client: &str, address: IpAddr, habit: Habit) {
-        if !self.has_room_for(habit) {
-            return;
-        }
-        let mut all = self.0.write();
-        let habits = all.entry(address).or_default();
-        match habits.iter_mut().find(|known| *known.client == *client) {
-            Some(known) => known.habit = habit,
-            None => habits.push(Known {
-                client: client.into(),
-                habit,
-            }),
-        }
+        self.learn_at(client, address, habit, None);
     }
 }
 
@@ -168,6 +195,7 @@ impl Client {
             },
             sign_replies: config.send_message_authenticator,
             reject_delay: config.reject_delay,
+            seen: Sightings::default(),
             require_message_authenticator: config.require_message_authenticator,
             limit_proxy_state: config.limit_proxy_state,
         }
@@ -273,6 +301,7 @@ const RADSEC: &str = "radsec";
 /// All clients, found by source address. Built anew at every reload and swapped as a whole.
 #[derive(Debug, Default)]
 pub struct ClientTable {
+    by_name: HashMap<Arc<str>, Arc<Client>>,
     v4: Vec<Prefixes>,
     v6: Vec<Prefixes>,
 }
@@ -319,8 +348,25 @@ impl ClientTable {
             for address in &config.address {
                 table.insert(address.0, &client)?;
             }
+            table.by_name.insert(Arc::clone(&client.name), client);
         }
         Ok(table)
+    }
+
+    /// The client of a name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Client>> {
+        self.by_name.get(name)
+    }
+
+    /// Takes over what was seen of the clients that were there before a reload.
+    pub fn continue_from(&self, earlier: &Self) {
+        for (name, client) in &self.by_name {
+            if let Some(old) = earlier.named(name)
+                && !Arc::ptr_eq(old, client)
+            {
+                client.seen.continue_from(&old.seen);
+            }
+        }
     }
 
     /// The client with the longest prefix that `source` is in. An IPv4 address in IPv6 clothes

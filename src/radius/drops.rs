@@ -1,16 +1,20 @@
-//! Packets that get no answer: counted each time, logged at most once in a while for each reason.
+//! Packets that get no answer: counted each time, noted with their client, logged at most once in a while
+//! for each reason.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use crate::clock::Timestamp;
 use crate::metrics::Metrics;
-use crate::radius::client::Unsound;
+use crate::radius::client::{Client, Unsound};
+use crate::radius::observed::Strangers;
 
 /// Why a packet gets no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::radius) enum Reason {
+pub enum Reason {
     /// Its source is no client.
     UnknownClient,
     /// It is no RADIUS packet, or an attribute is structurally wrong.
@@ -26,7 +30,7 @@ pub(in crate::radius) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 8] = [
+    pub(in crate::radius) const ALL: [Self; 8] = [
         Self::UnknownClient,
         Self::Malformed,
         Self::UnexpectedCode,
@@ -38,7 +42,7 @@ impl Reason {
     ];
 
     /// The stable word for metrics and logs.
-    pub(in crate::radius) const fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::UnknownClient => "unknown-client",
             Self::Malformed => "malformed",
@@ -50,12 +54,27 @@ impl Reason {
             Self::SendFailed => "send-failed",
         }
     }
+
+    /// The same for people.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::UnknownClient => "no [[client]] has this address",
+            Self::Malformed => "no well-formed RADIUS packet",
+            Self::UnexpectedCode => "a kind of packet that is not answered here",
+            Self::Unsound(Unsound::BadMessageAuthenticator) => "bad Message-Authenticator",
+            Self::Unsound(Unsound::MissingMessageAuthenticator) => "missing Message-Authenticator",
+            Self::Unsound(Unsound::UnsignedProxyState) => "Proxy-State without Message-Authenticator",
+            Self::Overload => "too many requests at once",
+            Self::SendFailed => "the reply could not be sent",
+        }
+    }
 }
 
 /// Counts drops of one listener.
 #[derive(Debug)]
 pub(in crate::radius) struct Drops {
     metrics: Metrics,
+    strangers: Arc<Strangers>,
     lines: [Line; Reason::ALL.len()],
 }
 
@@ -69,9 +88,10 @@ struct Line {
 const QUIET: Duration = Duration::from_secs(10);
 
 impl Drops {
-    pub(in crate::radius) fn new(metrics: Metrics) -> Self {
+    pub(in crate::radius) fn new(metrics: Metrics, strangers: Arc<Strangers>) -> Self {
         Self {
             metrics,
+            strangers,
             lines: [Line::default(); Reason::ALL.len()],
         }
     }
@@ -81,12 +101,18 @@ impl Drops {
         &mut self,
         reason: Reason,
         source: SocketAddr,
-        client: Option<&str>,
+        client: Option<&Client>,
         detail: &dyn std::fmt::Display,
-        now: Instant,
+        (now, at): (Instant, Timestamp),
     ) {
         self.metrics.drop("radius", reason.word());
+        match client {
+            Some(client) => client.seen.dropped(reason, source.ip(), at),
+            None if reason == Reason::UnknownClient => self.strangers.note(source.ip(), at),
+            None => {}
+        }
         if let Some(unlogged) = self.due(reason, now) {
+            let client = client.map(|client| &*client.name);
             warn!(reason = reason.word(), %source, client, %detail, unlogged, "packet dropped");
         }
     }
@@ -114,7 +140,7 @@ mod tests {
 
     #[test]
     fn one_line_in_a_while_for_each_reason() {
-        let mut drops = Drops::new(Metrics::default());
+        let mut drops = Drops::new(Metrics::default(), Arc::default());
         let start = clock::monotonic();
         assert_eq!(drops.due(Reason::Malformed, start), Some(0));
         assert_eq!(drops.due(Reason::Malformed, start + QUIET / 2), None);
@@ -124,7 +150,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_place_and_a_word_of_its_own() {
-        let mut drops = Drops::new(Metrics::default());
+        let mut drops = Drops::new(Metrics::default(), Arc::default());
         let now = clock::monotonic();
         let words: std::collections::HashSet<_> = Reason::ALL.iter().map(|reason| reason.word()).collect();
         assert_eq!(words.len(), Reason::ALL.len());

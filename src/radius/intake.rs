@@ -19,6 +19,7 @@ use crate::metrics::{Decision, Metrics};
 use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME};
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable, Learned, Unsound};
+use crate::radius::observed::Strangers;
 use crate::radius::packet::Packet;
 use crate::radius::translate::{self, Refusal, Untranslated};
 
@@ -35,6 +36,8 @@ pub struct Service {
     pub learned: Arc<dyn Learned>,
     /// Counts.
     pub metrics: Metrics,
+    /// Remembers who asks without being a client.
+    pub strangers: Arc<Strangers>,
 }
 
 /// Who sent a packet.
@@ -108,6 +111,9 @@ impl Service {
             .client
             .check_integrity(packet, sender.channel, source, &*self.learned)
             .map_err(Unfit::Unsound)?;
+        if screened == Screened::Status {
+            sender.client.seen.alive(clock::now());
+        }
         Ok(screened)
     }
 
@@ -121,6 +127,7 @@ impl Service {
         sender: Sender<'_>,
         now: Timestamp,
     ) -> Result<Work, Untranslated> {
+        sender.client.seen.request(now);
         match translate::request(packet, sender, &self.keyring, now) {
             Ok(request) => Ok(Work::Verify(request)),
             Err(Untranslated::Refused(refusal)) => Ok(Work::Refuse(refusal)),
@@ -136,6 +143,14 @@ impl Service {
         }))
     }
 
+    /// Remembers of a client what its administrator can do something about.
+    pub(in crate::radius) fn noted(settled: &Settled, client: &Client, source: SocketAddr, now: Timestamp) {
+        match settled {
+            Settled::Verdict(Verdict::Reject(denial)) => client.seen.rejected(*denial, source.ip(), now),
+            Settled::Verdict(Verdict::Accept(_) | Verdict::Challenge(_) | Verdict::Unavailable(_)) => {}
+        }
+    }
+
     /// Writes down a request that is refused without asking anybody.
     pub(in crate::radius) fn refused(
         &self,
@@ -147,6 +162,11 @@ impl Service {
         let denial = refusal.denial().word();
         let client = &sender.client.name;
         let user = String::from_utf8_lossy(packet.find(USER_NAME).unwrap_or_default());
+        let name = Some(&*user).filter(|user| !user.is_empty());
+        sender
+            .client
+            .seen
+            .refused(refusal, sender.source.ip(), name, clock::now());
         info!(%client, source = %sender.source, ?user, denial, reason = %refusal, "rejected unheard");
         let decision = Decision {
             protocol: "radius",

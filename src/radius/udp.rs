@@ -172,7 +172,7 @@ impl Listener {
             outbox: Outbox::default(),
             duplicates: Table::new(config.replay, Bounds::default()),
             delayed: Delayed::new(MAX_DELAYED),
-            drops: Drops::new(service.metrics.clone()),
+            drops: Drops::new(service.metrics.clone(), Arc::clone(&service.strangers)),
             scratch: Vec::with_capacity(512),
             in_flight: 0,
             serves: config.serve,
@@ -214,7 +214,9 @@ impl Listener {
         let source = peer.address;
         let Some(client) = clients.find(source.ip()) else {
             let detail = "no [[client]] has this address";
-            return self.drops.count(Reason::UnknownClient, source, None, &detail, arrived);
+            return self
+                .drops
+                .count(Reason::UnknownClient, source, None, &detail, (arrived, now));
         };
         let packet = match Packet::parse(datagram) {
             Ok(packet) => packet,
@@ -330,6 +332,7 @@ impl Listener {
             return self.duplicates.forget(asked.ticket);
         };
         let now = clock::now();
+        Service::noted(&settled, asked.reply.client(), asked.peer.address, now);
         let reply = asked
             .reply
             .settled(&settled, &self.service.keyring, now, &mut self.scratch);
@@ -381,13 +384,15 @@ impl Listener {
             outbox, socket, drops, ..
         } = self;
         let failed = |peer: Peer, error: &io::Error| {
-            drops.count(Reason::SendFailed, peer.address, None, error, clock::monotonic());
+            let times = (clock::monotonic(), clock::now());
+            drops.count(Reason::SendFailed, peer.address, None, error, times);
         };
         outbox.flush(socket, failed).await;
     }
 
     fn drop(&mut self, reason: Reason, peer: Peer, client: &Client, detail: &dyn std::fmt::Display, now: Instant) {
-        self.drops.count(reason, peer.address, Some(&client.name), detail, now);
+        let times = (now, clock::now());
+        self.drops.count(reason, peer.address, Some(client), detail, times);
     }
 }
 

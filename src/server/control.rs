@@ -7,8 +7,9 @@ use tracing::{error, info};
 
 use crate::admin::Control;
 use crate::admin::api::{
-    ApiError, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine, ListenerStatus, PolicyReport,
-    PolicySummary, ReloadReport, ServerStatus, StatusReport, StoreStatus,
+    ApiError, ClientRow, ClientView, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine, ForgetRequest,
+    Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ServerStatus, StatusReport, StoreStatus,
+    StrangerView, TestReport,
 };
 use crate::clock;
 use crate::config::{Config, LdapTls};
@@ -61,6 +62,26 @@ impl Control for Node {
     fn policy_explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>> {
         Box::pin(self.explain(request))
     }
+
+    fn clients(&self) -> Vec<ClientRow> {
+        self.client_rows()
+    }
+
+    fn client(&self, name: &str) -> Result<ClientView, ApiError> {
+        self.client_view(name)
+    }
+
+    fn strangers(&self) -> Vec<StrangerView> {
+        self.stranger_views()
+    }
+
+    fn test_client(&self, name: String) -> BoxFuture<'_, Result<TestReport, ApiError>> {
+        Box::pin(async move { self.test(&name).await })
+    }
+
+    fn forget_client(&self, request: ForgetRequest, operator: String) -> BoxFuture<'_, Result<Forgotten, ApiError>> {
+        Box::pin(self.forget_learned(request, operator))
+    }
 }
 
 impl Node {
@@ -106,6 +127,7 @@ impl Node {
             directory.forget_look_ups();
         }
         self.verifier.replace(engine, directories, source_limit);
+        parts.clients.continue_from(&self.clients.load());
         self.clients.store(Arc::clone(&parts.clients));
         self.config.store(Arc::clone(&parts.config));
         self.loaded.store(Arc::new(clock::now()));

@@ -187,6 +187,7 @@ impl Server {
             keyring: Arc::clone(&keyring),
             learned: Arc::new(Habits::default()),
             metrics: metrics.clone(),
+            strangers: Arc::default(),
         };
         let task = tokio::spawn(udp::serve(
             socket,

@@ -16,6 +16,8 @@ mod peers;
 
 // What operators do to a running server: reload, check, status, audit.
 mod admin;
+// RADIUS clients as operators see them.
+mod clients;
 // People whom an operator keeps out.
 mod deny;
 // The `ldap` and `local` directories through one battery, and servers that misbehave.

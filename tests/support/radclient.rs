@@ -25,17 +25,28 @@ pub(crate) enum Reply {
 pub(crate) struct Radclient {
     port: u16,
     source: Option<&'static str>,
+    secret: &'static str,
 }
 
 impl Radclient {
     /// Sends to a loopback port.
     pub(crate) fn to(port: u16) -> Self {
-        Self { port, source: None }
+        Self {
+            port,
+            source: None,
+            secret: SECRET,
+        }
     }
 
     /// The same from another loopback address.
     pub(crate) fn from(mut self, source: &'static str) -> Self {
         self.source = Some(source);
+        self
+    }
+
+    /// The same with another shared secret.
+    pub(crate) fn with_secret(mut self, secret: &'static str) -> Self {
+        self.secret = secret;
         self
     }
 
@@ -97,7 +108,7 @@ impl Radclient {
         }
         let mut command = Command::new("radclient");
         command.arg("-x").args(options);
-        command.args([&format!("127.0.0.1:{}", self.port), kind, SECRET]);
+        command.args([&format!("127.0.0.1:{}", self.port), kind, self.secret]);
         let output = run(&mut command, &input);
         let printed = text(&output);
         assert!(!printed.contains("Failed to parse"), "radclient: {printed}\n{input}");

@@ -10,8 +10,8 @@ use super::*;
 use crate::accounts::fixture::Fixture;
 use crate::admin::Control;
 use crate::admin::api::{
-    ApiError, ErrorKind, ExplainRequest, Explanation, PolicyReport, PolicySummary, ReloadReport, StatusReport,
-    StoreStatus, Verification,
+    ApiError, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten, PolicyReport,
+    PolicySummary, ReloadReport, StatusReport, StoreStatus, StrangerView, TestReport, Verification,
 };
 use crate::admin::client::{AdminClient, ClientError};
 use crate::audit::Audit;
@@ -82,6 +82,32 @@ impl Control for TestControl {
                 tree: json!({ "user": request.user }),
                 text: "no rule matches".into(),
             })
+        })
+    }
+
+    fn clients(&self) -> Vec<ClientRow> {
+        Vec::new()
+    }
+
+    fn client(&self, name: &str) -> Result<ClientView, ApiError> {
+        Err(ApiError::new(
+            ErrorKind::NotFound,
+            format!("there is no RADIUS client \"{name}\""),
+        ))
+    }
+
+    fn strangers(&self) -> Vec<StrangerView> {
+        Vec::new()
+    }
+
+    fn test_client(&self, name: String) -> BoxFuture<'_, Result<TestReport, ApiError>> {
+        Box::pin(async move { Err(ApiError::new(ErrorKind::NotFound, name)) })
+    }
+
+    fn forget_client(&self, request: ForgetRequest, operator: String) -> BoxFuture<'_, Result<Forgotten, ApiError>> {
+        Box::pin(async move {
+            let error = format!("{operator} may not forget {}", request.client);
+            Err(ApiError::new(ErrorKind::Unavailable, error))
         })
     }
 }

@@ -131,13 +131,18 @@ impl Setup {
         let metrics = Metrics::default();
         let shutdown = CancellationToken::new();
         let directory = self.directory;
-        let service = Service {
-            verify,
-            directory: Arc::new(move || Some(Arc::clone(&directory))),
-            bindings: Arc::default(),
-            metrics: metrics.clone(),
-        };
-        let served = runtime.spawn(serve(listener, config, Some(tls), service, shutdown.clone()));
+        let served = runtime.spawn(serve(
+            listener,
+            config,
+            Service {
+                tls: Some(tls),
+                verify,
+                directory: Arc::new(move || Some(Arc::clone(&directory))),
+                bindings: Arc::default(),
+                metrics: metrics.clone(),
+            },
+            shutdown.clone(),
+        ));
         Front {
             address,
             metrics,
