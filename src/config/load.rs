@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    Admin, Client, Config, Directory, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node,
-    Policies, Profile, RadiusListener, Store,
+    Admin, Client, Config, Directory, DynamicAuthorization, LdapDirectory, LdapListener, LdapTls, Limits,
+    LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusListener, Store,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
@@ -209,6 +209,13 @@ impl Reader<'_, '_, '_> {
             let secret = client.secret.take();
             let file = client.secret_file.take();
             client.secret = self.secret(&path, "secret", secret, file.as_deref());
+            if let Some(dynamic) = &mut client.dynamic_authorization {
+                dynamic.secret_file.iter_mut().for_each(fix);
+                let path = ["client", &index.to_string(), "dynamic_authorization"];
+                let secret = dynamic.secret.take();
+                let file = dynamic.secret_file.take();
+                dynamic.secret = self.secret(&path, "secret", secret, file.as_deref());
+            }
         }
         for listener in &mut config.ldap {
             [&mut listener.certificate, &mut listener.key]
@@ -221,12 +228,12 @@ impl Reader<'_, '_, '_> {
     /// The secret given inline or in a file, whichever it is.
     fn secret(
         &mut self,
-        path: &[&str; 2],
+        path: &[&str],
         key: &'static str,
         inline: Option<Secret>,
         file: Option<&Path>,
     ) -> Option<Secret> {
-        let at = [path[0], path[1], key];
+        let at = [path, &[key]].concat();
         match (inline, file) {
             (Some(_), Some(_)) => {
                 self.error(&at, format!("is given, and {key}_file as well; keep one of them"));
@@ -235,7 +242,7 @@ impl Reader<'_, '_, '_> {
             (inline, None) => inline,
             (None, Some(file)) => {
                 let file_key = format!("{key}_file");
-                let at = [path[0], path[1], &file_key];
+                let at = [path, &[file_key.as_str()]].concat();
                 match fs::read(file) {
                     Ok(octets) => {
                         let open = fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode() & 0o007);
@@ -404,9 +411,46 @@ impl Reader<'_, '_, '_> {
                     "is \"no\": replies to this client can be forged (CVE-2024-3596); \"auto\" protects it as soon as it can do better",
                 );
             }
+            if let Some(dynamic) = &client.dynamic_authorization {
+                self.dynamic_authorization(&index, dynamic);
+            }
             if client.profile != Profile::Append && self.document.has(&["client", &index, "append"]) {
                 self.warn(&at("append"), "does nothing unless profile = \"append\"");
             }
+        }
+    }
+
+    fn dynamic_authorization(&mut self, index: &str, dynamic: &DynamicAuthorization) {
+        let at = |key: &'static str| ["client", index, "dynamic_authorization", key];
+        if dynamic.port == 0 {
+            self.error(&at("port"), "is 0; the port assigned to it is 3799");
+        }
+        if !DynamicAuthorization::TIMEOUTS.contains(&dynamic.timeout) {
+            self.error(&at("timeout"), "must be 100ms to 30s");
+        }
+        if !(1..=DynamicAuthorization::MOST_TRIES).contains(&dynamic.tries) {
+            let most = DynamicAuthorization::MOST_TRIES;
+            self.error(&at("tries"), format!("must be 1 to {most}"));
+        }
+        if !dynamic.attributes.iter().any(|attribute| attribute.names_session()) {
+            self.error(
+                &at("attributes"),
+                "names no session; list at least one such as \"Acct-Session-Id\"",
+            );
+        }
+        match dynamic.secret.as_ref().map(Secret::len) {
+            Some(0) => self.error(&at("secret"), "is empty"),
+            Some(1..=15) => self.warn(
+                &at("secret"),
+                "is shorter than 16 octets; whoever finds it out can end sessions",
+            ),
+            Some(_) | None => {}
+        }
+        if !dynamic.message_authenticator {
+            self.warn(
+                &at("message_authenticator"),
+                "is false: only the older MD5 checksum protects the requests",
+            );
         }
     }
 
