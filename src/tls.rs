@@ -2,6 +2,8 @@
 //! the verification of servers that we connect to. TLS 1.2 and 1.3, by rustls with the ring provider,
 //! which is named explicitly, so that no process-wide default is needed.
 
+pub mod client;
+
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,15 +11,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::ber::{INTEGER, Reader, SEQUENCE};
 use crate::clock::Timestamp;
+
+pub use client::client_config;
 
 /// A listener's certificate and key, and the configuration that serves whichever was loaded last.
 #[derive(Debug)]
@@ -74,39 +78,6 @@ impl TlsServer {
     pub fn warning(&self) -> Option<String> {
         self.identity.0.load().warning.clone()
     }
-}
-
-/// The configuration for connections to servers: they are verified against the authorities in `ca_file`
-/// (PEM), or against the system's when there is none. Reads files: call it at start or off the runtime.
-///
-/// # Errors
-/// [`TlsError`], when the file or the system has no usable authority.
-pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, TlsError> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(file) => {
-            for certificate in certificates(file)? {
-                roots.add(certificate).map_err(|source| TlsError::Certificate {
-                    file: file.to_owned(),
-                    source,
-                })?;
-            }
-        }
-        None => {
-            // A system's store may hold some certificates that we cannot read; one good one is enough.
-            let found = rustls_native_certs::load_native_certs();
-            let (added, _ignored) = roots.add_parsable_certificates(found.certs);
-            if added == 0 {
-                return Err(TlsError::NoSystemRoots);
-            }
-        }
-    }
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(TlsError::Setup)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 /// The name to verify a server's certificate for: a host name or an address.
@@ -182,6 +153,9 @@ pub enum TlsError {
     /// A name that no certificate can be verified for.
     #[error("`{0}` is neither a host name nor an address")]
     ServerName(String),
+    /// A fingerprint that is none.
+    #[error("`{0}` is no SHA-256 fingerprint; write its 64 hexadecimal digits, with colons or without")]
+    Fingerprint(String),
     /// The TLS library refuses our settings.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),

@@ -21,6 +21,21 @@ pub const ACCESS_CHALLENGE: u8 = Assigned::AccessChallenge as u8;
 /// Status-Server (RFC 5997 section 3).
 pub const STATUS_SERVER: u8 = Assigned::StatusServer as u8;
 
+/// Disconnect-Request (RFC 5176 section 2.1).
+pub const DISCONNECT_REQUEST: u8 = Assigned::DisconnectRequest as u8;
+/// Disconnect-ACK (RFC 5176 section 2.1).
+pub const DISCONNECT_ACK: u8 = Assigned::DisconnectACK as u8;
+/// Disconnect-NAK (RFC 5176 section 2.1).
+pub const DISCONNECT_NAK: u8 = Assigned::DisconnectNAK as u8;
+/// CoA-Request (RFC 5176 section 2.2).
+pub const COA_REQUEST: u8 = Assigned::CoARequest as u8;
+/// CoA-ACK (RFC 5176 section 2.2).
+pub const COA_ACK: u8 = Assigned::CoAACK as u8;
+/// CoA-NAK (RFC 5176 section 2.2).
+pub const COA_NAK: u8 = Assigned::CoANAK as u8;
+/// Protocol-Error (RFC 7930 section 4).
+pub const PROTOCOL_ERROR: u8 = 52;
+
 /// User-Name (RFC 2865 section 5.1).
 pub const USER_NAME: u8 = rfc2865::USER_NAME_TYPE;
 /// User-Password (RFC 2865 section 5.2).
@@ -49,6 +64,8 @@ pub const PROMPT: u8 = rfc2869::PROMPT_TYPE;
 pub const EAP_MESSAGE: u8 = rfc2869::EAP_MESSAGE_TYPE;
 /// Message-Authenticator (RFC 3579 section 3.2).
 pub const MESSAGE_AUTHENTICATOR: u8 = rfc2869::MESSAGE_AUTHENTICATOR_TYPE;
+/// Error-Cause (RFC 5176 section 3.5).
+pub const ERROR_CAUSE: u8 = 101;
 
 /// Prompt: do not show what is typed.
 pub const PROMPT_NO_ECHO: u32 = rfc2869::PROMPT_NO_ECHO;

@@ -2,8 +2,8 @@
 //!
 //! A datagram goes straight through: [`udp`] receives it, [`client`] says whose it is, [`intake`] whether its
 //! integrity suffices, [`duplicate`] catches retransmissions, [`translate`] makes an
-//! [`AuthnRequest`](crate::engine::AuthnRequest) of it and later a reply of the verdict. [`login`] is the
-//! other side of the conversation.
+//! [`AuthnRequest`](crate::engine::AuthnRequest) of it and later a reply of the verdict. [`exchange`] is
+//! the other side of the conversation, and [`login`] logs in over it.
 
 pub mod attribute;
 pub mod channel;
@@ -12,6 +12,7 @@ pub mod crypto;
 pub mod decode;
 mod drops;
 pub mod duplicate;
+pub mod exchange;
 pub mod intake;
 pub mod login;
 mod method;

@@ -13,7 +13,9 @@ use portcullis::radius::attribute::{
     USER_PASSWORD, VENDOR_SPECIFIC,
 };
 use portcullis::radius::crypto::SharedSecret;
-use portcullis::radius::login::{Exchange, Outcome};
+use portcullis::radius::crypto::SharedSecret;
+use portcullis::radius::exchange::{Exchange, Patience, Target, Transport};
+use portcullis::radius::login::{Login, Outcome};
 use portcullis::radius::packet::{Packet, Writer};
 use portcullis::radius::translate::REJECT_TEXT;
 use portcullis::secret::Secret;
@@ -430,39 +432,57 @@ async fn a_dialog_that_does_not_fit_is_refused() {
 
 // The client's side.
 
+fn client(server: &Server, secret: &str, patience: Patience) -> Login {
+    let target = Target {
+        address: server.address,
+        transport: Transport::Udp(SharedSecret::new(&Secret::new(secret))),
+        signed_replies: true,
+    };
+    Login::new(Exchange::connect(target, patience))
+}
+
+fn said(outcome: &Outcome) -> (&'static str, Vec<String>) {
+    match outcome {
+        Outcome::Accept(reply) => ("accept", reply.messages()),
+        Outcome::Reject(reply) => ("reject", reply.messages()),
+        Outcome::Abandoned => ("abandoned", vec![]),
+        Outcome::Timeout { unproven } => ("timeout", vec![unproven.to_string()]),
+    }
+}
+
 #[tokio::test]
 async fn our_own_client_walks_through_a_challenge() {
     let server = Server::start("");
-    let exchange = Exchange::new(server.address, &Secret::new(SECRET));
+    let login = client(&server, SECRET, Patience::default());
     let password = Secret::new("hunter2");
     let mut asked = Vec::new();
-    let outcome = exchange
+    let outcome = login
         .login("bob", &password, |challenge| {
             asked.push(challenge.clone());
             Some(Secret::new("492039"))
         })
         .await
         .unwrap();
-    assert_eq!(outcome, Outcome::Accept(vec!["Welcome.".into()]));
+    assert_eq!(said(&outcome), ("accept", vec!["Welcome.".into()]));
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].messages, ["Enter the 6-digit code"]);
     assert!(!asked[0].echo);
 
-    let outcome = exchange.login("bob", &password, |_| None).await.unwrap();
-    assert_eq!(outcome, Outcome::Abandoned);
-    let outcome = exchange.login("ana", &Secret::new("no"), |_| None).await.unwrap();
-    assert_eq!(outcome, Outcome::Reject(vec![REJECT_TEXT.into()]));
-    assert!(exchange.status().await.unwrap());
+    let outcome = login.login("bob", &password, |_| None).await.unwrap();
+    assert!(matches!(outcome, Outcome::Abandoned));
+    let outcome = login.login("ana", &Secret::new("no"), |_| None).await.unwrap();
+    assert_eq!(said(&outcome), ("reject", vec![REJECT_TEXT.into()]));
+    assert!(login.status().await.unwrap());
 }
 
 #[tokio::test]
 async fn our_own_client_believes_nobody_else() {
     let server = Server::start("require_message_authenticator = 'no'");
-    let exchange = Exchange::new(server.address, &Secret::new("wrong")).patience(Duration::from_millis(50), 2);
-    let outcome = exchange.login("ana", &Secret::new("hunter2"), |_| None).await.unwrap();
+    let login = client(&server, "wrong", Patience::steady(Duration::from_millis(50), 2));
+    let outcome = login.login("ana", &Secret::new("hunter2"), |_| None).await.unwrap();
     assert_eq!(
-        outcome,
-        Outcome::Timeout { unproven: 0 },
+        said(&outcome),
+        ("timeout", vec!["0".into()]),
         "a wrong signature gets no answer"
     );
 }

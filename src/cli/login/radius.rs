@@ -5,12 +5,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::cli::Exit;
 use crate::cli::output::{CliError, Out, in_full, read_secret};
-use crate::radius::login::{Challenge, Exchange, LoginError, Outcome};
+use crate::radius::channel::Channel;
+use crate::radius::crypto::SharedSecret;
+use crate::radius::exchange::{Exchange, Failure, Patience, Target, TlsTarget, Transport, Version, radsec_secret};
+use crate::radius::login::{Challenge, Login, LoginError, Outcome};
 use crate::secret::Secret;
+use crate::tls;
+use crate::tls::client::{Settings, Trust};
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
@@ -21,7 +26,7 @@ pub(super) struct RadiusArgs {
     #[arg(long)]
     user: String,
     /// The shared secret; others on this machine see it in the list of processes
-    #[arg(long, conflicts_with = "secret_file", required_unless_present = "secret_file")]
+    #[arg(long, conflicts_with = "secret_file")]
     secret: Option<String>,
     /// File that holds the shared secret
     #[arg(long, value_name = "FILE")]
@@ -29,39 +34,89 @@ pub(super) struct RadiusArgs {
     /// NAS-Identifier to send
     #[arg(long, value_name = "NAME", default_value = "portcullis")]
     nas_identifier: String,
+    /// How packets travel
+    #[arg(long, value_enum, default_value_t = Via::Udp)]
+    transport: Via,
+    /// Authorities that may have issued the server's certificate (PEM); else the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// SHA-256 fingerprint of the server's certificate, to be trusted whoever issued it
+    #[arg(long, value_name = "HEX", conflicts_with_all = ["ca", "server_name"])]
+    fingerprint: Option<String>,
+    /// The own certificate, with its chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// The private key of the own certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// The name that the server's certificate must be for; else its address
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
+    /// Version of RADIUS over TLS
+    #[arg(long, value_enum, default_value_t = Spoken::Auto)]
+    radius_version: Spoken,
+    /// Believe replies without Message-Authenticator, which can be forged
+    #[arg(long)]
+    allow_unsigned: bool,
     /// Seconds to wait for each reply, three times
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Via {
+    /// Datagrams
+    Udp,
+    /// A TCP connection without TLS
+    Tcp,
+    /// TLS
+    Tls,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Spoken {
+    /// What the server chooses
+    Auto,
+    /// RADIUS/1.0
+    #[value(name = "1.0")]
+    V1_0,
+    /// RADIUS/1.1
+    #[value(name = "1.1")]
+    V1_1,
+}
+
 pub(super) async fn run(args: &RadiusArgs, out: &mut Out<'_>) -> Result<Exit, CliError> {
-    let secret = args.secret()?;
+    let target = args.target()?;
     let password = read_secret("Password: ")?;
-    let exchange = Exchange::new(args.server, &secret)
-        .patience(Duration::from_secs(args.timeout), 3)
-        .nas_identifier(&args.nas_identifier);
+    let exchange = Exchange::connect(target, Patience::steady(Duration::from_secs(args.timeout), 3));
+    let login = Login::new(exchange.clone()).nas_identifier(&args.nas_identifier);
     let mut asked = Vec::new();
-    let outcome = exchange.login(&args.user, &password, |challenge| {
+    let outcome = login.login(&args.user, &password, |challenge| {
         asked.push(challenge.messages.join(" "));
         answer(challenge)
     });
     let outcome = outcome.await.map_err(|error| match error {
         LoginError::TooLong => CliError::Usage(in_full(&error), None),
-        LoginError::Socket(..) | LoginError::Endless => CliError::Local(in_full(&error)),
+        LoginError::Failed(failure) => CliError::Away(in_full(&failure), advice(&failure)),
+        LoginError::Endless => CliError::Local(in_full(&error)),
     })?;
-    let (word, messages, exit) = match &outcome {
-        Outcome::Accept(messages) => ("accepted", messages.as_slice(), Exit::Done),
-        Outcome::Reject(messages) => ("rejected", messages.as_slice(), Exit::Refused),
-        Outcome::Abandoned => ("given up", &[][..], Exit::Refused),
-        Outcome::Timeout { .. } => ("no reply", &[][..], Exit::Unreachable),
+    let (word, reply, exit) = match &outcome {
+        Outcome::Accept(reply) => ("accepted", Some(reply), Exit::Done),
+        Outcome::Reject(reply) => ("rejected", Some(reply), Exit::Refused),
+        Outcome::Abandoned => ("given up", None, Exit::Refused),
+        Outcome::Timeout { .. } => ("no reply", None, Exit::Unreachable),
     };
+    let messages = reply.map(|reply| reply.messages()).unwrap_or_default();
     if out.json {
-        out.json(&serde_json::json!({ "outcome": word, "challenges": asked, "messages": messages }))?;
+        let channel = exchange.channel().to_string();
+        out.json(&serde_json::json!({
+            "outcome": word, "challenges": asked, "messages": messages, "channel": channel,
+        }))?;
         return Ok(exit);
     }
     let text = out.news(exit == Exit::Done, word);
     out.line(text)?;
-    for message in messages {
+    for message in &messages {
         out.line(message)?;
     }
     match outcome {
@@ -69,29 +124,94 @@ pub(super) async fn run(args: &RadiusArgs, out: &mut Out<'_>) -> Result<Exit, Cl
             out.line("Nothing came back. Is the server up, the address right, this machine one of its clients, the shared secret the same on both sides? To requests that do not verify it says nothing.")?;
         }
         Outcome::Timeout { unproven } => {
-            out.line(format!(
-                "{unproven} replies did not prove themselves: the shared secret is wrong, most likely."
-            ))?;
+            out.line(unproven_text(unproven, exchange.channel(), args.allow_unsigned))?;
         }
         Outcome::Accept(_) | Outcome::Reject(_) | Outcome::Abandoned => {}
     }
     Ok(exit)
 }
 
-impl RadiusArgs {
-    fn secret(&self) -> Result<Secret, CliError> {
-        match (&self.secret, &self.secret_file) {
-            (Some(secret), _) => Ok(Secret::new(secret.as_bytes())),
-            (None, Some(file)) => {
-                let text = std::fs::read(file).map(zeroize::Zeroizing::new);
-                let text = text.map_err(|error| CliError::File(format!("{}: {error}", file.display()), None))?;
-                Ok(Secret::new(text.trim_ascii_end()))
-            }
-            (None, None) => Err(CliError::Usage(
-                "a shared secret is needed".into(),
-                Some("give --secret-file"),
-            )),
+fn unproven_text(unproven: u32, channel: Channel, unsigned: bool) -> String {
+    let cause = match channel {
+        Channel::Udp | Channel::Tcp | Channel::Tls if unsigned => "the shared secret is wrong, most likely.",
+        Channel::Udp | Channel::Tcp | Channel::Tls => {
+            "the shared secret is wrong, most likely, or the server sends no Message-Authenticator (--allow-unsigned)."
         }
+        Channel::Tls11 => "they are of the wrong kind.",
+    };
+    format!("{unproven} replies did not prove themselves: {cause}")
+}
+
+fn advice(failure: &Failure) -> Option<&'static str> {
+    match failure {
+        Failure::Connect { .. } => Some("look at the address, at --ca, --server-name and --certificate"),
+        Failure::Lost { .. } => Some("over TLS, it may want another --certificate; else, this machine as a client"),
+        Failure::TooLong | Failure::Busy(_) | Failure::Silence { .. } | Failure::Refused { .. } => None,
+    }
+}
+
+impl RadiusArgs {
+    fn target(&self) -> Result<Target, CliError> {
+        let transport = match self.transport {
+            Via::Udp => Transport::Udp(self.agreed_secret()?),
+            Via::Tcp => Transport::Tcp(self.agreed_secret()?),
+            Via::Tls => Transport::Tls(self.tls()?),
+        };
+        Ok(Target {
+            address: self.server,
+            transport,
+            signed_replies: !self.allow_unsigned,
+        })
+    }
+
+    fn tls(&self) -> Result<TlsTarget, CliError> {
+        let version = match self.radius_version {
+            Spoken::Auto => Version::Auto,
+            Spoken::V1_0 => Version::V1_0,
+            Spoken::V1_1 => Version::V1_1,
+        };
+        let faulty = |error: tls::TlsError| CliError::File(in_full(&error), None);
+        let trust = match &self.fingerprint {
+            Some(fingerprint) => Trust::Fingerprint(
+                fingerprint
+                    .parse()
+                    .map_err(|error: tls::TlsError| CliError::Usage(in_full(&error), None))?,
+            ),
+            None => Trust::Authorities(self.ca.as_deref()),
+        };
+        let settings = Settings {
+            trust,
+            identity: self.certificate.as_deref().zip(self.key.as_deref()),
+            protocols: version.alpn(),
+        };
+        let address = self.server.ip().to_string();
+        let name = self.server_name.as_deref().unwrap_or(&address);
+        Ok(TlsTarget {
+            config: settings.config().map_err(faulty)?,
+            name: tls::server_name(name).map_err(|error| CliError::Usage(in_full(&error), None))?,
+            secret: self
+                .secret()?
+                .map_or_else(radsec_secret, |secret| SharedSecret::new(&secret)),
+            version,
+        })
+    }
+
+    fn agreed_secret(&self) -> Result<SharedSecret, CliError> {
+        let secret = self.secret()?;
+        let missing = || CliError::Usage("a shared secret is needed".into(), Some("give --secret-file"));
+        secret.as_ref().map(SharedSecret::new).ok_or_else(missing)
+    }
+
+    fn secret(&self) -> Result<Option<Secret>, CliError> {
+        if let Some(secret) = &self.secret {
+            return Ok(Some(Secret::new(secret.as_bytes())));
+        }
+        let Some(file) = &self.secret_file else {
+            return Ok(None);
+        };
+        let text = std::fs::read(file).map(zeroize::Zeroizing::new);
+        let text = text.map_err(|error| CliError::File(format!("{}: {error}", file.display()), None))?;
+        Ok(Some(Secret::new(text.trim_ascii_end())))
     }
 }
 
@@ -114,8 +234,9 @@ fn answer(challenge: &Challenge) -> Option<Secret> {
 const HELP: &str = "\
 The password is typed unseen, or read as the first line of standard input; the answers to challenges are
 the lines after it. The server must know this machine as a client. Exit code 0 when accepted, 1 when
-rejected, 3 when nothing came back.
+rejected, 3 when nothing came back. Over TLS the secret is `radsec` unless another is given.
 
 Examples:
   portcullis login radius 127.0.0.1:1812 --secret-file radius.secret --user ana
+  portcullis login radius 127.0.0.1:2083 --transport tls --ca ca.pem --certificate nas.pem --key nas.key --user ana
   printf 'correct-horse\\n492811\\n' | portcullis login radius 127.0.0.1:1812 --secret-file s --user ana";
