@@ -672,6 +672,37 @@ secret = "sixteen octets or more"
     }
 
     #[test]
+    fn dynamic_authorization_is_off_unless_said_and_checked_when_it_is() {
+        use crate::config::Identifier;
+        let with = |lines: &str| load(&format!("{GOOD}\n[client.dynamic_authorization]\n{lines}\n"));
+        let (config, _) = load(GOOD).unwrap();
+        assert!(config.clients[0].dynamic_authorization.is_none());
+        let (config, warnings) = with("").unwrap();
+        let dynamic = config.clients[0].dynamic_authorization.as_ref().unwrap();
+        assert_eq!((dynamic.port, dynamic.tries, dynamic.timeout.as_secs()), (3799, 3, 3));
+        assert!(dynamic.message_authenticator && dynamic.attributes.contains(&Identifier::AcctSessionId));
+        assert!(warnings.0.is_empty(), "{warnings}");
+        for (lines, fault) in [
+            ("port = 0", "port: is 0"),
+            ("timeout = \"1ms\"", "timeout: must be 100ms to 30s"),
+            ("tries = 0", "tries: must be 1 to 10"),
+            ("tries = 11", "tries: must be 1 to 10"),
+            ("attributes = [\"NAS-Identifier\"]", "attributes: names no session"),
+            ("attributes = [\"Filter-Id\"]", "unknown variant `Filter-Id`"),
+            ("secret = \"\"", "secret: is empty"),
+            (
+                "secret = \"a\"\nsecret_file = \"b\"",
+                "secret: is given, and secret_file as well",
+            ),
+            ("prot = 3799", "prot: unknown key"),
+        ] {
+            let faults = with(lines).unwrap_err();
+            let told = faults.iter().any(|told| told.contains(fault));
+            assert!(told, "{lines}: {faults:?}");
+        }
+    }
+
+    #[test]
     fn secrets_come_from_files_without_their_line_end() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("vpn.secret"), "from a file, 20 octets\n").unwrap();

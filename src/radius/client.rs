@@ -15,6 +15,7 @@ use crate::engine::Capability;
 use crate::radius::attribute::{EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
 use crate::radius::channel::Channel;
 use crate::radius::crypto::{SharedSecret, Signature};
+use crate::radius::dynauth;
 use crate::radius::observed::Sightings;
 use crate::radius::packet::Packet;
 use crate::secret::Secret;
@@ -36,6 +37,8 @@ pub struct Client {
     pub reject_delay: Duration,
     /// What has been seen of it.
     pub seen: Sightings,
+    /// How it takes requests about its sessions; none when it takes none.
+    pub dynamic: Option<dynauth::Settings>,
     secret: SharedSecret,
     /// The secret of RADIUS over TLS, which proves nothing and is the same for all (RFC 6614 section 2.3).
     over_tls: SharedSecret,
@@ -195,6 +198,10 @@ impl Client {
             },
             sign_replies: config.send_message_authenticator,
             reject_delay: config.reject_delay,
+            dynamic: config
+                .dynamic_authorization
+                .as_ref()
+                .map(|dynamic| dynauth::Settings::new(dynamic, secret)),
             seen: Sightings::default(),
             require_message_authenticator: config.require_message_authenticator,
             limit_proxy_state: config.limit_proxy_state,
@@ -442,6 +449,7 @@ mod tests {
             service: None,
             directory: None,
             reject_delay: Duration::from_secs(1),
+            dynamic_authorization: None,
         }
     }
 

@@ -12,6 +12,7 @@ pub mod crypto;
 pub mod decode;
 mod drops;
 pub mod duplicate;
+pub mod dynauth;
 pub mod exchange;
 pub mod intake;
 pub mod login;
