@@ -413,7 +413,7 @@ pub struct LocalDirectory {
     pub cleartext: bool,
 }
 
-/// `[[radius]]`: a UDP socket for Access-Requests.
+/// `[[radius]]`: a listener for RADIUS clients.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct RadiusListener {
     /// Name in logs and status.
@@ -430,6 +430,70 @@ pub struct RadiusListener {
     /// Requests worked on at once; more are dropped, and sent again by their clients.
     #[serde(default = "default::in_flight")]
     pub in_flight: usize,
+    /// How packets travel.
+    #[serde(default)]
+    pub transport: Transport,
+    /// Bare TCP, on which everybody on the way can read names and change requests, is meant.
+    #[serde(default)]
+    pub allow_plaintext_tcp: bool,
+    /// PEM file of the certificate chain, for TLS.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its private key.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+    /// PEM file of the authorities that client certificates are verified against.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+    /// PEM file of certificate revocation lists of those authorities; nothing is looked up when absent.
+    #[serde(default)]
+    pub crl: Option<PathBuf>,
+    /// Versions of RADIUS that are spoken over TLS.
+    #[serde(default = "default::versions")]
+    pub versions: Vec<Version>,
+    /// Connections at once; more are closed on arrival.
+    #[serde(default = "default::radius_connections")]
+    pub connections: usize,
+    /// Connections at once from one address (IPv6: one /64).
+    #[serde(default = "default::connections_per_source")]
+    pub connections_per_source: usize,
+    /// New connections a second from one address, on average and at once.
+    #[serde(default = "default::handshakes_per_source")]
+    pub handshakes_per_source: u32,
+    /// Longest time until a new connection has TLS, until a packet that began to come has come, and until a
+    /// client takes some of the replies that wait for it.
+    #[serde(default = "default::handshake", with = "crate::document::span")]
+    pub handshake: Duration,
+    /// How long a connection may be idle.
+    #[serde(default = "default::idle", with = "crate::document::span")]
+    pub idle: Duration,
+    /// Requests worked on at once for one connection; nothing more is read from it then.
+    #[serde(default = "default::in_flight_per_connection")]
+    pub in_flight_per_connection: usize,
+}
+
+/// `radius.transport`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Datagrams (RFC 2865).
+    #[default]
+    Udp,
+    /// TCP without TLS (RFC 6613).
+    Tcp,
+    /// TLS with certificates on both sides (RFC 6614, RFC 9765).
+    Tls,
+}
+
+/// One member of `radius.versions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Version {
+    /// RADIUS as over UDP, inside TLS (RFC 6614).
+    #[serde(rename = "1.0")]
+    V10,
+    /// RADIUS/1.1 (RFC 9765).
+    #[serde(rename = "1.1")]
+    V11,
 }
 
 /// `radius.serve`: which requests a listener answers.
@@ -479,8 +543,12 @@ pub struct Client {
     /// Name in policies, logs and the audit.
     pub name: String,
     /// Addresses and prefixes.
+    #[serde(default)]
     pub address: Vec<AddressOrNet>,
-    /// The shared secret.
+    /// What its certificate must have, over TLS; any that `client_ca` verifies will do when absent.
+    #[serde(default)]
+    pub certificate: Option<CertificateRule>,
+    /// The shared secret; over TLS "radsec" when absent.
     #[serde(default)]
     pub secret: Option<Secret>,
     /// File that holds the shared secret.
@@ -513,6 +581,22 @@ pub struct Client {
     /// How it takes requests to end or change sessions; it takes none when absent.
     #[serde(default)]
     pub dynamic_authorization: Option<DynamicAuthorization>,
+}
+
+/// `client.certificate`: what a client's certificate must have. What is given must all hold; of a list, one
+/// member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateRule {
+    /// Names of which the certificate must have one: `dns:`, `ip:`, `uri:`, and what it is.
+    #[serde(default)]
+    pub san: Vec<SubjectName>,
+    /// Digests of which the certificate must have one: `sha256:` and 64 hexadecimal digits.
+    #[serde(default)]
+    pub fingerprint: Vec<Fingerprint>,
+    /// Distinguished name of its issuer.
+    #[serde(default)]
+    pub issuer: Option<IssuerName>,
 }
 
 /// An address, or a prefix.
@@ -672,6 +756,9 @@ pub enum Anonymous {
     Yes,
 }
 
+mod certificate;
 mod default;
 mod dynauth;
 mod load;
+
+pub use certificate::{Fingerprint, IssuerName, SubjectName};

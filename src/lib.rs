@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod radius;
 pub mod secret;
 pub mod server;
+pub mod sessions;
 pub mod store;
 pub mod tls;
 pub mod verifier;

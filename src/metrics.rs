@@ -22,6 +22,12 @@ pub struct Metrics {
     pub replayed: Counter,
     /// Requests being worked on.
     pub in_flight: Family<Protocol, Gauge>,
+    /// Open RADIUS client connections by listener; see [`Metrics::radius_connections`].
+    pub radius_connections: Family<Listener, Gauge>,
+    /// Accounting-Requests by client, kind, and whether they were kept.
+    pub accounting: Family<Accounting, Counter>,
+    /// Open sessions.
+    pub sessions: Gauge,
     /// Open LDAP client connections.
     pub ldap_connections: Gauge,
     /// LDAP messages relayed in either direction.
@@ -49,6 +55,24 @@ pub struct Protocol {
     pub protocol: &'static str,
 }
 
+/// A listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Listener {
+    /// Its configured name.
+    pub listener: String,
+}
+
+/// Labels of an Accounting-Request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Accounting {
+    /// Configured name of the client.
+    pub client: String,
+    /// `start`, `interim`, `stop`, `on`, `off`.
+    pub kind: &'static str,
+    /// `kept`, or `not-kept` and so not acknowledged.
+    pub outcome: &'static str,
+}
+
 /// Labels of a drop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Dropped {
@@ -73,6 +97,9 @@ impl Default for Metrics {
             dropped: Family::default(),
             replayed: Counter::default(),
             in_flight: Family::default(),
+            radius_connections: Family::default(),
+            accounting: Family::default(),
+            sessions: Gauge::default(),
             ldap_connections: Gauge::default(),
             ldap_relayed: Counter::default(),
             registry: std::sync::Arc::default(),
@@ -95,6 +122,17 @@ impl Default for Metrics {
         );
         registry.register("in_flight", "Requests being worked on", metrics.in_flight.clone());
         registry.register(
+            "radius_connections",
+            "Open RADIUS client connections, by listener",
+            metrics.radius_connections.clone(),
+        );
+        registry.register(
+            "accounting",
+            "Accounting-Requests, by what became of them",
+            metrics.accounting.clone(),
+        );
+        registry.register("sessions", "Open sessions", metrics.sessions.clone());
+        registry.register(
             "ldap_connections",
             "Open LDAP client connections",
             metrics.ldap_connections.clone(),
@@ -109,6 +147,12 @@ impl Metrics {
     /// Counts a drop.
     pub fn drop(&self, protocol: &'static str, reason: &'static str) {
         self.dropped.get_or_create(&Dropped { protocol, reason }).inc();
+    }
+
+    /// Open connections of one RADIUS listener.
+    pub fn radius_connections(&self, listener: &str) -> Gauge {
+        let listener = listener.to_owned();
+        self.radius_connections.get_or_create(&Listener { listener }).clone()
     }
 
     /// Counts a verdict that took `span`.

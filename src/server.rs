@@ -1,6 +1,7 @@
 //! The composition root: builds everything from a configuration, starts the listeners, reloads, and
 //! stops in good order.
 
+mod certificates;
 mod clients;
 mod control;
 mod learned;
@@ -25,7 +26,7 @@ use crate::admin::listener::{AdminSocket, SocketError};
 use crate::admin::router::AdminState;
 use crate::audit::Audit;
 use crate::clock::{self, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, Transport};
 use crate::directory::Directory;
 use crate::document::Faults;
 use crate::engine::Verify;
@@ -38,9 +39,10 @@ use crate::metrics::Metrics;
 use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
 use crate::radius::observed::Strangers;
-use crate::radius::udp;
+use crate::radius::{stream, udp};
 use crate::store::{Durability, Store, export};
 use crate::tls::TlsServer;
+use crate::tls::mutual::MutualServer;
 use crate::verifier::Verifier;
 use crate::{admin, ldap};
 
@@ -94,6 +96,7 @@ pub(crate) struct Node {
     strangers: Arc<Strangers>,
     bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
+    radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
 }
@@ -154,6 +157,7 @@ impl Server {
             strangers: Arc::default(),
             bindings: Arc::default(),
             certificates: parts.certificates,
+            radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
         });
@@ -241,12 +245,15 @@ impl Server {
             let name = name.to_owned();
             move |source| StartError::Listen { name, address, source }
         };
-        let mut radius = Vec::new();
+        let (mut datagrams, mut streams) = (Vec::new(), Vec::new());
         for listener in &config.radius {
-            radius.push((
-                listener,
-                udp::bind(listener.listen).map_err(failed(&listener.name, listener.listen))?,
-            ));
+            let failed = failed(&listener.name, listener.listen);
+            match listener.transport {
+                Transport::Udp => datagrams.push((listener, udp::bind(listener.listen).map_err(failed)?)),
+                Transport::Tcp | Transport::Tls => {
+                    streams.push((listener, stream::bind(listener.listen).map_err(failed)?));
+                }
+            }
         }
         let mut applications = Vec::new();
         for listener in &config.ldap {
@@ -272,7 +279,19 @@ impl Server {
             metrics: node.metrics.clone(),
             strangers: Arc::clone(&node.strangers),
         };
-        for (listener, socket) in radius {
+        for (listener, socket) in streams {
+            let tls = node.radius_certificates.iter().find(|(name, _)| *name == listener.name);
+            let serving = stream::serve(
+                socket,
+                listener.clone(),
+                tls.map(|(_, tls)| Arc::clone(tls)),
+                service.clone(),
+                self.shutdown.clone(),
+                config.node.drain,
+            );
+            self.listeners.spawn(serving);
+        }
+        for (listener, socket) in datagrams {
             let serving = udp::serve(
                 socket,
                 listener.clone(),

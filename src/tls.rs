@@ -3,6 +3,8 @@
 //! which is named explicitly, so that no process-wide default is needed.
 
 pub mod client;
+pub mod mutual;
+pub mod peer;
 
 use std::fs;
 use std::io;
@@ -156,6 +158,23 @@ pub enum TlsError {
     /// A fingerprint that is none.
     #[error("`{0}` is no SHA-256 fingerprint; write its 64 hexadecimal digits, with colons or without")]
     Fingerprint(String),
+    /// An authority for clients that is none.
+    #[error("{} holds {subject}, which is not a certificate authority (CA:TRUE); list the authority that issued the clients' certificates", file.display())]
+    NoAuthority {
+        /// The file.
+        file: PathBuf,
+        /// Whose certificate it is.
+        subject: String,
+    },
+    /// Authorities or revocation lists that clients cannot be verified with.
+    #[error("clients cannot be verified with {}", file.display())]
+    Clients {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: rustls::server::VerifierBuilderError,
+    },
     /// The TLS library refuses our settings.
     #[error("TLS cannot be set up")]
     Setup(#[source] rustls::Error),

@@ -44,6 +44,8 @@ const RULES: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    // Joins them for accounting.
+    ("sessions", &["clock", "directory", "engine", "metrics", "store"]),
     // Joins them for an operator.
     (
         "accounts",
@@ -51,7 +53,10 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("audit", &["accounts::view", "clock", "engine", "keyring", "store"]),
     // Front ends: never each other, never what is behind the engine.
-    ("radius", &["clock", "config", "engine", "keyring", "metrics", "secret"]),
+    (
+        "radius",
+        &["clock", "config", "engine", "keyring", "metrics", "secret", "tls"],
+    ),
     (
         "ldap",
         &["ber", "clock", "config", "engine", "metrics", "secret", "tls"],

@@ -391,12 +391,15 @@ pub struct PolicySummary {
 pub struct ListenerStatus {
     /// Configured name.
     pub name: String,
-    /// `radius`, `ldaps`, `ldap+starttls`, `ldap`, `metrics`.
+    /// `radius`, `radius+tcp`, `radsec`, `ldaps`, `ldap+starttls`, `ldap`, `metrics`.
     pub kind: String,
     /// Address and port.
     pub address: String,
     /// Requests being worked on, or connections.
     pub active: u64,
+    /// When its certificate, or an authority or list that it verifies clients with, ends: the first of them.
+    #[serde(default)]
+    pub certificate_ends: Option<Timestamp>,
     /// Why it does not listen.
     #[serde(default)]
     pub error: Option<String>,

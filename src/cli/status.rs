@@ -78,7 +78,10 @@ fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
     let rows = report.listeners.iter().map(|listener| {
         let state = match &listener.error {
             Some(error) => out.news(false, error),
-            None => out.news(true, "listens"),
+            None => match listener.certificate_ends {
+                Some(end) => out.news(true, &format!("listens, certificates until {}", moment(end))),
+                None => out.news(true, "listens"),
+            },
         };
         vec![
             listener.name.clone(),

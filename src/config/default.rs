@@ -1,7 +1,7 @@
 //! Defaults that serde wants as functions.
 use std::time::Duration;
 
-use super::Requirement;
+use super::{Requirement, Version};
 
 pub(super) fn login_attributes() -> Vec<String> {
     vec!["uid".into()]
@@ -74,4 +74,22 @@ pub(super) const fn pdu_after() -> usize {
 }
 pub(super) const fn idle() -> Duration {
     Duration::from_secs(900)
+}
+pub(super) fn versions() -> Vec<Version> {
+    vec![Version::V10, Version::V11]
+}
+pub(super) const fn radius_connections() -> usize {
+    1024
+}
+pub(super) const fn connections_per_source() -> usize {
+    64
+}
+pub(super) const fn handshakes_per_source() -> u32 {
+    10
+}
+pub(super) const fn handshake() -> Duration {
+    Duration::from_secs(10)
+}
+pub(super) const fn in_flight_per_connection() -> usize {
+    256
 }

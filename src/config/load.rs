@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{
     Admin, Client, Config, Directory, DynamicAuthorization, LdapDirectory, LdapListener, LdapTls, Limits,
-    LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusListener, Store,
+    LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusListener, Store, Transport,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
@@ -217,6 +217,17 @@ impl Reader<'_, '_, '_> {
                 dynamic.secret = self.secret(&path, "secret", secret, file.as_deref());
             }
         }
+        for listener in &mut config.radius {
+            [
+                &mut listener.certificate,
+                &mut listener.key,
+                &mut listener.client_ca,
+                &mut listener.crl,
+            ]
+            .into_iter()
+            .flatten()
+            .for_each(fix);
+        }
         for listener in &mut config.ldap {
             [&mut listener.certificate, &mut listener.key]
                 .into_iter()
@@ -385,10 +396,24 @@ impl Reader<'_, '_, '_> {
             let index = index.to_string();
             let at = |key: &'static str| ["client", &index, key];
             client.directory = self.directory(&["client", &index], client.directory.take(), directories);
-            if client.address.is_empty() {
-                self.error(&at("address"), "is empty; list addresses or prefixes");
+            let certified = client.certificate.is_some();
+            if client.address.is_empty() && !certified {
+                self.error(
+                    &at("address"),
+                    "is empty; list addresses or prefixes, or say what `certificate` it has",
+                );
             }
-            for net in &client.address {
+            if client
+                .certificate
+                .as_ref()
+                .is_some_and(|rule| rule.san.is_empty() && rule.fingerprint.is_empty() && rule.issuer.is_none())
+            {
+                self.error(
+                    &at("certificate"),
+                    "says nothing; give `san`, `fingerprint` or `issuer`",
+                );
+            }
+            for net in client.address.iter().filter(|_| !certified) {
                 if let Some(other) = nets.insert(net.0, client.name.clone()) {
                     self.error(
                         &at("address"),
@@ -397,9 +422,10 @@ impl Reader<'_, '_, '_> {
                 }
             }
             match client.secret.as_ref().map(Secret::len) {
+                None if certified => {}
                 None => self.error(&["client", &index], "has no `secret` and no `secret_file`"),
                 Some(0) => self.error(&at("secret"), "is empty"),
-                Some(1..=15) => self.warn(
+                Some(1..=15) if !certified => self.warn(
                     &at("secret"),
                     "is shorter than 16 octets; RADIUS over UDP is only as strong as this secret",
                 ),
@@ -413,6 +439,12 @@ impl Reader<'_, '_, '_> {
             }
             if let Some(dynamic) = &client.dynamic_authorization {
                 self.dynamic_authorization(&index, dynamic);
+                if certified && dynamic.secret.is_none() {
+                    self.warn(
+                        &at("dynamic_authorization"),
+                        "does nothing: the client is connected over TLS, and these requests need a `secret` of their own",
+                    );
+                }
             }
             if client.profile != Profile::Append && self.document.has(&["client", &index, "append"]) {
                 self.warn(&at("append"), "does nothing unless profile = \"append\"");
@@ -458,25 +490,33 @@ impl Reader<'_, '_, '_> {
         let names: Vec<String> = config.radius.iter().map(|listener| listener.name.clone()).collect();
         self.unique("radius", &names);
         for (index, listener) in config.radius.iter().enumerate() {
-            let index = index.to_string();
-            if !(5..=30).contains(&listener.replay.as_secs()) {
-                self.error(
-                    &["radius", &index, "replay"],
-                    "must be 5s to 30s (RFC 5080 section 2.2.2)",
-                );
-            }
-            if listener.in_flight == 0 {
-                self.error(&["radius", &index, "in_flight"], "must be above zero");
-            }
+            radius::check(self, &index.to_string(), listener);
         }
-        let addresses: Vec<SocketAddr> = config.radius.iter().map(|listener| listener.listen).collect();
+        if let Some(index) = config.clients.iter().position(|client| client.certificate.is_some())
+            && !config
+                .radius
+                .iter()
+                .any(|listener| listener.transport == Transport::Tls)
+        {
+            let path = ["client", &index.to_string(), "certificate"];
+            self.warn(&path, "is never seen: no [[radius]] has transport = \"tls\"");
+        }
+        let addresses: Vec<(Transport, SocketAddr)> = config
+            .radius
+            .iter()
+            .map(|listener| match listener.transport {
+                Transport::Udp => (Transport::Udp, listener.listen),
+                Transport::Tcp | Transport::Tls => (Transport::Tcp, listener.listen),
+            })
+            .collect();
         self.one_listener_each("radius", &addresses);
     }
 
-    /// Two listeners cannot share an address.
-    fn one_listener_each(&mut self, table: &str, addresses: &[SocketAddr]) {
-        for (index, address) in addresses.iter().enumerate() {
-            if address.port() != 0 && addresses.iter().take(index).any(|before| before == address) {
+    /// Two listeners cannot share an address; datagrams and connections have addresses of their own.
+    fn one_listener_each(&mut self, table: &str, addresses: &[(Transport, SocketAddr)]) {
+        for (index, place) in addresses.iter().enumerate() {
+            let (_, address) = place;
+            if address.port() != 0 && addresses.iter().take(index).any(|before| before == place) {
                 let path = [table, &index.to_string(), "listen"];
                 self.error(
                     &path,
@@ -489,7 +529,11 @@ impl Reader<'_, '_, '_> {
     fn ldap_listeners(&mut self, config: &mut Config, directories: &[String]) {
         let names: Vec<String> = config.ldap.iter().map(|listener| listener.name.clone()).collect();
         self.unique("ldap", &names);
-        let addresses: Vec<SocketAddr> = config.ldap.iter().map(|listener| listener.listen).collect();
+        let addresses: Vec<_> = config
+            .ldap
+            .iter()
+            .map(|listener| (Transport::Tcp, listener.listen))
+            .collect();
         self.one_listener_each("ldap", &addresses);
         for (index, listener) in config.ldap.iter_mut().enumerate() {
             let index = index.to_string();
@@ -567,6 +611,8 @@ impl Reader<'_, '_, '_> {
         }
     }
 }
+
+mod radius;
 
 /// Every failure of a person is kept with its time in one record.
 const MAX_USER_FAILURES: u32 = 1000;

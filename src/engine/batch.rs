@@ -1,8 +1,12 @@
 //! Changes as data: what a decision wants written, with the versions it read.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use crate::clock::Timestamp;
 use crate::engine::event::AuditEvent;
 use crate::engine::facts::UserKey;
+use crate::engine::session::SessionName;
 
 /// A name in the store. At most [`Key::MAX_OCTETS`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +37,56 @@ impl Key {
     /// All that was learned of RADIUS clients.
     pub const LEARNED_CLIENTS: &'static [u8] = b"c/";
 
+    /// An open session: `s/<client>/<nas>/<identifier>`.
+    pub fn session(name: &SessionName) -> Self {
+        Self::joined(Self::SESSIONS, name.to_string().as_bytes())
+    }
+
+    /// All open sessions.
+    pub const SESSIONS: &'static [u8] = b"s/";
+
+    /// All open sessions of one NAS.
+    pub fn sessions_of_nas(client: &str, nas: &str) -> Vec<u8> {
+        [
+            Self::SESSIONS,
+            part(client).as_bytes(),
+            b"/",
+            part(nas).as_bytes(),
+            b"/",
+        ]
+        .concat()
+    }
+
+    /// All open sessions of one client.
+    pub fn sessions_of_client(client: &str) -> Vec<u8> {
+        [Self::SESSIONS, part(client).as_bytes(), b"/"].concat()
+    }
+
+    /// All open sessions of one person: `S/<user key>/`, each with the name of the session behind it.
+    pub fn sessions_of(user: &UserKey) -> Vec<u8> {
+        [b"S/", part(user.as_str()).as_bytes(), b"/"].concat()
+    }
+
+    /// That a session is one person's.
+    pub fn session_of(user: &UserKey, name: &SessionName) -> Self {
+        Self::joined(&Self::sessions_of(user), name.to_string().as_bytes())
+    }
+
+    /// That a session has ended, which expires: `e/s/<client>/<nas>/<identifier>`.
+    pub fn ended_session(name: &SessionName) -> Self {
+        Self::joined(b"e/s/", name.to_string().as_bytes())
+    }
+
+    /// Logins of one person whose session has not been reported yet, which expire: `e/g/<user key>`.
+    pub fn grants(user: &UserKey) -> Self {
+        Self::joined(b"e/g/", user.as_str().as_bytes())
+    }
+
+    /// When sessions were watched.
+    pub fn session_watch() -> Self {
+        Self::joined(b"w/", b"sessions")
+    }
+
     /// Everything under this prefix may carry an expiry and is swept.
     pub const EXPIRING: &'static [u8] = b"e/";
 
@@ -49,6 +103,36 @@ impl Key {
     fn joined(prefix: &[u8], rest: &[u8]) -> Self {
         Self([prefix, rest].concat())
     }
+}
+
+/// The name as it stands in keys and commands: `client/nas/identifier`. What would make it ambiguous is
+/// written as `%` and two hexadecimal digits; a part longer than [`MAX_PART`] octets is replaced by a digest.
+impl fmt::Display for SessionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", part(&self.client), part(&self.nas), part(&self.id))
+    }
+}
+
+/// Longest part of a key that is made of several, in octets.
+const MAX_PART: usize = 253;
+
+fn part(text: &str) -> Cow<'_, str> {
+    let plain = |octet: u8| !octet.is_ascii_control() && !matches!(octet, b'/' | b'%' | b' ' | b'~');
+    if text.len() <= MAX_PART && !text.is_empty() && text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        match u8::try_from(character) {
+            Ok(octet) if octet.is_ascii() && !plain(octet) => escaped.push_str(&format!("%{octet:02X}")),
+            Ok(_) | Err(_) => escaped.push(character),
+        }
+    }
+    if escaped.len() > MAX_PART || escaped.is_empty() {
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        return Cow::Owned(format!("~{}", data_encoding::HEXLOWER.encode(digest.as_ref())));
+    }
+    Cow::Owned(escaped)
 }
 
 /// The store's revision at which a key was last written; zero for a key that does not exist. Revisions
@@ -95,5 +179,32 @@ impl Batch {
     pub fn replace(&mut self, key: Key, version: Version, change: Change) {
         self.expect.push((key.clone(), version));
         self.write.push((key, change));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(client: &str, nas: &str, id: &str) -> SessionName {
+        SessionName {
+            client: client.into(),
+            nas: nas.into(),
+            id: id.into(),
+        }
+    }
+
+    #[test]
+    fn names_of_sessions_are_unambiguous_and_bounded() {
+        assert_eq!(name("vpn", "10.0.0.1", "00A1").to_string(), "vpn/10.0.0.1/00A1");
+        assert_eq!(name("vpn", "a/b", "50% ~").to_string(), "vpn/a%2Fb/50%25%20%7E");
+        assert_ne!(name("vpn", "a/b", "c").to_string(), name("vpn", "a", "b/c").to_string());
+        assert_eq!(name("vpn", "bü", "ü").to_string(), "vpn/bü/ü");
+        let long = name(&"c".repeat(600), &"/".repeat(253), &"ü".repeat(253));
+        let user = UserKey::new("d", &"x".repeat(600));
+        let key = Key::session_of(&user, &long);
+        assert!(key.as_octets().len() <= Key::MAX_OCTETS, "{}", key.as_octets().len());
+        let other = name(&"c".repeat(601), &"/".repeat(253), &"ü".repeat(253));
+        assert_ne!(Key::session(&long), Key::session(&other));
     }
 }

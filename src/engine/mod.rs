@@ -13,6 +13,7 @@ pub mod policy;
 pub mod record;
 pub mod request;
 pub mod response;
+pub mod session;
 pub mod throttle;
 pub mod verdict;
 
@@ -20,6 +21,7 @@ pub use batch::{Batch, Key, Version, Versioned};
 pub use facts::{Facts, Lookup, PasswordOutcome, Person, UserKey};
 pub use login::{Attempt, Decision, Effect, Engine, Evidence, Settings, Step};
 pub use request::{AuthnRequest, Capability, Given, LoginName, Origin, Protocol, Split};
+pub use session::Report;
 pub use verdict::{Denial, Grant, Outage, Prompt, Verdict};
 
 use std::future::Future;
@@ -33,6 +35,16 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Verify: Send + Sync {
     /// Judges `request`; the password, if it comes to that, is tried with `check` (at most once).
     fn verify<'a>(&'a self, request: AuthnRequest, check: Check<'a>) -> BoxFuture<'a, Verdict>;
+}
+
+/// Where front ends bring accounting. Implemented by the sessions; front ends see no more of it than this.
+pub trait Keep: Send + Sync {
+    /// Keeps what `report` tells; done when that is durable. Only then may the client be told so
+    /// (RFC 2866 section 2).
+    ///
+    /// # Errors
+    /// [`Outage`] when it could not be kept: the client shall say it again.
+    fn keep(&self, report: Report) -> BoxFuture<'_, Result<(), Outage>>;
 }
 
 /// Where the password is tried.

@@ -20,7 +20,6 @@ pub const ACCOUNTING_RESPONSE: u8 = Assigned::AccountingResponse as u8;
 pub const ACCESS_CHALLENGE: u8 = Assigned::AccessChallenge as u8;
 /// Status-Server (RFC 5997 section 3).
 pub const STATUS_SERVER: u8 = Assigned::StatusServer as u8;
-
 /// Disconnect-Request (RFC 5176 section 2.1).
 pub const DISCONNECT_REQUEST: u8 = Assigned::DisconnectRequest as u8;
 /// Disconnect-ACK (RFC 5176 section 2.1).

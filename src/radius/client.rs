@@ -1,5 +1,7 @@
 //! RADIUS clients: which entry a source address belongs to, and what integrity its requests must have.
 
+mod certified;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
@@ -19,6 +21,10 @@ use crate::radius::dynauth;
 use crate::radius::observed::Sightings;
 use crate::radius::packet::Packet;
 use crate::secret::Secret;
+use crate::tls::peer::Peer;
+
+use certified::Certified;
+pub use certified::Stranger;
 
 /// One `[[client]]`, ready for use.
 #[derive(Debug)]
@@ -40,7 +46,8 @@ pub struct Client {
     /// How it takes requests about its sessions; none when it takes none.
     pub dynamic: Option<dynauth::Settings>,
     secret: SharedSecret,
-    /// The secret of RADIUS over TLS, which proves nothing and is the same for all (RFC 6614 section 2.3).
+    /// The secret of RADIUS over TLS, which proves nothing and is usually the same for all (RFC 6614
+    /// section 2.3).
     over_tls: SharedSecret,
     require_message_authenticator: Requirement,
     limit_proxy_state: Requirement,
@@ -189,7 +196,7 @@ impl Client {
             service: service.into(),
             directory,
             secret: SharedSecret::new(secret),
-            over_tls: SharedSecret::new(&Secret::new(RADSEC)),
+            over_tls: SharedSecret::new(config.secret.as_ref().unwrap_or(&Secret::new(RADSEC))),
             capability: match config.profile {
                 Profile::Dialog => Capability::Dialog,
                 Profile::SingleChallenge => Capability::SingleChallenge,
@@ -311,6 +318,7 @@ pub struct ClientTable {
     by_name: HashMap<Arc<str>, Arc<Client>>,
     v4: Vec<Prefixes>,
     v6: Vec<Prefixes>,
+    certified: Certified,
 }
 
 /// The clients of one prefix length.
@@ -336,22 +344,38 @@ pub enum TableError {
     /// An empty secret proves nothing.
     #[error("the shared secret of client `{0}` is empty")]
     EmptySecret(String),
+    /// Two entries would fit one certificate equally well.
+    #[error("the clients `{first}` and `{second}` are both for certificates with {what}")]
+    SameCertificate {
+        /// What both name.
+        what: String,
+        /// Who had it.
+        first: Arc<str>,
+        /// Who wants it.
+        second: Arc<str>,
+    },
 }
 
 impl ClientTable {
-    /// Builds the table from entries with their resolved secrets and directories.
+    /// Builds the table from entries with their resolved secrets and directories. An entry with
+    /// `certificate` is for TLS alone, and needs no secret.
     ///
     /// # Errors
-    /// [`TableError`] when two entries claim one prefix or a secret is empty.
+    /// [`TableError`] when two entries claim one prefix or one certificate, or a secret is empty.
     pub fn build<'a>(
         entries: impl IntoIterator<Item = (&'a config::Client, &'a Secret, Arc<str>)>,
     ) -> Result<Self, TableError> {
         let mut table = Self::default();
         for (config, secret, directory) in entries {
-            if secret.is_empty() {
+            if secret.is_empty() && config.certificate.is_none() {
                 return Err(TableError::EmptySecret(config.name.clone()));
             }
             let client = Arc::new(Client::new(config, secret, directory));
+            if let Some(rule) = &config.certificate {
+                let nets = config.address.iter().map(|address| address.0).collect();
+                table.certified.insert(&client, rule, nets)?;
+                continue;
+            }
             for address in &config.address {
                 table.insert(address.0, &client)?;
             }
@@ -384,6 +408,25 @@ impl ClientTable {
         family
             .iter()
             .find_map(|prefixes| prefixes.clients.get(&network(source, prefixes.length)?))
+    }
+
+    /// The client that presented a certificate over TLS: an entry that the certificate fits, else one for
+    /// the address alone.
+    ///
+    /// # Errors
+    /// [`Stranger`] when it is no client's, or more than one's.
+    pub fn find_certified(&self, source: IpAddr, peer: &Peer) -> Result<&Arc<Client>, Stranger> {
+        let source = source.to_canonical();
+        match self.certified.find(source, peer) {
+            Err(Stranger::Unknown) => self.find(source).ok_or(Stranger::Unknown),
+            found => found,
+        }
+    }
+
+    /// Whether a TLS connection from `source` could turn out to be a client's.
+    pub fn could_be(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        self.find(source).is_some() || self.certified.could_be_from(source)
     }
 
     fn insert(&mut self, net: IpNet, client: &Arc<Client>) -> Result<(), TableError> {
@@ -439,6 +482,7 @@ mod tests {
                 .iter()
                 .map(|net| AddressOrNet::try_from((*net).to_owned()).unwrap())
                 .collect(),
+            certificate: None,
             secret: None,
             secret_file: None,
             profile: Profile::Dialog,

@@ -1,5 +1,5 @@
-//! Packets that get no answer: counted each time, noted with their client, logged at most once in a while
-//! for each reason.
+//! Packets that get no answer, and connections that are closed: counted each time, noted with their client,
+//! logged at most once in a while for each reason.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,10 +27,45 @@ pub enum Reason {
     Overload,
     /// The reply could not be sent.
     SendFailed,
+    /// A connection of which we want no more, for this reason.
+    Closed(Closing),
+}
+
+/// Why a connection is closed from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// As many connections are open as may be.
+    TooMany,
+    /// Its source has as many as it may.
+    TooManyOfSource,
+    /// Its source opens them faster than it may.
+    TooFast,
+    /// As many handshakes are under way as may be.
+    TooManyHandshakes,
+    /// No TLS came about.
+    Handshake,
+    /// The client does not speak the version of RADIUS that is wanted (RFC 9765 section 3.3).
+    Version,
+    /// A Length field that no packet has: where the next packet begins cannot be known.
+    Length,
+    /// It ended within a packet.
+    Truncated,
+    /// A packet took too long to come.
+    SlowPacket,
+    /// The client does not take its replies.
+    SlowReader,
+    /// A request came with the identifier or token of one that is not answered yet.
+    Repeated,
+    /// It was idle.
+    Idle,
+    /// Its client is configured no more, or its certificate trusted no more.
+    Removed,
+    /// The server stops, or the client sends no more, and what was under way took too long.
+    Unfinished,
 }
 
 impl Reason {
-    pub(in crate::radius) const ALL: [Self; 8] = [
+    pub(in crate::radius) const ALL: [Self; 22] = [
         Self::UnknownClient,
         Self::Malformed,
         Self::UnexpectedCode,
@@ -39,6 +74,20 @@ impl Reason {
         Self::Unsound(Unsound::UnsignedProxyState),
         Self::Overload,
         Self::SendFailed,
+        Self::Closed(Closing::TooMany),
+        Self::Closed(Closing::TooManyOfSource),
+        Self::Closed(Closing::TooFast),
+        Self::Closed(Closing::TooManyHandshakes),
+        Self::Closed(Closing::Handshake),
+        Self::Closed(Closing::Version),
+        Self::Closed(Closing::Length),
+        Self::Closed(Closing::Truncated),
+        Self::Closed(Closing::SlowPacket),
+        Self::Closed(Closing::SlowReader),
+        Self::Closed(Closing::Repeated),
+        Self::Closed(Closing::Idle),
+        Self::Closed(Closing::Removed),
+        Self::Closed(Closing::Unfinished),
     ];
 
     /// The stable word for metrics and logs.
@@ -52,6 +101,20 @@ impl Reason {
             Self::Unsound(Unsound::UnsignedProxyState) => "unsigned-proxy-state",
             Self::Overload => "overload",
             Self::SendFailed => "send-failed",
+            Self::Closed(Closing::TooMany) => "too-many-connections",
+            Self::Closed(Closing::TooManyOfSource) => "too-many-connections-of-one-source",
+            Self::Closed(Closing::TooFast) => "connections-too-fast",
+            Self::Closed(Closing::TooManyHandshakes) => "too-many-handshakes",
+            Self::Closed(Closing::Handshake) => "tls-handshake",
+            Self::Closed(Closing::Version) => "version",
+            Self::Closed(Closing::Length) => "bad-length",
+            Self::Closed(Closing::Truncated) => "truncated",
+            Self::Closed(Closing::SlowPacket) => "slow-packet",
+            Self::Closed(Closing::SlowReader) => "slow-reader",
+            Self::Closed(Closing::Repeated) => "identifier-in-use",
+            Self::Closed(Closing::Idle) => "idle",
+            Self::Closed(Closing::Removed) => "client-removed",
+            Self::Closed(Closing::Unfinished) => "unfinished",
         }
     }
 
@@ -66,6 +129,22 @@ impl Reason {
             Self::Unsound(Unsound::UnsignedProxyState) => "Proxy-State without Message-Authenticator",
             Self::Overload => "too many requests at once",
             Self::SendFailed => "the reply could not be sent",
+            Self::Closed(Closing::TooMany) => "as many connections as the listener takes",
+            Self::Closed(Closing::TooManyOfSource) => "as many connections as one source may have",
+            Self::Closed(Closing::TooFast) => "connections opened faster than one source may",
+            Self::Closed(Closing::TooManyHandshakes) => "as many handshakes under way as the listener takes",
+            Self::Closed(Closing::Handshake) => "no TLS connection came about",
+            Self::Closed(Closing::Version) => "another version of RADIUS than the one agreed on",
+            Self::Closed(Closing::Length) => "a Length field that no packet has",
+            Self::Closed(Closing::Truncated) => "a connection that ended within a packet",
+            Self::Closed(Closing::SlowPacket) => "a packet that took too long to come",
+            Self::Closed(Closing::SlowReader) => "replies that the client does not take",
+            Self::Closed(Closing::Repeated) => "an identifier or token that was in use",
+            Self::Closed(Closing::Idle) => "an idle connection",
+            Self::Closed(Closing::Removed) => {
+                "a client that is configured no more, or whose certificate is not trusted any more"
+            }
+            Self::Closed(Closing::Unfinished) => "a connection that was not done in time",
         }
     }
 }
@@ -96,7 +175,8 @@ impl Drops {
         }
     }
 
-    /// Counts a packet from `source` that gets no answer; `detail` says more, without secrets.
+    /// Counts a packet from `source` that gets no answer, or a connection; `detail` says more, without
+    /// secrets.
     pub(in crate::radius) fn count(
         &mut self,
         reason: Reason,
@@ -113,7 +193,16 @@ impl Drops {
         }
         if let Some(unlogged) = self.due(reason, now) {
             let client = client.map(|client| &*client.name);
-            warn!(reason = reason.word(), %source, client, %detail, unlogged, "packet dropped");
+            let what = match reason {
+                Reason::Closed(_) => "connection closed",
+                Reason::UnknownClient
+                | Reason::Malformed
+                | Reason::UnexpectedCode
+                | Reason::Unsound(_)
+                | Reason::Overload
+                | Reason::SendFailed => "packet dropped",
+            };
+            warn!(reason = reason.word(), %source, client, %detail, unlogged, "{what}");
         }
     }
 

@@ -13,7 +13,7 @@ use tracing::info;
 
 use crate::clock::{self, Timestamp};
 use crate::config::Serves;
-use crate::engine::{AuthnRequest, BoxFuture, Check, Verdict, Verify};
+use crate::engine::{AuthnRequest, BoxFuture, Check, Given, Verdict, Verify};
 use crate::keyring::Keyring;
 use crate::metrics::{Decision, Metrics};
 use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME};
@@ -137,18 +137,19 @@ impl Service {
 
     /// Begins a login; see [`Judging::now_or`].
     pub(in crate::radius) fn judge(&self, request: AuthnRequest) -> Judging {
-        let verify = Arc::clone(&self.verify);
+        let (verify, clients) = (Arc::clone(&self.verify), Arc::clone(&self.clients));
+        let (client, source) = (Arc::clone(&request.origin.client), request.origin.source);
+        // Only responses are refused often for what the administrator can change.
+        let user = matches!(request.given, Given::Response(_)).then(|| request.login.to_string());
         Judging(Box::pin(async move {
-            Settled::Verdict(verify.verify(request, Check::Directory).await)
+            let verdict = verify.verify(request, Check::Directory).await;
+            if let Verdict::Reject(denial) = verdict
+                && let Some(client) = clients.load().named(&client)
+            {
+                client.seen.denied(denial, source, user.as_deref(), clock::now());
+            }
+            Settled::Verdict(verdict)
         }))
-    }
-
-    /// Remembers of a client what its administrator can do something about.
-    pub(in crate::radius) fn noted(settled: &Settled, client: &Client, source: SocketAddr, now: Timestamp) {
-        match settled {
-            Settled::Verdict(Verdict::Reject(denial)) => client.seen.rejected(*denial, source.ip(), now),
-            Settled::Verdict(Verdict::Accept(_) | Verdict::Challenge(_) | Verdict::Unavailable(_)) => {}
-        }
     }
 
     /// Writes down a request that is refused without asking anybody.

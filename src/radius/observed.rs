@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::engine::Denial;
 use crate::engine::request::BadName;
 use crate::radius::client::Unsound;
-pub use crate::radius::drops::Reason;
+pub use crate::radius::drops::{Closing, Reason};
 use crate::radius::translate::Refusal;
 
 /// What has been seen of one client.
@@ -50,8 +50,9 @@ pub enum What {
     Dropped(Reason),
     /// A request was rejected without asking anybody.
     Refused(Refusal),
-    /// A login was rejected for what the client or its rule is, and not for who logged in.
-    Rejected(Denial),
+    /// A login was refused for something that the administrator can change: a denial with
+    /// [`Denial::advice`].
+    Denied(Denial),
 }
 
 impl Sightings {
@@ -80,10 +81,10 @@ impl Sightings {
         self.trouble(What::Refused(refusal), source, user, now);
     }
 
-    /// Notes a rejection that an administrator can do something about; others are none of the client's.
-    pub(in crate::radius) fn rejected(&self, denial: Denial, source: IpAddr, now: Timestamp) {
+    /// Notes a login that was refused, if that is something the administrator can change.
+    pub(in crate::radius) fn denied(&self, denial: Denial, source: IpAddr, user: Option<&str>, now: Timestamp) {
         if denial.advice().is_some() {
-            self.trouble(What::Rejected(denial), source, None, now);
+            self.trouble(What::Denied(denial), source, user, now);
         }
     }
 
@@ -154,7 +155,7 @@ impl What {
     pub const fn is_drop(self) -> bool {
         match self {
             Self::Dropped(_) => true,
-            Self::Refused(_) | Self::Rejected(_) => false,
+            Self::Refused(_) | Self::Denied(_) => false,
         }
     }
 
@@ -163,7 +164,9 @@ impl What {
         match self {
             Self::Dropped(reason) => reason.text().to_owned(),
             Self::Refused(refusal) => refusal.to_string(),
-            Self::Rejected(denial) => denial.word().to_owned(),
+            Self::Denied(Denial::MethodImpossible) => "CHAP or MS-CHAPv2 that cannot be judged".into(),
+            Self::Denied(Denial::MethodOneProof) => "CHAP or MS-CHAPv2 under a rule that asks for more".into(),
+            Self::Denied(denial) => denial.word().to_owned(),
         }
     }
 
@@ -172,9 +175,9 @@ impl What {
         match self {
             Self::Dropped(reason) => remedy_for_drop(reason),
             Self::Refused(refusal) => remedy_for_refusal(refusal),
-            Self::Rejected(denial) => match denial.advice() {
+            Self::Denied(denial) => match denial.advice() {
                 Some(advice) => advice,
-                None => "see the audit",
+                None => "the log and the audit have who it was and why",
             },
         }
     }
@@ -202,6 +205,34 @@ const fn remedy_for_drop(reason: Reason) -> &'static str {
             "more requests at once than in_flight allows: see `portcullis status` for a slow directory, or raise in_flight of the listener"
         }
         Reason::SendFailed => "the reply could not be sent; the log has what the system said",
+        Reason::Closed(closing) => remedy_for_closing(closing),
+    }
+}
+
+const fn remedy_for_closing(closing: Closing) -> &'static str {
+    match closing {
+        Closing::TooMany | Closing::TooManyHandshakes => {
+            "raise `connections` of the listener, or find out who opens so many"
+        }
+        Closing::TooManyOfSource => {
+            "raise `connections_per_source` of the listener, or have the client keep fewer connections open"
+        }
+        Closing::TooFast => {
+            "the client opens one connection after the other: have it keep them open, or raise `handshakes_per_source`"
+        }
+        Closing::Handshake => {
+            "the log has what TLS said: most often a certificate that the listener's `client_ca` did not issue, or one that has expired"
+        }
+        Closing::Version => "the client speaks another version of RADIUS; see `versions` of the listener",
+        Closing::Length | Closing::Truncated => {
+            "the client sends what is no RADIUS packet, or there is no TLS where there should be"
+        }
+        Closing::SlowPacket | Closing::SlowReader | Closing::Unfinished => {
+            "the client or the network between is stuck; it will connect again"
+        }
+        Closing::Repeated => "the client uses an identifier again before its reply; mend it there",
+        Closing::Idle => "nothing is wrong with that; raise `idle` of the listener to keep connections longer",
+        Closing::Removed => "configure the client again, or give it a certificate that is trusted",
     }
 }
 
@@ -216,13 +247,15 @@ const fn remedy_for_refusal(refusal: Refusal) -> &'static str {
         Refusal::RepeatedUserName | Refusal::RepeatedPassword | Refusal::RepeatedState => {
             "the client, or a proxy before it, sends the attribute twice; mend it there"
         }
-        Refusal::ConflictingMethods => "the client sends two proofs at once; configure it for PAP alone",
+        Refusal::ConflictingMethods => "the client sends two proofs at once; configure it for one method alone",
         Refusal::Eap => {
             "EAP is not offered; configure the client for PAP (on switches and access points: no 802.1X on this server)"
         }
-        Refusal::MsChapV1 => "configure the client for PAP, or for MS-CHAPv2 where the directory can judge it",
-        Refusal::NoChallenge => "the client sends a response without its challenge; configure it for PAP",
-        Refusal::NoPassword => "the client sends no User-Password; configure it for PAP",
+        Refusal::MsChapV1 => "MS-CHAP of the first version: configure the client for PAP or, if it must be, MS-CHAPv2",
+        Refusal::NoChallenge => {
+            "the client sends a response without CHAP-Challenge or MS-CHAP-Challenge; mend it there, or configure it for PAP"
+        }
+        Refusal::NoPassword => "the client sends neither User-Password nor a response; configure it for PAP",
         Refusal::EmptyPassword => {
             "somebody typed nothing; where it comes each time, the client sends its password elsewhere: configure it for PAP"
         }

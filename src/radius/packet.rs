@@ -60,6 +60,25 @@ impl<'a> Packet<'a> {
     /// # Errors
     /// [`Malformed`] for anything that must be dropped silently.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, Malformed> {
+        let mut packet = Self::header(datagram)?;
+        packet.signature = packet.check(true)?;
+        Ok(packet)
+    }
+
+    /// Reads a packet of RADIUS/1.1 (RFC 9765 section 4): what was the Identifier is ignored, and so is a
+    /// Message-Authenticator, whatever it holds (section 5.2). The first four octets of the Authenticator
+    /// field are the Token.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the octets are no packet.
+    pub fn parse_unsigned(octets: &'a [u8]) -> Result<Self, Malformed> {
+        let mut packet = Self::header(octets)?;
+        packet.identifier = 0;
+        packet.check(false)?;
+        Ok(packet)
+    }
+
+    fn header(datagram: &'a [u8]) -> Result<Self, Malformed> {
         let Some(&[code, identifier, high, low]) = datagram.first_chunk::<4>() else {
             return Err(Malformed::Short);
         };
@@ -70,16 +89,14 @@ impl<'a> Packet<'a> {
         let octets = datagram.get(..length).ok_or(Malformed::Short)?;
         let (header, attributes) = octets.split_at_checked(HEADER_LEN).ok_or(Malformed::Short)?;
         let authenticator = header.last_chunk::<AUTHENTICATOR_LEN>().ok_or(Malformed::Short)?;
-        let mut packet = Self {
+        Ok(Self {
             octets,
             code,
             identifier,
             authenticator,
             attributes,
             signature: None,
-        };
-        packet.signature = packet.check()?;
-        Ok(packet)
+        })
     }
 
     /// Code.
@@ -95,6 +112,11 @@ impl<'a> Packet<'a> {
     /// The Authenticator field: the Request Authenticator, or the Response Authenticator in a reply.
     pub const fn authenticator(&self) -> &'a [u8; AUTHENTICATOR_LEN] {
         self.authenticator
+    }
+
+    /// The Token, which tells requests on one connection of RADIUS/1.1 apart (RFC 9765 section 4.2).
+    pub fn token(&self) -> [u8; 4] {
+        self.authenticator.first_chunk().copied().unwrap_or_default()
     }
 
     /// The whole packet without padding.
@@ -134,14 +156,15 @@ impl<'a> Packet<'a> {
         self.signature
     }
 
-    /// Walks all attributes once, so that later walks cannot fail; finds Message-Authenticator.
-    fn check(&self) -> Result<Option<usize>, Malformed> {
+    /// Walks all attributes once, so that later walks cannot fail; finds Message-Authenticator, where it
+    /// means something.
+    fn check(&self, signed: bool) -> Result<Option<usize>, Malformed> {
         let mut walk = self.attributes();
         let mut signature = None;
         loop {
             let at = self.octets.len() - walk.rest.len();
             let Some(attribute) = walk.next() else { break };
-            if attribute.kind == MESSAGE_AUTHENTICATOR {
+            if signed && attribute.kind == MESSAGE_AUTHENTICATOR {
                 if attribute.value.len() != AUTHENTICATOR_LEN || signature.is_some() {
                     return Err(Malformed::MessageAuthenticator);
                 }
@@ -392,6 +415,20 @@ mod tests {
                 Malformed::MessageAuthenticator
             );
         }
+    }
+
+    #[test]
+    fn without_signatures_a_message_authenticator_means_nothing() {
+        for attributes in [&[MESSAGE_AUTHENTICATOR, 3, 0, MESSAGE_AUTHENTICATOR, 2][..], &[]] {
+            let octets = packet(attributes);
+            let view = Packet::parse_unsigned(&octets).unwrap();
+            assert_eq!((view.identifier(), view.token()), (0, [9; 4]));
+            assert_eq!(view.signature(), None);
+        }
+        assert_eq!(
+            Packet::parse_unsigned(&packet(&[MESSAGE_AUTHENTICATOR, 1])).unwrap_err(),
+            Malformed::Attribute
+        );
     }
 
     #[test]

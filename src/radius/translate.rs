@@ -197,11 +197,19 @@ impl ReplyTo {
                 ms_chap = ms_chap.or_else(|| method::ms_chap2_identifier(attribute));
             }
         }
+        // In RADIUS/1.1 the Token is given back, and what is reserved is zero (RFC 9765 section 4.1).
+        let (identifier, authenticator) = match channel {
+            Channel::Udp | Channel::Tcp | Channel::Tls => (packet.identifier(), *packet.authenticator()),
+            Channel::Tls11 => {
+                let [one, two, three, four] = packet.token();
+                (0, [one, two, three, four, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+            }
+        };
         Self {
             client,
             channel,
-            identifier: packet.identifier(),
-            authenticator: *packet.authenticator(),
+            identifier,
+            authenticator,
             proxy_states: proxy_states.into(),
             eap,
             ms_chap,

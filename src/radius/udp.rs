@@ -5,7 +5,6 @@
 //! that does is waited for by a task of its own, bounded in number.
 
 mod batch;
-mod delay;
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,13 +26,13 @@ use crate::metrics::Protocol;
 use crate::radius::attribute::code_name;
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable};
+use crate::radius::delay::{Delayed, jittered, sleep_until};
 use crate::radius::drops::{Drops, Reason};
 use crate::radius::duplicate::{Bounds, Seen, Table, Ticket};
 use crate::radius::intake::{Screened, Sender, Service, Settled, Unfit, Work};
 use crate::radius::packet::Packet;
 use crate::radius::translate::{Reply, ReplyTo};
 use crate::radius::udp::batch::{BATCH, Inbox, Outbox, Peer};
-use crate::radius::udp::delay::{Delayed, jittered};
 
 /// Binds a listener's socket with a large receive buffer; on a wildcard address, replies leave from the
 /// address that the request was sent to. Must be called within the runtime.
@@ -332,7 +331,6 @@ impl Listener {
             return self.duplicates.forget(asked.ticket);
         };
         let now = clock::now();
-        Service::noted(&settled, asked.reply.client(), asked.peer.address, now);
         let reply = asked
             .reply
             .settled(&settled, &self.service.keyring, now, &mut self.scratch);
@@ -393,12 +391,5 @@ impl Listener {
     fn drop(&mut self, reason: Reason, peer: Peer, client: &Client, detail: &dyn std::fmt::Display, now: Instant) {
         let times = (now, clock::now());
         self.drops.count(reason, peer.address, Some(client), detail, times);
-    }
-}
-
-async fn sleep_until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -11,8 +11,8 @@ use crate::admin::api::{
     Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ServerStatus, StatusReport, StoreStatus,
     StrangerView, TestReport,
 };
-use crate::clock;
-use crate::config::{Config, LdapTls};
+use crate::clock::{self, Timestamp};
+use crate::config::{Config, LdapTls, Transport};
 use crate::directory;
 use crate::document::{Fault, Faults, Severity};
 use crate::engine::policy::{Ruling, Subject, Who};
@@ -121,6 +121,14 @@ impl Node {
                 );
             }
         }
+        for (name, tls) in &self.radius_certificates {
+            if let Err(error) = tls.reload() {
+                let error = format!("radius listener \"{name}\": {}", parts::describe(error));
+                return Err(
+                    ApiError::new(ErrorKind::Faulty, error).with_remedy("mend the certificate and reload again")
+                );
+            }
+        }
         let (changes, needs_restart) = self.differences(&old, &parts);
         let (engine, directories, source_limit) = parts.judging(&self.keyring);
         for directory in directories.values() {
@@ -216,17 +224,23 @@ impl Node {
     }
 
     fn listener_statuses(&self, config: &Config) -> Vec<ListenerStatus> {
-        let radius_active = self
-            .metrics
-            .in_flight
-            .get_or_create(&metrics::Protocol { protocol: "radius" })
-            .get();
         let active = |count: i64| u64::try_from(count).unwrap_or(0);
+        let worked_on = &self.metrics.in_flight;
+        let radius_active = worked_on.get_or_create(&metrics::Protocol { protocol: "radius" }).get();
         let radius = config.radius.iter().map(|listener| ListenerStatus {
             name: listener.name.clone(),
-            kind: "radius".into(),
+            kind: match listener.transport {
+                Transport::Udp => "radius",
+                Transport::Tcp => "radius+tcp",
+                Transport::Tls => "radsec",
+            }
+            .into(),
             address: listener.listen.to_string(),
-            active: active(radius_active),
+            active: match listener.transport {
+                Transport::Udp => active(radius_active),
+                Transport::Tcp | Transport::Tls => active(self.metrics.radius_connections(&listener.name).get()),
+            },
+            certificate_ends: self.radius_ends(&listener.name),
             error: None,
         });
         let ldap = config.ldap.iter().map(|listener| ListenerStatus {
@@ -239,6 +253,7 @@ impl Node {
             .into(),
             address: listener.listen.to_string(),
             active: active(self.metrics.ldap_connections.get()),
+            certificate_ends: self.ldap_ends(&listener.name),
             error: None,
         });
         let metrics = config.metrics.listen.map(|address| ListenerStatus {
@@ -246,9 +261,21 @@ impl Node {
             kind: "metrics".into(),
             address: address.to_string(),
             active: 0,
+            certificate_ends: None,
             error: None,
         });
         radius.chain(ldap).chain(metrics).collect()
+    }
+
+    /// When the first of what a RADIUS listener's TLS rests on ends.
+    fn radius_ends(&self, listener: &str) -> Option<Timestamp> {
+        let (_, tls) = self.radius_certificates.iter().find(|(name, _)| name == listener)?;
+        tls.endings().iter().map(|ending| ending.at).min()
+    }
+
+    fn ldap_ends(&self, listener: &str) -> Option<Timestamp> {
+        let (_, tls) = self.certificates.iter().find(|(name, _)| name == listener)?;
+        tls.expires()
     }
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {

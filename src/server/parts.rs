@@ -16,10 +16,13 @@ use crate::engine::throttle::Limit;
 use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
+use crate::secret::Secret;
+use crate::server::certificates;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
 use crate::tls::TlsServer;
+use crate::tls::mutual::MutualServer;
 use crate::verifier::Directories;
 
 /// Everything that a configuration comes to, short of store and sockets.
@@ -34,6 +37,8 @@ pub struct Parts {
     pub clients: Arc<ClientTable>,
     /// The certificates of its LDAP listeners, by the listener's name.
     pub certificates: Vec<(String, Arc<TlsServer>)>,
+    /// The certificates of its RADIUS listeners with TLS, by the listener's name.
+    pub radius_certificates: Vec<(String, Arc<MutualServer>)>,
     /// What works but is probably not meant.
     pub warnings: Faults,
 }
@@ -82,29 +87,16 @@ impl Parts {
                 },
             }
         }
-        let mut certificates = Vec::new();
-        for (index, listener) in config.ldap.iter().enumerate() {
-            let (Some(certificate), Some(key)) = (&listener.certificate, &listener.key) else {
-                continue;
-            };
-            match TlsServer::load(certificate, key) {
-                Ok(tls) => {
-                    if let Some(warning) = tls.warning() {
-                        faults.warn_file(certificate, warning);
-                    }
-                    certificates.push((listener.name.clone(), Arc::new(tls)));
-                }
-                Err(error) => {
-                    let text = describe(error);
-                    let about_key = text.contains(&*key.to_string_lossy());
-                    let at = if about_key { "key" } else { "certificate" };
-                    faults.0.push(document.fault(&["ldap", &index.to_string(), at], text));
-                }
-            }
-        }
+        let certificates = certificates::ldap(&config, &document, &mut faults);
+        let radius_certificates = certificates::radius(&config, &document, &mut faults);
+        let no_secret = Secret::default();
         let entries = config.clients.iter().filter_map(|client| {
             let directory = client.directory.as_deref().unwrap_or_default();
-            Some((client, client.secret.as_ref()?, Arc::from(directory)))
+            let secret = client
+                .secret
+                .as_ref()
+                .or(client.certificate.as_ref().map(|_| &no_secret));
+            Some((client, secret?, Arc::from(directory)))
         });
         let clients = ClientTable::build(entries)
             .map_err(|error| faults.0.push(document.fault(&["client"], error.to_string())))
@@ -118,6 +110,7 @@ impl Parts {
             directories,
             clients: Arc::new(clients),
             certificates,
+            radius_certificates,
             warnings: faults,
         })
     }

@@ -1,9 +1,16 @@
 //! The RADIUS front end against the documents that it follows, one module for each, over real sockets on
 //! loopback. Behind it stands a table instead of a directory: what is tested here is the protocol.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on says where"
+)]
 
+#[path = "../support/pki.rs"]
+mod pki;
 mod server;
+mod stream;
 mod vectors;
 
 // A stock client's view of the whole.
@@ -18,3 +25,9 @@ mod rfc3579;
 mod rfc5080;
 // Status-Server.
 mod rfc5997;
+// RADIUS over TCP: cutting, closing, limits.
+mod rfc6613;
+// RADIUS over TLS: who is let in.
+mod rfc6614;
+// RADIUS/1.1.
+mod rfc9765;

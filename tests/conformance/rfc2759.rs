@@ -1,15 +1,21 @@
 //! MS-CHAPv2 (RFC 2759), its keys (RFC 3079), and both in RADIUS (RFC 2548).
 
-use portcullis::engine::response::{MsChapV2, Peer, nt_hash};
+use portcullis::clock;
+use portcullis::engine::Given;
+use portcullis::engine::response::{Chap, Kept, MsChapV2, Peer, ResponseOutcome, nt_hash};
+use portcullis::keyring::Keyring;
 use portcullis::radius::attribute::{
-    ACCESS_ACCEPT, ACCESS_REJECT, CHAP_PASSWORD, MESSAGE_AUTHENTICATOR, MS_CHAP_CHALLENGE, MS_CHAP_ERROR,
-    MS_CHAP2_RESPONSE, MS_CHAP2_SUCCESS, MS_MPPE_ENCRYPTION_POLICY, MS_MPPE_ENCRYPTION_TYPES, MS_MPPE_RECV_KEY,
-    MS_MPPE_SEND_KEY, REPLY_MESSAGE, USER_NAME, VENDOR_SPECIFIC,
+    ACCESS_ACCEPT, ACCESS_REJECT, ACCESS_REQUEST, CHAP_CHALLENGE, CHAP_PASSWORD, MESSAGE_AUTHENTICATOR,
+    MS_CHAP_CHALLENGE, MS_CHAP_ERROR, MS_CHAP2_RESPONSE, MS_CHAP2_SUCCESS, MS_MPPE_ENCRYPTION_POLICY,
+    MS_MPPE_ENCRYPTION_TYPES, MS_MPPE_RECV_KEY, MS_MPPE_SEND_KEY, REPLY_MESSAGE, USER_NAME, VENDOR_SPECIFIC,
 };
-use portcullis::radius::packet::Attributes;
+use portcullis::radius::channel::Channel;
+use portcullis::radius::intake::Sender;
+use portcullis::radius::packet::{Attributes, Packet, Writer};
+use portcullis::radius::translate::{self, Refusal, ReplyTo, Untranslated};
 use portcullis::secret::Secret;
 
-use crate::server::{Server, kinds, values};
+use crate::server::{Server, kinds, let_in, table, values};
 use crate::vectors::Vectors;
 
 // Sections 8 and 9.2; RFC 3079 section 3.5.3.
@@ -46,7 +52,7 @@ fn the_example_comes_out_octet_for_octet() {
 const CHALLENGE: [u8; 16] = [0x11; 16];
 
 /// A response for `user` to [`CHALLENGE`].
-fn response(user: &str, password: &str) -> Vec<u8> {
+fn response_of(user: &str, password: &str) -> Vec<u8> {
     let peer = Peer {
         user: user.as_bytes(),
         password: &Secret::new(password),
@@ -89,7 +95,7 @@ async fn who_is_let_in_gets_the_proof_and_the_keys() {
         peer_challenge: &[0x22; 16],
     };
     let expected = peer.expected(77).unwrap();
-    let response = response("ana", "hunter2");
+    let response = response_of("ana", "hunter2");
     let challenge: (u8, &[u8]) = (MS_CHAP_CHALLENGE, &CHALLENGE);
     let one = microsoft(&[challenge, (MS_CHAP2_RESPONSE, &response)]);
     let apart = [microsoft(&[(MS_CHAP2_RESPONSE, &response)]), microsoft(&[challenge])];
@@ -129,14 +135,84 @@ async fn who_is_let_in_gets_the_proof_and_the_keys() {
     }
 }
 
+/// A request as RADIUS/1.1 carries it, translated: what is given, or why not.
+fn over_radius_1_1(attributes: &[(u8, &[u8])]) -> Result<Given, Untranslated> {
+    let clients = table("", "not used");
+    let client = clients.find([127, 0, 0, 1].into()).unwrap();
+    let octets = plain_request(attributes);
+    let sender = Sender {
+        client,
+        channel: Channel::Tls11,
+        source: ([127, 0, 0, 1], 2083).into(),
+    };
+    let request = translate::request(&Packet::parse(&octets).unwrap(), sender, &keyring(), clock::now());
+    request.map(|request| request.given)
+}
+
+fn plain_request(attributes: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let mut writer = Writer::begin(&mut octets, ACCESS_REQUEST, 0, &[9; 16], false);
+    for (kind, value) in attributes {
+        writer.push(*kind, value).unwrap();
+    }
+    writer.finish_plain();
+    octets
+}
+
+fn keyring() -> Keyring {
+    Keyring::from_root(&[1; 32])
+}
+
+// RFC 9765: no authenticator that could be a challenge, nothing hidden.
+
+#[test]
+fn radius_1_1_needs_the_challenge_and_carries_keys_as_they_are() {
+    let chap = [&[7][..], &Chap::response(7, &Secret::new("hunter2"), &CHALLENGE)].concat();
+    let name: (u8, &[u8]) = (USER_NAME, b"ana");
+    let without = over_radius_1_1(&[name, (CHAP_PASSWORD, &chap)]);
+    assert!(matches!(without, Err(Untranslated::Refused(Refusal::NoChallenge))));
+    let with = over_radius_1_1(&[name, (CHAP_PASSWORD, &chap), (CHAP_CHALLENGE, &CHALLENGE)]);
+    let Ok(Given::Response(response)) = with else {
+        panic!("{with:?}")
+    };
+    let password = Secret::new("hunter2");
+    assert!(matches!(
+        response.judge(Kept::Clear(&password)),
+        ResponseOutcome::Right(None)
+    ));
+
+    let value = microsoft(&[
+        (MS_CHAP_CHALLENGE, &CHALLENGE),
+        (MS_CHAP2_RESPONSE, &response_of("ana", "hunter2")),
+    ]);
+    let attributes = [name, (VENDOR_SPECIFIC, value.as_slice())];
+    let Ok(Given::Response(response)) = over_radius_1_1(&attributes) else {
+        panic!("no response")
+    };
+    let ResponseOutcome::Right(success) = response.judge(Kept::Clear(&password)) else {
+        panic!("not right")
+    };
+    let clients = table("", "not used");
+    let client = clients.find([127, 0, 0, 1].into()).unwrap();
+    let octets = plain_request(&attributes);
+    let reply_to = ReplyTo::new(&Packet::parse(&octets).unwrap(), client.clone(), Channel::Tls11);
+    let mut buffer = Vec::new();
+    reply_to.verdict(&let_in(success.clone()), &keyring(), clock::now(), &mut buffer);
+    let told = told(&buffer);
+    let value = |kind| &told.iter().find(|(found, _)| *found == kind).unwrap().1;
+    let success = success.unwrap();
+    assert!(success.send_key.matches(value(MS_MPPE_SEND_KEY)));
+    assert!(success.receive_key.matches(value(MS_MPPE_RECV_KEY)));
+}
+
 // RFC 2548 section 2.1.5, RFC 2759 section 6.
 
 #[tokio::test]
 async fn every_refusal_has_the_one_error() {
     let server = Server::start("");
     let wire = server.wire().await;
-    let right = response("ana", "hunter2");
-    let wrong = response("ana", "hunter3");
+    let right = response_of("ana", "hunter2");
+    let wrong = response_of("ana", "hunter3");
     let challenge: (u8, &[u8]) = (MS_CHAP_CHALLENGE, &CHALLENGE);
     let name: (u8, &[u8]) = (USER_NAME, b"ana");
     let wrong = microsoft(&[challenge, (MS_CHAP2_RESPONSE, &wrong)]);
@@ -173,7 +249,7 @@ async fn every_refusal_has_the_one_error() {
 async fn wrong_lengths_are_silence() {
     let server = Server::start("");
     let wire = server.wire().await;
-    let right = response("ana", "hunter2");
+    let right = response_of("ana", "hunter2");
     let challenge: (u8, &[u8]) = (MS_CHAP_CHALLENGE, &CHALLENGE);
     let mut trailing = microsoft(&[challenge, (MS_CHAP2_RESPONSE, &right)]);
     trailing.push(9);

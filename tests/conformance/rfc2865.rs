@@ -13,7 +13,6 @@ use portcullis::radius::attribute::{
     USER_PASSWORD, VENDOR_SPECIFIC,
 };
 use portcullis::radius::crypto::SharedSecret;
-use portcullis::radius::crypto::SharedSecret;
 use portcullis::radius::exchange::{Exchange, Patience, Target, Transport};
 use portcullis::radius::login::{Login, Outcome};
 use portcullis::radius::packet::{Packet, Writer};

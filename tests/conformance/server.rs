@@ -12,7 +12,7 @@ use portcullis::clock;
 use portcullis::config;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
-use portcullis::engine::response::{Kept, Response, ResponseOutcome};
+use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
 use portcullis::engine::{
     AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
 };
@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const SECRET: &str = "testing123";
 
 /// Far longer than anything here takes: reached only when something is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Answers from a table: `ana`/`hunter2` is let in; `bob`/`hunter2` is asked for the code `492039`;
 /// `down` cannot be judged; `slow`/`hunter2` waits for [`Stub::release`]; `panic` panics; `long` gets a
@@ -47,7 +47,7 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             calls: Mutex::default(),
             gate: Semaphore::new(0),
@@ -69,6 +69,16 @@ impl Stub {
     /// What was asked last.
     pub(crate) fn last(&self) -> AuthnRequest {
         self.last.lock().take().expect("something was asked")
+    }
+
+    /// Waits until `count` requests for `slow` have come.
+    pub(crate) async fn until_waiting(&self, count: usize) {
+        let reached = async {
+            while self.waiting.load(Ordering::SeqCst) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, reached).await.expect("the requests arrive");
     }
 
     async fn judge(&self, request: AuthnRequest) -> Verdict {
@@ -118,10 +128,21 @@ fn respond(user: &str, response: &Response) -> Verdict {
         "user" => "clientPass",
         _ => return Verdict::Reject(Denial::UnknownUser),
     };
-    match (response.judge(Kept::Clear(&Secret::new(password))), accept(None)) {
-        (ResponseOutcome::Right(ms_chap), Verdict::Accept(grant)) => Verdict::Accept(Grant { ms_chap, ..grant }),
-        _ => Verdict::Reject(Denial::WrongPassword),
+    match response.judge(Kept::Clear(&Secret::new(password))) {
+        ResponseOutcome::Right(ms_chap) => let_in(ms_chap),
+        ResponseOutcome::Wrong | ResponseOutcome::Impossible | ResponseOutcome::Unknown => {
+            Verdict::Reject(Denial::WrongPassword)
+        }
     }
+}
+
+/// Somebody who was let in, by MS-CHAPv2 if there is something to tell.
+pub(crate) fn let_in(ms_chap: Option<Arc<MsChapSuccess>>) -> Verdict {
+    let mut verdict = accept(None);
+    if let Verdict::Accept(grant) = &mut verdict {
+        grant.ms_chap = ms_chap;
+    }
+    verdict
 }
 
 fn accept(message: Option<String>) -> Verdict {
@@ -227,24 +248,24 @@ impl Server {
 
     /// Waits until `count` requests for `slow` are being judged.
     pub(crate) async fn until_waiting(&self, count: usize) {
-        let reached = async {
-            while self.stub.waiting.load(Ordering::SeqCst) < count {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(PATIENCE, reached).await.expect("the requests arrive");
+        self.stub.until_waiting(count).await;
     }
 
     /// How often something was counted, by a fragment of the line in the metrics.
     pub(crate) fn counted(&self, fragment: &str) -> u64 {
-        let text = self.metrics.render();
-        let lines = text
-            .lines()
-            .filter(|line| line.contains(fragment) && !line.starts_with('#'));
-        lines
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum()
+        counted(&self.metrics, fragment)
     }
+}
+
+/// How often something was counted, by a fragment of the line in the metrics.
+pub(crate) fn counted(metrics: &Metrics, fragment: &str) -> u64 {
+    let text = metrics.render();
+    let lines = text
+        .lines()
+        .filter(|line| line.contains(fragment) && !line.starts_with('#'));
+    lines
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
 }
 
 /// A client table with one entry for loopback.

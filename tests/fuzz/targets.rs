@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use portcullis::clock::Timestamp;
 use portcullis::config;
 use portcullis::engine::Given;
+use portcullis::engine::response::{Kept, ResponseOutcome};
 use portcullis::keyring::Keyring;
 use portcullis::radius::attribute::{ACCESS_REJECT, PROXY_STATE, REPLY_MESSAGE, STATUS_SERVER};
 use portcullis::radius::channel::Channel;
@@ -45,6 +46,13 @@ fn radius_request(packet: &Packet<'_>, client: &Arc<Client>, address: IpAddr, ch
         assert!(!request.login.as_str().chars().any(char::is_control));
         let mut buffer = Vec::new();
         let reply_to = ReplyTo::new(packet, client.clone(), channel);
+        if let Given::Response(response) = &request.given {
+            let outcome = response.judge(Kept::Clear(&Secret::new("clientPass")));
+            assert!(!matches!(
+                outcome,
+                ResponseOutcome::Impossible | ResponseOutcome::Unknown
+            ));
+        }
         reply_to.reject(&mut buffer);
         let reply = Packet::parse(&buffer).expect("we write packets");
         assert_eq!((reply.code(), reply.identifier()), (ACCESS_REJECT, packet.identifier()));

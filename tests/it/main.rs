@@ -1,4 +1,4 @@
-//! Tests with real peers: slapd, radclient, pam_radius_auth, ldap-utils, python3-ldap3, oathtool.
+//! Tests with real peers: slapd, radclient, FreeRADIUS, eapol_test, pam_radius_auth, ldap-utils, python3-ldap3, oathtool.
 //!
 //! Each test starts what it needs on loopback ports of its own. `tests/run` installs the peers.
 #![allow(
@@ -16,6 +16,8 @@ mod peers;
 
 // What operators do to a running server: reload, check, status, audit.
 mod admin;
+// CHAP and MS-CHAPv2: radclient, and FreeRADIUS that ends PEAP and TTLS before Portcullis.
+mod chap;
 // RADIUS clients as operators see them.
 mod clients;
 // People whom an operator keeps out.

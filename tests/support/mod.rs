@@ -2,6 +2,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod clients;
+pub(crate) mod eap_server;
 pub(crate) mod pam;
 pub(crate) mod portcullis;
 pub(crate) mod process;

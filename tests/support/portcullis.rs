@@ -202,6 +202,14 @@ directory = "main"
         fs::write(self.configuration_file(), text).expect("writing the configuration");
     }
 
+    /// Adds to the configuration file, and to the policy before its other rules.
+    pub(crate) fn add(&self, configuration: &str, rules: &str) {
+        let read = |path: &Path| fs::read_to_string(path).expect("a file of the installation");
+        self.configure(&format!("{}\n{configuration}", read(&self.configuration_file())));
+        let policy = read(&self.path("policies/10-test.toml"));
+        self.write_policy(&format!("{rules}\n{policy}"));
+    }
+
     /// Replaces the one policy file.
     pub(crate) fn write_policy(&self, text: &str) {
         fs::write(self.path("policies/10-test.toml"), text).expect("writing the policy");

@@ -69,6 +69,11 @@ impl Radclient {
         parse(&printed)
     }
 
+    /// One request with these attributes, and all that radclient prints of it and its reply.
+    pub(crate) fn print(&self, attributes: &str) -> String {
+        self.send("auth", attributes, &["-t", "10", "-r", "1"]).0
+    }
+
     /// Sends one request, once, and waits `seconds`: for servers that owe no answer.
     pub(crate) fn ask_in_vain(&self, attributes: &str, seconds: u32) -> Reply {
         let (printed, _) = self.send("auth", attributes, &["-t", &seconds.to_string(), "-r", "1"]);

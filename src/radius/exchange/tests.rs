@@ -196,7 +196,8 @@ async fn more_questions_than_identifiers_take_more_sockets() {
 async fn authenticators_of_the_other_kinds() {
     let (socket, address) = server().await;
     let exchange = Exchange::connect(over_udp(address), quick());
-    let cases: [(fn() -> Request, u8, bool); 3] = [
+    type Make = fn() -> Request;
+    let cases: [(Make, u8, bool); 3] = [
         (Request::accounting, ACCOUNTING_RESPONSE, false),
         (Request::disconnect, DISCONNECT_ACK, true),
         (Request::change_of_authorization, COA_NAK, true),

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 /// Things that wait, earliest first, bounded in number.
 #[derive(Debug)]
-pub(super) struct Delayed<T> {
+pub(in crate::radius) struct Delayed<T> {
     heap: BinaryHeap<Waiting<T>>,
     capacity: usize,
 }
 
 impl<T> Delayed<T> {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(in crate::radius) fn new(capacity: usize) -> Self {
         Self {
             heap: BinaryHeap::new(),
             capacity,
@@ -23,7 +23,7 @@ impl<T> Delayed<T> {
     ///
     /// # Errors
     /// Gives `item` back when too many are held already: it must go out at once.
-    pub(super) fn hold(&mut self, due: Instant, item: T) -> Result<(), T> {
+    pub(in crate::radius) fn hold(&mut self, due: Instant, item: T) -> Result<(), T> {
         if self.heap.len() >= self.capacity {
             return Err(item);
         }
@@ -32,12 +32,12 @@ impl<T> Delayed<T> {
     }
 
     /// When the next one is due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    pub(in crate::radius) fn next_due(&self) -> Option<Instant> {
         self.heap.peek().map(|waiting| waiting.due)
     }
 
     /// Takes one whose time has come.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<T> {
+    pub(in crate::radius) fn pop(&mut self, now: Instant) -> Option<T> {
         if self.next_due()? > now {
             return None;
         }
@@ -45,19 +45,27 @@ impl<T> Delayed<T> {
     }
 
     /// Takes one whether or not its time has come.
-    pub(super) fn pop_early(&mut self) -> Option<T> {
+    pub(in crate::radius) fn pop_early(&mut self) -> Option<T> {
         self.heap.pop().map(|waiting| waiting.item)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::radius) fn is_empty(&self) -> bool {
         self.heap.is_empty()
     }
 }
 
 /// Moves a delay by up to a tenth either way, as `random` says, so that its end tells nothing exact.
-pub(super) fn jittered(delay: Duration, random: u16) -> Duration {
+pub(in crate::radius) fn jittered(delay: Duration, random: u16) -> Duration {
     let span = delay / 5;
     delay - span / 2 + span * u32::from(random) / u32::from(u16::MAX)
+}
+
+/// Sleeps until `due`; for ever when there is nothing to wait for.
+pub(in crate::radius) async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 #[derive(Debug)]

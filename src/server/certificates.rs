@@ -1,0 +1,130 @@
+//! The certificates that a configuration names.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{self, Timestamp};
+use crate::config::{Config, RadiusListener, Transport};
+use crate::document::{Document, Faults};
+use crate::radius::stream;
+use crate::server::parts::describe;
+use crate::tls::mutual::{Ending, Files, MutualServer};
+use crate::tls::{TlsError, TlsServer};
+
+/// How long before its end a certificate is warned of.
+const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Those of the LDAP listeners, by the listener's name. Blocks.
+pub(super) fn ldap(config: &Config, document: &Document<'_>, faults: &mut Faults) -> Vec<(String, Arc<TlsServer>)> {
+    let mut loaded = Vec::new();
+    for (index, listener) in config.ldap.iter().enumerate() {
+        let (Some(certificate), Some(key)) = (&listener.certificate, &listener.key) else {
+            continue;
+        };
+        match TlsServer::load(certificate, key) {
+            Ok(tls) => {
+                if let Some(warning) = tls.warning() {
+                    faults.warn_file(certificate, warning);
+                }
+                let ending = tls.expires().map(|at| Ending {
+                    file: certificate.clone(),
+                    what: "the certificate".into(),
+                    at,
+                });
+                warn_of_ends(ending.as_slice(), clock::now(), faults);
+                loaded.push((listener.name.clone(), Arc::new(tls)));
+            }
+            Err(error) => place(document, ["ldap", &index.to_string()], &[("key", key)], error, faults),
+        }
+    }
+    loaded
+}
+
+/// Those of the RADIUS listeners with TLS, by the listener's name. Blocks.
+pub(super) fn radius(
+    config: &Config,
+    document: &Document<'_>,
+    faults: &mut Faults,
+) -> Vec<(String, Arc<MutualServer>)> {
+    let mut loaded = Vec::new();
+    for (index, listener) in config.radius.iter().enumerate() {
+        let Some(files) = files(listener) else {
+            continue;
+        };
+        match MutualServer::load(files.clone(), stream::applications(&listener.versions)) {
+            Ok(tls) => {
+                if let Some(warning) = tls.warning() {
+                    faults.warn_file(&files.certificate, warning);
+                }
+                warn_of_ends(&tls.endings(), clock::now(), faults);
+                loaded.push((listener.name.clone(), Arc::new(tls)));
+            }
+            Err(error) => {
+                let mut keys: Vec<(&'static str, &PathBuf)> =
+                    vec![("client_ca", &files.client_ca), ("key", &files.key)];
+                keys.extend(files.crl.as_ref().map(|crl| ("crl", crl)));
+                place(document, ["radius", &index.to_string()], &keys, error, faults);
+            }
+        }
+    }
+    loaded
+}
+
+fn files(listener: &RadiusListener) -> Option<Files> {
+    if listener.transport != Transport::Tls {
+        return None;
+    }
+    Some(Files {
+        certificate: listener.certificate.clone()?,
+        key: listener.key.clone()?,
+        client_ca: listener.client_ca.clone()?,
+        crl: listener.crl.clone(),
+    })
+}
+
+/// Tells a fault at the key whose file it is about, or at `certificate`.
+fn place(document: &Document<'_>, table: [&str; 2], keys: &[(&str, &PathBuf)], error: TlsError, faults: &mut Faults) {
+    let text = describe(error);
+    let about = keys.iter().find(|(_, file)| text.contains(&*file.to_string_lossy()));
+    let key = about.map_or("certificate", |(key, _)| key);
+    faults.0.push(document.fault(&[table[0], table[1], key], text));
+}
+
+/// An end is a warning and no error: it must not keep a changed policy from being loaded.
+fn warn_of_ends(endings: &[Ending], now: Timestamp, faults: &mut Faults) {
+    for Ending { file, what, at } in endings {
+        if *at <= now {
+            faults.warn_file(file, format!("{what} has ended at {at}; replace it and reload"));
+        } else if *at <= now + WARN_BEFORE {
+            faults.warn_file(file, format!("{what} ends at {at}; replace it and reload"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_are_warned_of_30_days_before() {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let ending = |at: Timestamp| Ending {
+            file: "ca.pem".into(),
+            what: "the authority CN=Example".into(),
+            at,
+        };
+        let day = Duration::from_secs(24 * 3600);
+        let mut faults = Faults::default();
+        warn_of_ends(&[ending(now + WARN_BEFORE + day)], now, &mut faults);
+        assert!(faults.0.is_empty());
+        warn_of_ends(&[ending(now + day), ending(now - day)], now, &mut faults);
+        assert!(!faults.any_errors());
+        let lines: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
+        assert!(
+            lines[0].contains("ca.pem") && lines[0].contains("CN=Example ends at 2023-11-15"),
+            "{lines:?}"
+        );
+        assert!(lines[1].contains("has ended at 2023-11-13"), "{lines:?}");
+    }
+}
