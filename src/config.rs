@@ -33,6 +33,8 @@ pub struct Config {
     pub policies: Policies,
     /// `[limits]`
     pub limits: Limits,
+    /// `[accounting]`
+    pub accounting: Accounting,
     /// `[[directory]]`, at least one.
     pub directories: Vec<Directory>,
     /// `[[radius]]`
@@ -201,6 +203,30 @@ impl Default for Limits {
             window: Duration::from_secs(15 * 60),
             challenge: Duration::from_secs(120),
             dialog: Duration::from_secs(300),
+        }
+    }
+}
+
+/// `[accounting]`: sessions that RADIUS clients report.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Accounting {
+    /// A session of which nothing was heard for this long is closed; zero closes none.
+    #[serde(with = "crate::document::span")]
+    pub stale_after: Duration,
+    /// Most open sessions of one client; reports of more are not acknowledged.
+    pub max_sessions: usize,
+    /// How long a login counts as a session before its Accounting-Start comes.
+    #[serde(with = "crate::document::span")]
+    pub start_within: Duration,
+}
+
+impl Default for Accounting {
+    fn default() -> Self {
+        Self {
+            stale_after: Duration::from_secs(24 * 3600),
+            max_sessions: 100_000,
+            start_within: Duration::from_secs(60),
         }
     }
 }
@@ -581,6 +607,18 @@ pub struct Client {
     /// How it takes requests to end or change sessions; it takes none when absent.
     #[serde(default)]
     pub dynamic_authorization: Option<DynamicAuthorization>,
+    /// Whether an Access-Accept carries a Class that names the person and the login to accounting.
+    #[serde(default = "default::yes")]
+    pub class: bool,
+    /// Whether an Access-Accept carries the login name as the directory has it, for accounting.
+    #[serde(default)]
+    pub user_name_in_accept: bool,
+    /// Closes a session of which nothing was heard for this long; as in `[accounting]` when absent.
+    #[serde(default, with = "crate::document::span::option")]
+    pub stale_after: Option<Duration>,
+    /// Most open sessions; as in `[accounting]` when absent.
+    #[serde(default)]
+    pub max_sessions: Option<usize>,
 }
 
 /// `client.certificate`: what a client's certificate must have. What is given must all hold; of a list, one

@@ -354,6 +354,21 @@ pub mod span {
                 ))
             })
     }
+
+    /// A span of time that may be absent.
+    pub mod option {
+        use std::time::Duration;
+
+        use serde::Deserializer;
+
+        /// Reads a span of time.
+        ///
+        /// # Errors
+        /// As [`super::deserialize`].
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+            super::deserialize(deserializer).map(Some)
+        }
+    }
 }
 
 /// The key, below `key`, of the innermost value that the offset lies in.

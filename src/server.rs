@@ -29,10 +29,10 @@ use crate::clock::{self, Timestamp};
 use crate::config::{Config, Transport};
 use crate::directory::Directory;
 use crate::document::Faults;
-use crate::engine::Verify;
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::throttle::Limit;
+use crate::engine::{Keep, Verify};
 use crate::keyring::Keyring;
 use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
@@ -40,6 +40,7 @@ use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
 use crate::radius::observed::Strangers;
 use crate::radius::{stream, udp};
+use crate::sessions::{DirectoryByName, Sessions};
 use crate::store::{Durability, Store, export};
 use crate::tls::TlsServer;
 use crate::tls::mutual::MutualServer;
@@ -96,6 +97,7 @@ pub(crate) struct Node {
     strangers: Arc<Strangers>,
     bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
+    sessions: Arc<Sessions>,
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
@@ -144,6 +146,12 @@ impl Server {
             source_limit,
             metrics.clone(),
         ));
+        let judges = Arc::clone(&verifier);
+        let directories: DirectoryByName = Arc::new(move |name| judges.directories().get(name).cloned());
+        let settings = parts::session_settings(&config);
+        let sessions = Sessions::load(Arc::clone(&store), directories, settings, metrics.clone())
+            .await
+            .map_err(|error| StartError::State(error.to_string()))?;
         let node = Arc::new(Node {
             file: file.to_owned(),
             config: ArcSwap::new(Arc::clone(&config)),
@@ -157,6 +165,7 @@ impl Server {
             strangers: Arc::default(),
             bindings: Arc::default(),
             certificates: parts.certificates,
+            sessions: Arc::new(sessions),
             radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
@@ -274,6 +283,7 @@ impl Server {
         let service = Service {
             clients: Arc::clone(&node.clients),
             verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
+            keep: Arc::clone(&node.sessions) as Arc<dyn Keep>,
             keyring: Arc::clone(&node.keyring),
             learned: Arc::clone(&node.learned) as Arc<dyn Learned>,
             metrics: node.metrics.clone(),
@@ -336,6 +346,8 @@ impl Server {
         };
         self.listeners
             .spawn(socket.serve(state, self.shutdown.clone().cancelled_owned()));
+        let (sessions, shutdown) = (Arc::clone(&node.sessions), self.shutdown.clone());
+        self.listeners.spawn(async move { sessions.watch(shutdown).await });
         self.listeners
             .spawn(sweep(Arc::clone(&node.store), self.shutdown.clone()));
         self.listeners

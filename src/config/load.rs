@@ -5,15 +5,16 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::{
-    Admin, Client, Config, Directory, DynamicAuthorization, LdapDirectory, LdapListener, LdapTls, Limits,
+    Accounting, Admin, Client, Config, Directory, DynamicAuthorization, LdapDirectory, LdapListener, LdapTls, Limits,
     LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusListener, Store, Transport,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "node",
     "log",
     "store",
@@ -21,6 +22,7 @@ const SECTIONS: [&str; 11] = [
     "metrics",
     "policies",
     "limits",
+    "accounting",
     "directory",
     "radius",
     "client",
@@ -58,6 +60,7 @@ impl Config {
             metrics: reader.section::<Metrics>("metrics"),
             policies: reader.section::<Policies>("policies"),
             limits: reader.section::<Limits>("limits"),
+            accounting: reader.section::<Accounting>("accounting"),
             directories: reader.directories(),
             radius: reader.items::<RadiusListener>("radius"),
             clients: reader.items::<Client>("client"),
@@ -294,6 +297,7 @@ impl Reader<'_, '_, '_> {
             self.error(&["radius"], "no [[client]]: every RADIUS request would be dropped");
         }
         self.limits(config);
+        self.accounting(config);
         let directories: Vec<String> = config
             .directories
             .iter()
@@ -328,6 +332,31 @@ impl Reader<'_, '_, '_> {
         }
         if config.limits.user_failures > MAX_USER_FAILURES {
             self.error(&["limits", "user_failures"], format!("is above {MAX_USER_FAILURES}"));
+        }
+    }
+
+    fn accounting(&mut self, config: &Config) {
+        let accounting = &config.accounting;
+        if accounting.start_within.is_zero() || accounting.start_within > MAX_START_WITHIN {
+            self.error(&["accounting", "start_within"], "must be above zero and at most 1h");
+        }
+        let clients = config.clients.iter().enumerate();
+        let named = clients.map(|(index, client)| (Some(index.to_string()), client.stale_after, client.max_sessions));
+        let common = (None, Some(accounting.stale_after), Some(accounting.max_sessions));
+        for (index, stale_after, max_sessions) in std::iter::once(common).chain(named) {
+            let at = |key: &'static str| match &index {
+                Some(index) => vec!["client", index.as_str(), key],
+                None => vec!["accounting", key],
+            };
+            if stale_after.is_some_and(|span| !span.is_zero() && span < MIN_STALE_AFTER) {
+                self.error(
+                    &at("stale_after"),
+                    "is below 5m, which live sessions would not outlast; write 0s to close none",
+                );
+            }
+            if max_sessions == Some(0) {
+                self.error(&at("max_sessions"), "is 0: no session could be kept");
+            }
         }
     }
 
@@ -613,6 +642,12 @@ impl Reader<'_, '_, '_> {
 }
 
 mod radius;
+
+/// A login that counts as a session for longer keeps people out for nothing.
+const MAX_START_WITHIN: Duration = Duration::from_secs(3600);
+
+/// NASes report every few minutes at most (RFC 2869 section 2.1 recommends ten).
+const MIN_STALE_AFTER: Duration = Duration::from_secs(300);
 
 /// Every failure of a person is kept with its time in one record.
 const MAX_USER_FAILURES: u32 = 1000;

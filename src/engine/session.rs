@@ -69,6 +69,8 @@ pub enum Kind {
     On,
     /// The NAS ends accounting: its sessions end with it.
     Off,
+    /// Something else, by its number: tunnels (RFC 2867 section 3) and failures. It changes no session.
+    Noted(u32),
 }
 
 impl Kind {
@@ -80,6 +82,14 @@ impl Kind {
             Self::Stop => "stop",
             Self::On => "on",
             Self::Off => "off",
+            Self::Noted(9) => "tunnel-start",
+            Self::Noted(10) => "tunnel-stop",
+            Self::Noted(11) => "tunnel-reject",
+            Self::Noted(12) => "tunnel-link-start",
+            Self::Noted(13) => "tunnel-link-stop",
+            Self::Noted(14) => "tunnel-link-reject",
+            Self::Noted(15) => "failed",
+            Self::Noted(_) => "other",
         }
     }
 }
@@ -423,8 +433,8 @@ pub fn apply(
                 was_open: false,
             },
         },
-        // About the NAS, not about a session.
-        (Kind::On | Kind::Off, _) => Change::None,
+        // About the NAS, or about what no record is kept of.
+        (Kind::On | Kind::Off | Kind::Noted(_), _) => Change::None,
     }
 }
 

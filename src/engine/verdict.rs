@@ -24,6 +24,8 @@ pub enum Verdict {
 pub struct Grant {
     /// Who.
     pub person: Arc<Person>,
+    /// A random number that names this login, in Class and among the logins whose session has not begun.
+    pub id: u64,
     /// A text to show, if there is one. At most 120 characters.
     pub message: Option<String>,
     /// What the client is to have when the login was proven by MS-CHAPv2.

@@ -4,7 +4,7 @@
 //! (`docs/decisions/0003-radius-codec.md`).
 
 use radius::core::code::Code as Assigned;
-use radius::core::{rfc2865, rfc2869};
+use radius::core::{rfc2865, rfc2866, rfc2869};
 
 /// Access-Request (RFC 2865 section 4.1).
 pub const ACCESS_REQUEST: u8 = Assigned::AccessRequest as u8;
@@ -49,6 +49,58 @@ pub const STATE: u8 = rfc2865::STATE_TYPE;
 pub const VENDOR_SPECIFIC: u8 = rfc2865::VENDOR_SPECIFIC_TYPE;
 /// Session-Timeout (RFC 2865 section 5.27): in an Access-Challenge, how long to wait for the answer.
 pub const SESSION_TIMEOUT: u8 = rfc2865::SESSION_TIMEOUT_TYPE;
+/// NAS-IP-Address (RFC 2865 section 5.4).
+pub const NAS_IP_ADDRESS: u8 = rfc2865::NAS_IP_ADDRESS_TYPE;
+/// NAS-Port (RFC 2865 section 5.5).
+pub const NAS_PORT: u8 = rfc2865::NAS_PORT_TYPE;
+/// Framed-IP-Address (RFC 2865 section 5.8).
+pub const FRAMED_IP_ADDRESS: u8 = rfc2865::FRAMED_IP_ADDRESS_TYPE;
+/// Class (RFC 2865 section 5.25).
+pub const CLASS: u8 = rfc2865::CLASS_TYPE;
+/// Called-Station-Id (RFC 2865 section 5.30).
+pub const CALLED_STATION_ID: u8 = rfc2865::CALLED_STATION_ID_TYPE;
+/// NAS-Port-Type (RFC 2865 section 5.41).
+pub const NAS_PORT_TYPE: u8 = rfc2865::NAS_PORT_TYPE_TYPE;
+/// Acct-Status-Type (RFC 2866 section 5.1).
+pub const ACCT_STATUS_TYPE: u8 = rfc2866::ACCT_STATUS_TYPE_TYPE;
+/// Acct-Delay-Time (RFC 2866 section 5.2).
+pub const ACCT_DELAY_TIME: u8 = rfc2866::ACCT_DELAY_TIME_TYPE;
+/// Acct-Input-Octets (RFC 2866 section 5.3).
+pub const ACCT_INPUT_OCTETS: u8 = rfc2866::ACCT_INPUT_OCTETS_TYPE;
+/// Acct-Output-Octets (RFC 2866 section 5.4).
+pub const ACCT_OUTPUT_OCTETS: u8 = rfc2866::ACCT_OUTPUT_OCTETS_TYPE;
+/// Acct-Session-Id (RFC 2866 section 5.5).
+pub const ACCT_SESSION_ID: u8 = rfc2866::ACCT_SESSION_ID_TYPE;
+/// Acct-Session-Time (RFC 2866 section 5.7).
+pub const ACCT_SESSION_TIME: u8 = rfc2866::ACCT_SESSION_TIME_TYPE;
+/// Acct-Input-Packets (RFC 2866 section 5.8).
+pub const ACCT_INPUT_PACKETS: u8 = rfc2866::ACCT_INPUT_PACKETS_TYPE;
+/// Acct-Output-Packets (RFC 2866 section 5.9).
+pub const ACCT_OUTPUT_PACKETS: u8 = rfc2866::ACCT_OUTPUT_PACKETS_TYPE;
+/// Acct-Terminate-Cause (RFC 2866 section 5.10).
+pub const ACCT_TERMINATE_CAUSE: u8 = rfc2866::ACCT_TERMINATE_CAUSE_TYPE;
+/// Acct-Multi-Session-Id (RFC 2866 section 5.11).
+pub const ACCT_MULTI_SESSION_ID: u8 = rfc2866::ACCT_MULTI_SESSION_ID_TYPE;
+/// Acct-Input-Gigawords (RFC 2869 section 5.1).
+pub const ACCT_INPUT_GIGAWORDS: u8 = rfc2869::ACCT_INPUT_GIGAWORDS_TYPE;
+/// Acct-Output-Gigawords (RFC 2869 section 5.2).
+pub const ACCT_OUTPUT_GIGAWORDS: u8 = rfc2869::ACCT_OUTPUT_GIGAWORDS_TYPE;
+/// Event-Timestamp (RFC 2869 section 5.3).
+pub const EVENT_TIMESTAMP: u8 = rfc2869::EVENT_TIMESTAMP_TYPE;
+/// NAS-Port-Id (RFC 2869 section 5.17).
+pub const NAS_PORT_ID: u8 = rfc2869::NAS_PORT_ID_TYPE;
+/// Chargeable-User-Identity (RFC 4372 section 2.2).
+pub const CHARGEABLE_USER_IDENTITY: u8 = 89;
+/// Originating-Line-Info (RFC 7155 section 4.4.9).
+pub const ORIGINATING_LINE_INFO: u8 = 94;
+/// NAS-IPv6-Address (RFC 3162 section 2.1).
+pub const NAS_IPV6_ADDRESS: u8 = 95;
+/// Framed-Interface-Id (RFC 3162 section 2.2).
+pub const FRAMED_INTERFACE_ID: u8 = 96;
+/// Framed-IPv6-Prefix (RFC 3162 section 2.3).
+pub const FRAMED_IPV6_PREFIX: u8 = 97;
+/// Framed-IPv6-Address (RFC 6911 section 3.1).
+pub const FRAMED_IPV6_ADDRESS: u8 = 168;
 /// Calling-Station-Id (RFC 2865 section 5.31).
 pub const CALLING_STATION_ID: u8 = rfc2865::CALLING_STATION_ID_TYPE;
 /// NAS-Identifier (RFC 2865 section 5.32).

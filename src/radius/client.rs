@@ -41,6 +41,10 @@ pub struct Client {
     pub sign_replies: bool,
     /// How long an Access-Reject is held back, counted from the request's arrival.
     pub reject_delay: Duration,
+    /// Whether an Access-Accept carries a Class that names the person and the login.
+    pub class: bool,
+    /// Whether an Access-Accept carries the login name as the directory has it.
+    pub user_name_in_accept: bool,
     /// What has been seen of it.
     pub seen: Sightings,
     /// How it takes requests about its sessions; none when it takes none.
@@ -185,6 +189,8 @@ pub enum Unsound {
     MissingMessageAuthenticator,
     /// It has Proxy-State and no Message-Authenticator, which is how CVE-2024-3596 forges replies.
     UnsignedProxyState,
+    /// The Request Authenticator of an Accounting-Request is wrong: another secret, or altered on the way.
+    BadRequestAuthenticator,
 }
 
 impl Client {
@@ -209,6 +215,8 @@ impl Client {
                 .dynamic_authorization
                 .as_ref()
                 .map(|dynamic| dynauth::Settings::new(dynamic, secret)),
+            class: config.class,
+            user_name_in_accept: config.user_name_in_accept,
             seen: Sightings::default(),
             require_message_authenticator: config.require_message_authenticator,
             limit_proxy_state: config.limit_proxy_state,
@@ -273,6 +281,25 @@ impl Client {
                 };
                 self.check_unsigned(packet, source, habit, learned)
             }
+        }
+    }
+
+    /// Judges the integrity of an Accounting-Request: its Request Authenticator (RFC 2866 section 3), and a
+    /// Message-Authenticator if there is one. Nothing asks for one there, as the authenticator proves the
+    /// whole packet.
+    ///
+    /// # Errors
+    /// [`Unsound`] when the request must be dropped.
+    pub fn check_accounting(&self, packet: &Packet<'_>, channel: Channel) -> Result<(), Unsound> {
+        let Some(secret) = self.secret(channel) else {
+            return Ok(());
+        };
+        if !secret.proves_request(packet) {
+            return Err(Unsound::BadRequestAuthenticator);
+        }
+        match secret.proven_request_signature(packet) {
+            Signature::Invalid => Err(Unsound::BadMessageAuthenticator),
+            Signature::Valid | Signature::Absent => Ok(()),
         }
     }
 
@@ -494,6 +521,10 @@ mod tests {
             directory: None,
             reject_delay: Duration::from_secs(1),
             dynamic_authorization: None,
+            class: true,
+            user_name_in_accept: false,
+            stale_after: None,
+            max_sessions: None,
         }
     }
 

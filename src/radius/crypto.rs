@@ -88,6 +88,18 @@ impl SharedSecret {
         md5.finalize().as_slice().ct_eq(reply.authenticator()).into()
     }
 
+    /// Whether the Request Authenticator of a packet other than Access-Request was made with the secret: MD5
+    /// over the packet with the field taken as zeros (RFC 2866 section 3, RFC 5176 section 2.3).
+    pub fn proves_request(&self, packet: &Packet<'_>) -> bool {
+        self.proves_response(packet, &[0; AUTHENTICATOR_LEN])
+    }
+
+    /// Judges the Message-Authenticator of such a packet, for which the field counts as zeros as well
+    /// (RFC 5176 section 3.4).
+    pub fn proven_request_signature(&self, packet: &Packet<'_>) -> Signature {
+        self.signature(packet, &[0; AUTHENTICATOR_LEN])
+    }
+
     /// The Response Authenticator of a reply whose Authenticator field still holds the request's.
     pub fn response_authenticator(&self, reply: &[u8]) -> [u8; AUTHENTICATOR_LEN] {
         let mut md5 = Md5::new();

@@ -65,13 +65,14 @@ pub enum Closing {
 }
 
 impl Reason {
-    pub(in crate::radius) const ALL: [Self; 22] = [
+    pub(in crate::radius) const ALL: [Self; 23] = [
         Self::UnknownClient,
         Self::Malformed,
         Self::UnexpectedCode,
         Self::Unsound(Unsound::BadMessageAuthenticator),
         Self::Unsound(Unsound::MissingMessageAuthenticator),
         Self::Unsound(Unsound::UnsignedProxyState),
+        Self::Unsound(Unsound::BadRequestAuthenticator),
         Self::Overload,
         Self::SendFailed,
         Self::Closed(Closing::TooMany),
@@ -99,6 +100,7 @@ impl Reason {
             Self::Unsound(Unsound::BadMessageAuthenticator) => "bad-message-authenticator",
             Self::Unsound(Unsound::MissingMessageAuthenticator) => "missing-message-authenticator",
             Self::Unsound(Unsound::UnsignedProxyState) => "unsigned-proxy-state",
+            Self::Unsound(Unsound::BadRequestAuthenticator) => "bad-request-authenticator",
             Self::Overload => "overload",
             Self::SendFailed => "send-failed",
             Self::Closed(Closing::TooMany) => "too-many-connections",
@@ -127,6 +129,7 @@ impl Reason {
             Self::Unsound(Unsound::BadMessageAuthenticator) => "bad Message-Authenticator",
             Self::Unsound(Unsound::MissingMessageAuthenticator) => "missing Message-Authenticator",
             Self::Unsound(Unsound::UnsignedProxyState) => "Proxy-State without Message-Authenticator",
+            Self::Unsound(Unsound::BadRequestAuthenticator) => "bad Request Authenticator in accounting",
             Self::Overload => "too many requests at once",
             Self::SendFailed => "the reply could not be sent",
             Self::Closed(Closing::TooMany) => "as many connections as the listener takes",

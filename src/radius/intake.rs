@@ -13,10 +13,11 @@ use tracing::info;
 
 use crate::clock::{self, Timestamp};
 use crate::config::Serves;
-use crate::engine::{AuthnRequest, BoxFuture, Check, Given, Verdict, Verify};
+use crate::engine::{AuthnRequest, BoxFuture, Check, Given, Keep, Outage, Report, Verdict, Verify};
 use crate::keyring::Keyring;
 use crate::metrics::{Decision, Metrics};
-use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME};
+use crate::radius::accounting::{self, Unreadable};
+use crate::radius::attribute::{ACCESS_REQUEST, ACCOUNTING_REQUEST, STATUS_SERVER, USER_NAME};
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable, Learned, Unsound};
 use crate::radius::observed::Strangers;
@@ -30,6 +31,8 @@ pub struct Service {
     pub clients: Arc<ArcSwap<ClientTable>>,
     /// Judges.
     pub verify: Arc<dyn Verify>,
+    /// Keeps what accounting reports.
+    pub keep: Arc<dyn Keep>,
     /// Seals dialogs.
     pub keyring: Arc<Keyring>,
     /// Remembers which clients sign.
@@ -58,6 +61,8 @@ pub(in crate::radius) enum Screened {
     Status,
     /// To log somebody in.
     Access,
+    /// To report what has happened (RFC 2866).
+    Accounting,
 }
 
 /// Why a packet is dropped before it is looked at as a request.
@@ -69,6 +74,17 @@ pub(in crate::radius) enum Unfit {
     Unsound(Unsound),
 }
 
+/// Why no work comes of a packet: it is malformed, and must be dropped silently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::radius) enum Undone {
+    /// An Access-Request.
+    #[error(transparent)]
+    Access(#[from] Untranslated),
+    /// An Accounting-Request.
+    #[error(transparent)]
+    Accounting(#[from] Unreadable),
+}
+
 /// Work that a request is.
 #[derive(Debug)]
 #[allow(
@@ -78,6 +94,8 @@ pub(in crate::radius) enum Unfit {
 pub(in crate::radius) enum Work {
     /// A login, or an answer within a dialog.
     Verify(AuthnRequest),
+    /// A report to be kept.
+    Account(Report),
     /// Nothing to ask anybody: an Access-Reject.
     Refuse(Refusal),
 }
@@ -87,6 +105,10 @@ pub(in crate::radius) enum Work {
 pub(in crate::radius) enum Settled {
     /// A login was judged.
     Verdict(Verdict),
+    /// A report is kept: the client may forget it.
+    Accounted,
+    /// A report could not be kept: silence, so that the client says it again (RFC 2866 section 4.1).
+    Unaccounted(Outage),
 }
 
 impl Service {
@@ -104,13 +126,18 @@ impl Service {
         let screened = match packet.code() {
             STATUS_SERVER => Screened::Status,
             ACCESS_REQUEST if serves.authentication => Screened::Access,
+            ACCOUNTING_REQUEST if serves.accounting => Screened::Accounting,
             _ => return Err(Unfit::Code),
         };
         let source = sender.source.ip().to_canonical();
-        sender
-            .client
-            .check_integrity(packet, sender.channel, source, &*self.learned)
-            .map_err(Unfit::Unsound)?;
+        let client = sender.client;
+        match screened {
+            Screened::Status | Screened::Access => {
+                client.check_integrity(packet, sender.channel, source, &*self.learned)
+            }
+            Screened::Accounting => client.check_accounting(packet, sender.channel),
+        }
+        .map_err(Unfit::Unsound)?;
         if screened == Screened::Status {
             sender.client.seen.alive(clock::now());
         }
@@ -120,18 +147,24 @@ impl Service {
     /// Makes work of a packet that asks for it and was not seen before.
     ///
     /// # Errors
-    /// The text says why the packet is malformed and must be dropped silently.
+    /// [`Undone`] says why the packet is malformed and must be dropped silently.
     pub(in crate::radius) fn work(
         &self,
         packet: &Packet<'_>,
         sender: Sender<'_>,
         now: Timestamp,
-    ) -> Result<Work, Untranslated> {
+    ) -> Result<Work, Undone> {
         sender.client.seen.request(now);
+        if packet.code() == ACCOUNTING_REQUEST {
+            let report = accounting::report(packet, sender, &self.keyring, now)?;
+            return Ok(Work::Account(report));
+        }
         match translate::request(packet, sender, &self.keyring, now) {
             Ok(request) => Ok(Work::Verify(request)),
             Err(Untranslated::Refused(refusal)) => Ok(Work::Refuse(refusal)),
-            Err(malformed @ (Untranslated::MalformedPassword | Untranslated::MalformedResponse)) => Err(malformed),
+            Err(malformed @ (Untranslated::MalformedPassword | Untranslated::MalformedResponse)) => {
+                Err(malformed.into())
+            }
         }
     }
 
@@ -149,6 +182,17 @@ impl Service {
                 client.seen.denied(denial, source, user.as_deref(), clock::now());
             }
             Settled::Verdict(verdict)
+        }))
+    }
+
+    /// Begins to keep a report; see [`Judging::now_or`].
+    pub(in crate::radius) fn account(&self, report: Report) -> Judging {
+        let keep = Arc::clone(&self.keep);
+        Judging(Box::pin(async move {
+            match keep.keep(report).await {
+                Ok(()) => Settled::Accounted,
+                Err(outage) => Settled::Unaccounted(outage),
+            }
         }))
     }
 

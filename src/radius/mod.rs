@@ -6,6 +6,7 @@
 //! [`AuthnRequest`](crate::engine::AuthnRequest) of it and later a reply of the verdict. [`exchange`] is
 //! the other side of the conversation, and [`login`] logs in over it.
 
+pub mod accounting;
 pub mod attribute;
 pub mod channel;
 pub mod client;

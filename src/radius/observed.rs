@@ -192,7 +192,7 @@ const fn remedy_for_drop(reason: Reason) -> &'static str {
         Reason::UnexpectedCode => {
             "the client sends a kind of packet to a port that does not serve it; check its ports (authentication 1812, accounting 1813) and `serve` of the listener"
         }
-        Reason::Unsound(Unsound::BadMessageAuthenticator) => {
+        Reason::Unsound(Unsound::BadMessageAuthenticator | Unsound::BadRequestAuthenticator) => {
             "the shared secret differs; enter the same one on both sides, without spaces or line ends around it"
         }
         Reason::Unsound(Unsound::MissingMessageAuthenticator) => {

@@ -10,10 +10,11 @@ use crate::config::Serves;
 use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
 use crate::engine::response::MsChapSuccess;
+use crate::engine::session::Class;
 use crate::engine::{AuthnRequest, Capability, Denial, Grant, LoginName, Origin, Prompt, Protocol, Verdict};
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
-    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, EAP_MESSAGE,
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, CLASS, EAP_MESSAGE,
     NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROXY_STATE, REPLY_MESSAGE, SESSION_TIMEOUT, STATE, USER_NAME,
 };
 use crate::radius::channel::Channel;
@@ -21,7 +22,7 @@ use crate::radius::client::Client;
 use crate::radius::crypto::AUTHENTICATOR_LEN;
 use crate::radius::intake::{Sender, Settled};
 use crate::radius::method::{self, Proofs, once};
-use crate::radius::packet::{Overflow, Packet, Writer};
+use crate::radius::packet::{MAX_VALUE, Overflow, Packet, Writer};
 
 /// The one text that every Access-Reject carries, whatever the reason.
 pub const REJECT_TEXT: &str = "Login failed.";
@@ -178,6 +179,8 @@ pub enum Reply {
     Challenge,
     /// Access-Reject.
     Reject,
+    /// Accounting-Response.
+    Accounted,
     /// Nothing was written: the client shall ask another server, or again.
     Silence,
 }
@@ -231,13 +234,18 @@ impl ReplyTo {
     ) -> Reply {
         match settled {
             Settled::Verdict(verdict) => self.verdict(verdict, keyring, now, buffer),
+            Settled::Accounted => self.accounted(buffer),
+            Settled::Unaccounted(_) => {
+                buffer.clear();
+                Reply::Silence
+            }
         }
     }
 
     /// Writes the reply that a verdict calls for into `buffer`.
     pub fn verdict(&self, verdict: &Verdict, keyring: &Keyring, now: Timestamp, buffer: &mut Vec<u8>) -> Reply {
         match verdict {
-            Verdict::Accept(grant) => self.accept(grant, buffer),
+            Verdict::Accept(grant) => self.accept(grant, keyring, buffer),
             Verdict::Challenge(prompt) => self.challenge(prompt, keyring, now, buffer),
             Verdict::Reject(_) => self.reject(buffer),
             Verdict::Unavailable(_) => {
@@ -257,10 +265,30 @@ impl ReplyTo {
         self.with_text_if_it_fits(code, None, None, buffer);
     }
 
-    fn accept(&self, grant: &Grant, buffer: &mut Vec<u8>) -> Reply {
-        let success = grant.ms_chap.as_deref();
-        self.with_text_if_it_fits(ACCESS_ACCEPT, grant.message.as_deref(), success, buffer);
+    fn accept(&self, grant: &Grant, keyring: &Keyring, buffer: &mut Vec<u8>) -> Reply {
+        let client = &self.client;
+        let class = Class {
+            user: grant.person.key.clone(),
+            grant: grant.id,
+        };
+        let granted = Granted {
+            success: grant.ms_chap.as_deref(),
+            class: client.class.then(|| class.write(keyring, &client.name)).flatten(),
+            user_name: client.user_name_in_accept.then_some(grant.person.login.as_str()),
+        };
+        self.with_text_if_it_fits(ACCESS_ACCEPT, grant.message.as_deref(), Some(&granted), buffer);
         Reply::Accept
+    }
+
+    fn accounted(&self, buffer: &mut Vec<u8>) -> Reply {
+        // Without Message-Authenticator: RFC 3579 section 3.3 has none in accounting, and implementations
+        // differ in what it would be made over.
+        let mut writer = Writer::begin(buffer, ACCOUNTING_RESPONSE, self.identifier, &self.authenticator, false);
+        match writer.push_raw(&self.proxy_states) {
+            Ok(()) => self.finish(writer),
+            Err(Overflow) => buffer.clear(),
+        }
+        Reply::Accounted
     }
 
     /// Writes an Access-Reject with the text that all of them carry.
@@ -309,15 +337,9 @@ impl ReplyTo {
 
     /// Proxy-State came in a request that also had a name and a password, so it fits a reply of nothing
     /// else; a text may not.
-    fn with_text_if_it_fits(
-        &self,
-        code: u8,
-        text: Option<&str>,
-        success: Option<&MsChapSuccess>,
-        buffer: &mut Vec<u8>,
-    ) {
-        if self.write_final(code, text, success, buffer).is_err()
-            && self.write_final(code, None, success, buffer).is_err()
+    fn with_text_if_it_fits(&self, code: u8, text: Option<&str>, granted: Option<&Granted<'_>>, buffer: &mut Vec<u8>) {
+        if self.write_final(code, text, granted, buffer).is_err()
+            && self.write_final(code, None, granted, buffer).is_err()
         {
             error!(client = %self.client.name, "a reply does not fit a packet");
             buffer.clear();
@@ -328,7 +350,7 @@ impl ReplyTo {
         &self,
         code: u8,
         text: Option<&str>,
-        success: Option<&MsChapSuccess>,
+        granted: Option<&Granted<'_>>,
         buffer: &mut Vec<u8>,
     ) -> Result<(), Overflow> {
         let mut writer = self.begin(code, buffer);
@@ -338,9 +360,17 @@ impl ReplyTo {
         if let (ACCESS_REJECT, Some(identifier)) = (code, self.ms_chap) {
             method::write_error(identifier, &mut writer)?;
         }
-        if let Some(success) = success {
+        if let Some(success) = granted.and_then(|granted| granted.success) {
             let secret = self.client.secret(self.channel);
             method::write_success(success, secret, &self.authenticator, &mut writer)?;
+        }
+        if let Some(granted) = granted {
+            if let Some(name) = granted.user_name.filter(|name| (1..=MAX_VALUE).contains(&name.len())) {
+                writer.push(USER_NAME, name.as_bytes())?;
+            }
+            if let Some(class) = &granted.class {
+                writer.push(CLASS, class)?;
+            }
         }
         writer.push_text(REPLY_MESSAGE, text.unwrap_or_default())?;
         writer.push_raw(&self.proxy_states)?;
@@ -360,6 +390,13 @@ impl ReplyTo {
             None => writer.finish_plain(),
         }
     }
+}
+
+/// What an Access-Accept carries besides a text.
+struct Granted<'a> {
+    success: Option<&'a MsChapSuccess>,
+    class: Option<Vec<u8>>,
+    user_name: Option<&'a str>,
 }
 
 /// EAP Failure (RFC 3748 section 4.2).

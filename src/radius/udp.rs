@@ -21,7 +21,6 @@ use tracing::{debug, error, warn};
 
 use crate::clock::{self, Timestamp};
 use crate::config::{RadiusListener, Serves};
-use crate::engine::AuthnRequest;
 use crate::metrics::Protocol;
 use crate::radius::attribute::code_name;
 use crate::radius::channel::Channel;
@@ -29,7 +28,7 @@ use crate::radius::client::{Client, ClientTable};
 use crate::radius::delay::{Delayed, jittered, sleep_until};
 use crate::radius::drops::{Drops, Reason};
 use crate::radius::duplicate::{Bounds, Seen, Table, Ticket};
-use crate::radius::intake::{Screened, Sender, Service, Settled, Unfit, Work};
+use crate::radius::intake::{Judging, Screened, Sender, Service, Settled, Unfit, Work};
 use crate::radius::packet::Packet;
 use crate::radius::translate::{Reply, ReplyTo};
 use crate::radius::udp::batch::{BATCH, Inbox, Outbox, Peer};
@@ -227,7 +226,7 @@ impl Listener {
             source,
         };
         match self.service.screen(&packet, sender, self.serves) {
-            Ok(Screened::Access) => {}
+            Ok(Screened::Access | Screened::Accounting) => {}
             Ok(Screened::Status) => {
                 ReplyTo::new(&packet, Arc::clone(client), Channel::Udp).status(self.serves, &mut self.scratch);
                 return self.outbox.push(peer, self.scratch.as_slice().into());
@@ -279,36 +278,39 @@ impl Listener {
             ticket,
             arrived,
         };
-        match work {
+        let (judging, in_dialog) = match work {
             Work::Verify(request) => {
-                if self.in_flight >= self.room_for(&request) {
-                    self.duplicates.forget(ticket);
-                    return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
-                }
-                self.ask(request, asked);
+                let in_dialog = request.dialog.is_some();
+                (self.service.judge(request), in_dialog)
             }
+            Work::Account(report) => (self.service.account(report), false),
             Work::Refuse(refusal) => {
                 self.service.refused(refusal, packet, sender, arrived);
                 asked.reply.reject(&mut self.scratch);
-                self.answer(asked, Reply::Reject);
+                return self.answer(asked, Reply::Reject);
             }
+        };
+        if self.in_flight >= self.room_for(in_dialog) {
+            self.duplicates.forget(ticket);
+            return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
         }
+        self.ask(judging, asked);
     }
 
     /// How many requests may be under way for this one to be taken: a quarter is kept for those that
     /// carry a State of ours, whose dialogs would break otherwise (RFC 5080 section 2.2.3).
-    fn room_for(&self, request: &AuthnRequest) -> usize {
-        if request.dialog.is_some() {
+    fn room_for(&self, in_dialog: bool) -> usize {
+        if in_dialog {
             self.limit
         } else {
             self.limit - self.limit / 4
         }
     }
 
-    fn ask(&mut self, request: AuthnRequest, asked: Asked) {
+    fn ask(&mut self, judging: Judging, asked: Asked) {
         self.in_flight += 1;
         self.gauge.inc();
-        match self.service.judge(request).now_or() {
+        match judging.now_or() {
             Ok(settled) => self.settle(Done { asked, settled }),
             Err(judging) => {
                 let done = self.done.clone();

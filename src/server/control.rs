@@ -137,6 +137,7 @@ impl Node {
         self.verifier.replace(engine, directories, source_limit);
         parts.clients.continue_from(&self.clients.load());
         self.clients.store(Arc::clone(&parts.clients));
+        self.sessions.replace(parts::session_settings(&parts.config));
         self.config.store(Arc::clone(&parts.config));
         self.loaded.store(Arc::new(clock::now()));
         Ok(ReloadReport {
@@ -155,6 +156,9 @@ impl Node {
         }
         if old.limits != new.limits {
             changes.push("limits".into());
+        }
+        if old.accounting != new.accounting {
+            changes.push("accounting".into());
         }
         if old.directories != new.directories {
             changes.push("directories".into());

@@ -18,6 +18,7 @@ use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
 use crate::server::certificates;
+use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
@@ -162,6 +163,25 @@ impl Parts {
             window: limits.window,
         };
         (engine, self.directories.clone(), source_limit)
+    }
+}
+
+/// Limits of sessions.
+pub fn session_settings(config: &Config) -> sessions::Settings {
+    let common = sessions::Limits {
+        stale_after: config.accounting.stale_after,
+        most: config.accounting.max_sessions,
+    };
+    let own = |client: &config::Client| {
+        let limits = sessions::Limits {
+            stale_after: client.stale_after.unwrap_or(common.stale_after),
+            most: client.max_sessions.unwrap_or(common.most),
+        };
+        (client.name.clone(), limits)
+    };
+    sessions::Settings {
+        common,
+        clients: config.clients.iter().map(own).collect(),
     }
 }
 

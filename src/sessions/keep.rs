@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{debug, warn};
 
 use super::{Open, PAGE, Pages, RETRIES, Sessions, outage, readable, started, stopped, write_end};
 use crate::clock::{self, Timestamp};
@@ -29,6 +29,7 @@ impl Keep for Sessions {
             let kept = match report.kind {
                 Kind::Start | Kind::Interim | Kind::Stop => self.keep_session(&report).await,
                 Kind::On | Kind::Off => self.close_nas(&report).await,
+                Kind::Noted(number) => self.note(&report, number).await,
             };
             self.metrics
                 .accounting
@@ -38,17 +39,23 @@ impl Keep for Sessions {
                     outcome: if kept.is_ok() { "kept" } else { "not-kept" },
                 })
                 .inc();
-            let reason = kept.as_ref().err().map(|outage| outage.reason.as_str());
-            info!(
-                client = %report.client,
-                nas = report.nas,
-                session = report.id,
-                user = report.details.user_name.as_deref().unwrap_or(""),
-                kind = report.kind.word(),
-                kept = kept.is_ok(),
-                reason = reason.unwrap_or(""),
-                "accounting"
-            );
+            match &kept {
+                Ok(()) => debug!(
+                    client = %report.client,
+                    nas = report.nas,
+                    session = report.id,
+                    kind = report.kind.word(),
+                    "accounting"
+                ),
+                Err(Outage { reason }) => warn!(
+                    client = %report.client,
+                    nas = report.nas,
+                    session = report.id,
+                    kind = report.kind.word(),
+                    reason,
+                    "accounting is not kept, and not acknowledged"
+                ),
+            }
             kept
         })
     }
@@ -285,6 +292,22 @@ impl Sessions {
         })
     }
 
+    /// What changes no session is written down all the same, and so acknowledged.
+    async fn note(&self, report: &Report, number: u32) -> Result<(), Outage> {
+        let user = report.details.user_name.clone().unwrap_or_default();
+        let what = format!(
+            "Acct-Status-Type {number} ({}), session {}",
+            report.kind.word(),
+            report.id
+        );
+        let event = about_nas("session.note", &user, report, what);
+        let batch = Batch {
+            audit: vec![event],
+            ..Batch::default()
+        };
+        self.commit(batch).await.map(|_| ()).map_err(|error| outage(&error))
+    }
+
     /// Accounting-On and Accounting-Off: the sessions of the NAS are over.
     async fn close_nas(&self, report: &Report) -> Result<(), Outage> {
         let prefix = Key::sessions_of_nas(&report.client, &report.nas);
@@ -332,19 +355,8 @@ impl Sessions {
     /// Writes down that the NAS came or went. What another report has closed is durable with it.
     async fn note_reset(&self, report: &Report, closed: usize) -> Result<(), StoreError> {
         let what = if report.kind == Kind::On { "begins" } else { "ends" };
-        let event = AuditEvent {
-            at: clock::now(),
-            action: "session.reset".into(),
-            actor: report.nas.clone(),
-            target: None,
-            via: "radius".into(),
-            client: Some(report.client.to_string()),
-            source: Some(report.source),
-            rule: None,
-            factors: Vec::new(),
-            outcome: Outcome::Accept,
-            reason: Some(format!("the NAS {what} accounting; {closed} sessions closed")),
-        };
+        let what = format!("the NAS {what} accounting; {closed} sessions closed");
+        let event = about_nas("session.reset", &report.nas, report, what);
         let batch = Batch {
             audit: vec![event],
             ..Batch::default()
@@ -367,5 +379,21 @@ impl Sessions {
                 })
             })
             .collect())
+    }
+}
+
+fn about_nas(action: &str, actor: &str, report: &Report, what: String) -> AuditEvent {
+    AuditEvent {
+        at: clock::now(),
+        action: action.into(),
+        actor: actor.into(),
+        target: None,
+        via: "radius".into(),
+        client: Some(report.client.to_string()),
+        source: Some(report.source),
+        rule: None,
+        factors: Vec::new(),
+        outcome: Outcome::Accept,
+        reason: Some(what),
     }
 }

@@ -14,7 +14,8 @@ use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
 use portcullis::engine::{
-    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Outage, Person, Prompt, UserKey, Verdict, Verify,
+    AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Keep, Outage, Person, Prompt, Report, UserKey, Verdict,
+    Verify,
 };
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
@@ -44,6 +45,7 @@ pub(crate) struct Stub {
     gate: Semaphore,
     waiting: AtomicUsize,
     last: Mutex<Option<AuthnRequest>>,
+    reports: Mutex<Vec<Report>>,
 }
 
 impl Stub {
@@ -53,12 +55,18 @@ impl Stub {
             gate: Semaphore::new(0),
             waiting: AtomicUsize::new(0),
             last: Mutex::default(),
+            reports: Mutex::default(),
         }
     }
 
     /// How often somebody was judged.
     pub(crate) fn calls(&self, user: &str) -> usize {
         self.calls.lock().get(user).copied().unwrap_or_default()
+    }
+
+    /// What accounting was kept, oldest first.
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        self.reports.lock().clone()
     }
 
     /// Lets `count` waiting requests go on.
@@ -120,6 +128,22 @@ impl Verify for Stub {
     }
 }
 
+/// Keeps all reports but those about `down`.
+impl Keep for Stub {
+    fn keep(&self, report: Report) -> BoxFuture<'_, Result<(), Outage>> {
+        let down = report.details.user_name.as_deref() == Some("down");
+        self.reports.lock().push(report);
+        let kept = if down {
+            Err(Outage {
+                reason: "the table says so".into(),
+            })
+        } else {
+            Ok(())
+        };
+        Box::pin(std::future::ready(kept))
+    }
+}
+
 /// The table as a directory that keeps passwords.
 fn respond(user: &str, response: &Response) -> Verdict {
     let password = match user {
@@ -157,6 +181,7 @@ fn accept(message: Option<String>) -> Verdict {
     });
     Verdict::Accept(Grant {
         person,
+        id: 1,
         message,
         ms_chap: None,
     })
@@ -205,6 +230,7 @@ impl Server {
         let service = Service {
             clients: Arc::clone(&clients),
             verify: Arc::clone(&stub) as Arc<dyn Verify>,
+            keep: Arc::clone(&stub) as Arc<dyn Keep>,
             keyring: Arc::clone(&keyring),
             learned: Arc::new(Habits::default()),
             metrics: metrics.clone(),

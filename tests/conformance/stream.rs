@@ -76,6 +76,7 @@ impl Server {
         let service = Service {
             clients: Arc::clone(&clients),
             verify: Arc::clone(&stub) as Arc<dyn Verify>,
+            keep: Arc::clone(&stub) as Arc<dyn portcullis::engine::Keep>,
             keyring: Arc::new(Keyring::from_root(&[5; 32])),
             learned: Arc::new(Habits::default()),
             strangers: Arc::default(),

@@ -234,6 +234,7 @@ impl<'a> Case<'a, '_> {
         Step::Decided(Decision {
             verdict: Verdict::Accept(Grant {
                 person: Arc::clone(person),
+                id: self.nonce,
                 message: None,
                 ms_chap: None,
             }),

@@ -68,6 +68,7 @@ impl<'a> Tried<'a, '_> {
         }
         let grant = Grant {
             person: Arc::clone(&self.person),
+            id: self.nonce,
             message: None,
             ms_chap: None,
         };

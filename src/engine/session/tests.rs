@@ -223,7 +223,10 @@ fn sessions_of_format_1_are_still_read() {
     let mut stored = crate::engine::record::encode(&session);
     assert_eq!((stored[0], stored.pop()), (2, Some(0)), "nothing stands at its end");
     stored[0] = 1;
-    assert_eq!(crate::engine::record::decode::<SessionRecord>(&stored).unwrap(), session);
+    assert_eq!(
+        crate::engine::record::decode::<SessionRecord>(&stored).unwrap(),
+        session
+    );
     stored[0] = 9;
     assert!(crate::engine::record::decode::<SessionRecord>(&stored).is_err());
 }

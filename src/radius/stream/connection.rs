@@ -18,7 +18,7 @@ use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable};
 use crate::radius::delay::{Delayed, jittered, sleep_until};
 use crate::radius::drops::{Closing, Reason};
-use crate::radius::intake::{Judging, Screened, Sender, Settled, Unfit, Work};
+use crate::radius::intake::{Judging, Screened, Sender, Settled, Undone, Unfit, Work};
 use crate::radius::packet::Packet;
 use crate::radius::stream::Shared;
 use crate::radius::stream::frame::Frames;
@@ -286,7 +286,7 @@ impl Connection {
             source,
         };
         match self.shared.service.screen(&packet, sender, self.shared.config.serve) {
-            Ok(Screened::Access) => {}
+            Ok(Screened::Access | Screened::Accounting) => {}
             Ok(Screened::Status) => {
                 let reply = ReplyTo::new(&packet, client, channel);
                 reply.status(self.shared.config.serve, &mut self.scratch);
@@ -320,35 +320,47 @@ impl Connection {
         arrived: Instant,
     ) -> Result<(), Close> {
         let service = &self.shared.service;
-        let work = service
-            .work(packet, sender, now)
-            .map_err(|malformed| Close::new(Reason::Malformed, malformed))?;
-        let reply = ReplyTo::new(packet, Arc::clone(sender.client), sender.channel);
-        match work {
-            Work::Verify(request) => {
-                let Some(place) = Place::take(&self.shared, request.dialog.is_some()) else {
-                    let (source, client) = (sender.source, sender.client);
-                    let detail = "in_flight is reached";
-                    self.shared.dropped(Reason::Overload, source, Some(client), &detail);
-                    self.outstanding.end(key);
-                    return Ok(());
-                };
-                let judging = service.judge(request);
-                let asked = Asked {
-                    reply,
-                    key,
-                    arrived,
-                    _place: place,
-                };
-                self.ask(judging, asked);
+        let work = match service.work(packet, sender, now) {
+            Ok(work) => work,
+            Err(malformed @ Undone::Access(_)) => return Err(Close::new(Reason::Malformed, malformed)),
+            // A well-formed packet that cannot be written down harms nobody else's requests.
+            Err(unreadable @ Undone::Accounting(_)) => {
+                self.leave(Reason::Malformed, sender, key, &unreadable);
+                return Ok(());
             }
+        };
+        let reply = ReplyTo::new(packet, Arc::clone(sender.client), sender.channel);
+        let (judging, in_dialog) = match work {
+            Work::Verify(request) => {
+                let in_dialog = request.dialog.is_some();
+                (service.judge(request), in_dialog)
+            }
+            Work::Account(report) => (service.account(report), false),
             Work::Refuse(refusal) => {
                 service.refused(refusal, packet, sender, arrived);
                 reply.reject(&mut self.scratch);
                 self.answer(&reply, key, arrived, Reply::Reject);
+                return Ok(());
             }
-        }
+        };
+        let Some(place) = Place::take(&self.shared, in_dialog) else {
+            self.leave(Reason::Overload, sender, key, &"in_flight is reached");
+            return Ok(());
+        };
+        let asked = Asked {
+            reply,
+            key,
+            arrived,
+            _place: place,
+        };
+        self.ask(judging, asked);
         Ok(())
+    }
+
+    /// A request that gets no answer, while the connection goes on.
+    fn leave(&mut self, reason: Reason, sender: Sender<'_>, key: Key, detail: &dyn std::fmt::Display) {
+        self.shared.dropped(reason, sender.source, Some(sender.client), detail);
+        self.outstanding.end(key);
     }
 
     fn ask(&mut self, judging: Judging, asked: Asked) {
