@@ -36,6 +36,8 @@ pub enum Verb {
     Deny,
     /// See who is denied.
     ListDenials,
+    /// End open sessions, or have the policies decided for them again.
+    EndSessions,
     /// Enrol a token.
     EnrolToken,
     /// Revoke, enable, disable or resynchronise a token.
@@ -73,6 +75,7 @@ impl Verb {
             Self::Unlock => "user.unlock",
             Self::Deny => "user.deny",
             Self::ListDenials => "user.denials",
+            Self::EndSessions => "session.end",
             Self::EnrolToken => "token.enrol",
             Self::ChangeToken => "token.change",
             Self::NewRecoveryCodes => "recovery-codes.new",
@@ -151,6 +154,7 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             // Who denies themselves harms nobody else.
             | Verb::Deny
             | Verb::ListDenials
+            | Verb::EndSessions
             | Verb::EnrolToken
             | Verb::ChangeToken
             | Verb::NewRecoveryCodes

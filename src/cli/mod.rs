@@ -6,6 +6,7 @@
 mod audit;
 mod client;
 mod deny;
+mod ending;
 mod key;
 mod login;
 mod output;
@@ -15,6 +16,7 @@ mod policy;
 pub(crate) mod qr;
 mod recovery_codes;
 mod reload;
+mod session;
 mod status;
 mod store;
 mod token;
@@ -76,6 +78,8 @@ enum Command {
     /// Keep a person out for now, show who is kept out, lift it
     #[command(after_help = deny::HELP)]
     Deny(deny::DenyArgs),
+    /// Open sessions: end them, decide them again
+    Session(session::SessionArgs),
     /// One-time-password tokens: enrol, list, revoke, switch, resynchronise
     Token(token::TokenArgs),
     /// Recovery codes: make a new set
@@ -172,6 +176,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         Command::Demo(args) => programs.demo(&args),
         command @ (Command::User(_)
         | Command::Deny(_)
+        | Command::Session(_)
         | Command::Token(_)
         | Command::RecoveryCodes(_)
         | Command::Passcode(_)
@@ -205,6 +210,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
     match command {
         Command::User(args) => user::run(args, client, out).await,
         Command::Deny(args) => deny::run(args, client, out).await,
+        Command::Session(args) => session::run(args, client, out).await,
         Command::Token(args) => token::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
         Command::Passcode(args) => passcode::run(args, client, out).await,

@@ -109,10 +109,6 @@ pub const NAS_IDENTIFIER: u8 = rfc2865::NAS_IDENTIFIER_TYPE;
 pub const PROXY_STATE: u8 = rfc2865::PROXY_STATE_TYPE;
 /// CHAP-Challenge (RFC 2865 section 5.40).
 pub const CHAP_CHALLENGE: u8 = rfc2865::CHAP_CHALLENGE_TYPE;
-/// Class (RFC 2865 section 5.25).
-pub const CLASS: u8 = rfc2865::CLASS_TYPE;
-/// Event-Timestamp (RFC 2869 section 5.3), in seconds since 1970.
-pub const EVENT_TIMESTAMP: u8 = rfc2869::EVENT_TIMESTAMP_TYPE;
 /// Prompt (RFC 2869 section 5.10).
 pub const PROMPT: u8 = rfc2869::PROMPT_TYPE;
 /// EAP-Message (RFC 3579 section 3.1).

@@ -1,13 +1,15 @@
 //! Sessions that are ended or changed for an operator: who is asked, what came of it, what is noted of it.
 
+mod refresh;
+
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tracing::{error, info};
 
+use crate::admin::WhichSessions;
 use crate::admin::api::{ApiError, Asked, AskedReport, AskedSession, ErrorKind};
 use crate::clock;
-use crate::engine::UserKey;
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome as Came};
 use crate::engine::session::SessionRecord;
@@ -15,15 +17,7 @@ use crate::radius::client::ClientTable;
 use crate::radius::dynauth::{self, Named, Outcome, Wish};
 use crate::sessions::{Filter, Sessions};
 use crate::store::{Durability, Store, StoreError};
-
-/// Which sessions are to end.
-#[derive(Clone, Debug)]
-pub(crate) enum Which {
-    /// All of a person, or those at one client.
-    Of(UserKey, Option<String>),
-    /// The one of this name or Acct-Session-Id, at one client if there are several.
-    Called(String, Option<String>),
-}
+use crate::verifier::Verifier;
 
 /// Asks clients about their sessions. Clones share everything; what has begun is finished even when the
 /// operator who asked for it has gone.
@@ -32,6 +26,7 @@ pub(super) struct Ending {
     pub(super) store: Arc<dyn Store>,
     pub(super) sessions: Arc<Sessions>,
     pub(super) clients: Arc<ArcSwap<ClientTable>>,
+    pub(super) verifier: Arc<Verifier>,
 }
 
 /// One session, what its client is to be asked, and why.
@@ -59,7 +54,7 @@ const TOGETHER: usize = 200;
 
 impl Ending {
     /// Ends sessions, and returns what became of each.
-    pub(super) async fn end(&self, which: Which, operator: String) -> Result<AskedReport, ApiError> {
+    pub(super) async fn end(&self, which: WhichSessions, operator: String) -> Result<AskedReport, ApiError> {
         let (sessions, more) = self.chosen(&which).await?;
         let questions = sessions.into_iter().map(|session| Question {
             session,
@@ -144,16 +139,16 @@ impl Ending {
         Ok(())
     }
 
-    async fn chosen(&self, which: &Which) -> Result<(Vec<SessionRecord>, bool), ApiError> {
+    async fn chosen(&self, which: &WhichSessions) -> Result<(Vec<SessionRecord>, bool), ApiError> {
         match which {
-            Which::Of(user, client) => {
+            WhichSessions::Of(user, client) => {
                 let filter = Filter {
                     user: Some(user.clone()),
                     client: client.clone(),
                 };
                 self.sessions.list(&filter, MOST).await.map_err(unavailable)
             }
-            Which::Called(name, client) => Ok((vec![self.called(name, client.as_deref()).await?], false)),
+            WhichSessions::Called(name, client) => Ok((vec![self.called(name, client.as_deref()).await?], false)),
         }
     }
 

@@ -22,6 +22,8 @@ mod chap;
 mod clients;
 // People whom an operator keeps out.
 mod deny;
+// Sessions ended and changed at a NAS.
+mod dynauth;
 // The `ldap` and `local` directories through one battery, and servers that misbehave.
 mod directory;
 // One code, one accept: at once, and over the death of the process.

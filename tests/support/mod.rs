@@ -3,6 +3,7 @@
 pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod eap_server;
+pub(crate) mod nas;
 pub(crate) mod pam;
 pub(crate) mod portcullis;
 pub(crate) mod process;

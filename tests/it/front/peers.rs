@@ -214,6 +214,7 @@ impl Verify for Truthful {
             };
             if self.accept_unasked {
                 return Verdict::Accept(Grant {
+                    id: 1,
                     person,
                     message: None,
                     ms_chap: None,
@@ -226,6 +227,7 @@ impl Verify for Truthful {
             match outcome {
                 PasswordOutcome::Right if self.refuse_anyway => Verdict::Reject(Denial::Throttled),
                 PasswordOutcome::Right => Verdict::Accept(Grant {
+                    id: 1,
                     person,
                     message: None,
                     ms_chap: None,
