@@ -7,6 +7,7 @@ mod control;
 mod ending;
 mod learned;
 pub mod parts;
+mod sessions;
 
 use std::io;
 use std::net::SocketAddr;

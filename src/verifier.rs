@@ -12,7 +12,7 @@ use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::UserKey;
+use crate::engine::facts::{SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
 use crate::engine::record::Record;
 use crate::engine::throttle::{Limit, Sources};
@@ -129,6 +129,7 @@ impl Verifier {
             return Decided::outage(format!("there is no directory named {name}"));
         };
         let lookup = directory.look_up(&request.login).await;
+        let counts_sessions = engine.policy.counts_sessions();
         let nonce = u64::from_be_bytes(clock::random());
         let mut conflicts = 0;
         let mut queued = None;
@@ -137,7 +138,7 @@ impl Verifier {
             if conflicts > MAX_CONFLICTS {
                 return Decided::outage("the records of this person change too fast".into());
             }
-            let facts = match self.facts(&lookup, request).await {
+            let facts = match self.facts(&lookup, request, counts_sessions).await {
                 Ok(facts) => facts,
                 Err(error) => return Decided::outage(error.to_string()),
             };
@@ -170,7 +171,9 @@ impl Verifier {
                 }
                 Err((error, _)) => return Decided::outage(error.to_string()),
             };
-            return self.settle(attempt, evidence, &lookup, request).await;
+            return self
+                .settle(attempt, evidence, (&lookup, counts_sessions), request)
+                .await;
         }
     }
 
@@ -215,11 +218,11 @@ impl Verifier {
         &self,
         attempt: Attempt<'_>,
         evidence: Evidence,
-        lookup: &Lookup,
+        (lookup, counts_sessions): (&Lookup, bool),
         request: &AuthnRequest,
     ) -> Decided {
         for _ in 0..MAX_CONFLICTS {
-            let facts = match self.facts(lookup, request).await {
+            let facts = match self.facts(lookup, request, counts_sessions).await {
                 Ok(facts) => facts,
                 Err(error) => return Decided::outage(error.to_string()),
             };
@@ -281,7 +284,7 @@ impl Verifier {
         self.store.commit(batch, durability).await.map(|_| ())
     }
 
-    async fn facts(&self, lookup: &Lookup, request: &AuthnRequest) -> Result<Facts, StoreError> {
+    async fn facts(&self, lookup: &Lookup, request: &AuthnRequest, counts_sessions: bool) -> Result<Facts, StoreError> {
         let now = clock::now();
         let source_over_limit = self
             .sources
@@ -291,7 +294,27 @@ impl Verifier {
             user: Versioned::default(),
             throttle: Versioned::default(),
             source_over_limit,
+            sessions: None,
         };
+        if let Lookup::Found(person) = lookup
+            && counts_sessions
+        {
+            let key = Key::grants(&person.key);
+            let grants = self
+                .store
+                .read(std::slice::from_ref(&key), now)
+                .await?
+                .into_iter()
+                .next();
+            let grants = decoded(grants)?;
+            // Counted after: see there.
+            let open = self
+                .store
+                .scan(&Key::sessions_of(&person.key), None, SessionFacts::MOST)
+                .await?
+                .len();
+            facts.sessions = Some(SessionFacts { open, grants });
+        }
         if let Lookup::Found(person) = lookup {
             let keys = [Key::user(&person.key), Key::throttle(&person.key)];
             let mut found = self.store.read(&keys, now).await?.into_iter();

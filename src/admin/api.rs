@@ -5,6 +5,7 @@
 
 mod clients;
 mod ending;
+mod sessions;
 
 use std::net::IpAddr;
 
@@ -27,6 +28,8 @@ pub use clients::{
     ClientRef, ClientRow, ClientView, Finding, ForgetRequest, Forgotten, Grade, LearnedView, StrangerView, TestReport,
     TroubleView,
 };
+
+pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
 
 /// Where the socket is unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/portcullis/admin.sock";
@@ -368,6 +371,9 @@ pub struct StatusReport {
     pub directories: Vec<DirectoryStatus>,
     /// The store.
     pub store: StoreStatus,
+    /// Open sessions.
+    #[serde(default)]
+    pub sessions: usize,
 }
 
 impl StatusReport {

@@ -13,7 +13,7 @@ pub mod router;
 use crate::engine::{BoxFuture, UserKey};
 use api::{
     ApiError, AskedReport, ClientRow, ClientView, ExplainRequest, Explanation, ForgetRequest, Forgotten, PolicyReport,
-    ReloadReport, StatusReport, StrangerView, TestReport,
+    ReloadReport, SessionList, SessionView, StatusReport, StrangerView, TestReport,
 };
 
 /// Which sessions are to end.
@@ -70,4 +70,15 @@ pub trait Control: Send + Sync {
 
     /// Forgets what was learned of a RADIUS client, on behalf of an operator, whom the audit names.
     fn forget_client(&self, request: ForgetRequest, operator: String) -> BoxFuture<'_, Result<Forgotten, ApiError>>;
+
+    /// Open sessions, of one person and of one client where given, at most `limit`.
+    fn sessions(
+        &self,
+        user: Option<UserKey>,
+        client: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<SessionList, ApiError>>;
+
+    /// An open session, by its name or its identifier.
+    fn session(&self, name: String) -> BoxFuture<'_, Result<SessionView, ApiError>>;
 }

@@ -64,6 +64,8 @@ pub enum Verb {
     TestClient,
     /// Forget what was learned of a RADIUS client.
     ForgetClient,
+    /// Look at open sessions.
+    ReadSessions,
 }
 
 impl Verb {
@@ -89,6 +91,7 @@ impl Verb {
             Self::ReadClients => "client.read",
             Self::TestClient => "client.test",
             Self::ForgetClient => "client.forget",
+            Self::ReadSessions => "session.read",
         }
     }
 }
@@ -166,6 +169,7 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             | Verb::ReadAudit
             | Verb::Reload
             | Verb::ReadClients
+            | Verb::ReadSessions
             | Verb::TestClient
             | Verb::ForgetClient,
             Target::Nobody | Target::Person { .. },

@@ -2,6 +2,7 @@
 
 mod clients;
 mod ending;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
         .merge(clients::routes())
+        .merge(sessions::routes())
         .layer(middleware::from_fn(in_time))
         .merge(ending::routes())
         // A long chain takes its time; the caller may go away, which ends it.
@@ -155,6 +157,7 @@ impl AdminState {
             | Verb::ReadAudit
             | Verb::Reload
             | Verb::ReadClients
+            | Verb::ReadSessions
             | Verb::TestClient
             | Verb::ForgetClient => false,
         };

@@ -78,8 +78,6 @@ enum Command {
     /// Keep a person out for now, show who is kept out, lift it
     #[command(after_help = deny::HELP)]
     Deny(deny::DenyArgs),
-    /// Open sessions: end them, decide them again
-    Session(session::SessionArgs),
     /// One-time-password tokens: enrol, list, revoke, switch, resynchronise
     Token(token::TokenArgs),
     /// Recovery codes: make a new set
@@ -90,6 +88,8 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
     Client(client::ClientArgs),
+    /// Open sessions, as RADIUS accounting tells of them: list, show
+    Session(session::SessionArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
     /// The audit: follow, search, verify
@@ -176,12 +176,12 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         Command::Demo(args) => programs.demo(&args),
         command @ (Command::User(_)
         | Command::Deny(_)
-        | Command::Session(_)
         | Command::Token(_)
         | Command::RecoveryCodes(_)
         | Command::Passcode(_)
         | Command::Policy(_)
         | Command::Client(_)
+        | Command::Session(_)
         | Command::Status(_)
         | Command::Audit(_)
         | Command::Reload
@@ -210,12 +210,12 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
     match command {
         Command::User(args) => user::run(args, client, out).await,
         Command::Deny(args) => deny::run(args, client, out).await,
-        Command::Session(args) => session::run(args, client, out).await,
         Command::Token(args) => token::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
         Command::Passcode(args) => passcode::run(args, client, out).await,
         Command::Policy(args) => policy::run(args, client, out).await,
         Command::Client(args) => client::run(args, client, out).await,
+        Command::Session(args) => session::run(args, client, out).await,
         Command::Status(args) => status::run(args, client, out).await,
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,

@@ -69,6 +69,7 @@ fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
             )),
         ),
         ("audit", Some(format!("{} records", store.audit_sequence))),
+        ("sessions", Some(format!("{} open", report.sessions))),
         (
             "queue",
             Some(format!("{} batches waiting", store.queue)).filter(|_| store.queue > 0),

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::engine::batch::Versioned;
 use crate::engine::record::{ThrottleRecord, UserRecord};
+use crate::engine::session::GrantRecord;
 
 /// Everything a decision may rest on, besides the request, the policy and the time.
 #[derive(Clone, Debug)]
@@ -20,6 +22,28 @@ pub struct Facts {
     pub throttle: Versioned<ThrottleRecord>,
     /// Whether this source address is over its limit of failures.
     pub source_over_limit: bool,
+    /// The person's sessions; loaded where the policy asks about them ([`crate::engine::policy::Policy::counts_sessions`]).
+    pub sessions: Option<SessionFacts>,
+}
+
+/// What is known of a person's sessions.
+#[derive(Clone, Debug, Default)]
+pub struct SessionFacts {
+    /// How many are open, counted after `grants` was read: a session that begins in between is counted
+    /// twice rather than not at all, and the changed version makes the decision be made again.
+    pub open: usize,
+    /// Logins let in whose session has not been reported yet.
+    pub grants: Versioned<GrantRecord>,
+}
+
+impl SessionFacts {
+    /// Sessions of one person counted at most; more are as many.
+    pub const MOST: usize = 10_000;
+
+    /// Open sessions, and logins that are about to open one.
+    pub fn count(&self, now: Timestamp) -> usize {
+        self.open + self.grants.value.live(now)
+    }
 }
 
 /// What a directory knows of a login name.

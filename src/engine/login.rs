@@ -10,6 +10,7 @@ mod respond;
 mod tried;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::engine::authenticator::KindSet;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub limit: Limit,
     /// Life of dialogs.
     pub lifetime: Lifetime,
+    /// How long a login counts as a session before its session is reported.
+    pub start_within: Duration,
 }
 
 /// What happens next.
@@ -154,6 +157,7 @@ impl Engine {
             login: &request.login,
             origin: &request.origin,
             person: who,
+            sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
             now,
         };
         let decided = person.and_then(|_| self.policy.decide(&subject));

@@ -19,6 +19,7 @@ use crate::engine::authenticator::{passcode, recovery_code};
 use crate::engine::batch::{Batch, Change, Key, Version, Versioned};
 use crate::engine::dialog::{Dialog, Lifetime};
 use crate::engine::event::Outcome;
+use crate::engine::facts::SessionFacts;
 use crate::engine::login::{Effect, Engine, Evidence, Settings, Step};
 use crate::engine::policy;
 use crate::engine::record::{self, Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
@@ -30,6 +31,7 @@ use crate::keyring::Keyring;
 use crate::secret::Secret;
 
 mod response;
+mod sessions;
 
 const SEED: &[u8] = b"12345678901234567890";
 const PASSWORD: &str = "correct horse";
@@ -110,6 +112,7 @@ impl World {
         let rules = policy::parse(&[Source::new(Path::new("p.toml"), POLICY)], &mut faults);
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
+            start_within: Duration::from_secs(60),
             limit: Limit {
                 failures: 5,
                 window: Duration::from_secs(900),
@@ -233,6 +236,16 @@ impl World {
                 Versioned::default()
             },
             source_over_limit: false,
+            sessions: (known && self.engine.policy.counts_sessions()).then(|| self.sessions()),
+        }
+    }
+
+    fn sessions(&self) -> SessionFacts {
+        let prefix = Key::sessions_of(&self.person.key);
+        let keys = self.store.keys();
+        SessionFacts {
+            open: keys.filter(|key| key.as_octets().starts_with(&prefix)).count(),
+            grants: self.read(&Key::grants(&self.person.key)),
         }
     }
 
@@ -744,6 +757,7 @@ fn a_source_over_its_limit_is_refused_unheard_and_unwritten() {
         let request = world.request(service, user, PASSWORD, None, Capability::None);
         let facts = Facts {
             source_over_limit: true,
+            sessions: None,
             ..world.facts(user)
         };
         match engine.begin(&request, &facts, world.now, 1) {

@@ -52,6 +52,8 @@ pub enum Denial {
     Policy,
     /// An operator's word keeps the person out, for now or until it is lifted.
     Denied,
+    /// The person has as many open sessions as the rule allows.
+    SessionLimit,
     /// Too many failures of this person.
     Throttled,
     /// Too many failures from this source.
@@ -94,6 +96,7 @@ impl Denial {
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
+            | Self::SessionLimit
             | Self::Throttled
             | Self::SourceThrottled
             | Self::Locked
@@ -128,6 +131,7 @@ impl Denial {
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
+            | Self::SessionLimit
             | Self::Throttled
             | Self::SourceThrottled
             | Self::Locked
@@ -155,6 +159,7 @@ impl Denial {
             Self::UnknownUser => "unknown-user",
             Self::Policy => "policy",
             Self::Denied => "denied",
+            Self::SessionLimit => "session-limit",
             Self::Throttled => "throttled",
             Self::SourceThrottled => "source-throttled",
             Self::Locked => "locked",

@@ -189,6 +189,3 @@ fn text(octets: &[u8]) -> String {
         Ok(_) | Err(_) => format!("0x{}", data_encoding::HEXLOWER.encode(octets)),
     }
 }
-
-#[cfg(test)]
-mod tests;

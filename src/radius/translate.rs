@@ -340,6 +340,9 @@ impl ReplyTo {
     fn with_text_if_it_fits(&self, code: u8, text: Option<&str>, granted: Option<&Granted<'_>>, buffer: &mut Vec<u8>) {
         if self.write_final(code, text, granted, buffer).is_err()
             && self.write_final(code, None, granted, buffer).is_err()
+            && self
+                .write_final(code, None, granted.map(Granted::least).as_ref(), buffer)
+                .is_err()
         {
             error!(client = %self.client.name, "a reply does not fit a packet");
             buffer.clear();
@@ -397,6 +400,17 @@ struct Granted<'a> {
     success: Option<&'a MsChapSuccess>,
     class: Option<Vec<u8>>,
     user_name: Option<&'a str>,
+}
+
+impl<'a> Granted<'a> {
+    /// What the client cannot do without.
+    fn least(&self) -> Granted<'a> {
+        Granted {
+            success: self.success,
+            class: None,
+            user_name: None,
+        }
+    }
 }
 
 /// EAP Failure (RFC 3748 section 4.2).

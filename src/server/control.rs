@@ -7,14 +7,15 @@ use tracing::{error, info};
 
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine,
-    ForgetRequest, Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ServerStatus, StatusReport,
-    StoreStatus, StrangerView, TestReport,
+    ForgetRequest, Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ServerStatus, SessionList,
+    SessionView, StatusReport, StoreStatus, StrangerView, TestReport,
 };
 use crate::admin::{Control, WhichSessions};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, LdapTls, Transport};
 use crate::directory;
 use crate::document::{Fault, Faults, Severity};
+use crate::engine::facts::SessionFacts;
 use crate::engine::policy::{Ruling, Subject, Who};
 use crate::engine::request::BadName;
 use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol, UserKey};
@@ -75,6 +76,19 @@ impl Control for Node {
 
     fn policy_explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>> {
         Box::pin(self.explain(request))
+    }
+
+    fn sessions(
+        &self,
+        user: Option<UserKey>,
+        client: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<SessionList, ApiError>> {
+        Box::pin(self.session_list(user, client, limit))
+    }
+
+    fn session(&self, name: String) -> BoxFuture<'_, Result<SessionView, ApiError>> {
+        Box::pin(async move { self.session_view(&name).await })
     }
 
     fn clients(&self) -> Vec<ClientRow> {
@@ -248,6 +262,7 @@ impl Node {
                 queue: store.queue,
                 error: store.error,
             },
+            sessions: self.sessions.open(),
         }
     }
 
@@ -324,18 +339,34 @@ impl Node {
             Lookup::Unavailable(reason) => return Err(ApiError::new(ErrorKind::Unavailable, reason.clone())),
         };
         let engine = self.verifier.engine();
+        let sessions = match &person {
+            Who::Known(person) => {
+                let count = self.sessions.count_of(&person.key, SessionFacts::MOST).await;
+                Some(count.map_err(|error| ApiError::new(ErrorKind::Unavailable, error.to_string()))?)
+            }
+            Who::Decoy => None,
+        };
         let subject = Subject {
+            sessions,
             login: &login,
             origin: &origin,
             person,
             now: request.at.unwrap_or_else(clock::now),
         };
         let explained = engine.policy.explain(&subject);
-        let allowed = engine
-            .policy
-            .decide(&subject)
-            .is_some_and(|rule| matches!(rule.ruling, Ruling::Require(_)));
+        let terms = engine.policy.decide(&subject).and_then(|rule| match &rule.ruling {
+            Ruling::Require(terms) => Some(terms),
+            Ruling::Deny => None,
+        });
+        let allowed = terms.is_some();
         let mut text = explained.to_string();
+        let most = terms.and_then(|terms| terms.max_sessions);
+        let full = most.zip(sessions).is_some_and(|(most, open)| open >= most);
+        if let Some(open) = sessions.filter(|_| full) {
+            text.push_str(&format!(
+                "\n{open} sessions are open, as many as may be, so the end is a refusal."
+            ));
+        }
         match lookup {
             Lookup::Unknown => text.push_str("\nNobody of this name is in the directory, so the end is a refusal."),
             Lookup::Ambiguous => text.push_str("\nMore than one entry has this name, so the end is a refusal."),
@@ -352,7 +383,7 @@ impl Node {
             text.push_str(&asked);
         }
         Ok(Explanation {
-            decision: if allowed && matches!(person, Who::Known(_)) {
+            decision: if allowed && !full && matches!(person, Who::Known(_)) {
                 "allow".into()
             } else {
                 "deny".into()

@@ -152,6 +152,7 @@ impl Parts {
                 step: limits.challenge,
                 whole: limits.dialog,
             },
+            start_within: self.config.accounting.start_within,
         };
         let engine = Engine {
             policy: Arc::clone(&self.policy),
@@ -214,7 +215,8 @@ fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
                 | Condition::Time(_)
                 | Condition::User(_)
                 | Condition::Group(_)
-                | Condition::DnSuffix(_) => continue,
+                | Condition::DnSuffix(_)
+                | Condition::Sessions(_) => continue,
             };
             for name in names
                 .iter()

@@ -19,6 +19,8 @@ mod radclient;
 mod rfc2759;
 // RADIUS: packets, passwords, State, Proxy-State.
 mod rfc2865;
+// Accounting.
+mod rfc2866;
 // Message-Authenticator, EAP.
 mod rfc3579;
 // Duplicate detection, overload.

@@ -122,7 +122,8 @@ async fn proxy_state_must_be_signed() {
 
 #[tokio::test]
 async fn an_old_client_may_be_spared_the_signature() {
-    let server = Server::start("require_message_authenticator = 'no'\nsend_message_authenticator = false");
+    let server =
+        Server::start("require_message_authenticator = 'no'\nsend_message_authenticator = false\nclass = false");
     let wire = server.wire().await;
     let request = unsigned(&wire, 1, &[]);
     wire.send(&request).await;

@@ -51,6 +51,7 @@ impl World {
         let rules = policy::parse(&[Source::new(Path::new("policy.toml"), POLICY)], &mut faults);
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
+            start_within: Duration::from_secs(60),
             limit: Limit {
                 failures: 5,
                 window: Duration::from_secs(900),
@@ -162,6 +163,7 @@ impl World {
                 user: Versioned::default(),
                 throttle: Versioned::default(),
                 source_over_limit: false,
+                sessions: None,
             };
         };
         Facts {
@@ -169,6 +171,7 @@ impl World {
             user: self.read(&Key::user(&person.key)),
             throttle: self.read(&Key::throttle(&person.key)),
             source_over_limit: false,
+            sessions: None,
         }
     }
 

@@ -34,6 +34,7 @@ pub fn policy_file(data: &[u8]) {
         encrypted: false,
     };
     let subject = Subject {
+        sessions: None,
         login: &login,
         origin: &origin,
         person: Who::Decoy,

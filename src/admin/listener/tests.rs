@@ -10,7 +10,8 @@ use super::*;
 use crate::accounts::fixture::Fixture;
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten,
-    PolicyReport, PolicySummary, ReloadReport, StatusReport, StoreStatus, StrangerView, TestReport, Verification,
+    PolicyReport, PolicySummary, ReloadReport, SessionList, SessionView, StatusReport, StoreStatus, StrangerView,
+    TestReport, Verification,
 };
 use crate::admin::client::{AdminClient, ClientError};
 use crate::admin::{Control, WhichSessions};
@@ -55,6 +56,7 @@ impl Control for TestControl {
                     queue: 0,
                     error: None,
                 },
+                sessions: 0,
             }
         })
     }
@@ -95,6 +97,29 @@ impl Control for TestControl {
                 tree: json!({ "user": request.user }),
                 text: "no rule matches".into(),
             })
+        })
+    }
+
+    fn sessions(
+        &self,
+        _: Option<UserKey>,
+        _: Option<String>,
+        _: usize,
+    ) -> BoxFuture<'_, Result<SessionList, ApiError>> {
+        Box::pin(async {
+            Ok(SessionList {
+                sessions: Vec::new(),
+                more: false,
+            })
+        })
+    }
+
+    fn session(&self, name: String) -> BoxFuture<'_, Result<SessionView, ApiError>> {
+        Box::pin(async move {
+            Err(ApiError::new(
+                ErrorKind::NotFound,
+                format!("no session `{name}` is open"),
+            ))
         })
     }
 

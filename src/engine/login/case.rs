@@ -9,7 +9,8 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_user, name_digest, prompt, write_throttle, write_user,
+    CLOCK_LEEWAY, event, expect_grants, expect_user, name_digest, one_too_many, prompt, write_grant, write_throttle,
+    write_user,
 };
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Order, Rule, Terms};
@@ -211,8 +212,13 @@ impl<'a> Case<'a, '_> {
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
             return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), record);
         };
+        if one_too_many(self.facts, self.terms, self.now) {
+            return self.refuse(Denial::SessionLimit, record);
+        }
         record.last_login = Some(self.now);
         let mut batch = Batch::default();
+        let login = (self.nonce, self.now);
+        write_grant(&mut batch, self.engine, self.request, self.facts, person, login);
         if !self.write_user(&mut batch, person, &record) {
             expect_user(&mut batch, person, &self.facts.user);
         }
@@ -300,6 +306,9 @@ impl<'a> Case<'a, '_> {
             self.write_user(&mut batch, person, &record);
             if denial.is_guess() || self.guessed {
                 self.count_failure(&mut batch, person, denial);
+            }
+            if denial == Denial::SessionLimit {
+                expect_grants(&mut batch, self.facts, person);
             }
         }
         // A source that is refused unheard must not fill the audit: the verifier notes it now and then.

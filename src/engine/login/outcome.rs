@@ -7,11 +7,11 @@ use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Change, Key, Versioned};
 use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::Person;
+use crate::engine::facts::{Facts, Person};
 use crate::engine::login::Engine;
 use crate::engine::policy::Terms;
 use crate::engine::record::{self, ThrottleRecord, UserRecord};
-use crate::engine::request::AuthnRequest;
+use crate::engine::request::{AuthnRequest, Protocol};
 use crate::engine::throttle::Limit;
 use crate::engine::verdict::Prompt;
 use crate::secret::Secret;
@@ -75,6 +75,49 @@ pub(super) fn write_user(
 /// The decision rests on the record although it leaves it as it is: a denial that came meanwhile is heard.
 pub(super) fn expect_user(batch: &mut Batch, person: &Person, before: &Versioned<UserRecord>) {
     batch.expect.push((Key::user(&person.key), before.version));
+}
+
+/// Whether a login would be one session too many.
+pub(super) fn one_too_many(facts: &Facts, terms: &Terms, now: Timestamp) -> bool {
+    match (terms.max_sessions, &facts.sessions) {
+        (Some(most), Some(sessions)) => sessions.count(now) >= most,
+        // Counted where any rule says so: this is never met, and must not let anybody in.
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
+/// A decision about the number of sessions rests on the logins under way.
+pub(super) fn expect_grants(batch: &mut Batch, facts: &Facts, person: &Person) {
+    if let Some(sessions) = &facts.sessions {
+        batch.expect.push((Key::grants(&person.key), sessions.grants.version));
+    }
+}
+
+/// Counts a login among those whose session is about to begin.
+pub(super) fn write_grant(
+    batch: &mut Batch,
+    engine: &Engine,
+    request: &AuthnRequest,
+    facts: &Facts,
+    person: &Person,
+    (id, now): (u64, Timestamp),
+) {
+    let Some(sessions) = &facts.sessions else { return };
+    match request.origin.protocol {
+        // No session follows a bind.
+        Protocol::Ldap => expect_grants(batch, facts, person),
+        Protocol::Radius => {
+            let life = engine.settings.start_within;
+            let grants = sessions
+                .grants
+                .value
+                .clone()
+                .with(id, &request.origin.client, now, life);
+            let change = Change::Put(record::encode(&grants), grants.expires());
+            batch.replace(Key::grants(&person.key), sessions.grants.version, change);
+        }
+    }
 }
 
 pub(super) fn write_throttle(

@@ -7,7 +7,9 @@ use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
-use crate::engine::login::outcome::{LAST_LOGIN_STEP, event, expect_user, prompt, write_throttle, write_user};
+use crate::engine::login::outcome::{
+    LAST_LOGIN_STEP, event, expect_grants, expect_user, one_too_many, prompt, write_grant, write_throttle, write_user,
+};
 use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Rule, Terms};
 use crate::engine::record::{Failure, ThrottleRecord, UserRecord};
@@ -45,6 +47,11 @@ impl<'a> Tried<'a, '_> {
             let prompt = prompt(self.engine, self.request, self.terms, proven, None, None, self.now);
             return self.decided(Verdict::Challenge(prompt), batch, proven);
         }
+        if one_too_many(self.facts, self.terms, self.now) {
+            return self.barred(Denial::SessionLimit);
+        }
+        let login = (self.nonce, self.now);
+        write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
         let codes = self.proven;
         self.throttle(&mut batch, |record, nonce| {
             record.with_success(Some(nonce), !codes.is_empty())
@@ -85,6 +92,9 @@ impl<'a> Tried<'a, '_> {
     pub(super) fn barred(self, denial: Denial) -> Step<'a> {
         let mut batch = Batch::default();
         self.end_attempt(&mut batch);
+        if denial == Denial::SessionLimit {
+            expect_grants(&mut batch, self.facts, &self.person);
+        }
         self.rejected(denial, batch)
     }
 

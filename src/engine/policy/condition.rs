@@ -35,6 +35,8 @@ pub enum Condition {
     Group(Vec<String>),
     /// `dn_suffix`: normalised.
     DnSuffix(Vec<String>),
+    /// `sessions = { at_least = N }`: the person has as many open sessions, or more.
+    Sessions(usize),
 }
 
 /// Whether a condition holds.
@@ -87,6 +89,11 @@ impl Condition {
                 let dn = crate::engine::facts::normalise_dn(&person.dn);
                 list.iter().any(|suffix| dn_is_under(&dn, suffix))
             }),
+            Self::Sessions(least) => match (subject.person, subject.sessions) {
+                (Who::Decoy, _) => Holds::Assumed,
+                (Who::Known(_), Some(open)) => yes(open >= *least),
+                (Who::Known(_), None) => Holds::Missing,
+            },
         }
     }
 
@@ -109,6 +116,7 @@ impl Condition {
             Self::User(_) => of(|person| person.login.clone()),
             Self::Group(_) => of(|person| person.groups.join("; ")),
             Self::DnSuffix(_) => of(|person| person.dn.clone()),
+            Self::Sessions(_) => subject.sessions.map(|open| open.to_string()),
         }
     }
 
@@ -131,6 +139,7 @@ impl Condition {
             (Self::DnSuffix(wide), Self::DnSuffix(narrow)) => narrow
                 .iter()
                 .all(|inner| wide.iter().any(|outer| dn_is_under(inner, outer))),
+            (Self::Sessions(wide), Self::Sessions(narrow)) => wide <= narrow,
             (Self::Encrypted(wide), Self::Encrypted(narrow)) => wide == narrow,
             (Self::Time(wide), Self::Time(narrow)) => all(wide, narrow),
             (
@@ -144,7 +153,8 @@ impl Condition {
                 | Self::Time(_)
                 | Self::User(_)
                 | Self::Group(_)
-                | Self::DnSuffix(_),
+                | Self::DnSuffix(_)
+                | Self::Sessions(_),
                 _,
             ) => false,
         }
@@ -175,6 +185,7 @@ impl fmt::Display for Condition {
             Self::User(items) => list(f, "user", items),
             Self::Group(items) => list(f, "group", items),
             Self::DnSuffix(items) => list(f, "dn_suffix", items),
+            Self::Sessions(least) => write!(f, "sessions are {least} or more"),
         }
     }
 }

@@ -65,6 +65,8 @@ pub struct Terms {
     pub order: Order,
     /// The limit of failures, where the rule sets its own.
     pub user_failures: Option<u32>,
+    /// Most open sessions of the person, the one that the login opens included.
+    pub max_sessions: Option<usize>,
     /// Which verdicts are written to the audit.
     pub audit: Audit,
     /// The text that asks for a code. At most 120 characters.
@@ -100,6 +102,8 @@ pub struct Subject<'a> {
     pub origin: &'a Origin,
     /// The person.
     pub person: Who<'a>,
+    /// Open sessions of the person, where they were counted.
+    pub sessions: Option<usize>,
     /// When.
     pub now: Timestamp,
 }
@@ -115,6 +119,15 @@ pub enum Who<'a> {
 }
 
 impl Policy {
+    /// Whether any rule asks how many sessions somebody has; only then are they counted.
+    pub fn counts_sessions(&self) -> bool {
+        self.rules.iter().any(|rule| {
+            let limits = matches!(&rule.ruling, Ruling::Require(terms) if terms.max_sessions.is_some());
+            let mut conditions = rule.when.iter().chain(&rule.unless);
+            limits || conditions.any(|condition| matches!(condition, Condition::Sessions(_)))
+        })
+    }
+
     /// The first rule that matches; `None` means refused.
     pub fn decide(&self, subject: &Subject<'_>) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.matches(subject))
@@ -226,7 +239,14 @@ impl fmt::Display for Ruling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deny => f.write_str("deny"),
-            Self::Require(terms) => write!(f, "require {}", terms.requirement),
+            Self::Require(terms) => {
+                write!(f, "require {}", terms.requirement)?;
+                match terms.max_sessions {
+                    Some(1) => f.write_str(", one session at most"),
+                    Some(most) => write!(f, ", {most} sessions at most"),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

@@ -80,6 +80,8 @@ struct RawRule {
     #[serde(default)]
     user_failures: Option<u32>,
     #[serde(default)]
+    max_sessions: Option<usize>,
+    #[serde(default)]
     audit: RawAudit,
     #[serde(default)]
     prompt: Option<String>,
@@ -98,6 +100,12 @@ struct RawConditions {
     user: Option<Vec<String>>,
     group: Option<Vec<String>>,
     dn_suffix: Option<Vec<String>>,
+    sessions: Option<RawSessions>,
+}
+
+#[derive(Deserialize)]
+struct RawSessions {
+    at_least: usize,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +145,23 @@ impl RawRule {
         {
             say(&["prompt"], "must be one line of 1 to 120 characters");
         }
+        if self.max_sessions == Some(0) {
+            say(
+                &["max_sessions"],
+                "is 0, which lets nobody in; write deny = true for that",
+            );
+        }
+        if self.max_sessions.is_some() && self.deny {
+            say(&["max_sessions"], "does nothing beside `deny`");
+        }
+        for (table, raw) in [("when", &self.when), ("unless", &self.unless)] {
+            if raw.sessions.as_ref().is_some_and(|sessions| sessions.at_least == 0) {
+                say(
+                    &[table, "sessions"],
+                    "at_least is 0, which everybody has; write 1 or more",
+                );
+            }
+        }
         let mut conditions = |table: &'static str, raw: RawConditions| {
             let (list, empty) = raw.compile();
             for key in empty {
@@ -154,6 +179,7 @@ impl RawRule {
                 requirement,
                 order: self.order,
                 user_failures: self.user_failures,
+                max_sessions: self.max_sessions,
                 audit: match self.audit {
                     RawAudit::All => Audit::All,
                     RawAudit::Failures => Audit::Failures,
@@ -219,6 +245,9 @@ impl RawConditions {
         list!(dn_suffix, DnSuffix, dns);
         if let Some(wanted) = self.encrypted {
             conditions.push(Condition::Encrypted(wanted));
+        }
+        if let Some(sessions) = self.sessions {
+            conditions.push(Condition::Sessions(sessions.at_least));
         }
         (conditions, empty)
     }
@@ -290,6 +319,7 @@ mod tests {
             login: &login,
             origin,
             person: who,
+            sessions: None,
             now: Timestamp::from_secs(1_767_600_000),
         };
         let decided = policy.decide(&subject).map(|rule| rule.name.to_string());

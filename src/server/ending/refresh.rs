@@ -41,8 +41,24 @@ impl Ending {
     }
 }
 
-/// What is known of the person of a session: their entry, if there still is one, and their record.
-type Known = Arc<Result<(Option<Arc<Person>>, UserRecord), String>>;
+/// What is known of the person of a session, or why nothing is.
+type Known = Arc<Result<Found, String>>;
+
+struct Found {
+    /// Their entry, if there still is one.
+    person: Option<Arc<Person>>,
+    record: UserRecord,
+    /// When each of their open sessions began, and its name.
+    open: Vec<(Timestamp, String)>,
+}
+
+impl Found {
+    /// How many were open when this one began: of too many, only the latest are too many.
+    fn before(&self, session: &SessionRecord) -> usize {
+        let this = (session.started, session.name().to_string());
+        self.open.iter().filter(|open| **open < this).count()
+    }
+}
 
 /// People, each looked up once; a directory that cannot be asked is not asked again.
 struct People<'e> {
@@ -72,11 +88,7 @@ impl<'e> People<'e> {
         known
     }
 
-    async fn look_up(
-        &mut self,
-        session: &SessionRecord,
-        user: &UserKey,
-    ) -> Result<(Option<Arc<Person>>, UserRecord), String> {
+    async fn look_up(&mut self, session: &SessionRecord, user: &UserKey) -> Result<Found, String> {
         let name = &session.directory;
         let verifier = &self.ending.verifier;
         let Some(directory) = verifier.directories().get(name).cloned() else {
@@ -101,13 +113,30 @@ impl<'e> People<'e> {
         let found = found.map_err(|error| error.to_string())?;
         let octets = found.into_iter().next().and_then(|found| found.value);
         let record = octets.as_deref().map(record::decode).transpose();
-        Ok((person, record.map_err(|error| error.to_string())?.unwrap_or_default()))
+        let theirs = Filter {
+            user: Some(user.clone()),
+            client: None,
+        };
+        let (open, _) = self
+            .ending
+            .sessions
+            .list(&theirs, MOST)
+            .await
+            .map_err(|error| error.to_string())?;
+        Ok(Found {
+            person,
+            record: record.map_err(|error| error.to_string())?.unwrap_or_default(),
+            open: open
+                .iter()
+                .map(|session| (session.started, session.name().to_string()))
+                .collect(),
+        })
     }
 }
 
 fn question(engine: &Engine, session: SessionRecord, known: Known, now: Timestamp) -> Question {
-    let (person, record) = match known.as_ref() {
-        Ok((person, record)) => (person.as_deref(), record),
+    let (person, found) = match known.as_ref() {
+        Ok(found) => (found.person.as_deref(), found),
         Err(why) => {
             return Question {
                 session,
@@ -123,9 +152,10 @@ fn question(engine: &Engine, session: SessionRecord, known: Known, now: Timestam
             login: &login,
             origin: &origin,
             person: person.map_or(Who::Decoy, |person| Who::Known(person)),
+            sessions: Some(found.before(&session)),
             now,
         };
-        engine.review(&subject, record)
+        engine.review(&subject, &found.record)
     });
     let (wish, rule, because) = match (decided, person) {
         (Err(error), _) => (Err(Nothing::Undecided(error.to_string())), None, None),

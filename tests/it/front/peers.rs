@@ -214,9 +214,10 @@ impl Verify for Truthful {
             };
             if self.accept_unasked {
                 return Verdict::Accept(Grant {
-                    id: 1,
                     person,
+                    id: 1,
                     message: None,
+                    reply: Vec::new(),
                     ms_chap: None,
                 });
             }
@@ -227,9 +228,10 @@ impl Verify for Truthful {
             match outcome {
                 PasswordOutcome::Right if self.refuse_anyway => Verdict::Reject(Denial::Throttled),
                 PasswordOutcome::Right => Verdict::Accept(Grant {
-                    id: 1,
                     person,
+                    id: 1,
                     message: None,
+                    reply: Vec::new(),
                     ms_chap: None,
                 }),
                 PasswordOutcome::Unavailable(reason) => Verdict::Unavailable(Outage { reason }),
