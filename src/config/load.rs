@@ -8,19 +8,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Client, Config, Directory, DynamicAuthorization, LdapDirectory, LdapListener, LdapTls, Limits,
-    LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusListener, Store, Transport,
+    Accounting, Admin, Client, Config, Dictionary, Directory, DynamicAuthorization, LdapDirectory, LdapListener,
+    LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusListener, Store, Transport,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "node",
     "log",
     "store",
     "admin",
     "metrics",
     "policies",
+    "dictionary",
     "limits",
     "accounting",
     "directory",
@@ -59,6 +60,7 @@ impl Config {
             admin: reader.section::<Admin>("admin"),
             metrics: reader.section::<Metrics>("metrics"),
             policies: reader.section::<Policies>("policies"),
+            dictionary: reader.section::<Dictionary>("dictionary"),
             limits: reader.section::<Limits>("limits"),
             accounting: reader.section::<Accounting>("accounting"),
             directories: reader.directories(),
@@ -185,6 +187,7 @@ impl Reader<'_, '_, '_> {
         fix(&mut config.policies.path);
         [
             &mut config.store.path,
+            &mut config.dictionary.path,
             &mut config.store.key_file,
             &mut config.admin.socket,
         ]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::dictionary::Pair;
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::Person;
 use crate::engine::response::MsChapSuccess;
@@ -28,6 +29,8 @@ pub struct Grant {
     pub id: u64,
     /// A text to show, if there is one. At most 120 characters.
     pub message: Option<String>,
+    /// RADIUS attributes that the rule adds; empty for other protocols.
+    pub reply: Vec<Pair>,
     /// What the client is to have when the login was proven by MS-CHAPv2.
     pub ms_chap: Option<Arc<MsChapSuccess>>,
 }
@@ -82,6 +85,9 @@ pub enum Denial {
     BadDialog,
     /// The request contradicts itself or names nobody.
     Malformed,
+    /// Everything was proven, but a RADIUS attribute of the rule has no value for this person: without it
+    /// the client could allow too much.
+    ReplyAttribute,
     /// The response is to a password of which nothing is kept that it could be compared with.
     MethodImpossible,
     /// A response proves one thing, and the rule asks for more.
@@ -109,7 +115,8 @@ impl Denial {
             | Self::BadDialog
             | Self::Malformed
             | Self::MethodImpossible
-            | Self::MethodOneProof => false,
+            | Self::MethodOneProof
+            | Self::ReplyAttribute => false,
         }
     }
 
@@ -144,7 +151,8 @@ impl Denial {
             | Self::MissingCode
             | Self::NotEnrolled
             | Self::BadDialog
-            | Self::Malformed => None,
+            | Self::Malformed
+            | Self::ReplyAttribute => None,
         }
     }
 
@@ -174,6 +182,7 @@ impl Denial {
             Self::NotEnrolled => "not-enrolled",
             Self::BadDialog => "bad-dialog",
             Self::Malformed => "malformed",
+            Self::ReplyAttribute => "reply-attribute",
             Self::MethodImpossible => "method-impossible",
             Self::MethodOneProof => "method-one-proof",
         }

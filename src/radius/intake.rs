@@ -9,10 +9,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::clock::{self, Timestamp};
 use crate::config::Serves;
+use crate::dictionary::Dictionary;
 use crate::engine::{AuthnRequest, BoxFuture, Check, Given, Keep, Outage, Report, Verdict, Verify};
 use crate::keyring::Keyring;
 use crate::metrics::{Decision, Metrics};
@@ -22,6 +23,7 @@ use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable, Learned, Unsound};
 use crate::radius::observed::Strangers;
 use crate::radius::packet::Packet;
+use crate::radius::pairs::Listed;
 use crate::radius::translate::{self, Refusal, Untranslated};
 
 /// What a listener works with, shared by all of them.
@@ -37,6 +39,8 @@ pub struct Service {
     pub keyring: Arc<Keyring>,
     /// Remembers which clients sign.
     pub learned: Arc<dyn Learned>,
+    /// Names attributes in logs.
+    pub dictionary: Arc<ArcSwap<Dictionary>>,
     /// Counts.
     pub metrics: Metrics,
     /// Remembers who asks without being a client.
@@ -155,6 +159,14 @@ impl Service {
         now: Timestamp,
     ) -> Result<Work, Undone> {
         sender.client.seen.request(now);
+        debug!(
+            client = %sender.client.name,
+            source = %sender.source,
+            channel = %sender.channel,
+            identifier = packet.identifier(),
+            attributes = %Listed { dictionary: &self.dictionary.load(), packet },
+            "request"
+        );
         if packet.code() == ACCOUNTING_REQUEST {
             let report = accounting::report(packet, sender, &self.keyring, now)?;
             return Ok(Work::Account(report));

@@ -7,9 +7,9 @@ use tracing::error;
 
 use crate::clock::Timestamp;
 use crate::config::Serves;
+use crate::dictionary::Home;
 use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
-use crate::engine::response::MsChapSuccess;
 use crate::engine::session::Class;
 use crate::engine::{AuthnRequest, Capability, Denial, Grant, LoginName, Origin, Prompt, Protocol, Verdict};
 use crate::keyring::Keyring;
@@ -19,10 +19,11 @@ use crate::radius::attribute::{
 };
 use crate::radius::channel::Channel;
 use crate::radius::client::Client;
-use crate::radius::crypto::AUTHENTICATOR_LEN;
+use crate::radius::crypto::{AUTHENTICATOR_LEN, Salts};
 use crate::radius::intake::{Sender, Settled};
 use crate::radius::method::{self, Proofs, once};
 use crate::radius::packet::{MAX_VALUE, Overflow, Packet, Writer};
+use crate::radius::pairs::{self, Unwritten};
 
 /// The one text that every Access-Reject carries, whatever the reason.
 pub const REJECT_TEXT: &str = "Login failed.";
@@ -262,22 +263,67 @@ impl ReplyTo {
         } else {
             ACCOUNTING_RESPONSE
         };
-        self.with_text_if_it_fits(code, None, None, buffer);
+        self.with_text_if_it_fits(code, None, buffer);
     }
 
+    /// Writes an Access-Accept with the rule's attributes: all of them, or it becomes an Access-Reject,
+    /// since without one of them the client could allow too much. Text and Class give way first.
     fn accept(&self, grant: &Grant, keyring: &Keyring, buffer: &mut Vec<u8>) -> Reply {
         let client = &self.client;
         let class = Class {
             user: grant.person.key.clone(),
             grant: grant.id,
         };
-        let granted = Granted {
-            success: grant.ms_chap.as_deref(),
-            class: client.class.then(|| class.write(keyring, &client.name)).flatten(),
-            user_name: client.user_name_in_accept.then_some(grant.person.login.as_str()),
-        };
-        self.with_text_if_it_fits(ACCESS_ACCEPT, grant.message.as_deref(), Some(&granted), buffer);
-        Reply::Accept
+        let class = client.class.then(|| class.write(keyring, &client.name)).flatten();
+        let message = grant.message.as_deref();
+        let written = self
+            .write_accept(grant, class.as_deref(), message, buffer)
+            .or_else(|_| self.write_accept(grant, class.as_deref(), None, buffer))
+            .or_else(|_| self.write_accept(grant, None, None, buffer));
+        match written {
+            Ok(()) => Reply::Accept,
+            Err(error) => {
+                let user = &grant.person.login;
+                error!(client = %self.client.name, user, "the Access-Accept cannot be written: {error}; rejected");
+                self.reject(buffer)
+            }
+        }
+    }
+
+    fn write_accept(
+        &self,
+        grant: &Grant,
+        class: Option<&[u8]>,
+        message: Option<&str>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Unwritten> {
+        let full = |what: &'static str| move |Overflow| Unwritten::Full(what.into());
+        let secret = self.client.secret(self.channel);
+        let mut salts = Salts::default();
+        let mut writer = self.begin(ACCESS_ACCEPT, buffer);
+        if let Some(success) = grant.ms_chap.as_deref() {
+            method::write_success(success, secret, &self.authenticator, &mut salts, &mut writer)
+                .map_err(full("MS-CHAP2-Success"))?;
+        }
+        let login = &grant.person.login;
+        let named = grant
+            .reply
+            .iter()
+            .any(|pair| pair.attribute.home == Home::Standard && pair.attribute.number == u32::from(USER_NAME));
+        if self.client.user_name_in_accept && !named && (1..=MAX_VALUE).contains(&login.len()) {
+            writer.push(USER_NAME, login.as_bytes()).map_err(full("User-Name"))?;
+        }
+        if let Some(class) = class {
+            writer.push(CLASS, class).map_err(full("Class"))?;
+        }
+        writer
+            .push_text(REPLY_MESSAGE, message.unwrap_or_default())
+            .map_err(full("Reply-Message"))?;
+        let hiding = secret.map(|secret| (secret, &self.authenticator));
+        pairs::write(&mut writer, &grant.reply, hiding, &mut salts)?;
+        writer.push_raw(&self.proxy_states).map_err(full("Proxy-State"))?;
+        self.finish(writer);
+        Ok(())
     }
 
     fn accounted(&self, buffer: &mut Vec<u8>) -> Reply {
@@ -293,7 +339,7 @@ impl ReplyTo {
 
     /// Writes an Access-Reject with the text that all of them carry.
     pub fn reject(&self, buffer: &mut Vec<u8>) -> Reply {
-        self.with_text_if_it_fits(ACCESS_REJECT, Some(REJECT_TEXT), None, buffer);
+        self.with_text_if_it_fits(ACCESS_REJECT, Some(REJECT_TEXT), buffer);
         Reply::Reject
     }
 
@@ -337,43 +383,20 @@ impl ReplyTo {
 
     /// Proxy-State came in a request that also had a name and a password, so it fits a reply of nothing
     /// else; a text may not.
-    fn with_text_if_it_fits(&self, code: u8, text: Option<&str>, granted: Option<&Granted<'_>>, buffer: &mut Vec<u8>) {
-        if self.write_final(code, text, granted, buffer).is_err()
-            && self.write_final(code, None, granted, buffer).is_err()
-            && self
-                .write_final(code, None, granted.map(Granted::least).as_ref(), buffer)
-                .is_err()
-        {
+    fn with_text_if_it_fits(&self, code: u8, text: Option<&str>, buffer: &mut Vec<u8>) {
+        if self.write_final(code, text, buffer).is_err() && self.write_final(code, None, buffer).is_err() {
             error!(client = %self.client.name, "a reply does not fit a packet");
             buffer.clear();
         }
     }
 
-    fn write_final(
-        &self,
-        code: u8,
-        text: Option<&str>,
-        granted: Option<&Granted<'_>>,
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), Overflow> {
+    fn write_final(&self, code: u8, text: Option<&str>, buffer: &mut Vec<u8>) -> Result<(), Overflow> {
         let mut writer = self.begin(code, buffer);
         if let (ACCESS_REJECT, Some(identifier)) = (code, self.eap) {
             writer.push(EAP_MESSAGE, &[EAP_FAILURE, identifier, 0, 4])?;
         }
         if let (ACCESS_REJECT, Some(identifier)) = (code, self.ms_chap) {
             method::write_error(identifier, &mut writer)?;
-        }
-        if let Some(success) = granted.and_then(|granted| granted.success) {
-            let secret = self.client.secret(self.channel);
-            method::write_success(success, secret, &self.authenticator, &mut writer)?;
-        }
-        if let Some(granted) = granted {
-            if let Some(name) = granted.user_name.filter(|name| (1..=MAX_VALUE).contains(&name.len())) {
-                writer.push(USER_NAME, name.as_bytes())?;
-            }
-            if let Some(class) = &granted.class {
-                writer.push(CLASS, class)?;
-            }
         }
         writer.push_text(REPLY_MESSAGE, text.unwrap_or_default())?;
         writer.push_raw(&self.proxy_states)?;
@@ -391,24 +414,6 @@ impl ReplyTo {
         match self.client.secret(self.channel) {
             Some(secret) => writer.finish_reply(secret),
             None => writer.finish_plain(),
-        }
-    }
-}
-
-/// What an Access-Accept carries besides a text.
-struct Granted<'a> {
-    success: Option<&'a MsChapSuccess>,
-    class: Option<Vec<u8>>,
-    user_name: Option<&'a str>,
-}
-
-impl<'a> Granted<'a> {
-    /// What the client cannot do without.
-    fn least(&self) -> Granted<'a> {
-        Granted {
-            success: self.success,
-            class: None,
-            user_name: None,
         }
     }
 }

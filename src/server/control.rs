@@ -1,6 +1,5 @@
 //! What the admin socket asks of the process: reload, status, policies.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{error, info};
@@ -56,8 +55,8 @@ impl Control for Node {
 
     fn policy_check(&self) -> BoxFuture<'_, PolicyReport> {
         Box::pin(async move {
-            let folder = self.config.load().policies.path.clone();
-            let read = tokio::task::spawn_blocking(move || check_policies(&folder)).await;
+            let config = self.config.load_full();
+            let read = tokio::task::spawn_blocking(move || check_policies(&config)).await;
             read.unwrap_or_else(|error| PolicyReport {
                 path: String::new(),
                 files: Vec::new(),
@@ -176,6 +175,7 @@ impl Node {
         parts.clients.continue_from(&self.clients.load());
         self.clients.store(Arc::clone(&parts.clients));
         self.sessions.replace(parts::session_settings(&parts.config));
+        self.dictionary.store(Arc::clone(&parts.dictionary));
         self.config.store(Arc::clone(&parts.config));
         self.loaded.store(Arc::new(clock::now()));
         Ok(ReloadReport {
@@ -448,9 +448,11 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
 }
 
 /// Checks the policies of a folder. Blocks.
-pub(crate) fn check_policies(folder: &Path) -> PolicyReport {
+pub(crate) fn check_policies(config: &Config) -> PolicyReport {
+    let folder = config.policies.path.as_path();
     let mut faults = Faults::default();
-    let policy = parts::load_policies(folder, &mut faults);
+    let dictionary = parts::load_dictionary(config, &mut faults);
+    let policy = parts::load_policies(folder, &dictionary, &mut faults);
     let files = parts::policy_files(folder).unwrap_or_default();
     PolicyReport {
         path: folder.display().to_string(),

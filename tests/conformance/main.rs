@@ -21,6 +21,8 @@ mod rfc2759;
 mod rfc2865;
 // Accounting.
 mod rfc2866;
+// Tags, hidden values, attributes of rules.
+mod rfc2868;
 // Message-Authenticator, EAP.
 mod rfc3579;
 // Duplicate detection, overload.

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis::clock;
 use portcullis::config;
+use portcullis::dictionary::Dictionary;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
@@ -149,7 +150,7 @@ fn respond(user: &str, response: &Response) -> Verdict {
     let password = match user {
         "ana" => "hunter2",
         "flopsy" => "arctangent",
-        "user" => "clientPass",
+        "liar" => return let_in(None),
         _ => return Verdict::Reject(Denial::UnknownUser),
     };
     match response.judge(Kept::Clear(&Secret::new(password))) {
@@ -183,6 +184,7 @@ fn accept(message: Option<String>) -> Verdict {
         person,
         id: 1,
         message,
+        reply: Vec::new(),
         ms_chap: None,
     })
 }
@@ -233,6 +235,7 @@ impl Server {
             keep: Arc::clone(&stub) as Arc<dyn Keep>,
             keyring: Arc::clone(&keyring),
             learned: Arc::new(Habits::default()),
+            dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: metrics.clone(),
             strangers: Arc::default(),
         };

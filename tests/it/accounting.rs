@@ -28,14 +28,21 @@ fn a_session_is_seen_from_start_to_stop() {
     let directory = Slapd::start(20);
     let site = Portcullis::start(&directory);
     let (vpn, ana) = (site.radclient(DIALOG), user(1));
-    assert!(!vpn.account_with("another-secret", &report("Start", &ana, "A1", ""), 1));
+    let stranger = site.radclient(DIALOG).with_secret("another-secret");
+    assert!(!stranger.account(&report("Start", &ana, "A1", ""), 1));
     assert!(names(&site).is_empty());
 
-    let start = report("Start", &ana.to_uppercase(), "A1", "Calling-Station-Id = \"203.0.113.9\"");
+    let start = report(
+        "Start",
+        &ana.to_uppercase(),
+        "A1",
+        "Calling-Station-Id = \"203.0.113.9\"",
+    );
     assert!(vpn.account(&start, 10));
     assert!(vpn.account(&start, 10), "said again");
     // Signed besides, as radclient makes it over the zeroed field.
-    let signed = "Acct-Input-Octets = 705032704\nAcct-Input-Gigawords = 1\nAcct-Session-Time = 60\nMessage-Authenticator = 0x00";
+    let signed =
+        "Acct-Input-Octets = 705032704\nAcct-Input-Gigawords = 1\nAcct-Session-Time = 60\nMessage-Authenticator = 0x00";
     assert!(vpn.account(&report("Interim-Update", &ana, "A1", signed), 10));
     assert_eq!(names(&site), ["vpn/gw1/A1"]);
     assert_eq!(open(&site, &[&ana]).len(), 1, "found by person");
@@ -48,14 +55,26 @@ fn a_session_is_seen_from_start_to_stop() {
     assert_eq!(site.json(&["status"])["sessions"].as_u64(), Some(1));
     assert!(!site.cli(&["session", "show", "vpn/gw1/A2"]).status.success());
 
-    let stop = report("Stop", &ana, "A1", "Acct-Session-Time = 90\nAcct-Terminate-Cause = User-Request");
+    let stop = report(
+        "Stop",
+        &ana,
+        "A1",
+        "Acct-Session-Time = 90\nAcct-Terminate-Cause = User-Request",
+    );
     assert!(vpn.account(&stop, 10));
-    assert!(vpn.account(&report("Interim-Update", &ana, "A1", ""), 10), "late, and too late");
+    assert!(
+        vpn.account(&report("Interim-Update", &ana, "A1", ""), 10),
+        "late, and too late"
+    );
     assert!(names(&site).is_empty());
     let audit = site.audit();
     let of = |action: &str| audit.iter().filter(|line| line.contains(action)).count();
     assert_eq!((of("session.start"), of("session.stop")), (1, 1), "{audit:#?}");
-    assert!(audit.iter().any(|line| line.contains("user-request, 90 s, 5000000000 octets in")));
+    assert!(
+        audit
+            .iter()
+            .any(|line| line.contains("user-request, 90 s, 5000000000 octets in"))
+    );
 }
 
 #[test]
@@ -79,7 +98,10 @@ fn what_was_acknowledged_outlives_the_process() {
     let mut site = Portcullis::start(&directory);
     for round in 1..=4 {
         let id = format!("D{round}");
-        assert!(site.radclient(DIALOG).account(&report("Start", &user(round), &id, ""), 10));
+        assert!(
+            site.radclient(DIALOG)
+                .account(&report("Start", &user(round), &id, ""), 10)
+        );
         site.kill_and_serve();
         assert_eq!(names(&site).len(), round, "round {round}");
     }
@@ -96,7 +118,10 @@ fn accounting_goes_on_without_the_directory() {
     directory.start_again();
     // Asked again with the next report, once the directory is found healthy.
     crate::support::process::until("the person is known", || {
-        assert!(site.radclient(DIALOG).account(&report("Interim-Update", &user(1), "E1", ""), 20));
+        assert!(
+            site.radclient(DIALOG)
+                .account(&report("Interim-Update", &user(1), "E1", ""), 20)
+        );
         open(&site, &[])[0]["user"].is_string()
     });
 }
@@ -116,17 +141,31 @@ fn a_person_has_no_more_sessions_than_the_rule_allows() {
     let logins: Vec<String> = (0..8).map(|_| request(&user(1), &password(1), None)).collect();
     let replies = door.ask_at_once(&logins);
     assert_eq!(replies.len(), 8);
-    assert_eq!(replies.iter().filter(|reply| **reply == Reply::Accept).count(), 1, "{replies:?}");
+    assert_eq!(
+        replies.iter().filter(|reply| **reply == Reply::Accept).count(),
+        1,
+        "{replies:?}"
+    );
     assert!(site.audit().iter().any(|line| line.contains("session-limit")));
 
     // The session that its Class tells of takes the place of the login.
     let class = door.class(&user(2), &password(2)).expect("a Class");
-    assert!(door.account(&report("Start", "somebody else's name", "F1", &format!("Class = {class}")), 10));
+    assert!(door.account(
+        &report("Start", "somebody else's name", "F1", &format!("Class = {class}")),
+        10
+    ));
     assert_eq!(open(&site, &[&user(2)]).len(), 1);
     assert_eq!(door.login(&user(2), &password(2)), Reply::Reject);
-    assert_eq!(door.login(&user(3), &password(3)), Reply::Accept, "others are not concerned");
+    assert_eq!(
+        door.login(&user(3), &password(3)),
+        Reply::Accept,
+        "others are not concerned"
+    );
     assert!(door.account(&report("Stop", "somebody else's name", "F1", ""), 10));
     assert_eq!(door.login(&user(2), &password(2)), Reply::Accept);
     let explained = site.json(&["policy", "explain", &user(2), "--client", "door"]);
-    assert!(explained["text"].as_str().unwrap().contains("one session at most"), "{explained}");
+    assert!(
+        explained["text"].as_str().unwrap().contains("one session at most"),
+        "{explained}"
+    );
 }

@@ -14,6 +14,8 @@ mod support;
 // The fixtures themselves: what they start is what the tests believe they start.
 mod peers;
 
+// Accounting, sessions, and limits on them.
+mod accounting;
 // What operators do to a running server: reload, check, status, audit.
 mod admin;
 // CHAP and MS-CHAPv2: radclient, and FreeRADIUS that ends PEAP and TTLS before Portcullis.
@@ -38,5 +40,7 @@ mod outages;
 mod pam;
 // radclient: passwords, challenges, appended codes.
 mod radius;
+// Attributes that rules add, with real decoders.
+mod reply;
 // The failure counter, over all protocols.
 mod throttle;

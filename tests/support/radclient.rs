@@ -96,6 +96,21 @@ impl Radclient {
         replies
     }
 
+    /// One Accounting-Request: whether it was acknowledged within `seconds`.
+    pub(crate) fn account(&self, attributes: &str, seconds: u32) -> bool {
+        let options = ["-t", &seconds.to_string(), "-r", "1"];
+        let (printed, _) = self.send("acct", attributes, &options);
+        printed.contains("Received Accounting-Response")
+    }
+
+    /// A password, and the Class of the Access-Accept as radclient writes it: `0x…`
+    pub(crate) fn class(&self, user: &str, password: &str) -> Option<String> {
+        let (printed, _) = self.send("auth", &request(user, password, None), &["-t", "10", "-r", "1"]);
+        let (_, reply) = printed.split_once("Received Access-Accept")?;
+        let class = reply.lines().find_map(|line| line.trim().strip_prefix("Class = "))?;
+        Some(class.to_owned())
+    }
+
     /// Status-Server (RFC 5997): whether the server answers.
     pub(crate) fn status(&self) -> bool {
         let (printed, _) = self.send("status", "Message-Authenticator = 0x00\n", &["-t", "5", "-r", "1"]);

@@ -9,15 +9,15 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_grants, expect_user, name_digest, one_too_many, prompt, write_grant, write_throttle,
-    write_user,
+    CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, name_digest, one_too_many, prompt, write_grant,
+    write_throttle, write_user,
 };
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Order, Rule, Terms};
 use crate::engine::record::{Failure, Pending, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::throttle::Limit;
-use crate::engine::verdict::{Denial, Grant, Verdict};
+use crate::engine::verdict::{Denial, Verdict};
 use crate::keyring::KeyError;
 use crate::secret::Secret;
 
@@ -215,6 +215,10 @@ impl<'a> Case<'a, '_> {
         if one_too_many(self.facts, self.terms, self.now) {
             return self.refuse(Denial::SessionLimit, record);
         }
+        let grant = match grant(self.terms, self.request, person, self.nonce) {
+            Ok(grant) => grant,
+            Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),
+        };
         record.last_login = Some(self.now);
         let mut batch = Batch::default();
         let login = (self.nonce, self.now);
@@ -238,12 +242,7 @@ impl<'a> Case<'a, '_> {
         // Whatever the rule says: a spent code is written down, and so made durable, before the answer.
         batch.audit.push(event);
         Step::Decided(Decision {
-            verdict: Verdict::Accept(Grant {
-                person: Arc::clone(person),
-                id: self.nonce,
-                message: None,
-                ms_chap: None,
-            }),
+            verdict: Verdict::Accept(grant),
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
             proven,
@@ -297,6 +296,11 @@ impl<'a> Case<'a, '_> {
     }
 
     pub(super) fn refuse(self, denial: Denial, record: UserRecord) -> Step<'a> {
+        self.refuse_saying(denial, None, record)
+    }
+
+    /// Refuses, with more than the word of the denial for the audit.
+    fn refuse_saying(self, denial: Denial, detail: Option<&str>, record: UserRecord) -> Step<'a> {
         let mut batch = Batch::default();
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person),
@@ -313,7 +317,7 @@ impl<'a> Case<'a, '_> {
         }
         // A source that is refused unheard must not fill the audit: the verifier notes it now and then.
         if denial != Denial::SourceThrottled {
-            batch.audit.push(self.rejection(denial));
+            batch.audit.push(explained(self.rejection(denial), detail));
         }
         Step::Decided(Decision {
             verdict: Verdict::Reject(denial),

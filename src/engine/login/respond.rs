@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::authenticator::{Context, Judgement, Kind, KindSet, passcode};
+use crate::engine::authenticator::{self, Context, Judgement, Kind, KindSet, passcode};
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::Lookup;
 use crate::engine::login::case::Case;
@@ -42,10 +42,11 @@ impl<'a> Case<'a, '_> {
             return self.try_response(response, record);
         }
         let one_would_do = requirement.alternatives().iter().any(|kinds| kinds.len() == 1);
-        let denial = if one_would_do {
-            Denial::MethodImpossible
-        } else {
-            Denial::MethodOneProof
+        let enrolled = authenticator::any_enrolled(code, &record, self.now);
+        let denial = match one_would_do {
+            false => Denial::MethodOneProof,
+            true if requirement.is_met(code) && !enrolled => Denial::NotEnrolled,
+            true => Denial::MethodImpossible,
         };
         self.refuse(denial, record)
     }

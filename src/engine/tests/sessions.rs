@@ -1,6 +1,7 @@
 //! Limits on a person's sessions.
 
 use super::*;
+use crate::dictionary::Dictionary;
 use crate::engine::session::{GrantRecord, SessionName};
 
 const LIMITED: &str = r#"
@@ -25,7 +26,11 @@ max_sessions = 1
 fn world() -> World {
     let mut world = World::new();
     let mut faults = Faults::default();
-    let policy = policy::parse(&[Source::new(Path::new("sessions.toml"), LIMITED)], &mut faults);
+    let policy = policy::parse(
+        &[Source::new(Path::new("sessions.toml"), LIMITED)],
+        Dictionary::shipped(),
+        &mut faults,
+    );
     assert_eq!(faults, Faults::default());
     assert!(policy.counts_sessions());
     assert!(!world.engine.policy.counts_sessions(), "others need no count");
