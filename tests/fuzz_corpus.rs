@@ -42,6 +42,11 @@ fn attribute_names() {
 }
 
 #[test]
+fn radius_stream() {
+    replay("radius_stream", targets::radius_stream);
+}
+
+#[test]
 fn ldap_frame() {
     replay("ldap_frame", ldap_frame::ldap_frame);
 }

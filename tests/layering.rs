@@ -85,6 +85,7 @@ const RULES: &[(&str, &[&str])] = &[
     // What is done where no server runs: each its one thing.
     ("cli::key", &["keyring"]),
     ("cli::password_hash", &["directory::local::hash_password"]),
+    ("cli::radius", &["dictionary", "document", "radius", "secret"]),
     ("cli::store", &["config", "keyring", "store"]),
     // The test clients speak the protocols.
     ("cli::login", &["ber", "clock", "ldap", "radius", "secret", "tls"]),

@@ -14,6 +14,7 @@ mod passcode;
 mod password_hash;
 mod policy;
 pub(crate) mod qr;
+mod radius;
 mod recovery_codes;
 mod reload;
 mod session;
@@ -101,6 +102,8 @@ enum Command {
     Store(store::StoreArgs),
     /// Log in as a RADIUS or LDAP client would, to see what happens
     Login(login::LoginArgs),
+    /// RADIUS packets: take them apart
+    Radius(radius::RadiusArgs),
     /// Key files
     Key(key::KeyArgs),
     /// Hash a password for a local directory's LDIF file
@@ -187,6 +190,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Reload
         | Command::Store(_)
         | Command::Login(_)
+        | Command::Radius(_)
         | Command::Key(_)
         | Command::PasswordHash) => {
             let mut stdout = std::io::stdout().lock();
@@ -221,6 +225,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Reload => reload::run(client, out).await,
         Command::Store(args) => store::run(args, out).await,
         Command::Login(args) => login::run(args, out).await,
+        Command::Radius(args) => radius::run(&args, out),
         Command::Key(args) => key::run(&args, out),
         Command::PasswordHash => password_hash::run(out),
         Command::Serve(_) | Command::Check(_) | Command::Demo(_) => {

@@ -787,6 +787,63 @@ secret = "sixteen octets or more"
     }
 
     #[test]
+    fn connections_want_what_they_need() {
+        let with = |listener: &str| {
+            let text = GOOD.to_owned() + "\n[[radius]]\nname = \"streams\"\nlisten = \"127.0.0.1:1812\"\n" + listener;
+            load(&text)
+        };
+        let faults = with("transport = \"tcp\"").unwrap_err();
+        assert!(
+            faults[0].starts_with("portcullis.toml:19:13: radius[1].transport: is \"tcp\": RADIUS over bare TCP"),
+            "{faults:?}"
+        );
+        let (_, warnings) = with("transport = \"tcp\"\nallow_plaintext_tcp = true\nversions = [\"1.0\"]").unwrap();
+        assert_eq!(
+            warnings.0.iter().map(|fault| &*fault.message).collect::<Vec<_>>(),
+            ["does nothing with transport = \"tcp\""],
+            "the UDP listener has the port of its own kind"
+        );
+        let faults =
+            with("transport = \"tls\"\nversions = [\"1.1\", \"1.1\"]\nidle = \"0s\"\nconnections = 0").unwrap_err();
+        for (fault, expected) in faults.iter().zip([
+            "radius[1].certificate: is missing: transport = \"tls\" needs",
+            "radius[1].key: is missing",
+            "radius[1].client_ca: is missing",
+            "radius[1].versions: must list",
+            "radius[1].connections: must be 1 to 65536",
+            "radius[1].idle: must be above zero",
+        ]) {
+            assert!(fault.contains(expected), "{expected}: {faults:?}");
+        }
+        assert_eq!(faults.len(), 6);
+    }
+
+    #[test]
+    fn a_client_with_a_certificate_needs_neither_address_nor_secret() {
+        let with = |certificate: &str| {
+            load(&format!(
+                "{GOOD}\n[[client]]\nname = \"campus\"\ncertificate = {{ {certificate} }}\n"
+            ))
+        };
+        let (config, warnings) = with("san = [\"dns:nas1.example.org\"]").unwrap();
+        assert!(config.clients[1].address.is_empty() && config.clients[1].secret.is_none());
+        assert!(
+            warnings.to_string().contains("client[1].certificate: is never seen"),
+            "{warnings}"
+        );
+        for (certificate, expected) in [
+            ("", "says nothing"),
+            ("san = [\"nas1\"]", "`nas1` is no name"),
+            ("fingerprint = [\"sha256:00\"]", "is no fingerprint"),
+            ("issuer = \"NAS CA\"", "is no distinguished name"),
+            ("cn = \"nas1\"", "unknown field `cn`"),
+        ] {
+            let faults = with(certificate).unwrap_err();
+            assert!(faults[0].contains(expected), "{faults:?}");
+        }
+    }
+
+    #[test]
     fn secrets_come_from_files_without_their_line_end() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("vpn.secret"), "from a file, 20 octets\n").unwrap();

@@ -131,6 +131,9 @@ impl Denial {
                 "CHAP and MS-CHAPv2 carry one proof and the rule asks for more: configure the client for PAP, or \
                  write a rule for it that asks for one",
             ),
+            Self::ReplyAttribute => Some(
+                "a value for the rule's reply does not fit its attribute: mend the entry in the directory, or the rule",
+            ),
             Self::ClientCannotAsk => Some(
                 "the rule asks for a code that the client cannot ask for: set the client's profile to one that it can \
                  hold, or write a rule for it that asks for less",
@@ -151,8 +154,7 @@ impl Denial {
             | Self::MissingCode
             | Self::NotEnrolled
             | Self::BadDialog
-            | Self::Malformed
-            | Self::ReplyAttribute => None,
+            | Self::Malformed => None,
         }
     }
 

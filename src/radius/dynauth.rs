@@ -17,13 +17,15 @@ use tokio::task::JoinSet;
 
 use crate::clock::Timestamp;
 use crate::config::{DynamicAuthorization, Identifier};
+use crate::dictionary::Pair;
 use crate::radius::attribute::{
-    CLASS, COA_ACK, COA_NAK, DISCONNECT_ACK, DISCONNECT_NAK, ERROR_CAUSE, EVENT_TIMESTAMP, REPLY_MESSAGE,
+    CLASS, COA_ACK, COA_NAK, COA_REQUEST, DISCONNECT_ACK, DISCONNECT_NAK, ERROR_CAUSE, EVENT_TIMESTAMP, REPLY_MESSAGE,
 };
 use crate::radius::client::ClientTable;
-use crate::radius::crypto::SharedSecret;
+use crate::radius::crypto::{Salts, SharedSecret};
 use crate::radius::exchange::{Exchange, Failure, Patience, Reply, Request, Target, Transport};
-use crate::radius::packet::Attributes;
+use crate::radius::packet::{Attributes, HEADER_LEN, Writer};
+use crate::radius::pairs;
 use crate::secret::Secret;
 
 /// How one client takes requests, ready for use.
@@ -57,8 +59,9 @@ pub struct Named {
 pub enum Wish {
     /// To end the session: Disconnect-Request.
     End,
-    /// To put these attributes, with type and length, in the place of what it has: CoA-Request.
-    Change(Vec<u8>),
+    /// To put these attributes in the place of what it has: CoA-Request. Those that name a session are left
+    /// out: they cannot be changed (RFC 5176 section 3.6).
+    Change(Vec<Pair>),
 }
 
 /// What came of a request.
@@ -161,16 +164,24 @@ impl Settings {
         let seconds = u32::try_from(now.secs()).unwrap_or(u32::MAX);
         // Four octets fit.
         let _ = request.push_u32(EVENT_TIMESTAMP, seconds);
-        if let Wish::Change(attributes) = wish {
-            request.push_raw(attributes);
+        if let Wish::Change(pairs) = wish {
+            let pairs: Vec<Pair> = pairs.iter().filter(|pair| is_change(pair)).cloned().collect();
+            request.push_made(move |secret, authenticator| {
+                let mut octets = Vec::new();
+                let mut writer = Writer::begin(&mut octets, COA_REQUEST, 0, authenticator, false);
+                let hiding = secret.map(|secret| (secret, authenticator));
+                pairs::write(&mut writer, &pairs, hiding, &mut Salts::default()).ok()?;
+                octets.get(HEADER_LEN..).map(<[u8]>::to_vec)
+            });
         }
         Ok(request)
     }
 }
 
-/// Whether an attribute names a session (RFC 5176 section 3): in a CoA-Request it cannot ask for a change.
-pub fn identifies(kind: u8) -> bool {
-    kind != CLASS && Identifier::ALL.iter().any(|identifier| identifier.number() == kind)
+/// Whether an attribute can be changed: one that names a session (RFC 5176 section 3) cannot.
+pub fn is_change(pair: &Pair) -> bool {
+    let kind = pair.attribute.carrier();
+    kind == CLASS || Identifier::ALL.iter().all(|identifier| identifier.number() != kind)
 }
 
 /// Asks about many sessions at once, each client's in turn and a few at a time. The outcomes are in the

@@ -18,7 +18,7 @@ use crate::engine::{AuthnRequest, BoxFuture, Check, Given, Keep, Outage, Report,
 use crate::keyring::Keyring;
 use crate::metrics::{Decision, Metrics};
 use crate::radius::accounting::{self, Unreadable};
-use crate::radius::attribute::{ACCESS_REQUEST, ACCOUNTING_REQUEST, STATUS_SERVER, USER_NAME};
+use crate::radius::attribute::{ACCESS_REQUEST, ACCOUNTING_REQUEST, MESSAGE_AUTHENTICATOR, STATUS_SERVER, USER_NAME};
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable, Learned, Unsound};
 use crate::radius::observed::Strangers;
@@ -112,7 +112,7 @@ pub(in crate::radius) enum Settled {
     /// A report is kept: the client may forget it.
     Accounted,
     /// A report could not be kept: silence, so that the client says it again (RFC 2866 section 4.1).
-    Unaccounted(Outage),
+    Unaccounted,
 }
 
 impl Service {
@@ -172,7 +172,16 @@ impl Service {
             return Ok(Work::Account(report));
         }
         match translate::request(packet, sender, &self.keyring, now) {
-            Ok(request) => Ok(Work::Verify(request)),
+            Ok(request) => {
+                let text = match &request.given {
+                    Given::Typed(typed) => typed.expose_str().is_some(),
+                    Given::Response(_) => true,
+                };
+                if !text && !packet.has(MESSAGE_AUTHENTICATOR) {
+                    sender.client.seen.garbled(sender.source.ip(), now);
+                }
+                Ok(Work::Verify(request))
+            }
             Err(Untranslated::Refused(refusal)) => Ok(Work::Refuse(refusal)),
             Err(malformed @ (Untranslated::MalformedPassword | Untranslated::MalformedResponse)) => {
                 Err(malformed.into())
@@ -203,7 +212,8 @@ impl Service {
         Judging(Box::pin(async move {
             match keep.keep(report).await {
                 Ok(()) => Settled::Accounted,
-                Err(outage) => Settled::Unaccounted(outage),
+                // Why was logged where it was tried.
+                Err(Outage { .. }) => Settled::Unaccounted,
             }
         }))
     }

@@ -236,7 +236,7 @@ impl ReplyTo {
         match settled {
             Settled::Verdict(verdict) => self.verdict(verdict, keyring, now, buffer),
             Settled::Accounted => self.accounted(buffer),
-            Settled::Unaccounted(_) => {
+            Settled::Unaccounted => {
                 buffer.clear();
                 Reply::Silence
             }

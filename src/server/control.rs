@@ -195,6 +195,9 @@ impl Node {
         if old.limits != new.limits {
             changes.push("limits".into());
         }
+        if old.dictionary != new.dictionary {
+            changes.push("dictionary".into());
+        }
         if old.accounting != new.accounting {
             changes.push("accounting".into());
         }
@@ -419,7 +422,7 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
             .unwrap_or([0, 0, 0, 0].into()),
         nas_identifier: None,
         calling_station: None,
-        encrypted: false,
+        encrypted: client.certificate.is_some(),
     };
     let ldap = |listener: &crate::config::LdapListener| Origin {
         protocol: Protocol::Ldap,

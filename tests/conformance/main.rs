@@ -13,6 +13,8 @@ mod server;
 mod stream;
 mod vectors;
 
+// What gets no answer, by reason.
+mod drops;
 // A stock client's view of the whole.
 mod radclient;
 // MS-CHAPv2 and its keys, in RADIUS.

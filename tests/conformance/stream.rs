@@ -80,9 +80,9 @@ impl Server {
             keep: Arc::clone(&stub) as Arc<dyn portcullis::engine::Keep>,
             keyring: Arc::new(Keyring::from_root(&[5; 32])),
             learned: Arc::new(Habits::default()),
-            strangers: Arc::default(),
             dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: metrics.clone(),
+            strangers: Arc::default(),
         };
         let serving = stream::serve(
             socket,

@@ -198,6 +198,11 @@ fn place(inside: &str) -> Result<Place, String> {
         "dn" => Source::Dn,
         "directory" => Source::Directory,
         "group" => Source::Group,
+        other if SECRETS.contains(&other.to_ascii_lowercase().as_str()) => {
+            return Err(format!(
+                "has `{{{name}}}`, which is a secret of the directory and is not given away"
+            ));
+        }
         other => Source::Attribute(other.to_lowercase()),
     };
     Ok(Place { source, rdn, default })
@@ -242,6 +247,18 @@ fn first_value(dn: &str) -> Option<String> {
     value.truncate(kept);
     String::from_utf8(value).ok().filter(|value| !value.is_empty())
 }
+
+/// Attributes that passwords and keys are kept in.
+const SECRETS: [&str; 8] = [
+    "userpassword",
+    "authpassword",
+    "unicodepwd",
+    "sambantpassword",
+    "sambalmpassword",
+    "krbprincipalkey",
+    "pwdhistory",
+    "ms-mcs-admpwd",
+];
 
 /// Most texts that come of one template.
 const MAX_TEXTS: usize = 256;
@@ -323,6 +340,7 @@ mod tests {
         );
         assert!(fault("{}").starts_with("has `{}`, which names no attribute; write {name}"));
         assert!(fault("{a b}").contains("names no attribute"));
+        assert!(fault("{userPassword|x}").contains("is a secret of the directory"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::engine::review::Review;
 use crate::engine::session::SessionRecord;
 use crate::engine::{LoginName, Lookup, Origin, Person, Protocol, UserKey};
 use crate::radius::attribute::NAS_IDENTIFIER;
-use crate::radius::dynauth::Wish;
+use crate::radius::dynauth::{Wish, is_change};
 use crate::radius::packet::Attributes;
 use crate::sessions::Filter;
 
@@ -191,6 +191,17 @@ fn origin(session: &SessionRecord) -> Origin {
     }
 }
 
-fn change(_terms: &Terms, _person: &Person) -> Result<Wish, Nothing> {
-    Err(Nothing::Unchanged("the rule gives no attributes".into()))
+/// What the rule gives this person, as far as it can be changed.
+fn change(terms: &Terms, person: &Person) -> Result<Wish, Nothing> {
+    let mut pairs = terms
+        .reply
+        .pairs(person)
+        .map_err(|error| Nothing::Undecided(error.to_string()))?;
+    pairs.retain(is_change);
+    if pairs.is_empty() {
+        return Err(Nothing::Unchanged(
+            "the rule gives no attributes that could be changed".into(),
+        ));
+    }
+    Ok(Wish::Change(pairs))
 }
