@@ -151,7 +151,7 @@ fn question(engine: &Engine, session: SessionRecord, known: Known, now: Timestam
         let subject = Subject {
             login: &login,
             origin: &origin,
-            person: person.map_or(Who::Decoy, |person| Who::Known(person)),
+            person: person.map_or(Who::Decoy, Who::Known),
             sessions: Some(found.before(&session)),
             now,
         };
