@@ -4,6 +4,7 @@
 mod certificates;
 mod clients;
 mod control;
+mod ending;
 mod learned;
 pub mod parts;
 mod sessions;

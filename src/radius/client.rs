@@ -17,6 +17,7 @@ use crate::engine::Capability;
 use crate::radius::attribute::{EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
 use crate::radius::channel::Channel;
 use crate::radius::crypto::{SharedSecret, Signature};
+use crate::radius::dynauth;
 use crate::radius::observed::Sightings;
 use crate::radius::packet::Packet;
 use crate::secret::Secret;
@@ -46,6 +47,8 @@ pub struct Client {
     pub user_name_in_accept: bool,
     /// What has been seen of it.
     pub seen: Sightings,
+    /// How it takes requests about its sessions; none when it takes none.
+    pub dynamic: Option<dynauth::Settings>,
     secret: SharedSecret,
     /// The secret of RADIUS over TLS, which proves nothing and is usually the same for all (RFC 6614
     /// section 2.3).
@@ -208,6 +211,10 @@ impl Client {
             },
             sign_replies: config.send_message_authenticator,
             reject_delay: config.reject_delay,
+            dynamic: config
+                .dynamic_authorization
+                .as_ref()
+                .map(|dynamic| dynauth::Settings::new(dynamic, secret)),
             class: config.class,
             user_name_in_accept: config.user_name_in_accept,
             seen: Sightings::default(),
@@ -516,6 +523,7 @@ mod tests {
             service: None,
             directory: None,
             reject_delay: Duration::from_secs(1),
+            dynamic_authorization: None,
             class: true,
             user_name_in_accept: false,
             stale_after: None,
