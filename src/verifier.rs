@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -31,6 +32,8 @@ pub struct Verifier {
     source_limit: ArcSwap<Limit>,
     sources: Sources,
     waiting: Waiting,
+    /// Names the next attempt. Begins anywhere, so that attempts from before a restart have other names.
+    nonce: AtomicU64,
     metrics: Metrics,
 }
 
@@ -101,6 +104,7 @@ impl Verifier {
             source_limit: ArcSwap::from_pointee(source_limit),
             sources: Sources::default(),
             waiting: Waiting::default(),
+            nonce: AtomicU64::new(u64::from_be_bytes(clock::random())),
             metrics,
         }
     }
@@ -129,7 +133,7 @@ impl Verifier {
             return Decided::outage(format!("there is no directory named {name}"));
         };
         let lookup = directory.look_up(&request.login).await;
-        let nonce = u64::from_be_bytes(clock::random());
+        let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
         let mut conflicts = 0;
         let mut queued = None;
         let mut waited = Duration::ZERO;

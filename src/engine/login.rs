@@ -139,7 +139,7 @@ enum Stage<'a> {
 }
 
 impl Engine {
-    /// Judges a request. `nonce` is a random number that names this attempt.
+    /// Judges a request. `nonce` names this attempt among all of the last minutes.
     pub fn begin<'a>(&'a self, request: &'a AuthnRequest, facts: &Facts, now: Timestamp, nonce: u64) -> Step<'a> {
         if matches!(&request.given, Given::Typed(typed) if typed.is_empty()) {
             return self.reject(request, facts, None, Denial::Malformed, now);
