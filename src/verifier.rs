@@ -1,6 +1,8 @@
 //! The verifier: loads facts, asks the engine, does what it wants done, commits, and only then answers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -141,11 +143,12 @@ impl Verifier {
             if conflicts > MAX_CONFLICTS {
                 return Decided::outage("the records of this person change too fast".into());
             }
-            let facts = match self.facts(&lookup, request).await {
+            let now = clock::now();
+            let facts = match self.facts(&lookup, request, now).await {
                 Ok(facts) => facts,
                 Err(error) => return Decided::outage(error.to_string()),
             };
-            let (effect, attempt) = match engine.begin(request, &facts, clock::now(), nonce) {
+            let (effect, attempt) = match engine.begin(request, &facts, now, nonce) {
                 Step::Do(effect, attempt) => (effect, attempt),
                 Step::Decided(decision) => match self.commit(decision, request).await {
                     Some(decided) => return decided,
@@ -165,7 +168,9 @@ impl Verifier {
                 }
             };
             drop(queued);
-            let evidence = match self.perform(effect, directory.as_ref(), check).await {
+            let unchanged = effect.changes_nothing();
+            let (performed, waited) = watched(self.perform(effect, directory.as_ref(), check)).await;
+            let evidence = match performed {
                 Ok(evidence) => evidence,
                 Err((CommitError::Conflict, unused)) => {
                     conflicts += 1;
@@ -174,7 +179,10 @@ impl Verifier {
                 }
                 Err((error, _)) => return Decided::outage(error.to_string()),
             };
-            return self.settle(attempt, evidence, &lookup, request).await;
+            // What was read a moment ago need not be read again; while somebody else was asked, it may have
+            // been changed.
+            let known = (unchanged && !waited).then_some(facts);
+            return self.settle(attempt, evidence, known, &lookup, request).await;
         }
     }
 
@@ -214,18 +222,22 @@ impl Verifier {
         }
     }
 
-    /// Turns evidence into a committed decision.
+    /// Turns evidence into a committed decision, at first on the facts that are `known`.
     async fn settle(
         &self,
         attempt: Attempt<'_>,
         evidence: Evidence,
+        mut known: Option<Facts>,
         lookup: &Lookup,
         request: &AuthnRequest,
     ) -> Decided {
         for _ in 0..MAX_CONFLICTS {
-            let facts = match self.facts(lookup, request).await {
-                Ok(facts) => facts,
-                Err(error) => return Decided::outage(error.to_string()),
+            let facts = match known.take() {
+                Some(facts) => facts,
+                None => match self.facts(lookup, request, clock::now()).await {
+                    Ok(facts) => facts,
+                    Err(error) => return Decided::outage(error.to_string()),
+                },
             };
             let Step::Decided(decision) = attempt.clone().resume(evidence.clone(), &facts, clock::now()) else {
                 return Decided::outage("a password is tried once".into());
@@ -285,8 +297,7 @@ impl Verifier {
         self.store.commit(batch, durability).await.map(|_| ())
     }
 
-    async fn facts(&self, lookup: &Lookup, request: &AuthnRequest) -> Result<Facts, StoreError> {
-        let now = clock::now();
+    async fn facts(&self, lookup: &Lookup, request: &AuthnRequest, now: Timestamp) -> Result<Facts, StoreError> {
         let source_over_limit = self
             .sources
             .is_over(request.origin.source, **self.source_limit.load(), now);
@@ -372,6 +383,19 @@ impl Decided {
             factors: String::new(),
         }
     }
+}
+
+/// Awaits, and tells whether there was anything to wait for.
+async fn watched<T>(future: impl Future<Output = T>) -> (T, bool) {
+    let mut future = pin!(future);
+    let mut waited = false;
+    let value = poll_fn(|context| {
+        let polled = future.as_mut().poll(context);
+        waited |= polled.is_pending();
+        polled
+    })
+    .await;
+    (value, waited)
 }
 
 fn decoded<T: Record + Default>(found: Option<Found>) -> Result<Versioned<T>, StoreError> {

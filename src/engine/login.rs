@@ -103,6 +103,16 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// Whether the records are the same after it as before.
+    pub fn changes_nothing(&self) -> bool {
+        match self {
+            Self::VerifyPassword { reserve, .. } | Self::VerifyResponse { reserve, .. } => reserve.is_empty(),
+            Self::VerifyNobody { .. } => true,
+        }
+    }
+}
+
 /// What came of an effect.
 #[derive(Clone, Debug)]
 pub enum Evidence {
