@@ -1,5 +1,6 @@
 //! A request that a rule lets in on terms: what is asked, judged, and answered.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -36,12 +37,12 @@ pub(super) struct Case<'a, 'f> {
     pub(super) nonce: u64,
 }
 
-impl<'a> Case<'a, '_> {
+impl<'a, 'f> Case<'a, 'f> {
     /// The first field of a conversation.
     pub(super) fn opening(mut self, typed: &Secret) -> Step<'a> {
         let requirement = &self.terms.requirement;
         let instead = requirement.codes_instead_of_password();
-        let mut record = self.facts.user.value.clone();
+        let mut record = Cow::Borrowed(&self.facts.user.value);
         if !instead.is_empty() {
             let judged = match self.judge(typed, instead, &mut record) {
                 Ok(judged) => judged,
@@ -75,7 +76,7 @@ impl<'a> Case<'a, '_> {
 
     /// An answer within a dialog.
     pub(super) fn answer(self, typed: &Secret, dialog: &Dialog) -> Step<'a> {
-        let record = self.facts.user.value.clone();
+        let record = Cow::Borrowed(&self.facts.user.value);
         if dialog.user != name_digest(self.request)
             || dialog.expires <= self.now
             || dialog.started > self.now + CLOCK_LEEWAY
@@ -91,7 +92,7 @@ impl<'a> Case<'a, '_> {
         typed: &Secret,
         proven: KindSet,
         password: Option<Secret>,
-        mut record: UserRecord,
+        mut record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
         let useful = self.terms.requirement.useful_codes(proven);
@@ -107,7 +108,7 @@ impl<'a> Case<'a, '_> {
         self,
         proven: KindSet,
         password: Option<Secret>,
-        record: UserRecord,
+        record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
         let requirement = &self.terms.requirement;
@@ -132,7 +133,7 @@ impl<'a> Case<'a, '_> {
         &self,
         typed: &Secret,
         wanted: KindSet,
-        record: &mut UserRecord,
+        record: &mut Cow<'_, UserRecord>,
     ) -> Result<(Judgement, Option<Kind>), KeyError> {
         let (Lookup::Found(person), None, Some(text)) = (&self.facts.lookup, self.blocked, typed.expose_str()) else {
             return Ok((Judgement::NotApplicable, None));
@@ -142,10 +143,10 @@ impl<'a> Case<'a, '_> {
             keyring: &self.engine.keyring,
             now: self.now,
         };
-        authenticator::judge(text, wanted, record, &context)
+        authenticator::judge(text, wanted, record.to_mut(), &context)
     }
 
-    fn try_password(self, proven: KindSet, password: Secret, record: UserRecord) -> Step<'a> {
+    fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {
         if password.is_empty() {
             return self.refuse(Denial::Malformed, record);
         }
@@ -177,7 +178,12 @@ impl<'a> Case<'a, '_> {
     }
 
     /// Counts a try by the directory before it is made, and writes what judging codes has changed.
-    pub(super) fn reserve(&self, person: &Arc<Person>, proven: KindSet, record: UserRecord) -> (Batch, Attempt<'a>) {
+    pub(super) fn reserve(
+        &self,
+        person: &Arc<Person>,
+        proven: KindSet,
+        record: Cow<'_, UserRecord>,
+    ) -> (Batch, Attempt<'a>) {
         let mut reserve = Batch::default();
         if self.limit.failures > 0 {
             let pending = Pending {
@@ -189,7 +195,7 @@ impl<'a> Case<'a, '_> {
         }
         let spent = self
             .write_user(&mut reserve, person, &record)
-            .then(|| Box::new((self.facts.user.value.clone(), record)));
+            .then(|| Box::new((self.facts.user.value.clone(), record.into_owned())));
         let stage = Stage::Trying {
             person: Arc::clone(person),
             rule: self.rule,
@@ -207,11 +213,11 @@ impl<'a> Case<'a, '_> {
         (reserve, attempt)
     }
 
-    pub(super) fn accept(self, proven: KindSet, mut record: UserRecord) -> Step<'a> {
+    pub(super) fn accept(self, proven: KindSet, mut record: Cow<'f, UserRecord>) -> Step<'a> {
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
             return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), record);
         };
-        record.last_login = Some(self.now);
+        record.to_mut().last_login = Some(self.now);
         let mut batch = Batch::default();
         if !self.write_user(&mut batch, person, &record) {
             expect_user(&mut batch, person, &self.facts.user);
@@ -247,7 +253,7 @@ impl<'a> Case<'a, '_> {
         self,
         proven: KindSet,
         password: Option<Secret>,
-        record: UserRecord,
+        record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
         let mut batch = Batch::default();
@@ -277,7 +283,7 @@ impl<'a> Case<'a, '_> {
     }
 
     /// Refuses a code; the failure counts if the code could have been a guess.
-    pub(super) fn refuse_code(self, judgement: Judgement, wanted: KindSet, record: UserRecord) -> Step<'a> {
+    pub(super) fn refuse_code(self, judgement: Judgement, wanted: KindSet, record: Cow<'f, UserRecord>) -> Step<'a> {
         let denial = match judgement {
             Judgement::Replayed => Denial::CodeReplayed,
             Judgement::Wrong | Judgement::Right => Denial::WrongCode,
@@ -289,7 +295,7 @@ impl<'a> Case<'a, '_> {
         self.refuse(self.blocked.unwrap_or(denial), record)
     }
 
-    pub(super) fn refuse(self, denial: Denial, record: UserRecord) -> Step<'a> {
+    pub(super) fn refuse(self, denial: Denial, record: Cow<'f, UserRecord>) -> Step<'a> {
         let mut batch = Batch::default();
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person),
@@ -353,7 +359,11 @@ impl<'a> Case<'a, '_> {
     }
 
     /// Writes the person's record if judging changed it.
-    fn write_user(&self, batch: &mut Batch, person: &Person, record: &UserRecord) -> bool {
-        write_user(batch, person, &self.facts.user, record)
+    fn write_user(&self, batch: &mut Batch, person: &Person, record: &Cow<'_, UserRecord>) -> bool {
+        match record {
+            // Nothing was judged by it.
+            Cow::Borrowed(_) => false,
+            Cow::Owned(record) => write_user(batch, person, &self.facts.user, record),
+        }
     }
 }

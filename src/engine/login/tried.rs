@@ -1,5 +1,6 @@
 //! A password tried by the directory: what its answer comes to.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -49,16 +50,19 @@ impl<'a> Tried<'a, '_> {
         self.throttle(&mut batch, |record, nonce| {
             record.with_success(Some(nonce), !codes.is_empty())
         });
-        let mut record = self.facts.user.value.clone();
+        let mut record = Cow::Borrowed(&self.facts.user.value);
         if let Some(before) = self.before_judging().filter(|_| self.guessed) {
             // It was the password after all, and only looked like a code.
-            record = before.clone();
+            record = Cow::Owned(before.clone());
         }
         let due = |last| self.now.since(last) >= LAST_LOGIN_STEP;
         if self.facts.user.version.0 > 0 && (!codes.is_empty() || record.last_login.is_none_or(due)) {
-            record.last_login = Some(self.now);
+            record.to_mut().last_login = Some(self.now);
         }
-        let written = write_user(&mut batch, &self.person, &self.facts.user, &record);
+        let written = match &record {
+            Cow::Borrowed(_) => false,
+            Cow::Owned(record) => write_user(&mut batch, &self.person, &self.facts.user, record),
+        };
         // A spent code is written down whatever the rule says, and so made durable before the answer.
         if self.terms.audit == Audit::All || !codes.is_empty() {
             batch.audit.push(self.event(proven, Outcome::Accept, None));
