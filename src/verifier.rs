@@ -13,6 +13,7 @@ use tracing::info;
 
 use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
+use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::UserKey;
@@ -264,7 +265,7 @@ impl Verifier {
             Ok(()) => Some(Decided {
                 verdict,
                 rule,
-                factors: proven.to_string(),
+                factors: proven,
             }),
             Err(CommitError::Conflict) => None,
             Err(CommitError::Unavailable(error)) => Some(Decided::outage(error.to_string())),
@@ -346,14 +347,14 @@ impl Verify for Verifier {
                 source = %origin.source,
                 user = %request.login,
                 rule = rule.as_deref().unwrap_or(""),
-                factors,
+                %factors,
                 outcome,
                 reason,
                 advice,
                 ms = (span.as_secs_f64() * 1e6).round() / 1000.0,
                 "login"
             );
-            let client = origin.client.to_string();
+            let client = Arc::clone(&origin.client);
             self.metrics.decided(
                 &metrics::Decision {
                     protocol,
@@ -372,7 +373,7 @@ impl Verify for Verifier {
 struct Decided {
     verdict: Verdict,
     rule: Option<Arc<str>>,
-    factors: String,
+    factors: KindSet,
 }
 
 impl Decided {
@@ -380,7 +381,7 @@ impl Decided {
         Self {
             verdict: Verdict::Unavailable(Outage { reason }),
             rule: None,
-            factors: String::new(),
+            factors: KindSet::EMPTY,
         }
     }
 }
