@@ -30,6 +30,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[policies]`
     pub policies: Policies,
+    /// `[dictionary]`
+    pub dictionary: Dictionary,
     /// `[limits]`
     pub limits: Limits,
     /// `[[directory]]`, at least one.
@@ -171,6 +173,14 @@ impl Default for Policies {
             path: "policies".into(),
         }
     }
+}
+
+/// `[dictionary]`
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Dictionary {
+    /// Folder of dictionaries in FreeRADIUS' format, on top of those that are part of the program.
+    pub path: Option<PathBuf>,
 }
 
 /// `[limits]`: failures before someone is refused unheard. Zero means no limit.

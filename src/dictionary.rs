@@ -8,6 +8,7 @@ mod named;
 mod parse;
 mod shipped;
 mod value;
+mod wire;
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,6 +20,7 @@ use crate::document::{Faults, nearest};
 pub use attribute::{Attribute, Encryption, Format, Home, Kind, Pair, Vendor};
 pub use named::{ForLog, Label, Named, Names, Path};
 pub use value::{Shown, Unfit};
+pub use wire::Long;
 
 /// All attributes that are known.
 #[derive(Clone, Debug, Default)]
@@ -98,8 +100,8 @@ impl Dictionary {
         builder.finish(faults)
     }
 
-    /// The attribute of a name, in which capitals do not matter. `Attr-241` and `Attr-26.311.99` are
-    /// attributes of octets whether they are known or not.
+    /// The attribute of a name, in which capitals do not matter. `Attr-250` and `Attr-26.311.99` name what
+    /// has that number: an attribute of octets where no dictionary has one.
     pub fn find(&self, name: &str) -> Option<Arc<Attribute>> {
         match self.names.get(name.to_ascii_lowercase().as_str()) {
             Some(attribute) => Some(Arc::clone(attribute)),
@@ -197,19 +199,21 @@ impl Dictionary {
             }
             _ => return None,
         };
-        let known = self.numbers.get(&Place::of(&home, number));
-        Some(Arc::new(Attribute {
-            name: format!("Attr-{numbers}").into(),
-            home,
-            number,
-            kind: Kind::Octets,
-            size: None,
-            tagged: false,
-            encryption: Encryption::None,
-            secret: known.is_some_and(|known| known.secret),
-            concat: false,
-            values: attribute::Values::default(),
-        }))
+        let known = self.numbers.get(&Place::of(&home, number)).cloned();
+        known.or_else(|| {
+            Some(Arc::new(Attribute {
+                name: format!("Attr-{numbers}").into(),
+                home,
+                number,
+                kind: Kind::Octets,
+                size: None,
+                tagged: false,
+                encryption: Encryption::None,
+                secret: false,
+                concat: false,
+                values: attribute::Values::default(),
+            }))
+        })
     }
 }
 

@@ -27,6 +27,7 @@ use crate::admin::router::AdminState;
 use crate::audit::Audit;
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, Transport};
+use crate::dictionary::Dictionary;
 use crate::directory::Directory;
 use crate::document::Faults;
 use crate::engine::Verify;
@@ -92,6 +93,7 @@ pub(crate) struct Node {
     store: Arc<dyn Store>,
     verifier: Arc<Verifier>,
     clients: Arc<ArcSwap<ClientTable>>,
+    dictionary: Arc<ArcSwap<Dictionary>>,
     learned: Arc<LearnedClients>,
     strangers: Arc<Strangers>,
     bindings: Arc<Bindings>,
@@ -153,6 +155,7 @@ impl Server {
             store,
             verifier,
             clients: Arc::new(ArcSwap::new(Arc::clone(&parts.clients))),
+            dictionary: Arc::new(ArcSwap::new(Arc::clone(&parts.dictionary))),
             learned,
             strangers: Arc::default(),
             bindings: Arc::default(),
@@ -279,6 +282,7 @@ impl Server {
             verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
             keyring: Arc::clone(&node.keyring),
             learned: Arc::clone(&node.learned) as Arc<dyn Learned>,
+            dictionary: Arc::clone(&node.dictionary),
             metrics: node.metrics.clone(),
             strangers: Arc::clone(&node.strangers),
         };

@@ -261,9 +261,15 @@ impl Verifier {
         if matches!(verdict, Verdict::Reject(Denial::SourceThrottled)) {
             batch.audit.extend(self.note_unheard(request, clock::now()));
         }
+        // The audit says which attribute; so shall the log.
+        let detail = match verdict {
+            Verdict::Reject(Denial::ReplyAttribute) => batch.audit.iter().rev().find_map(|event| event.reason.clone()),
+            Verdict::Accept(_) | Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => None,
+        };
         match self.write(batch, Durability::Durable).await {
             Ok(()) => Some(Decided {
                 verdict,
+                detail,
                 rule,
                 factors: proven,
             }),
@@ -322,7 +328,12 @@ impl Verify for Verifier {
     fn verify<'a>(&'a self, request: AuthnRequest, check: Check<'a>) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             let began = clock::monotonic();
-            let Decided { verdict, rule, factors } = self.decide(&request, check).await;
+            let Decided {
+                verdict,
+                detail,
+                rule,
+                factors,
+            } = self.decide(&request, check).await;
             let span = began.elapsed();
             let (outcome, denied, reason, advice) = match &verdict {
                 Verdict::Accept(_) => ("accept", "", "", None),
@@ -332,7 +343,8 @@ impl Verify for Verifier {
                         self.sources
                             .count(request.origin.source, **self.source_limit.load(), clock::now());
                     }
-                    ("reject", denial.word(), denial.word(), denial.advice())
+                    let word = detail.as_deref().unwrap_or(denial.word());
+                    ("reject", denial.word(), word, denial.advice())
                 }
                 Verdict::Unavailable(Outage { reason }) => ("unavailable", "", reason.as_str(), None),
             };
@@ -372,6 +384,8 @@ impl Verify for Verifier {
 /// A verdict whose batch is committed.
 struct Decided {
     verdict: Verdict,
+    /// What the log says instead of the denial's word.
+    detail: Option<String>,
     rule: Option<Arc<str>>,
     factors: KindSet,
 }
@@ -380,6 +394,7 @@ impl Decided {
     fn outage(reason: String) -> Self {
         Self {
             verdict: Verdict::Unavailable(Outage { reason }),
+            detail: None,
             rule: None,
             factors: KindSet::EMPTY,
         }

@@ -5,6 +5,9 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "fuzz/dictionary.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binaries use the same file")]
+mod dictionary;
 #[path = "fuzz/ldap_frame.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
 mod ldap_frame;
@@ -26,6 +29,21 @@ fn radius_packet() {
 #[test]
 fn radius_attribute() {
     replay("radius_attribute", targets::radius_attribute);
+}
+
+#[test]
+fn dictionary_file() {
+    replay("dictionary", dictionary::dictionary);
+}
+
+#[test]
+fn attribute_names() {
+    replay("attribute_names", dictionary::attribute_names);
+}
+
+#[test]
+fn radius_stream() {
+    replay("radius_stream", targets::radius_stream);
 }
 
 #[test]

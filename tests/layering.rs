@@ -26,7 +26,7 @@ const RULES: &[(&str, &[&str])] = &[
     // Of the engine the configuration sees only how a code is cut off a password.
     ("config", &["document", "engine", "secret"]),
     // Decides, and does no I/O.
-    ("engine", &["clock", "document", "keyring", "secret"]),
+    ("engine", &["clock", "dictionary", "document", "keyring", "secret"]),
     // Behind the engine.
     ("store", BEHIND),
     ("directory", BEHIND),
@@ -55,7 +55,16 @@ const RULES: &[(&str, &[&str])] = &[
     // Front ends: never each other, never what is behind the engine.
     (
         "radius",
-        &["clock", "config", "engine", "keyring", "metrics", "secret", "tls"],
+        &[
+            "clock",
+            "config",
+            "dictionary",
+            "engine",
+            "keyring",
+            "metrics",
+            "secret",
+            "tls",
+        ],
     ),
     (
         "ldap",
@@ -76,6 +85,7 @@ const RULES: &[(&str, &[&str])] = &[
     // What is done where no server runs: each its one thing.
     ("cli::key", &["keyring"]),
     ("cli::password_hash", &["directory::local::hash_password"]),
+    ("cli::radius", &["dictionary", "document", "radius", "secret"]),
     ("cli::store", &["config", "keyring", "store"]),
     // The test clients speak the protocols.
     ("cli::login", &["ber", "clock", "ldap", "radius", "secret", "tls"]),

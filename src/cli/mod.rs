@@ -13,6 +13,7 @@ mod passcode;
 mod password_hash;
 mod policy;
 pub(crate) mod qr;
+mod radius;
 mod recovery_codes;
 mod reload;
 mod status;
@@ -97,6 +98,8 @@ enum Command {
     Store(store::StoreArgs),
     /// Log in as a RADIUS or LDAP client would, to see what happens
     Login(login::LoginArgs),
+    /// RADIUS packets: take them apart
+    Radius(radius::RadiusArgs),
     /// Key files
     Key(key::KeyArgs),
     /// Hash a password for a local directory's LDIF file
@@ -182,6 +185,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Reload
         | Command::Store(_)
         | Command::Login(_)
+        | Command::Radius(_)
         | Command::Key(_)
         | Command::PasswordHash) => {
             let mut stdout = std::io::stdout().lock();
@@ -215,6 +219,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Reload => reload::run(client, out).await,
         Command::Store(args) => store::run(args, out).await,
         Command::Login(args) => login::run(args, out).await,
+        Command::Radius(args) => radius::run(&args, out),
         Command::Key(args) => key::run(&args, out),
         Command::PasswordHash => password_hash::run(out),
         Command::Serve(_) | Command::Check(_) | Command::Demo(_) => {

@@ -7,19 +7,20 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::{
-    Admin, Client, Config, Directory, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node,
-    Policies, Profile, RadiusListener, Store, Transport,
+    Admin, Client, Config, Dictionary, Directory, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
+    Metrics, Node, Policies, Profile, RadiusListener, Store, Transport,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "node",
     "log",
     "store",
     "admin",
     "metrics",
     "policies",
+    "dictionary",
     "limits",
     "directory",
     "radius",
@@ -57,6 +58,7 @@ impl Config {
             admin: reader.section::<Admin>("admin"),
             metrics: reader.section::<Metrics>("metrics"),
             policies: reader.section::<Policies>("policies"),
+            dictionary: reader.section::<Dictionary>("dictionary"),
             limits: reader.section::<Limits>("limits"),
             directories: reader.directories(),
             radius: reader.items::<RadiusListener>("radius"),
@@ -182,6 +184,7 @@ impl Reader<'_, '_, '_> {
         fix(&mut config.policies.path);
         [
             &mut config.store.path,
+            &mut config.dictionary.path,
             &mut config.store.key_file,
             &mut config.admin.socket,
         ]
@@ -665,6 +668,63 @@ secret = "sixteen octets or more"
                 "portcullis.toml:16:1: ldap[0].certificate: `certificate` and `key` are needed for TLS; docs/configuration.md shows how to make them",
             ]
         );
+    }
+
+    #[test]
+    fn connections_want_what_they_need() {
+        let with = |listener: &str| {
+            let text = GOOD.to_owned() + "\n[[radius]]\nname = \"streams\"\nlisten = \"127.0.0.1:1812\"\n" + listener;
+            load(&text)
+        };
+        let faults = with("transport = \"tcp\"").unwrap_err();
+        assert!(
+            faults[0].starts_with("portcullis.toml:19:13: radius[1].transport: is \"tcp\": RADIUS over bare TCP"),
+            "{faults:?}"
+        );
+        let (_, warnings) = with("transport = \"tcp\"\nallow_plaintext_tcp = true\nversions = [\"1.0\"]").unwrap();
+        assert_eq!(
+            warnings.0.iter().map(|fault| &*fault.message).collect::<Vec<_>>(),
+            ["does nothing with transport = \"tcp\""],
+            "the UDP listener has the port of its own kind"
+        );
+        let faults =
+            with("transport = \"tls\"\nversions = [\"1.1\", \"1.1\"]\nidle = \"0s\"\nconnections = 0").unwrap_err();
+        for (fault, expected) in faults.iter().zip([
+            "radius[1].certificate: is missing: transport = \"tls\" needs",
+            "radius[1].key: is missing",
+            "radius[1].client_ca: is missing",
+            "radius[1].versions: must list",
+            "radius[1].connections: must be 1 to 65536",
+            "radius[1].idle: must be above zero",
+        ]) {
+            assert!(fault.contains(expected), "{expected}: {faults:?}");
+        }
+        assert_eq!(faults.len(), 6);
+    }
+
+    #[test]
+    fn a_client_with_a_certificate_needs_neither_address_nor_secret() {
+        let with = |certificate: &str| {
+            load(&format!(
+                "{GOOD}\n[[client]]\nname = \"campus\"\ncertificate = {{ {certificate} }}\n"
+            ))
+        };
+        let (config, warnings) = with("san = [\"dns:nas1.example.org\"]").unwrap();
+        assert!(config.clients[1].address.is_empty() && config.clients[1].secret.is_none());
+        assert!(
+            warnings.to_string().contains("client[1].certificate: is never seen"),
+            "{warnings}"
+        );
+        for (certificate, expected) in [
+            ("", "says nothing"),
+            ("san = [\"nas1\"]", "`nas1` is no name"),
+            ("fingerprint = [\"sha256:00\"]", "is no fingerprint"),
+            ("issuer = \"NAS CA\"", "is no distinguished name"),
+            ("cn = \"nas1\"", "unknown field `cn`"),
+        ] {
+            let faults = with(certificate).unwrap_err();
+            assert!(faults[0].contains(expected), "{faults:?}");
+        }
     }
 
     #[test]

@@ -309,7 +309,7 @@ impl fmt::Debug for Pair {
 pub(super) const VENDOR_SPECIFIC: u8 = 26;
 
 /// Most octets of one attribute's value (RFC 2865 section 5).
-const MAX_VALUE: usize = 253;
+pub(super) const MAX_VALUE: usize = 253;
 
 /// Most octets of a value that runs over several attributes: it must leave room in a packet of 4096.
 const MAX_LONG: usize = 3800;

@@ -2,61 +2,21 @@
 //!
 //! Every line is read by itself, so that one fault does not hide the others. Files, lines, names and faults
 //! are bounded: a dictionary that somebody downloaded is input like any other.
+mod builder;
+mod words;
 
-use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dictionary::attribute::{Attribute, Encryption, Format, Home, Kind, Values, Vendor};
-use crate::dictionary::{Dictionary, Place, shipped};
-use crate::document::{Fault, Faults, Severity, Source, nearest};
+use crate::dictionary::{Place, shipped};
+use crate::document::{Faults, Source, nearest};
 
-/// A dictionary while it is read.
-#[derive(Debug, Default)]
-pub(super) struct Builder {
-    attributes: Vec<Draft>,
-    by_name: HashMap<Box<str>, usize>,
-    /// The attribute that a number was first given to.
-    by_place: HashMap<Place, usize>,
-    vendors: HashMap<Box<str>, (Arc<Vendor>, Origin)>,
-    vendor_numbers: HashMap<u32, Arc<Vendor>>,
-    /// Names of attributes that are not kept, in small letters: their values are passed over.
-    passed_over: HashSet<Box<str>>,
-    /// Where the values stand: index of the attribute, name in small letters.
-    value_origins: HashMap<(usize, Box<str>), Origin>,
-    files: Vec<Arc<Path>>,
-    /// Values of attributes that were not defined yet.
-    waiting: Vec<Waiting>,
-}
+use builder::{Draft, Origin, Waiting, Wrong, described, same_value};
+use words::{MAX_NAME, NO_NUMBER, check_name, format_of, kind_of, read_number, words};
 
-/// A value of an attribute that was not defined yet.
-#[derive(Debug)]
-struct Waiting {
-    attribute: Box<str>,
-    name: Box<str>,
-    number: u64,
-    origin: Origin,
-}
-
-#[derive(Debug)]
-struct Draft {
-    attribute: Attribute,
-    origin: Origin,
-}
-
-/// Where something was defined.
-#[derive(Clone, Debug)]
-struct Origin {
-    file: Arc<Path>,
-    line: usize,
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
-    }
-}
+pub(super) use builder::Builder;
 
 impl Builder {
     /// Reads the dictionaries that are part of the program.
@@ -77,98 +37,6 @@ impl Builder {
     pub(super) fn read_text(&mut self, source: &Source, faults: &mut Faults) {
         Reader::new(self, source, None, faults).run();
     }
-
-    /// The dictionary of all that was read.
-    pub(super) fn finish(mut self, faults: &mut Faults) -> Dictionary {
-        for value in std::mem::take(&mut self.waiting) {
-            let result = match self.known(&value.attribute) {
-                Some(index) => self.name_value(index, &value.name, value.number, value.origin.clone()),
-                None if self.is_passed_over(&value.attribute) => Ok(()),
-                None => {
-                    let message = format!(
-                        "no dictionary has an attribute `{}`: this line does nothing",
-                        value.attribute
-                    );
-                    Err(Wrong::warning(1, message))
-                }
-            };
-            if let Err(wrong) = result {
-                faults.0.push(wrong.at(&value.origin, 1));
-            }
-        }
-        let attributes: Vec<Arc<Attribute>> = self
-            .attributes
-            .into_iter()
-            .map(|draft| Arc::new(draft.attribute))
-            .collect();
-        let get = |index: usize| attributes.get(index).map(Arc::clone);
-        Dictionary {
-            names: self
-                .by_name
-                .into_iter()
-                .filter_map(|(name, index)| Some((name, get(index)?)))
-                .collect(),
-            numbers: self
-                .by_place
-                .into_iter()
-                .filter_map(|(place, index)| Some((place, get(index)?)))
-                .collect(),
-            vendors: self.vendor_numbers,
-        }
-    }
-}
-
-impl Builder {
-    /// The index of an attribute by name.
-    fn known(&self, name: &str) -> Option<usize> {
-        self.by_name.get(name.to_ascii_lowercase().as_str()).copied()
-    }
-
-    fn is_passed_over(&self, name: &str) -> bool {
-        self.passed_over.contains(name.to_ascii_lowercase().as_str())
-    }
-
-    /// Gives a number of an attribute a name.
-    fn name_value(&mut self, index: usize, name: &str, number: u64, origin: Origin) -> Result<(), Wrong> {
-        let Some(draft) = self.attributes.get_mut(index) else {
-            return Ok(());
-        };
-        let kind = draft.attribute.kind;
-        let most = match kind.width() {
-            Some(_) if draft.attribute.tagged => 0x00ff_ffff,
-            Some(width) if kind.is_number() => u64::MAX >> (64 - 8 * width),
-            Some(_) | None => {
-                let message = format!("is of type {kind}: only numbers have named values, and this line does nothing");
-                return Err(Wrong::warning(1, message));
-            }
-        };
-        if number > most {
-            return Err(Wrong::new(
-                3,
-                format!("is above {most}, the most that {kind} holds here"),
-            ));
-        }
-        let key: Box<str> = name.to_ascii_lowercase().into();
-        let values = &mut draft.attribute.values;
-        match values.by_name.get(&key) {
-            Some(before) if *before == number => {}
-            Some(before) => {
-                let place = self.value_origins.get(&(index, key));
-                let place = place.map_or(String::new(), |place| format!(" at {place}"));
-                let message = format!("`{name}` is {before}{place}, and cannot be {number} here; remove one of them");
-                return Err(Wrong::new(2, message));
-            }
-            None => {
-                if self.value_origins.len() >= MAX_VALUES {
-                    return Err(Wrong::new(0, format!("is one value too many; {MAX_VALUES} are kept")));
-                }
-                values.by_number.entry(number).or_insert_with(|| name.into());
-                values.by_name.insert(key.clone(), number);
-                self.value_origins.insert((index, key), origin);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Reads one file into a builder.
@@ -183,42 +51,6 @@ struct Reader<'r> {
     vendor: Option<Arc<Vendor>>,
     /// Inside a block whose contents are not kept: the word that ends it, and the name.
     skipping: Option<(&'static str, String)>,
-}
-
-/// What is wrong with a line.
-struct Wrong {
-    /// Which of its words is meant, from 0.
-    word: usize,
-    severity: Severity,
-    message: String,
-}
-
-impl Wrong {
-    fn new(word: usize, message: impl Into<String>) -> Self {
-        Self {
-            word,
-            severity: Severity::Error,
-            message: message.into(),
-        }
-    }
-
-    fn warning(word: usize, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::new(word, message)
-        }
-    }
-
-    fn at(self, origin: &Origin, column: usize) -> Fault {
-        Fault {
-            severity: self.severity,
-            file: origin.file.to_path_buf(),
-            line: origin.line,
-            column,
-            key: String::new(),
-            message: self.message,
-        }
-    }
 }
 
 impl<'r> Reader<'r> {
@@ -650,127 +482,6 @@ impl<'r> Reader<'r> {
     }
 }
 
-/// The words of a line with their columns, from 1; none of a comment.
-fn words(line: &str) -> Vec<(usize, &str)> {
-    let mut found = Vec::new();
-    let mut rest = line.split_once('#').map_or(line, |(before, _)| before);
-    let mut column = 1;
-    while let Some(start) = rest.find(|letter: char| !letter.is_whitespace()) {
-        let (blank, word) = rest.split_at(start);
-        column += blank.chars().count();
-        let (word, after) = word.split_at(word.find(char::is_whitespace).unwrap_or(word.len()));
-        found.push((column, word));
-        column += word.chars().count();
-        rest = after;
-    }
-    found
-}
-
-/// Decimal, or hexadecimal behind `0x`.
-fn read_number(text: &str) -> Option<u64> {
-    let (digits, radix) = text.strip_prefix("0x").map_or((text, 10), |digits| (digits, 16));
-    let sound = !digits.is_empty() && digits.chars().all(|digit| digit.is_digit(radix));
-    sound.then(|| u64::from_str_radix(digits, radix).ok()).flatten()
-}
-
-fn check_name(name: &str) -> Result<(), String> {
-    let sound = name
-        .bytes()
-        .all(|octet| octet.is_ascii_alphanumeric() || b"-_./+:".contains(&octet));
-    if sound && name.len() <= MAX_NAME {
-        Ok(())
-    } else {
-        Err(format!(
-            "is no name; at most {MAX_NAME} letters, digits and any of - _ . / + : make one"
-        ))
-    }
-}
-
-/// Type, and the one length that values may have.
-fn kind_of(word: &str) -> Result<(Kind, Option<u8>), String> {
-    let word = word.to_ascii_lowercase();
-    if let Some(size) = word.strip_prefix("octets[").and_then(|rest| rest.strip_suffix(']')) {
-        return match size.parse() {
-            Ok(size @ 1..=253) => Ok((Kind::Octets, Some(size))),
-            Ok(_) | Err(_) => Err("must have a length from 1 to 253".into()),
-        };
-    }
-    let kind = match word.as_str() {
-        "string" | "text" => Kind::Text,
-        "octets" | "abinary" => Kind::Octets,
-        "integer" | "uint32" => Kind::Integer,
-        "byte" | "uint8" => Kind::Byte,
-        "short" | "uint16" => Kind::Short,
-        "integer64" | "uint64" => Kind::Integer64,
-        "signed" | "int32" => Kind::Signed,
-        "ipaddr" | "ipv4addr" => Kind::Ipv4,
-        "ipv6addr" => Kind::Ipv6,
-        "combo-ip" => Kind::Ip,
-        "ipv4prefix" => Kind::Ipv4Prefix,
-        "ipv6prefix" => Kind::Ipv6Prefix,
-        "date" => Kind::Date,
-        "ifid" => Kind::InterfaceId,
-        "ether" => Kind::Ether,
-        "tlv" => Kind::Tlv,
-        "vsa" => Kind::VendorSpecific,
-        "extended" => Kind::Extended,
-        "long-extended" => Kind::LongExtended,
-        // Vendor attributes inside the extended types (RFC 6929 section 2.4).
-        "evs" => Kind::Octets,
-        other => {
-            let near = nearest(other, KINDS).map_or(String::new(), |near| format!("; did you mean {near}?"));
-            return Err(format!(
-                "`{other}` is no type known here{near} Where nothing else fits, octets does"
-            ));
-        }
-    };
-    Ok((kind, None))
-}
-
-/// `format=T,L` or `format=T,L,c`.
-fn format_of(word: &str) -> Option<Format> {
-    let mut parts = word.strip_prefix("format=")?.split(',');
-    let kind = parts.next()?.parse().ok().filter(|kind| [1, 2, 4].contains(kind))?;
-    let length = parts.next()?.parse().ok().filter(|length| [0, 1, 2].contains(length))?;
-    let continuation = match parts.next() {
-        None => false,
-        Some("c") if length > 0 => true,
-        Some(_) => return None,
-    };
-    parts.next().is_none().then_some(Format {
-        kind,
-        length,
-        continuation,
-    })
-}
-
-fn same_value(left: &Attribute, right: &Attribute) -> bool {
-    let essence = |of: &Attribute| (of.kind, of.size, of.tagged, of.encryption);
-    essence(left) == essence(right)
-}
-
-fn described(attribute: &Attribute) -> String {
-    let mut text = match &attribute.home {
-        Home::Standard => attribute.number.to_string(),
-        Home::Vendor(vendor) => format!("{}/{}", vendor.name, attribute.number),
-        Home::Extended(outer) => format!("{outer}.{}", attribute.number),
-    };
-    text.push_str(&format!(" {}", attribute.kind));
-    if let Some(size) = attribute.size {
-        text.push_str(&format!("[{size}]"));
-    }
-    if attribute.tagged {
-        text.push_str(" has_tag");
-    }
-    text.push_str(match attribute.encryption {
-        Encryption::None => "",
-        Encryption::UserPassword => " encrypt=1",
-        Encryption::TunnelPassword => " encrypt=2",
-        Encryption::AscendSecret => " encrypt=3",
-    });
-    text
-}
-
 fn source(file: &Path, faults: &mut Faults) -> Option<Source> {
     match fs::metadata(file) {
         Ok(metadata) if !metadata.is_file() => {
@@ -791,8 +502,6 @@ fn identity(file: &Path) -> PathBuf {
     file.canonicalize().unwrap_or_else(|_| file.to_owned())
 }
 
-const NO_NUMBER: &str = "is no number; write it in decimal, or in hexadecimal behind 0x";
-
 const KEYWORDS: &[&str] = &[
     "ATTRIBUTE",
     "VALUE",
@@ -803,25 +512,6 @@ const KEYWORDS: &[&str] = &[
     "END-TLV",
     "$INCLUDE",
     "$INCLUDE-",
-];
-
-const KINDS: &[&str] = &[
-    "string",
-    "octets",
-    "integer",
-    "byte",
-    "short",
-    "integer64",
-    "signed",
-    "ipaddr",
-    "ipv6addr",
-    "combo-ip",
-    "ipv4prefix",
-    "ipv6prefix",
-    "date",
-    "ifid",
-    "ether",
-    "tlv",
 ];
 
 /// Largest file, in octets.
@@ -836,14 +526,8 @@ const MAX_FILES: usize = 1000;
 /// Attributes kept in all.
 const MAX_ATTRIBUTES: usize = 50_000;
 
-/// Named values kept in all.
-const MAX_VALUES: usize = 200_000;
-
 /// Faults after which reading stops.
 const MAX_FAULTS: usize = 100;
 
 /// Longest word of a line, in octets.
 const MAX_WORD: usize = 1024;
-
-/// Longest name, in octets.
-const MAX_NAME: usize = 128;

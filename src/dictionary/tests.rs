@@ -284,11 +284,10 @@ fn names_are_found() {
         "the tag of `Tunnel-Type` must be a number from 1 to 31"
     );
 
-    let raw = dictionary.find("attr-26.9.1").unwrap();
-    assert_eq!(
-        (raw.vendor().unwrap().number, raw.number, raw.kind),
-        (9, 1, Kind::Octets)
-    );
+    let raw = dictionary.find("attr-26.9.251").unwrap();
+    assert_eq!((raw.vendor().unwrap().number, raw.number), (9, 251));
+    let raw = dictionary.find("attr-26.9.99").unwrap();
+    assert_eq!((&*raw.name, raw.number, raw.kind), ("Attr-26.9.99", 99, Kind::Octets));
     assert_eq!(dictionary.find("Attr-245.7").unwrap().carrier(), 245);
     assert!(dictionary.find("Attr-2").unwrap().secret);
     for wrong in [
@@ -478,6 +477,67 @@ fn all_vendor_formats_are_read() {
             "W = 0x0708",
             "Attr-26.24757 = 0x01020102"
         ]
+    );
+}
+
+#[test]
+fn what_is_laid_out_is_named_again() {
+    let (dictionary, faults) = read(
+        "VENDOR USR 429 format=4,0\nVENDOR Starent 8164 format=2,2\nVENDOR WiMAX 24757 format=1,1,c\n\
+         VENDOR Plain 32473\n\
+         BEGIN-VENDOR USR\nATTRIBUTE U 0x9000 string\nEND-VENDOR USR\n\
+         BEGIN-VENDOR Starent\nATTRIBUTE S 300 integer\nEND-VENDOR Starent\n\
+         BEGIN-VENDOR WiMAX\nATTRIBUTE W 1 octets\nEND-VENDOR WiMAX\n\
+         BEGIN-VENDOR Plain\nATTRIBUTE P 7 string\nEND-VENDOR Plain\n\
+         ATTRIBUTE A 11 string\nATTRIBUTE T 81 string has_tag\nATTRIBUTE I 64 integer has_tag\n\
+         ATTRIBUTE E 241.7 short\nATTRIBUTE L 245.7 octets\nATTRIBUTE C 79 octets concat\n",
+    );
+    assert_eq!(faults, Vec::<String>::new());
+    let mut out = Vec::new();
+    let lines = [
+        ("U", "hi", "U = \"hi\""),
+        ("S", "5", "S = 5"),
+        ("W", "0x0708", "W = 0x0708"),
+        ("P", "p", "P = \"p\""),
+        ("A", "a", "A = \"a\""),
+        ("T:3", "42", "T:3 = \"42\""),
+        ("T", "42", "T = \"42\""),
+        ("T", "\u{1}x", "T = \"\\u{1}x\""),
+        ("I:1", "13", "I:1 = 13"),
+        ("I", "13", "I = 13"),
+        ("E", "9", "E = 9"),
+        ("L", "0x01", "L = 0x01"),
+    ];
+    for (name, value, _) in lines {
+        let pair = dictionary.pair(name, value).unwrap();
+        let mut body = Vec::new();
+        pair.push_tag(&mut body);
+        body.extend_from_slice(&pair.value);
+        pair.attribute.lay_out(&body, &mut out).unwrap();
+    }
+    let shown: Vec<String> = dictionary.name(&out).map(|named| named.to_string()).collect();
+    assert_eq!(shown, lines.map(|(_, _, line)| line));
+
+    let attribute = |name| dictionary.find(name).unwrap();
+    for (name, most) in [("A", 253), ("P", 247), ("U", 245), ("S", 245), ("W", 246), ("E", 252)] {
+        let mut out = vec![0];
+        attribute(name).lay_out(&vec![7; most], &mut out).unwrap();
+        assert_eq!(out.len(), 256, "{name}");
+        assert_eq!(
+            attribute(name).lay_out(&vec![7; most + 1], &mut out),
+            Err(Long),
+            "{name}"
+        );
+        assert_eq!(out.len(), 256, "{name}");
+    }
+    let mut out = Vec::new();
+    attribute("C").lay_out(&[7; 300], &mut out).unwrap();
+    assert_eq!((out[1], out[256]), (255, 49));
+    let mut out = Vec::new();
+    attribute("L").lay_out(&[7; 300], &mut out).unwrap();
+    assert_eq!(
+        (&out[..4], &out[255..259]),
+        (&[245, 255, 7, 0x80][..], &[245, 53, 7, 0][..])
     );
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::clock::Timestamp;
+use crate::dictionary::Dictionary;
 use crate::document::{Faults, Source};
 use crate::engine::authenticator::oath::Generator;
 use crate::engine::authenticator::{passcode, recovery_code};
@@ -75,6 +76,13 @@ when = { service = ["instead"] }
 require = { any = ["totp", { all = ["password", "recovery-code"] }] }
 
 [[rule]]
+name = "with attributes"
+when = { service = ["attributes"] }
+require = { any = ["password", "totp"] }
+message = "Welcome {login}"
+reply = { Filter-Id = "{group:rdn}", Session-Timeout = "{hours|3600}", Class = ["a", "b"], Framed-IP-Address = "{address}" }
+
+[[rule]]
 name = "not here"
 when = { service = ["closed"], user = ["ana"] }
 deny = true
@@ -107,7 +115,11 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut faults = Faults::default();
-        let rules = policy::parse(&[Source::new(Path::new("p.toml"), POLICY)], &mut faults);
+        let rules = policy::parse(
+            &[Source::new(Path::new("p.toml"), POLICY)],
+            Dictionary::shipped(),
+            &mut faults,
+        );
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
             limit: Limit {
@@ -343,6 +355,57 @@ impl World {
     fn user(&self) -> UserRecord {
         self.read(&Key::user(&self.person.key)).value
     }
+}
+
+#[test]
+fn what_a_rule_replies_with() {
+    let mut world = World::new();
+    let person = Arc::make_mut(&mut world.person);
+    person.groups = vec!["cn=staff,dc=x".into(), "cn=vpn,dc=x".into()];
+    for typed in [PASSWORD.to_owned(), world.code()] {
+        let Verdict::Accept(grant) = world.ask("attributes", "ana", &typed, Capability::Dialog) else {
+            panic!("refused");
+        };
+        let lines: Vec<String> = grant.reply.iter().map(ToString::to_string).collect();
+        let expected = [
+            "Class = 0x61",
+            "Class = 0x62",
+            "Filter-Id = \"staff\"",
+            "Filter-Id = \"vpn\"",
+            "Session-Timeout = 3600",
+        ];
+        assert_eq!(lines, expected, "without an address there is no attribute for it");
+        assert_eq!(grant.message.as_deref(), Some("Welcome ana"));
+    }
+    let mut request = world.request("attributes", "ana", PASSWORD, None, Capability::Dialog);
+    request.origin.protocol = Protocol::Ldap;
+    let Verdict::Accept(grant) = world.run(&request) else {
+        panic!("refused");
+    };
+    assert!(grant.reply.is_empty(), "other protocols have no use for them");
+}
+
+#[test]
+fn an_attribute_that_has_no_value_refuses() {
+    let mut world = World::new();
+    Arc::make_mut(&mut world.person)
+        .attributes
+        .insert("hours".into(), vec!["many".into()]);
+    let typed = [PASSWORD.to_owned(), world.code()];
+    for typed in &typed {
+        let verdict = world.ask("attributes", "ana", typed, Capability::Dialog);
+        assert_eq!(denial(verdict), Denial::ReplyAttribute);
+        let reason = world.audit.last().unwrap().reason.clone().unwrap();
+        assert_eq!(
+            reason,
+            "reply-attribute: Session-Timeout is neither a number from 0 to 4294967295 nor the name of a value"
+        );
+    }
+    let throttle = world.read::<ThrottleRecord>(&Key::throttle(&world.person.key)).value;
+    assert!(throttle.is_clear(), "nobody guessed, and no attempt is left open");
+    Arc::make_mut(&mut world.person).attributes.clear();
+    let again = world.ask("attributes", "ana", &typed[1], Capability::Dialog);
+    assert!(matches!(again, Verdict::Reject(_)), "the code was spent: {again:?}");
 }
 
 fn challenge(verdict: Verdict) -> Dialog {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::dictionary::Pair;
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::Person;
 use crate::engine::response::MsChapSuccess;
@@ -26,6 +27,8 @@ pub struct Grant {
     pub person: Arc<Person>,
     /// A text to show, if there is one. At most 120 characters.
     pub message: Option<String>,
+    /// RADIUS attributes that the rule adds; empty for other protocols.
+    pub reply: Vec<Pair>,
     /// What the client is to have when the login was proven by MS-CHAPv2.
     pub ms_chap: Option<Arc<MsChapSuccess>>,
 }
@@ -78,6 +81,9 @@ pub enum Denial {
     BadDialog,
     /// The request contradicts itself or names nobody.
     Malformed,
+    /// Everything was proven, but a RADIUS attribute of the rule has no value for this person: without it
+    /// the client could allow too much.
+    ReplyAttribute,
     /// The response is to a password of which nothing is kept that it could be compared with.
     MethodImpossible,
     /// A response proves one thing, and the rule asks for more.
@@ -104,7 +110,8 @@ impl Denial {
             | Self::BadDialog
             | Self::Malformed
             | Self::MethodImpossible
-            | Self::MethodOneProof => false,
+            | Self::MethodOneProof
+            | Self::ReplyAttribute => false,
         }
     }
 
@@ -118,6 +125,9 @@ impl Denial {
             Self::MethodOneProof => Some(
                 "CHAP and MS-CHAPv2 carry one proof and the rule asks for more: configure the client for PAP, or \
                  write a rule for it that asks for one",
+            ),
+            Self::ReplyAttribute => Some(
+                "a value for the rule's reply does not fit its attribute: mend the entry in the directory, or the rule",
             ),
             Self::ClientCannotAsk => Some(
                 "the rule asks for a code that the client cannot ask for: set the client's profile to one that it can \
@@ -167,6 +177,7 @@ impl Denial {
             Self::NotEnrolled => "not-enrolled",
             Self::BadDialog => "bad-dialog",
             Self::Malformed => "malformed",
+            Self::ReplyAttribute => "reply-attribute",
             Self::MethodImpossible => "method-impossible",
             Self::MethodOneProof => "method-one-proof",
         }

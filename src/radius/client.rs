@@ -365,13 +365,16 @@ impl ClientTable {
                 return Err(TableError::EmptySecret(config.name.clone()));
             }
             let client = Arc::new(Client::new(config, secret, directory));
-            if let Some(rule) = &config.certificate {
-                let nets = config.address.iter().map(|address| address.0).collect();
-                table.certified.insert(&client, rule, nets)?;
-                continue;
-            }
-            for address in &config.address {
-                table.insert(address.0, &client)?;
+            match &config.certificate {
+                Some(rule) => {
+                    let nets = config.address.iter().map(|address| address.0).collect();
+                    table.certified.insert(&client, rule, nets)?;
+                }
+                None => {
+                    for address in &config.address {
+                        table.insert(address.0, &client)?;
+                    }
+                }
             }
             table.by_name.insert(Arc::clone(&client.name), client);
         }

@@ -10,6 +10,7 @@ use md5::{Digest as _, Md5};
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::clock;
 use crate::radius::packet::{HEADER_LEN, Packet};
 use crate::secret::Secret;
 
@@ -21,9 +22,12 @@ pub const MAX_PASSWORD: usize = 128;
 
 const BLOCK: usize = 16;
 
-/// Most octets of a value that is hidden with a salt: with salt, length and padding it fits a vendor's
+/// Most octets of a value that is hidden with a salt: with tag, salt, length and padding it fits a vendor's
 /// attribute.
 const MAX_SALTED: u8 = 239;
+
+/// The first bit of a salt is always set (RFC 2868 section 3.5).
+const SALT_MARK: u16 = 0x8000;
 
 /// A secret shared with one client, with the hash states that every packet starts from.
 #[derive(Clone)]
@@ -49,6 +53,22 @@ pub enum Signature {
 impl fmt::Debug for SharedSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[secret]")
+    }
+}
+
+/// Salts of one packet: no two are the same, and the first bit of each is set (RFC 2868 section 3.5).
+#[derive(Debug, Default)]
+pub struct Salts(Option<u16>);
+
+impl Salts {
+    /// Another one.
+    pub fn fresh(&mut self) -> [u8; 2] {
+        let next = match self.0 {
+            Some(last) => last.wrapping_add(1),
+            None => u16::from_be_bytes(clock::random()),
+        };
+        self.0 = Some(next);
+        (next | SALT_MARK).to_be_bytes()
     }
 }
 
@@ -132,7 +152,7 @@ impl SharedSecret {
         plain.get(..end).map(Secret::new)
     }
 
-    /// Hides a value as MS-MPPE keys are hidden in a reply (RFC 2548 section 2.4.2): the salt, then length,
+    /// Hides a value as Tunnel-Password (RFC 2868 section 3.5) and MS-MPPE keys (RFC 2548 section 2.4.2) are: the salt, then length,
     /// value and padding under a key stream that begins with secret, request authenticator and salt. The
     /// salt's first bit must be set, and no two in a packet be the same. Values of more than 239 octets give
     /// `None`: they fit no attribute.
@@ -273,7 +293,40 @@ mod tests {
         }
     }
 
+    #[test]
+    fn salted_values_have_their_limits() {
+        let hide = |length: usize| secret().hide_salted(&Secret::new(vec![7; length]), [0x80, 1], &[3; 16]);
+        assert_eq!(hide(0).unwrap().len(), 2 + 16);
+        assert_eq!(hide(15).unwrap().len(), 2 + 16);
+        assert_eq!(hide(16).unwrap().len(), 2 + 32);
+        assert_eq!(hide(239).unwrap().len(), 2 + 240);
+        assert!(hide(240).is_none());
+        for broken in [&[][..], &[0x80], &[0x80, 1], &[0; 17], &[0; 2 + 15]] {
+            assert!(secret().reveal_salted(broken, &[3; 16]).is_none(), "{broken:?}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn salted_values_come_back(
+            value in prop::collection::vec(any::<u8>(), 0..=239),
+            salt in any::<[u8; 2]>(),
+            authenticator in any::<[u8; 16]>(),
+        ) {
+            let hidden = secret().hide_salted(&Secret::new(value.as_slice()), salt, &authenticator).unwrap();
+            prop_assert_eq!(hidden.len() % 16, 2);
+            prop_assert_eq!(&hidden[..2], &salt);
+            prop_assert!(value.len() < 4 || !hidden.windows(value.len()).any(|window| window == value));
+            let revealed = secret().reveal_salted(&hidden, &authenticator).unwrap();
+            prop_assert_eq!(revealed.expose(), &value[..]);
+        }
+
+        #[test]
+        fn revealing_never_panics(hidden in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = secret().reveal_salted(&hidden, &[0; 16]);
+            let _ = secret().reveal(&hidden, &[0; 16]);
+        }
+
         #[test]
         fn hidden_passwords_come_back(
             mut password in prop::collection::vec(any::<u8>(), 0..=128),

@@ -5,6 +5,7 @@
 
 pub mod datagram;
 pub mod dump;
+pub mod named;
 
 use serde::{Serialize, Serializer};
 
@@ -94,6 +95,8 @@ pub struct Placed<'a> {
     pub kind: u8,
     /// Value.
     pub value: &'a [u8],
+    /// Type, length and value.
+    pub raw: &'a [u8],
 }
 
 /// Something malformed.
@@ -199,13 +202,13 @@ fn walk(octets: &[u8], end: usize) -> (Vec<Placed<'_>>, Option<Fault>) {
             let what = format!("the attribute of type {kind} at octet {at} has length {length}, and the least is 2");
             return (attributes, fault(at + 1, what));
         }
-        let Some(value) = rest.get(2..length) else {
+        let Some((raw, value)) = rest.get(..length).and_then(|raw| Some((raw, raw.get(2..)?))) else {
             let left = rest.len();
             let what =
                 format!("the attribute of type {kind} at octet {at} has length {length}, but {left} octets are left");
             return (attributes, fault(at + 1, what));
         };
-        attributes.push(Placed { at, kind, value });
+        attributes.push(Placed { at, kind, value, raw });
         if kind == MESSAGE_AUTHENTICATOR {
             if value.len() != AUTHENTICATOR_LEN {
                 let what = format!(

@@ -327,6 +327,49 @@ mod tests {
         assert_eq!((table.len(), table.octets()), (1, 20));
     }
 
+    /// Distinct requests without end, from one client and from many: most are replied to, some forgotten,
+    /// some never settled.
+    #[test]
+    fn a_flood_stays_within_bounds() {
+        let bounds = Bounds {
+            entries: 1000,
+            octets: 100_000,
+        };
+        for clients in [1, 50_000u32] {
+            let (mut table, now) = (Table::new(REPLAY, bounds), clock::monotonic());
+            let (mut full, mut unsettled) = (0, Vec::new());
+            for round in 0..100_000u32 {
+                let client = std::net::Ipv4Addr::from(round % clients);
+                let port = u16::try_from(round / 256 % 60_000).unwrap();
+                let mut authenticator = [0; 16];
+                authenticator[..4].copy_from_slice(&round.to_be_bytes());
+                let identifier = u8::try_from(round % 256).unwrap();
+                let admitted = table.admit((client, port).into(), identifier, &authenticator, now);
+                match (admitted, round % 64) {
+                    (Seen::New(ticket), 0) => unsettled.push(ticket),
+                    (Seen::New(ticket), 1) => table.forget(ticket),
+                    (Seen::New(ticket), _) => table.replied(ticket, Arc::from([0; 400]), now),
+                    (Seen::Full, _) => full += 1,
+                    (other @ (Seen::Pending | Seen::Replied(_)), _) => panic!("{other:?}"),
+                }
+                assert!(table.len() <= bounds.entries && table.octets() <= bounds.octets);
+                assert!(table.replied.len() <= 2 * bounds.entries + 64);
+            }
+            assert!(table.entries.capacity() <= 4 * bounds.entries && table.replied.capacity() <= 8 * bounds.entries);
+            assert_eq!(
+                unsettled.len(),
+                bounds.entries,
+                "what is being judged is never pushed out"
+            );
+            assert!(full > 0);
+            for ticket in unsettled {
+                table.forget(ticket);
+            }
+            assert_eq!((table.len(), table.octets()), (0, 0), "nothing is lost");
+            new(table.admit(from(1), 1, &[1; 16], now));
+        }
+    }
+
     #[derive(Clone, Debug)]
     enum Act {
         Admit(u8, u8),

@@ -9,18 +9,20 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::clock::{self, Timestamp};
 use crate::config::Serves;
+use crate::dictionary::Dictionary;
 use crate::engine::{AuthnRequest, BoxFuture, Check, Given, Verdict, Verify};
 use crate::keyring::Keyring;
 use crate::metrics::{Decision, Metrics};
-use crate::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME};
+use crate::radius::attribute::{ACCESS_REQUEST, MESSAGE_AUTHENTICATOR, STATUS_SERVER, USER_NAME};
 use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable, Learned, Unsound};
 use crate::radius::observed::Strangers;
 use crate::radius::packet::Packet;
+use crate::radius::pairs::Listed;
 use crate::radius::translate::{self, Refusal, Untranslated};
 
 /// What a listener works with, shared by all of them.
@@ -34,6 +36,8 @@ pub struct Service {
     pub keyring: Arc<Keyring>,
     /// Remembers which clients sign.
     pub learned: Arc<dyn Learned>,
+    /// Names attributes in logs.
+    pub dictionary: Arc<ArcSwap<Dictionary>>,
     /// Counts.
     pub metrics: Metrics,
     /// Remembers who asks without being a client.
@@ -128,8 +132,25 @@ impl Service {
         now: Timestamp,
     ) -> Result<Work, Untranslated> {
         sender.client.seen.request(now);
+        debug!(
+            client = %sender.client.name,
+            source = %sender.source,
+            channel = %sender.channel,
+            identifier = packet.identifier(),
+            attributes = %Listed { dictionary: &self.dictionary.load(), packet },
+            "request"
+        );
         match translate::request(packet, sender, &self.keyring, now) {
-            Ok(request) => Ok(Work::Verify(request)),
+            Ok(request) => {
+                let text = match &request.given {
+                    Given::Typed(typed) => typed.expose_str().is_some(),
+                    Given::Response(_) => true,
+                };
+                if !text && !packet.has(MESSAGE_AUTHENTICATOR) {
+                    sender.client.seen.garbled(sender.source.ip(), now);
+                }
+                Ok(Work::Verify(request))
+            }
             Err(Untranslated::Refused(refusal)) => Ok(Work::Refuse(refusal)),
             Err(malformed @ (Untranslated::MalformedPassword | Untranslated::MalformedResponse)) => Err(malformed),
         }

@@ -1,8 +1,12 @@
 //! A RADIUS client that logs in over an [`Exchange`] and walks through challenges.
 
+use std::sync::Arc;
+
+use crate::engine::response::MsChapSuccess;
 use crate::radius::attribute::{ACCESS_ACCEPT, ACCESS_CHALLENGE, NAS_IDENTIFIER, STATE, USER_NAME};
 use crate::radius::crypto::MAX_PASSWORD;
 use crate::radius::exchange::{Exchange, Failure, Reply, Request};
+use crate::radius::method;
 use crate::radius::packet::{MAX_VALUE, Overflow, cut};
 use crate::secret::Secret;
 
@@ -11,8 +15,21 @@ use crate::secret::Secret;
 pub struct Login {
     exchange: Exchange,
     nas_identifier: String,
+    method: Method,
     /// Further attributes, with type and length.
     attributes: Vec<u8>,
+}
+
+/// How the password is proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// It is sent, hidden with the shared secret or by TLS.
+    #[default]
+    Pap,
+    /// By a response to a challenge (RFC 1994).
+    Chap,
+    /// By a response, after which the server proves that it knows the password as well (RFC 2759).
+    MsChapV2,
 }
 
 /// A question from the server.
@@ -29,6 +46,8 @@ pub struct Challenge {
 pub enum Outcome {
     /// Let in.
     Accept(Reply),
+    /// Let in, but the server did not prove that it knows the password, as MS-CHAPv2 has it.
+    Unproven(Reply),
     /// Refused.
     Reject(Reply),
     /// The claimant did not answer a challenge.
@@ -47,6 +66,9 @@ pub enum LoginError {
     /// together are too long.
     #[error("the user name or the password is too long for RADIUS, or the name is empty")]
     TooLong,
+    /// MS-CHAPv2 takes text.
+    #[error("the password is not UTF-8, which MS-CHAPv2 takes")]
+    NotText,
     /// The server cannot be reached, or will have nothing of it.
     #[error("the server cannot be asked")]
     Failed(#[source] Failure),
@@ -64,6 +86,7 @@ impl Login {
         Self {
             exchange,
             nas_identifier: "portcullis".into(),
+            method: Method::default(),
             attributes: Vec::new(),
         }
     }
@@ -72,6 +95,13 @@ impl Login {
     #[must_use]
     pub fn nas_identifier(mut self, name: &str) -> Self {
         self.nas_identifier = cut(name, MAX_VALUE).0.into();
+        self
+    }
+
+    /// How to prove the password, and the answers to challenges.
+    #[must_use]
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = method;
         self
     }
 
@@ -95,9 +125,7 @@ impl Login {
         let mut typed = password.clone();
         let mut state: Option<Vec<u8>> = None;
         for _ in 0..MAX_ROUNDS {
-            let request = self
-                .request(user, &typed, state.as_deref())
-                .ok_or(LoginError::TooLong)?;
+            let Asked { request, expected } = self.request(user, &typed, state.as_deref())?;
             let reply = match self.exchange.ask(&request).await {
                 Ok(reply) => reply,
                 Err(Failure::Silence { unproven, .. }) => return Ok(Outcome::Timeout { unproven }),
@@ -110,6 +138,9 @@ impl Login {
                 ) => return Err(LoginError::Failed(failure)),
             };
             match reply.code() {
+                ACCESS_ACCEPT if expected.is_some_and(|expected| !method::proves(reply.attributes(), &expected)) => {
+                    return Ok(Outcome::Unproven(reply));
+                }
                 ACCESS_ACCEPT => return Ok(Outcome::Accept(reply)),
                 ACCESS_CHALLENGE => {}
                 // To an Access-Request an exchange returns nothing else.
@@ -140,20 +171,39 @@ impl Login {
         }
     }
 
-    fn request(&self, user: &str, typed: &Secret, state: Option<&[u8]>) -> Option<Request> {
+    fn request(&self, user: &str, typed: &Secret, state: Option<&[u8]>) -> Result<Asked, LoginError> {
         if user.is_empty() || typed.len() > MAX_PASSWORD {
-            return None;
+            return Err(LoginError::TooLong);
         }
         let mut request = Request::access();
-        let mut write = || -> Result<(), Overflow> {
-            request.push(USER_NAME, user.as_bytes())?;
-            request.push_password(typed);
-            request.push(NAS_IDENTIFIER, self.nas_identifier.as_bytes())?;
-            state.map_or(Ok(()), |state| request.push(STATE, state))
-        };
-        write().ok()?;
+        let mut expected = None;
+        request.push(USER_NAME, user.as_bytes())?;
+        match self.method {
+            Method::Pap => request.push_password(typed),
+            Method::Chap => method::push_chap(&mut request, typed)?,
+            Method::MsChapV2 => {
+                let proof = method::push_ms_chap2(&mut request, user, typed)?;
+                expected = Some(proof.ok_or(LoginError::NotText)?);
+            }
+        }
+        request.push(NAS_IDENTIFIER, self.nas_identifier.as_bytes())?;
+        if let Some(state) = state {
+            request.push(STATE, state)?;
+        }
         request.push_raw(&self.attributes);
-        Some(request)
+        Ok(Asked { request, expected })
+    }
+}
+
+/// A request, with what the server must prove when it lets the user in.
+struct Asked {
+    request: Request,
+    expected: Option<Arc<MsChapSuccess>>,
+}
+
+impl From<Overflow> for LoginError {
+    fn from(_: Overflow) -> Self {
+        Self::TooLong
     }
 }
 
@@ -172,9 +222,12 @@ mod tests {
         };
         let login = Login::new(Exchange::connect(target, Patience::default()));
         let request = |user: &str, password: usize| login.request(user, &Secret::new(vec![b'x'; password]), None);
-        assert!(request("ana", 128).is_some());
-        assert!(request("ana", 129).is_none());
-        assert!(request("", 5).is_none());
-        assert!(request(&"x".repeat(254), 5).is_none());
+        assert!(request("ana", 128).is_ok());
+        assert!(request("ana", 129).is_err());
+        assert!(request("", 5).is_err());
+        assert!(request(&"x".repeat(254), 5).is_err());
+        let login = login.clone().method(Method::MsChapV2);
+        let not_text = login.request("ana", &Secret::new([0xff]), None);
+        assert!(matches!(not_text, Err(LoginError::NotText)));
     }
 }

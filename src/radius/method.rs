@@ -1,16 +1,20 @@
-//! How somebody proves in an Access-Request who they are, and what CHAP and MS-CHAPv2 have to say in return.
+//! How somebody proves in an Access-Request who they are, and what CHAP and MS-CHAPv2 have to say in return:
+//! the server's side, and the client's.
+
+use std::sync::Arc;
 
 use data_encoding::HEXUPPER;
 
 use crate::clock;
 use crate::engine::Given;
-use crate::engine::response::{Chap, MsChapSuccess, MsChapV2, Response};
+use crate::engine::response::{Chap, MsChapSuccess, MsChapV2, Peer, Response};
 use crate::radius::attribute::{
     CHAP_CHALLENGE, CHAP_PASSWORD, EAP_MESSAGE, MS_CHAP_CHALLENGE, MS_CHAP_ERROR, MS_CHAP_RESPONSE, MS_CHAP2_RESPONSE,
     MS_CHAP2_SUCCESS, MS_MPPE_ENCRYPTION_POLICY, MS_MPPE_ENCRYPTION_TYPES, MS_MPPE_RECV_KEY, MS_MPPE_SEND_KEY,
     USER_PASSWORD, VENDOR_MICROSOFT, VENDOR_SPECIFIC,
 };
-use crate::radius::crypto::{AUTHENTICATOR_LEN, SharedSecret};
+use crate::radius::crypto::{AUTHENTICATOR_LEN, Salts, SharedSecret};
+use crate::radius::exchange::Request;
 use crate::radius::packet::{Attribute, Attributes, Overflow, Packet, Writer};
 use crate::radius::translate::{Refusal, Untranslated};
 use crate::secret::Secret;
@@ -165,23 +169,22 @@ pub(super) fn write_success(
     success: &MsChapSuccess,
     secret: Option<&SharedSecret>,
     request: &[u8; AUTHENTICATOR_LEN],
+    salts: &mut Salts,
     writer: &mut Writer<'_>,
 ) -> Result<(), Overflow> {
-    let mut text = vec![success.identifier];
-    text.extend_from_slice(b"S=");
-    text.extend_from_slice(HEXUPPER.encode(&success.authenticator_response).as_bytes());
-    push_microsoft(writer, MS_CHAP2_SUCCESS, &text)?;
+    push_microsoft(writer, MS_CHAP2_SUCCESS, &success_text(success))?;
     push_microsoft(writer, MS_MPPE_ENCRYPTION_POLICY, &ENCRYPTION_ALLOWED.to_be_bytes())?;
     push_microsoft(writer, MS_MPPE_ENCRYPTION_TYPES, &RC4_128_BIT.to_be_bytes())?;
-    // Salts differ within a packet, and their first bit is set (RFC 2548 section 2.4.2).
-    let [a, b] = clock::random::<2>();
     let keys = [
-        (MS_MPPE_SEND_KEY, &success.send_key, [a | 0x80, b]),
-        (MS_MPPE_RECV_KEY, &success.receive_key, [a | 0x80, b ^ 1]),
+        (MS_MPPE_SEND_KEY, &success.send_key),
+        (MS_MPPE_RECV_KEY, &success.receive_key),
     ];
-    for (kind, key, salt) in keys {
+    for (kind, key) in keys {
         match secret {
-            Some(secret) => push_microsoft(writer, kind, &secret.hide_salted(key, salt, request).ok_or(Overflow)?)?,
+            Some(secret) => {
+                let hidden = secret.hide_salted(key, salts.fresh(), request).ok_or(Overflow)?;
+                push_microsoft(writer, kind, &hidden)?;
+            }
             None => push_microsoft(writer, kind, key.expose())?,
         }
     }
@@ -201,10 +204,75 @@ pub(super) fn write_error(identifier: u8, writer: &mut Writer<'_>) -> Result<(),
     push_microsoft(writer, MS_CHAP_ERROR, &text)
 }
 
+/// Adds the CHAP response to a challenge made here, and the challenge: what a client does whose peer it is
+/// itself.
+///
+/// # Errors
+/// None in practice.
+pub(super) fn push_chap(request: &mut Request, password: &Secret) -> Result<(), Overflow> {
+    let challenge = clock::random::<16>();
+    let [identifier] = clock::random::<1>();
+    let response = Chap::response(identifier, password, &challenge);
+    request.push(CHAP_PASSWORD, &[&[identifier], response.as_slice()].concat())?;
+    request.push(CHAP_CHALLENGE, &challenge)
+}
+
+/// Adds the MS-CHAPv2 response to a challenge made here, and the challenge. Gives what the server has to
+/// prove in return; `None` when the password is no text.
+///
+/// # Errors
+/// None in practice.
+pub(super) fn push_ms_chap2(
+    request: &mut Request,
+    user: &str,
+    password: &Secret,
+) -> Result<Option<Arc<MsChapSuccess>>, Overflow> {
+    let peer = Peer {
+        user: user.as_bytes(),
+        password,
+        challenge: &clock::random(),
+        peer_challenge: &clock::random(),
+    };
+    let [identifier] = clock::random::<1>();
+    let Some(response) = peer.response(identifier) else {
+        return Ok(None);
+    };
+    request.push(VENDOR_SPECIFIC, &microsoft(MS_CHAP_CHALLENGE, peer.challenge)?)?;
+    request.push(VENDOR_SPECIFIC, &microsoft(MS_CHAP2_RESPONSE, &response)?)?;
+    Ok(peer.expected(identifier))
+}
+
+/// Whether an Access-Accept with these attributes has the MS-CHAP2-Success that is expected.
+pub(super) fn proves(attributes: Attributes<'_>, expected: &MsChapSuccess) -> bool {
+    let vendor = VENDOR_MICROSOFT.to_be_bytes();
+    let microsoft = attributes
+        .filter(|attribute| attribute.kind == VENDOR_SPECIFIC)
+        .filter_map(|attribute| attribute.value.strip_prefix(&vendor));
+    let text = success_text(expected);
+    microsoft
+        .flat_map(Attributes::new)
+        .filter(|attribute| attribute.kind == MS_CHAP2_SUCCESS)
+        // A message may follow (RFC 2759 section 5).
+        .any(|attribute| attribute.value.starts_with(&text))
+}
+
+/// The identifier, `S=`, and 40 hexadecimal digits (RFC 2759 section 5).
+fn success_text(success: &MsChapSuccess) -> Vec<u8> {
+    let mut text = vec![success.identifier];
+    text.extend_from_slice(b"S=");
+    text.extend_from_slice(HEXUPPER.encode(&success.authenticator_response).as_bytes());
+    text
+}
+
 fn push_microsoft(writer: &mut Writer<'_>, kind: u8, value: &[u8]) -> Result<(), Overflow> {
+    writer.push(VENDOR_SPECIFIC, &microsoft(kind, value)?)
+}
+
+/// The value of a Vendor-Specific attribute of Microsoft's with one attribute in it.
+fn microsoft(kind: u8, value: &[u8]) -> Result<Vec<u8>, Overflow> {
     let length = u8::try_from(value.len() + 2).map_err(|_| Overflow)?;
     let vendor = VENDOR_MICROSOFT.to_be_bytes();
-    writer.push(VENDOR_SPECIFIC, &[vendor.as_slice(), &[kind, length], value].concat())
+    Ok([vendor.as_slice(), &[kind, length], value].concat())
 }
 
 /// MS-MPPE-Encryption-Policy (RFC 2548 section 2.4.4): the client may encrypt, and may do without.

@@ -20,6 +20,7 @@ pub mod login;
 mod method;
 pub mod observed;
 pub mod packet;
+pub mod pairs;
 pub mod probe;
 pub mod stream;
 pub mod translate;

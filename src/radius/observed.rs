@@ -53,6 +53,8 @@ pub enum What {
     /// A login was refused for something that the administrator can change: a denial with
     /// [`Denial::advice`].
     Denied(Denial),
+    /// An unsigned request has a password that is no text.
+    Garbled,
 }
 
 impl Sightings {
@@ -86,6 +88,11 @@ impl Sightings {
         if denial.advice().is_some() {
             self.trouble(What::Denied(denial), source, user, now);
         }
+    }
+
+    /// Notes an unsigned request whose password is no text.
+    pub(in crate::radius) fn garbled(&self, source: IpAddr, now: Timestamp) {
+        self.trouble(What::Garbled, source, None, now);
     }
 
     /// Requests that came through; retransmissions and Status-Server do not count.
@@ -155,7 +162,7 @@ impl What {
     pub const fn is_drop(self) -> bool {
         match self {
             Self::Dropped(_) => true,
-            Self::Refused(_) | Self::Denied(_) => false,
+            Self::Refused(_) | Self::Denied(_) | Self::Garbled => false,
         }
     }
 
@@ -167,6 +174,7 @@ impl What {
             Self::Denied(Denial::MethodImpossible) => "CHAP or MS-CHAPv2 that cannot be judged".into(),
             Self::Denied(Denial::MethodOneProof) => "CHAP or MS-CHAPv2 under a rule that asks for more".into(),
             Self::Denied(denial) => denial.word().to_owned(),
+            Self::Garbled => "a password that is no text, in a request without Message-Authenticator".to_owned(),
         }
     }
 
@@ -175,6 +183,9 @@ impl What {
         match self {
             Self::Dropped(reason) => remedy_for_drop(reason),
             Self::Refused(refusal) => remedy_for_refusal(refusal),
+            Self::Garbled => {
+                "most likely the shared secret differs, which nothing else tells of requests that are not signed; else the client does not send UTF-8"
+            }
             Self::Denied(denial) => match denial.advice() {
                 Some(advice) => advice,
                 None => "the log and the audit have who it was and why",

@@ -9,7 +9,6 @@ use crate::clock::Timestamp;
 use crate::config::Serves;
 use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
-use crate::engine::response::MsChapSuccess;
 use crate::engine::{AuthnRequest, Capability, Denial, Grant, LoginName, Origin, Prompt, Protocol, Verdict};
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
@@ -18,10 +17,11 @@ use crate::radius::attribute::{
 };
 use crate::radius::channel::Channel;
 use crate::radius::client::Client;
-use crate::radius::crypto::AUTHENTICATOR_LEN;
+use crate::radius::crypto::{AUTHENTICATOR_LEN, Salts};
 use crate::radius::intake::{Sender, Settled};
 use crate::radius::method::{self, Proofs, once};
 use crate::radius::packet::{Overflow, Packet, Writer};
+use crate::radius::pairs::{self, Unwritten};
 
 /// The one text that every Access-Reject carries, whatever the reason.
 pub const REJECT_TEXT: &str = "Login failed.";
@@ -254,18 +254,45 @@ impl ReplyTo {
         } else {
             ACCOUNTING_RESPONSE
         };
-        self.with_text_if_it_fits(code, None, None, buffer);
+        self.with_text_if_it_fits(code, None, buffer);
     }
 
+    /// Writes an Access-Accept with the rule's attributes: all of them, or it becomes an Access-Reject,
+    /// since without one of them the client could allow too much.
     fn accept(&self, grant: &Grant, buffer: &mut Vec<u8>) -> Reply {
-        let success = grant.ms_chap.as_deref();
-        self.with_text_if_it_fits(ACCESS_ACCEPT, grant.message.as_deref(), success, buffer);
-        Reply::Accept
+        let written = self.write_accept(grant, grant.message.as_deref(), buffer);
+        match written.or_else(|_| self.write_accept(grant, None, buffer)) {
+            Ok(()) => Reply::Accept,
+            Err(error) => {
+                let user = &grant.person.login;
+                error!(client = %self.client.name, user, "the Access-Accept cannot be written: {error}; rejected");
+                self.reject(buffer)
+            }
+        }
+    }
+
+    fn write_accept(&self, grant: &Grant, message: Option<&str>, buffer: &mut Vec<u8>) -> Result<(), Unwritten> {
+        let full = |what: &'static str| move |Overflow| Unwritten::Full(what.into());
+        let secret = self.client.secret(self.channel);
+        let mut salts = Salts::default();
+        let mut writer = self.begin(ACCESS_ACCEPT, buffer);
+        if let Some(success) = grant.ms_chap.as_deref() {
+            method::write_success(success, secret, &self.authenticator, &mut salts, &mut writer)
+                .map_err(full("MS-CHAP2-Success"))?;
+        }
+        writer
+            .push_text(REPLY_MESSAGE, message.unwrap_or_default())
+            .map_err(full("Reply-Message"))?;
+        let hiding = secret.map(|secret| (secret, &self.authenticator));
+        pairs::write(&mut writer, &grant.reply, hiding, &mut salts)?;
+        writer.push_raw(&self.proxy_states).map_err(full("Proxy-State"))?;
+        self.finish(writer);
+        Ok(())
     }
 
     /// Writes an Access-Reject with the text that all of them carry.
     pub fn reject(&self, buffer: &mut Vec<u8>) -> Reply {
-        self.with_text_if_it_fits(ACCESS_REJECT, Some(REJECT_TEXT), None, buffer);
+        self.with_text_if_it_fits(ACCESS_REJECT, Some(REJECT_TEXT), buffer);
         Reply::Reject
     }
 
@@ -309,38 +336,20 @@ impl ReplyTo {
 
     /// Proxy-State came in a request that also had a name and a password, so it fits a reply of nothing
     /// else; a text may not.
-    fn with_text_if_it_fits(
-        &self,
-        code: u8,
-        text: Option<&str>,
-        success: Option<&MsChapSuccess>,
-        buffer: &mut Vec<u8>,
-    ) {
-        if self.write_final(code, text, success, buffer).is_err()
-            && self.write_final(code, None, success, buffer).is_err()
-        {
+    fn with_text_if_it_fits(&self, code: u8, text: Option<&str>, buffer: &mut Vec<u8>) {
+        if self.write_final(code, text, buffer).is_err() && self.write_final(code, None, buffer).is_err() {
             error!(client = %self.client.name, "a reply does not fit a packet");
             buffer.clear();
         }
     }
 
-    fn write_final(
-        &self,
-        code: u8,
-        text: Option<&str>,
-        success: Option<&MsChapSuccess>,
-        buffer: &mut Vec<u8>,
-    ) -> Result<(), Overflow> {
+    fn write_final(&self, code: u8, text: Option<&str>, buffer: &mut Vec<u8>) -> Result<(), Overflow> {
         let mut writer = self.begin(code, buffer);
         if let (ACCESS_REJECT, Some(identifier)) = (code, self.eap) {
             writer.push(EAP_MESSAGE, &[EAP_FAILURE, identifier, 0, 4])?;
         }
         if let (ACCESS_REJECT, Some(identifier)) = (code, self.ms_chap) {
             method::write_error(identifier, &mut writer)?;
-        }
-        if let Some(success) = success {
-            let secret = self.client.secret(self.channel);
-            method::write_success(success, secret, &self.authenticator, &mut writer)?;
         }
         writer.push_text(REPLY_MESSAGE, text.unwrap_or_default())?;
         writer.push_raw(&self.proxy_states)?;

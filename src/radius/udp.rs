@@ -438,3 +438,49 @@ impl Listener {
         self.drops.count(reason, peer.address, Some(client), detail, times);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{BoxFuture, Check, Denial, Verdict, Verify};
+    use crate::keyring::Keyring;
+    use crate::metrics::Metrics;
+    use crate::radius::client::Habits;
+
+    struct Nobody;
+
+    impl Verify for Nobody {
+        fn verify<'a>(&'a self, _: AuthnRequest, _: Check<'a>) -> BoxFuture<'a, Verdict> {
+            Box::pin(async { Verdict::Reject(Denial::WrongPassword) })
+        }
+    }
+
+    /// Nothing can be sent to port 0; what comes behind it is.
+    #[tokio::test]
+    async fn a_reply_that_cannot_be_sent_is_counted_and_holds_up_nothing() {
+        let socket = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let config: RadiusListener = toml::from_str("listen = '127.0.0.1:0'").unwrap();
+        let service = Service {
+            clients: Arc::default(),
+            verify: Arc::new(Nobody),
+            keyring: Arc::new(Keyring::from_root(&[5; 32])),
+            learned: Arc::new(Habits::default()),
+            metrics: Metrics::default(),
+            strangers: Arc::default(),
+            dictionary: Arc::default(),
+        };
+        let metrics = service.metrics.clone();
+        let (done, _finished) = mpsc::unbounded_channel();
+        let mut listener = Listener::new(socket, &config, service, done);
+        let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        for address in [([127, 0, 0, 1], 0).into(), client.local_addr().unwrap()] {
+            let peer = Peer { address, via: None };
+            listener.outbox.push(peer, Arc::from(&b"reply"[..]));
+        }
+        listener.flush().await;
+        let mut buffer = [0; 16];
+        assert_eq!(client.recv(&mut buffer).await.unwrap(), 5);
+        let counted = "dropped_total{protocol=\"radius\",reason=\"send-failed\"} 1";
+        assert!(metrics.render().contains(counted), "{}", metrics.render());
+    }
+}

@@ -11,7 +11,7 @@ use crate::admin::api::{
     TestReport, TroubleView,
 };
 use crate::clock;
-use crate::config::{self, Config, Profile, RadiusListener, Requirement};
+use crate::config::{self, Config, Profile, RadiusListener, Requirement, Transport};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::radius::client::{ClientTable, Known};
 use crate::radius::observed::{Stranger, Trouble};
@@ -151,6 +151,10 @@ impl Node {
         findings: &mut Findings,
     ) {
         let about = format!("listener \"{}\" at {}", listener.name, listener.listen);
+        if listener.transport != Transport::Udp || client.certificate.is_some() {
+            let text = "not asked: only datagrams are tried from here";
+            return findings.add(Grade::Untold, about, text);
+        }
         let family = |net: &IpNet| net.addr().is_ipv4() == listener.listen.is_ipv4();
         if !client.address.iter().any(|net| family(&net.0)) {
             return findings.add(Grade::Untold, about, "the client has no address of this family");
@@ -298,6 +302,10 @@ const fn word(requirement: Requirement) -> &'static str {
 
 /// Whether packets from the client's addresses are taken for the client's.
 fn addresses(client: &config::Client, table: &ClientTable, findings: &mut Findings) {
+    if client.certificate.is_some() {
+        let text = "it is known by its certificate, over TLS alone";
+        return findings.add(Grade::Untold, "address", text);
+    }
     for net in &client.address {
         let about = format!("address {}", shown(&net.0));
         let first = table.find(net.0.network());

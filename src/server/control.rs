@@ -1,6 +1,5 @@
 //! What the admin socket asks of the process: reload, status, policies.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tracing::{error, info};
@@ -41,8 +40,8 @@ impl Control for Node {
 
     fn policy_check(&self) -> BoxFuture<'_, PolicyReport> {
         Box::pin(async move {
-            let folder = self.config.load().policies.path.clone();
-            let read = tokio::task::spawn_blocking(move || check_policies(&folder)).await;
+            let config = self.config.load_full();
+            let read = tokio::task::spawn_blocking(move || check_policies(&config)).await;
             read.unwrap_or_else(|error| PolicyReport {
                 path: String::new(),
                 files: Vec::new(),
@@ -137,6 +136,7 @@ impl Node {
         self.verifier.replace(engine, directories, source_limit);
         parts.clients.continue_from(&self.clients.load());
         self.clients.store(Arc::clone(&parts.clients));
+        self.dictionary.store(Arc::clone(&parts.dictionary));
         self.config.store(Arc::clone(&parts.config));
         self.loaded.store(Arc::new(clock::now()));
         Ok(ReloadReport {
@@ -155,6 +155,9 @@ impl Node {
         }
         if old.limits != new.limits {
             changes.push("limits".into());
+        }
+        if old.dictionary != new.dictionary {
+            changes.push("dictionary".into());
         }
         if old.directories != new.directories {
             changes.push("directories".into());
@@ -360,7 +363,7 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
             .unwrap_or([0, 0, 0, 0].into()),
         nas_identifier: None,
         calling_station: None,
-        encrypted: false,
+        encrypted: client.certificate.is_some(),
     };
     let ldap = |listener: &crate::config::LdapListener| Origin {
         protocol: Protocol::Ldap,
@@ -389,9 +392,11 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
 }
 
 /// Checks the policies of a folder. Blocks.
-pub(crate) fn check_policies(folder: &Path) -> PolicyReport {
+pub(crate) fn check_policies(config: &Config) -> PolicyReport {
+    let folder = config.policies.path.as_path();
     let mut faults = Faults::default();
-    let policy = parts::load_policies(folder, &mut faults);
+    let dictionary = parts::load_dictionary(config, &mut faults);
+    let policy = parts::load_policies(folder, &dictionary, &mut faults);
     let files = parts::policy_files(folder).unwrap_or_default();
     PolicyReport {
         path: folder.display().to_string(),

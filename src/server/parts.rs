@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{self, Config, Directory as DirectoryConfig, StoreKind};
+use crate::dictionary::Dictionary;
 use crate::directory::Directory;
 use crate::directory::ldap::{LdapDirectory, SetupFault};
 use crate::directory::local::LocalDirectory;
@@ -31,6 +32,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// Its policies.
     pub policy: Arc<Policy>,
+    /// The RADIUS attributes that it knows.
+    pub dictionary: Arc<Dictionary>,
     /// Its directories, by name.
     pub directories: Directories,
     /// Its RADIUS clients.
@@ -57,14 +60,16 @@ impl Parts {
     /// # Errors
     /// Everything that is wrong, with its place.
     pub fn check(file: &Path) -> Result<Self, Faults> {
-        let (config, mut faults) = Config::load(file)?;
+        let (mut config, mut faults) = Config::load(file)?;
         let Some(source) = Source::read(file, &mut faults) else {
             return Err(faults);
         };
         let Some(document) = Document::parse(&source, &mut faults) else {
             return Err(faults);
         };
-        let policy = load_policies(&config.policies.path, &mut faults);
+        let dictionary = load_dictionary(&config, &mut faults);
+        let policy = load_policies(&config.policies.path, &dictionary, &mut faults);
+        fetch(&policy, &mut config);
         name_strangers(&config, &policy, &mut faults);
         let mut directories = Directories::new();
         for (index, directory) in config.directories.iter().enumerate() {
@@ -107,6 +112,7 @@ impl Parts {
         Ok(Self {
             config: Arc::new(config),
             policy: Arc::new(policy),
+            dictionary,
             directories,
             clients: Arc::new(clients),
             certificates,
@@ -165,6 +171,29 @@ impl Parts {
     }
 }
 
+/// The dictionary that a configuration names.
+pub fn load_dictionary(config: &Config, faults: &mut Faults) -> Arc<Dictionary> {
+    match &config.dictionary.path {
+        Some(folder) => Dictionary::load(folder, faults),
+        None => Arc::clone(Dictionary::shipped()),
+    }
+}
+
+/// Has the directories fetch what rules take values from.
+fn fetch(policy: &Policy, config: &mut Config) {
+    for directory in &mut config.directories {
+        let attributes = match directory {
+            DirectoryConfig::Ldap(ldap) => &mut ldap.attributes,
+            DirectoryConfig::Local(local) => &mut local.attributes,
+        };
+        for name in policy.attributes() {
+            if !attributes.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                attributes.push(name.to_owned());
+            }
+        }
+    }
+}
+
 /// Warns of rules about clients, services and directories that there are none of.
 fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
     let radius = |client: &config::Client| [Some(client.name.clone()), client.service.clone()];
@@ -211,7 +240,7 @@ fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
 }
 
 /// Reads all `*.toml` files of a folder in the order of their names.
-pub fn load_policies(folder: &Path, faults: &mut Faults) -> Policy {
+pub fn load_policies(folder: &Path, dictionary: &Dictionary, faults: &mut Faults) -> Policy {
     let files = match policy_files(folder) {
         Ok(files) => files,
         Err(error) => {
@@ -226,7 +255,7 @@ pub fn load_policies(folder: &Path, faults: &mut Faults) -> Policy {
         );
     }
     let sources: Vec<Source> = files.iter().filter_map(|file| Source::read(file, faults)).collect();
-    policy::parse(&sources, faults)
+    policy::parse(&sources, dictionary, faults)
 }
 
 /// The policy files of a folder, in order.

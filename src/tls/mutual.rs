@@ -269,3 +269,61 @@ fn lists(file: &Path, endings: &mut Vec<Ending>) -> Result<Vec<CertificateRevoca
 fn seconds(since_epoch: i64) -> Option<Timestamp> {
     u64::try_from(since_epoch).ok().map(Timestamp::from_secs)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    fn write(folder: &Path, name: &str, authority: bool) -> (PathBuf, PathBuf) {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_after = date_time_ymd(if authority { 2032 } else { 2031 }, 2, 3);
+        if authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let files = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+        fs::write(&files.0, certificate.pem()).unwrap();
+        fs::write(&files.1, key.serialize_pem()).unwrap();
+        files
+    }
+
+    #[test]
+    fn ends_are_told_and_only_authorities_are_authorities() {
+        let folder = tempfile::tempdir().unwrap();
+        let ((certificate, key), (client_ca, _)) =
+            (write(folder.path(), "own", false), write(folder.path(), "ca", true));
+        let files = Files {
+            certificate: certificate.clone(),
+            key,
+            client_ca: client_ca.clone(),
+            crl: None,
+        };
+        let server = MutualServer::load(files.clone(), Vec::new()).unwrap();
+        let ends: Vec<String> = server
+            .endings()
+            .iter()
+            .map(|end| format!("{} {}", end.what, end.at))
+            .collect();
+        assert!(ends[0].starts_with("the certificate 2031-02-03"), "{ends:?}");
+        assert!(ends[1].contains("CN=ca") && ends[1].contains(" 2032-02-03"), "{ends:?}");
+
+        let wrong = |files: Files| MutualServer::load(files, Vec::new()).unwrap_err();
+        let error = wrong(Files {
+            client_ca: certificate,
+            ..files.clone()
+        });
+        assert!(matches!(&error, TlsError::NoAuthority { .. }), "{error}");
+        assert!(error.to_string().contains("own.pem holds CN="), "{error}");
+        let error = wrong(Files {
+            crl: Some(client_ca),
+            ..files
+        });
+        assert!(matches!(error, TlsError::NotPem { .. }), "{error}");
+    }
+}

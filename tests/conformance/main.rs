@@ -13,12 +13,16 @@ mod server;
 mod stream;
 mod vectors;
 
+// What gets no answer, by reason.
+mod drops;
 // A stock client's view of the whole.
 mod radclient;
 // MS-CHAPv2 and its keys, in RADIUS.
 mod rfc2759;
 // RADIUS: packets, passwords, State, Proxy-State.
 mod rfc2865;
+// Tags, hidden values, attributes of rules.
+mod rfc2868;
 // Message-Authenticator, EAP.
 mod rfc3579;
 // Duplicate detection, overload.

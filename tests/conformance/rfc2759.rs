@@ -10,12 +10,16 @@ use portcullis::radius::attribute::{
     MS_MPPE_ENCRYPTION_TYPES, MS_MPPE_RECV_KEY, MS_MPPE_SEND_KEY, REPLY_MESSAGE, USER_NAME, VENDOR_SPECIFIC,
 };
 use portcullis::radius::channel::Channel;
+use portcullis::radius::exchange::{Exchange, Patience, Target, TlsTarget, Transport, Version, radsec_secret};
 use portcullis::radius::intake::Sender;
+use portcullis::radius::login::{Login, Method, Outcome};
 use portcullis::radius::packet::{Attributes, Packet, Writer};
 use portcullis::radius::translate::{self, Refusal, ReplyTo, Untranslated};
 use portcullis::secret::Secret;
+use portcullis::tls::client::{Settings, Trust};
 
 use crate::server::{Server, kinds, let_in, table, values};
+use crate::stream::{self, Site, clients};
 use crate::vectors::Vectors;
 
 // Sections 8 and 9.2; RFC 3079 section 3.5.3.
@@ -265,4 +269,43 @@ async fn wrong_lengths_are_silence() {
         wire.expect_silence(&request).await;
     }
     assert_eq!(server.stub.calls("ana"), 0);
+}
+
+#[tokio::test]
+async fn our_own_client_speaks_all_methods_over_both_versions_of_radius_over_tls() {
+    let site = Site::make();
+    let nas = site.nas();
+    let entry = "certificate = { san = ['dns:nas1.example.org'] }";
+    let server = stream::Server::tls(&site, "", clients(&[("nas", entry)]));
+    for (version, channel) in [(Version::V1_0, Channel::Tls), (Version::V1_1, Channel::Tls11)] {
+        let settings = Settings {
+            trust: Trust::Authorities(Some(&site.authority.file())),
+            identity: Some((&nas.chain, &nas.key)),
+            protocols: version.alpn(),
+        };
+        let target = Target {
+            address: server.address,
+            transport: Transport::Tls(TlsTarget {
+                config: settings.config().unwrap(),
+                name: portcullis::tls::server_name("127.0.0.1").unwrap(),
+                secret: radsec_secret(),
+                version,
+            }),
+            signed_replies: true,
+        };
+        let exchange = Exchange::connect(target, Patience::default());
+        for method in [Method::Pap, Method::Chap, Method::MsChapV2] {
+            let login = Login::new(exchange.clone()).method(method);
+            for (password, accepted) in [("hunter2", true), ("hunter3", false)] {
+                let outcome = login.login("ana", &Secret::new(password), |_| None).await.unwrap();
+                assert_eq!(
+                    matches!(outcome, Outcome::Accept(_)),
+                    accepted,
+                    "{method:?} over {channel}"
+                );
+                assert_eq!(matches!(outcome, Outcome::Reject(_)), !accepted);
+            }
+        }
+        assert_eq!(exchange.channel(), channel);
+    }
 }

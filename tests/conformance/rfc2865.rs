@@ -14,7 +14,7 @@ use portcullis::radius::attribute::{
 };
 use portcullis::radius::crypto::SharedSecret;
 use portcullis::radius::exchange::{Exchange, Patience, Target, Transport};
-use portcullis::radius::login::{Login, Outcome};
+use portcullis::radius::login::{Login, Method, Outcome};
 use portcullis::radius::packet::{Packet, Writer};
 use portcullis::radius::translate::REJECT_TEXT;
 use portcullis::secret::Secret;
@@ -443,6 +443,7 @@ fn client(server: &Server, secret: &str, patience: Patience) -> Login {
 fn said(outcome: &Outcome) -> (&'static str, Vec<String>) {
     match outcome {
         Outcome::Accept(reply) => ("accept", reply.messages()),
+        Outcome::Unproven(reply) => ("unproven", reply.messages()),
         Outcome::Reject(reply) => ("reject", reply.messages()),
         Outcome::Abandoned => ("abandoned", vec![]),
         Outcome::Timeout { unproven } => ("timeout", vec![unproven.to_string()]),
@@ -472,6 +473,22 @@ async fn our_own_client_walks_through_a_challenge() {
     let outcome = login.login("ana", &Secret::new("no"), |_| None).await.unwrap();
     assert_eq!(said(&outcome), ("reject", vec![REJECT_TEXT.into()]));
     assert!(login.status().await.unwrap());
+}
+
+#[tokio::test]
+async fn our_own_client_speaks_chap_and_ms_chap() {
+    let server = Server::start("");
+    for method in [Method::Chap, Method::MsChapV2] {
+        let login = client(&server, SECRET, Patience::default()).method(method);
+        for (password, expected) in [("hunter2", "accept"), ("hunter3", "reject")] {
+            let outcome = login.login("ana", &Secret::new(password), |_| None).await.unwrap();
+            assert_eq!(said(&outcome).0, expected, "{method:?}");
+        }
+    }
+    // A server that knows nobody's password and lets them in.
+    let login = client(&server, SECRET, Patience::default()).method(Method::MsChapV2);
+    let outcome = login.login("liar", &Secret::new("hunter2"), |_| None).await.unwrap();
+    assert_eq!(said(&outcome).0, "unproven");
 }
 
 #[tokio::test]

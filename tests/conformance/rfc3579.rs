@@ -2,14 +2,15 @@
 
 use portcullis::clock;
 use portcullis::radius::attribute::{
-    ACCESS_ACCEPT, ACCESS_REJECT, ACCESS_REQUEST, EAP_MESSAGE, MESSAGE_AUTHENTICATOR, NAS_IDENTIFIER, PROXY_STATE,
-    REPLY_MESSAGE, USER_NAME, USER_PASSWORD,
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCESS_REQUEST, EAP_MESSAGE, MESSAGE_AUTHENTICATOR, NAS_IDENTIFIER,
+    PROXY_STATE, REPLY_MESSAGE, STATE, STATUS_SERVER, USER_NAME, USER_PASSWORD,
 };
+use portcullis::radius::client::{Habit, Learned as _};
 use portcullis::radius::crypto::{SharedSecret, Signature};
 use portcullis::radius::packet::{Packet, Writer};
 use portcullis::secret::Secret;
 
-use crate::server::{SECRET, Server, Wire, kinds, request, table};
+use crate::server::{SECRET, Server, Wire, kinds, request, table, values};
 use crate::vectors::Vectors;
 
 // Section 3.2.
@@ -108,6 +109,75 @@ async fn an_address_that_has_signed_once_must_go_on() {
     assert_eq!(wire.ask(&unsigned(&wire, 1, &[])).await[0], ACCESS_ACCEPT);
     assert_eq!(wire.ask(&wire.login(2, "ana", "hunter2", &[])).await[0], ACCESS_ACCEPT);
     wire.expect_silence(&unsigned(&wire, 3, &[])).await;
+}
+
+/// Both are in one entry, `127.0.0.0/8`.
+#[tokio::test]
+async fn each_address_of_a_prefix_is_judged_by_itself() {
+    let server = Server::start("require_message_authenticator = 'auto'");
+    let (one, two) = (server.wire().await, server.wire_from("127.0.0.2").await);
+    assert_eq!(one.ask(&one.login(1, "ana", "hunter2", &[])).await[0], ACCESS_ACCEPT);
+    one.expect_silence(&unsigned(&one, 2, &[])).await;
+    assert_eq!(two.ask(&unsigned(&two, 2, &[])).await[0], ACCESS_ACCEPT);
+    let vpn = "127.0.0.1".parse().unwrap();
+    assert_eq!(server.learned.habit("vpn", vpn), Some(Habit::Signs));
+    assert_eq!(server.learned.forget("vpn", Some(vpn)), [vpn]);
+    assert_eq!(
+        one.ask(&unsigned(&one, 3, &[])).await[0],
+        ACCESS_ACCEPT,
+        "it may be plain again"
+    );
+}
+
+/// The default of `limit_proxy_state`: what the first request from an address does is the rule for it.
+#[tokio::test]
+async fn unsigned_proxy_state_only_from_what_began_as_an_old_proxy() {
+    let server = Server::start("require_message_authenticator = 'no'");
+    let (plain, proxy) = (server.wire().await, server.wire_from("127.0.0.2").await);
+    let proxied: [(u8, &[u8]); 1] = [(PROXY_STATE, b"x")];
+    assert_eq!(plain.ask(&unsigned(&plain, 1, &[])).await[0], ACCESS_ACCEPT);
+    plain.expect_silence(&unsigned(&plain, 2, &proxied)).await;
+    assert_eq!(server.counted("reason=\"unsigned-proxy-state\""), 1);
+
+    for identifier in 1..4 {
+        let reply = proxy.ask(&unsigned(&proxy, identifier, &proxied)).await;
+        assert_eq!(reply[0], ACCESS_ACCEPT);
+        assert_eq!(values(&reply, PROXY_STATE), [b"x"]);
+    }
+    assert_eq!(proxy.ask(&unsigned(&proxy, 4, &[])).await[0], ACCESS_ACCEPT);
+    assert_eq!(
+        proxy.ask(&proxy.login(5, "ana", "hunter2", &proxied)).await[0],
+        ACCESS_ACCEPT
+    );
+    proxy.expect_silence(&unsigned(&proxy, 6, &proxied)).await;
+}
+
+/// [`Wire::ask`] checks each.
+#[tokio::test]
+async fn every_kind_of_reply_begins_with_message_authenticator() {
+    let server = Server::start("");
+    let wire = server.wire().await;
+    let hidden = wire.hidden("hunter2");
+    for (request, code) in [
+        (wire.login(1, "ana", "hunter2", &[]), ACCESS_ACCEPT),
+        (wire.login(2, "chatty", "hunter2", &[]), ACCESS_ACCEPT),
+        (wire.login(3, "bob", "hunter2", &[]), ACCESS_CHALLENGE),
+        (wire.login(4, "ana", "wrong", &[]), ACCESS_REJECT),
+        (wire.login(5, "ana", "hunter2", &[(STATE, b"made up")]), ACCESS_REJECT),
+        (wire.request(6, &[(USER_PASSWORD, &hidden)]), ACCESS_REJECT),
+        (
+            request(STATUS_SERVER, 7, [1; 16], &wire.secret, &[], true),
+            ACCESS_ACCEPT,
+        ),
+    ] {
+        let reply = wire.ask(&request).await;
+        assert_eq!(
+            (reply[0], kinds(&reply)[0]),
+            (code, MESSAGE_AUTHENTICATOR),
+            "{}",
+            request[1]
+        );
+    }
 }
 
 #[tokio::test]

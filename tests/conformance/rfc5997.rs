@@ -28,6 +28,21 @@ async fn the_example_is_answered_with_the_octets_of_the_example() {
     assert_eq!(wire.receive().await, vectors.packet("access-accept"));
 }
 
+// Section 6.2.
+
+#[tokio::test]
+async fn an_accounting_port_answers_with_the_octets_of_the_example() {
+    let vectors = Vectors::load("rfc5997.txt");
+    let server = Server::listen("127.0.0.1:0", "serve = ['accounting']", "");
+    let secret = vectors.secret.expose_str().unwrap();
+    server
+        .clients
+        .store(table("send_message_authenticator = false", secret).into());
+    let wire = server.wire().await;
+    wire.send(vectors.packet("status-server accounting")).await;
+    assert_eq!(wire.receive().await, vectors.packet("accounting-response"));
+}
+
 #[tokio::test]
 async fn must_be_signed_and_is_never_judged() {
     // A reject would be seen to wait; an answer to Status-Server never does.

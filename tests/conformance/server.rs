@@ -1,7 +1,7 @@
 //! A real listener before a table of users, and a client that speaks octets.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use portcullis::clock;
 use portcullis::config;
+use portcullis::dictionary::Dictionary;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
@@ -19,9 +20,10 @@ use portcullis::engine::{
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
 use portcullis::radius::attribute::{ACCESS_ACCEPT, ACCESS_REQUEST, STATUS_SERVER, USER_NAME, USER_PASSWORD};
-use portcullis::radius::client::{ClientTable, Habits};
+use portcullis::radius::client::{ClientTable, Habits, Learned};
 use portcullis::radius::crypto::{SharedSecret, Signature};
 use portcullis::radius::intake::Service;
+use portcullis::radius::observed::Strangers;
 use portcullis::radius::packet::{Packet, Writer};
 use portcullis::radius::udp;
 use portcullis::secret::Secret;
@@ -125,7 +127,7 @@ fn respond(user: &str, response: &Response) -> Verdict {
     let password = match user {
         "ana" => "hunter2",
         "flopsy" => "arctangent",
-        "user" => "clientPass",
+        "liar" => return let_in(None),
         _ => return Verdict::Reject(Denial::UnknownUser),
     };
     match response.judge(Kept::Clear(&Secret::new(password))) {
@@ -158,6 +160,7 @@ fn accept(message: Option<String>) -> Verdict {
     Verdict::Accept(Grant {
         person,
         message,
+        reply: Vec::new(),
         ms_chap: None,
     })
 }
@@ -185,6 +188,8 @@ pub(crate) struct Server {
     pub(crate) clients: Arc<ArcSwap<ClientTable>>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) metrics: Metrics,
+    pub(crate) learned: Arc<Habits>,
+    pub(crate) strangers: Arc<Strangers>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: JoinHandle<()>,
 }
@@ -202,13 +207,15 @@ impl Server {
         let clients = Arc::new(ArcSwap::from_pointee(table(client, SECRET)));
         let (stub, keyring) = (Arc::new(Stub::new()), Arc::new(Keyring::from_root(&[5; 32])));
         let (metrics, shutdown) = (Metrics::default(), CancellationToken::new());
+        let (learned, strangers) = (Arc::new(Habits::default()), Arc::new(Strangers::default()));
         let service = Service {
             clients: Arc::clone(&clients),
             verify: Arc::clone(&stub) as Arc<dyn Verify>,
             keyring: Arc::clone(&keyring),
-            learned: Arc::new(Habits::default()),
+            learned: Arc::clone(&learned) as Arc<dyn Learned>,
+            dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: metrics.clone(),
-            strangers: Arc::default(),
+            strangers: Arc::clone(&strangers),
         };
         let task = tokio::spawn(udp::serve(
             sockets,
@@ -223,18 +230,21 @@ impl Server {
             clients,
             keyring,
             metrics,
+            learned,
+            strangers,
             shutdown,
             task,
         }
     }
 
     pub(crate) async fn wire(&self) -> Wire {
-        let local = if self.address.is_ipv4() {
-            "127.0.0.1:0"
-        } else {
-            "[::1]:0"
-        };
-        let socket = UdpSocket::bind(local).await.unwrap();
+        let local = if self.address.is_ipv4() { "127.0.0.1" } else { "::1" };
+        self.wire_from(local).await
+    }
+
+    pub(crate) async fn wire_from(&self, local: &str) -> Wire {
+        let local: IpAddr = local.parse().unwrap();
+        let socket = UdpSocket::bind((local, 0)).await.unwrap();
         let mut server = self.address;
         if server.ip().is_unspecified() {
             server.set_ip(socket.local_addr().unwrap().ip());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use portcullis::clock;
 use portcullis::config;
+use portcullis::dictionary::Dictionary;
 use portcullis::engine::Verify;
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
@@ -78,8 +79,9 @@ impl Server {
             verify: Arc::clone(&stub) as Arc<dyn Verify>,
             keyring: Arc::new(Keyring::from_root(&[5; 32])),
             learned: Arc::new(Habits::default()),
-            strangers: Arc::default(),
+            dictionary: Arc::new(ArcSwap::new(Arc::clone(Dictionary::shipped()))),
             metrics: metrics.clone(),
+            strangers: Arc::default(),
         };
         let serving = stream::serve(
             socket,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portcullis::clock::Timestamp;
+use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
 use portcullis::engine::authenticator::{passcode, recovery_code};
 use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
@@ -48,7 +49,11 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let mut faults = Faults::default();
-        let rules = policy::parse(&[Source::new(Path::new("policy.toml"), POLICY)], &mut faults);
+        let rules = policy::parse(
+            &[Source::new(Path::new("policy.toml"), POLICY)],
+            Dictionary::shipped(),
+            &mut faults,
+        );
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
             limit: Limit {

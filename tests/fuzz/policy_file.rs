@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use portcullis::clock::Timestamp;
+use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
 use portcullis::engine::policy::{self, Subject, Who};
 use portcullis::engine::{LoginName, Origin, Protocol};
@@ -11,7 +12,11 @@ use portcullis::engine::{LoginName, Origin, Protocol};
 pub fn policy_file(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut faults = Faults::default();
-    let policy = policy::parse(&[Source::new(Path::new("fuzz.toml"), text)], &mut faults);
+    let policy = policy::parse(
+        &[Source::new(Path::new("fuzz.toml"), text)],
+        Dictionary::shipped(),
+        &mut faults,
+    );
     let lines = text.matches('\n').count() + 1;
     assert!(
         faults

@@ -8,12 +8,13 @@ use portcullis::config;
 use portcullis::engine::Given;
 use portcullis::engine::response::{Kept, ResponseOutcome};
 use portcullis::keyring::Keyring;
-use portcullis::radius::attribute::{ACCESS_REJECT, PROXY_STATE, REPLY_MESSAGE, STATUS_SERVER};
+use portcullis::radius::attribute::{ACCESS_REJECT, MESSAGE_AUTHENTICATOR, PROXY_STATE, REPLY_MESSAGE, STATUS_SERVER};
 use portcullis::radius::channel::Channel;
 use portcullis::radius::client::{Client, ClientTable, Habits};
 use portcullis::radius::crypto::{SharedSecret, Signature};
 use portcullis::radius::intake::Sender;
-use portcullis::radius::packet::{Attributes, MAX_LEN, MAX_VALUE, Packet, Writer};
+use portcullis::radius::packet::{Attributes, HEADER_LEN, MAX_LEN, MAX_VALUE, Packet, Writer};
+use portcullis::radius::stream::frame::Frames;
 use portcullis::radius::translate::{self, ReplyTo};
 use portcullis::secret::Secret;
 
@@ -24,9 +25,51 @@ pub fn radius_packet(data: &[u8]) {
     assert!(packet.octets().len() <= data.len().min(MAX_LEN));
     let address = [192, 0, 2, 1].into();
     let client = CLIENTS.find(address).expect("the table has one client for all");
-    for channel in [Channel::Udp, Channel::Tcp, Channel::Tls, Channel::Tls11] {
+    for channel in [Channel::Udp, Channel::Tcp, Channel::Tls] {
         radius_request(&packet, client, address, channel);
     }
+    let unsigned = Packet::parse_unsigned(data).expect("it asks for less");
+    radius_request(&unsigned, client, address, Channel::Tls11);
+}
+
+/// A connection's octets, in pieces as long as the first octet says: however they come, the same packets are
+/// cut out of them, and what is kept of them is bounded.
+pub fn radius_stream(data: &[u8]) {
+    let Some((&step, octets)) = data.split_first() else {
+        return;
+    };
+    let (packets, whole) = frames(octets, usize::from(step) + 1);
+    assert_eq!(
+        (&packets, whole),
+        (&frames(octets, usize::MAX).0, frames(octets, usize::MAX).1)
+    );
+    let cut: usize = packets.iter().map(Vec::len).sum();
+    assert!(octets.starts_with(&packets.concat()) && cut <= octets.len());
+    for packet in packets {
+        assert!((HEADER_LEN..=MAX_LEN).contains(&packet.len()));
+        radius_packet(&packet);
+    }
+}
+
+/// The packets in `octets`, `step` of them at a time, and whether all of it could be read.
+fn frames(octets: &[u8], step: usize) -> (Vec<Vec<u8>>, bool) {
+    let (mut frames, mut packets, mut rest) = (Frames::default(), Vec::new(), octets);
+    while !rest.is_empty() {
+        let space = frames.space();
+        assert!(!space.is_empty() && space.len() <= 2 * MAX_LEN);
+        let (piece, after) = rest.split_at(rest.len().min(step).min(space.len()));
+        space[..piece.len()].copy_from_slice(piece);
+        frames.filled(piece.len());
+        rest = after;
+        loop {
+            match frames.packet() {
+                Ok(Some(packet)) => packets.push(packet.to_vec()),
+                Ok(None) => break,
+                Err(_) => return (packets, false),
+            }
+        }
+    }
+    (packets, true)
 }
 
 fn radius_request(packet: &Packet<'_>, client: &Arc<Client>, address: IpAddr, channel: Channel) {
@@ -55,13 +98,21 @@ fn radius_request(packet: &Packet<'_>, client: &Arc<Client>, address: IpAddr, ch
         }
         reply_to.reject(&mut buffer);
         let reply = Packet::parse(&buffer).expect("we write packets");
-        assert_eq!((reply.code(), reply.identifier()), (ACCESS_REJECT, packet.identifier()));
+        // RADIUS/1.1 has a Token in its place, and sends zero (RFC 9765 section 4.1).
+        let identifier = secret.map_or(0, |_| packet.identifier());
+        assert_eq!((reply.code(), reply.identifier()), (ACCESS_REJECT, identifier));
         match secret {
             Some(secret) => {
                 assert!(secret.proves_response(&reply, packet.authenticator()));
                 assert!(reply.signed_first());
             }
-            None => assert_eq!(reply.authenticator(), packet.authenticator()),
+            None => {
+                assert_eq!(
+                    (reply.token(), &reply.authenticator()[4..]),
+                    (packet.token(), &[0; 12][..])
+                );
+                assert!(!reply.has(MESSAGE_AUTHENTICATOR));
+            }
         }
         assert!(reply.all(PROXY_STATE).eq(packet.all(PROXY_STATE)));
     }

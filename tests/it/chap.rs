@@ -7,7 +7,7 @@ use portcullis::secret::Secret;
 
 use crate::support::eap_server::{EapServer, OWN_PASSWORD, OWN_USER, Supplicant};
 use crate::support::portcullis::{DIALOG, PASSWORD_ONLY, Portcullis};
-use crate::support::process::text;
+use crate::support::process::{run, text};
 use crate::support::radclient::{Radclient, Reply, SECRET};
 use crate::support::slapd::{Slapd, password, user};
 
@@ -50,9 +50,15 @@ when = { service = ["helpdesk"] }
 require = "passcode"
 "#;
 
-/// An installation before `main` with a local directory beside it.
+/// An installation before `main` with a local directory beside it, serving.
 fn start(main: &Slapd) -> Portcullis {
-    let mut site = Portcullis::install(main);
+    let mut site = install(main);
+    site.serve();
+    site
+}
+
+fn install(main: &Slapd) -> Portcullis {
+    let site = Portcullis::install(main);
     fs::write(site.path("house.ldif"), PEOPLE).unwrap();
     let client = |name: &str, address: &str, directory: &str| {
         format!(
@@ -67,7 +73,6 @@ fn start(main: &Slapd) -> Portcullis {
         client("helpdesk", HELPDESK, "main"),
     ];
     site.add(&configuration.join("\n"), RULES);
-    site.serve();
     site
 }
 
@@ -181,6 +186,17 @@ fn a_passcode_works_when_it_was_issued_for_it() {
     assert_eq!(desk.ask(&ms_chap2(&user(1), &code)), Reply::Accept);
     assert_eq!(desk.login(&user(1), &code), Reply::Reject, "spent for every method");
 
+    let code = issue(&user(3), &["--chap"]);
+    let submissions: Vec<String> = (0..60)
+        .map(|number| match number % 2 {
+            0 => chap(&user(3), &code),
+            _ => ms_chap2(&user(3), &code),
+        })
+        .collect();
+    let replies = desk.ask_at_once(&submissions);
+    let accepted = replies.iter().filter(|reply| **reply == Reply::Accept).count();
+    assert_eq!((accepted, replies.len()), (1, 60), "once, at the same time");
+
     let code = issue(&user(2), &["--chap"]);
     for _ in 0..3 {
         assert_eq!(desk.ask(&ms_chap2(&user(2), "AAAAA-AAAAA")), Reply::Reject);
@@ -264,6 +280,37 @@ fn supplicants_log_in_through_tunnels_that_freeradius_ends() {
     let log = site.log();
     assert_eq!(log.matches("outcome=\"accept\"").count(), 3, "{log}");
     assert_eq!(log.matches("wrong-password").count(), 3, "{log}");
+}
+
+#[test]
+fn our_own_client_speaks_both_to_us_and_to_freeradius() {
+    let main = Slapd::start(3);
+    let mut site = install(&main);
+    // The command asks from 127.0.0.1.
+    let configuration = fs::read_to_string(site.configuration_file()).unwrap();
+    let moved = |from: &str, to: &str, text: &str| {
+        let address = |of: &str| format!("address = [\"{of}\"]");
+        assert!(text.contains(&address(from)));
+        text.replace(&address(from), &address(to))
+    };
+    site.configure(&moved(HOUSE, DIALOG, &moved(DIALOG, "127.0.0.9", &configuration)));
+    site.serve();
+    let peer = EapServer::before(site.radius(), HOUSE);
+    let login = |port: u16, method: &str, more: &[&str], password: &str| {
+        let mut command = site.command();
+        let server = format!("127.0.0.1:{port}");
+        command.args(["login", "radius", &server, "--secret", SECRET, "--user", "User"]);
+        command.args(["--method", method]).args(more);
+        run(&mut command, &format!("{password}\n")).status.code()
+    };
+    // FreeRADIUS 3.2 does not sign its Access-Accept.
+    let unsigned = ["--allow-unsigned"];
+    assert_eq!(login(peer.own_port(), "mschapv2", &unsigned, "clientPass"), Some(0));
+    assert_eq!(login(peer.own_port(), "mschapv2", &unsigned, "wrong"), Some(1));
+    for method in ["pap", "chap", "mschapv2"] {
+        assert_eq!(login(site.radius(), method, &[], "clientPass"), Some(0), "{method}");
+        assert_eq!(login(site.radius(), method, &[], "wrong"), Some(1), "{method}");
+    }
 }
 
 #[test]

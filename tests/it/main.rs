@@ -22,12 +22,18 @@ mod chap;
 mod clients;
 // People whom an operator keeps out.
 mod deny;
+// RADIUS under load that nobody wants.
+mod flood;
+// RADIUS packets taken apart.
+mod decode;
 // The `ldap` and `local` directories through one battery, and servers that misbehave.
 mod directory;
 // One code, one accept: at once, and over the death of the process.
 mod durability;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
 mod front;
+// VPN logins through ocserv.
+mod gateway;
 // Applications that bind and search.
 mod ldap;
 // Directories that are halted, gone or half dead.
@@ -36,5 +42,9 @@ mod outages;
 mod pam;
 // radclient: passwords, challenges, appended codes.
 mod radius;
+// RADIUS over TLS through radsecproxy and FreeRADIUS.
+mod radsec;
+// Attributes that rules add, with real decoders.
+mod reply;
 // The failure counter, over all protocols.
 mod throttle;

@@ -1,7 +1,10 @@
 //! RADIUS logins, as radclient sees them.
 
+use std::fs;
+
 use crate::support::portcullis::{APPEND, DIALOG, PASSWORD_ONLY, Portcullis, find};
-use crate::support::radclient::{Reply, request};
+use crate::support::process::free_port;
+use crate::support::radclient::{Radclient, Reply, request};
 use crate::support::slapd::{Slapd, password, user};
 use crate::support::totp::{code, wrong_code};
 
@@ -164,4 +167,39 @@ fn clients_are_held_to_their_message_authenticator() {
         "this client's entry says no"
     );
     assert!(door.status());
+}
+
+#[test]
+fn several_listeners_of_both_families_at_once() {
+    let directory = Slapd::start(20);
+    let mut site = Portcullis::install(&directory);
+    let (second, port) = (free_port(), site.radius());
+    let configuration = fs::read_to_string(site.configuration_file()).unwrap();
+    let listeners = format!(
+        "[[radius]]\nname = \"six\"\nlisten = \"[::1]:{port}\"\n\n[[radius]]\nname = \"any\"\nlisten = \"0.0.0.0:{second}\"\n\n\
+         [[radius]]\nname = \"any-six\"\nlisten = \"[::]:{second}\"\n\n[[radius]]\n"
+    );
+    let configuration = configuration.replacen("[[radius]]\n", &listeners, 1).replacen(
+        "[\"127.0.0.3\"]",
+        "[\"127.0.0.3\", \"::1\"]",
+        1,
+    );
+    site.configure(&configuration);
+    site.serve();
+    let doors = [
+        site.radclient(PASSWORD_ONLY),
+        Radclient::to(port).over_ipv6(),
+        Radclient::to(second).from(PASSWORD_ONLY),
+        Radclient::to(second).over_ipv6(),
+    ];
+    for (number, door) in (1..).zip(&doors) {
+        assert_eq!(door.login(&user(number), &password(number)), Reply::Accept, "{door:?}");
+        assert_eq!(door.login(&user(number), "wrong"), Reply::Reject, "{door:?}");
+        assert!(door.status());
+    }
+    let door = site.json(&["client", "show", "door"]);
+    assert_eq!((&door["requests"], &door["dropped"]), (&8.into(), &0.into()));
+    let tested = site.json(&["client", "test", "door"])["findings"].clone();
+    let answers = |finding: &&serde_json::Value| finding["text"].as_str().unwrap().contains("answers Status-Server");
+    assert_eq!(tested.as_array().unwrap().iter().filter(answers).count(), 4, "{tested}");
 }

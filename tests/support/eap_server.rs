@@ -62,6 +62,11 @@ impl EapServer {
         }
     }
 
+    /// The port where it judges by itself.
+    pub(crate) fn own_port(&self) -> u16 {
+        self.own
+    }
+
     /// radclient before its own judgement.
     pub(crate) fn own(&self) -> Radclient {
         Radclient::to(self.own)

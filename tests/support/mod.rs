@@ -3,10 +3,14 @@
 pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod eap_server;
+pub(crate) mod ocserv;
 pub(crate) mod pam;
+#[allow(dead_code, reason = "the conformance tests use the rest")]
+pub(crate) mod pki;
 pub(crate) mod portcullis;
 pub(crate) mod process;
 pub(crate) mod radclient;
+pub(crate) mod radsec_peers;
 pub(crate) mod samba;
 pub(crate) mod slapd;
 pub(crate) mod totp;

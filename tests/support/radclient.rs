@@ -26,6 +26,7 @@ pub(crate) struct Radclient {
     port: u16,
     source: Option<&'static str>,
     secret: &'static str,
+    host: &'static str,
 }
 
 impl Radclient {
@@ -35,12 +36,19 @@ impl Radclient {
             port,
             source: None,
             secret: SECRET,
+            host: "127.0.0.1",
         }
     }
 
     /// The same from another loopback address.
     pub(crate) fn from(mut self, source: &'static str) -> Self {
         self.source = Some(source);
+        self
+    }
+
+    /// The same over IPv6, from `::1`.
+    pub(crate) fn over_ipv6(mut self) -> Self {
+        self.host = "[::1]";
         self
     }
 
@@ -53,6 +61,12 @@ impl Radclient {
     /// A password as the first thing that is said.
     pub(crate) fn login(&self, user: &str, password: &str) -> Reply {
         self.ask(&request(user, password, None))
+    }
+
+    /// The same where datagrams are lost: sent again each second, up to thirty times.
+    pub(crate) fn login_patiently(&self, user: &str, password: &str) -> Reply {
+        let (printed, _) = self.send("auth", &request(user, password, None), &["-t", "1", "-r", "30"]);
+        parse(&printed)
     }
 
     /// An answer to a challenge.
@@ -113,7 +127,7 @@ impl Radclient {
         }
         let mut command = Command::new("radclient");
         command.arg("-x").args(options);
-        command.args([&format!("127.0.0.1:{}", self.port), kind, self.secret]);
+        command.args([&format!("{}:{}", self.host, self.port), kind, self.secret]);
         let output = run(&mut command, &input);
         let printed = text(&output);
         assert!(!printed.contains("Failed to parse"), "radclient: {printed}\n{input}");

@@ -12,7 +12,7 @@ use crate::cli::output::{CliError, Out, in_full, read_secret};
 use crate::radius::channel::Channel;
 use crate::radius::crypto::SharedSecret;
 use crate::radius::exchange::{Exchange, Failure, Patience, Target, TlsTarget, Transport, Version, radsec_secret};
-use crate::radius::login::{Challenge, Login, LoginError, Outcome};
+use crate::radius::login::{Challenge, Login, LoginError, Method, Outcome};
 use crate::secret::Secret;
 use crate::tls;
 use crate::tls::client::{Settings, Trust};
@@ -34,6 +34,9 @@ pub(super) struct RadiusArgs {
     /// NAS-Identifier to send
     #[arg(long, value_name = "NAME", default_value = "portcullis")]
     nas_identifier: String,
+    /// How the password is proven
+    #[arg(long, value_enum, default_value_t = By::Pap)]
+    method: By,
     /// How packets travel
     #[arg(long, value_enum, default_value_t = Via::Udp)]
     transport: Via,
@@ -64,6 +67,17 @@ pub(super) struct RadiusArgs {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// It is sent, hidden
+    Pap,
+    /// By a response to a challenge
+    Chap,
+    /// By a response, and the server's proof in return
+    #[value(name = "mschapv2")]
+    MsChapV2,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Via {
     /// Datagrams
     Udp,
@@ -89,19 +103,22 @@ pub(super) async fn run(args: &RadiusArgs, out: &mut Out<'_>) -> Result<Exit, Cl
     let target = args.target()?;
     let password = read_secret("Password: ")?;
     let exchange = Exchange::connect(target, Patience::steady(Duration::from_secs(args.timeout), 3));
-    let login = Login::new(exchange.clone()).nas_identifier(&args.nas_identifier);
+    let login = Login::new(exchange.clone())
+        .nas_identifier(&args.nas_identifier)
+        .method(args.method.into());
     let mut asked = Vec::new();
     let outcome = login.login(&args.user, &password, |challenge| {
         asked.push(challenge.messages.join(" "));
         answer(challenge)
     });
     let outcome = outcome.await.map_err(|error| match error {
-        LoginError::TooLong => CliError::Usage(in_full(&error), None),
+        LoginError::TooLong | LoginError::NotText => CliError::Usage(in_full(&error), None),
         LoginError::Failed(failure) => CliError::Away(in_full(&failure), advice(&failure)),
         LoginError::Endless => CliError::Local(in_full(&error)),
     })?;
     let (word, reply, exit) = match &outcome {
         Outcome::Accept(reply) => ("accepted", Some(reply), Exit::Done),
+        Outcome::Unproven(reply) => ("accepted without proof", Some(reply), Exit::Refused),
         Outcome::Reject(reply) => ("rejected", Some(reply), Exit::Refused),
         Outcome::Abandoned => ("given up", None, Exit::Refused),
         Outcome::Timeout { .. } => ("no reply", None, Exit::Unreachable),
@@ -126,9 +143,22 @@ pub(super) async fn run(args: &RadiusArgs, out: &mut Out<'_>) -> Result<Exit, Cl
         Outcome::Timeout { unproven } => {
             out.line(unproven_text(unproven, exchange.channel(), args.allow_unsigned))?;
         }
+        Outcome::Unproven(_) => {
+            out.line("The server lets the user in, but has not proven that it knows the password (MS-CHAP2-Success): a peer gives up on this.")?;
+        }
         Outcome::Accept(_) | Outcome::Reject(_) | Outcome::Abandoned => {}
     }
     Ok(exit)
+}
+
+impl From<By> for Method {
+    fn from(by: By) -> Self {
+        match by {
+            By::Pap => Self::Pap,
+            By::Chap => Self::Chap,
+            By::MsChapV2 => Self::MsChapV2,
+        }
+    }
 }
 
 fn unproven_text(unproven: u32, channel: Channel, unsigned: bool) -> String {
@@ -239,4 +269,5 @@ rejected, 3 when nothing came back. Over TLS the secret is `radsec` unless anoth
 Examples:
   portcullis login radius 127.0.0.1:1812 --secret-file radius.secret --user ana
   portcullis login radius 127.0.0.1:2083 --transport tls --ca ca.pem --certificate nas.pem --key nas.key --user ana
+  portcullis login radius 127.0.0.1:1812 --secret-file radius.secret --method mschapv2 --user ana
   printf 'correct-horse\\n492811\\n' | portcullis login radius 127.0.0.1:1812 --secret-file s --user ana";

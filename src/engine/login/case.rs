@@ -10,14 +10,14 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_user, name_digest, prompt, write_throttle, write_user,
+    CLOCK_LEEWAY, event, expect_user, explained, grant, name_digest, prompt, write_throttle, write_user,
 };
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Order, Rule, Terms};
 use crate::engine::record::{Failure, Pending, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::throttle::Limit;
-use crate::engine::verdict::{Denial, Grant, Verdict};
+use crate::engine::verdict::{Denial, Verdict};
 use crate::keyring::KeyError;
 use crate::secret::Secret;
 
@@ -217,6 +217,10 @@ impl<'a, 'f> Case<'a, 'f> {
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
             return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), record);
         };
+        let grant = match grant(self.terms, self.request, person) {
+            Ok(grant) => grant,
+            Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),
+        };
         record.to_mut().last_login = Some(self.now);
         let mut batch = Batch::default();
         if !self.write_user(&mut batch, person, &record) {
@@ -238,11 +242,7 @@ impl<'a, 'f> Case<'a, 'f> {
         // Whatever the rule says: a spent code is written down, and so made durable, before the answer.
         batch.audit.push(event);
         Step::Decided(Decision {
-            verdict: Verdict::Accept(Grant {
-                person: Arc::clone(person),
-                message: None,
-                ms_chap: None,
-            }),
+            verdict: Verdict::Accept(grant),
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
             proven,
@@ -296,6 +296,11 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     pub(super) fn refuse(self, denial: Denial, record: Cow<'f, UserRecord>) -> Step<'a> {
+        self.refuse_saying(denial, None, record)
+    }
+
+    /// Refuses, with more than the word of the denial for the audit.
+    fn refuse_saying(self, denial: Denial, detail: Option<&str>, record: Cow<'f, UserRecord>) -> Step<'a> {
         let mut batch = Batch::default();
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person),
@@ -309,7 +314,7 @@ impl<'a, 'f> Case<'a, 'f> {
         }
         // A source that is refused unheard must not fill the audit: the verifier notes it now and then.
         if denial != Denial::SourceThrottled {
-            batch.audit.push(self.rejection(denial));
+            batch.audit.push(explained(self.rejection(denial), detail));
         }
         Step::Decided(Decision {
             verdict: Verdict::Reject(denial),

@@ -1,5 +1,6 @@
 //! What decisions are made of: prompts, changed records, audit events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -9,11 +10,11 @@ use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::Person;
 use crate::engine::login::Engine;
-use crate::engine::policy::Terms;
+use crate::engine::policy::{Terms, Unreplied};
 use crate::engine::record::{self, ThrottleRecord, UserRecord};
-use crate::engine::request::AuthnRequest;
+use crate::engine::request::{AuthnRequest, Protocol};
 use crate::engine::throttle::Limit;
-use crate::engine::verdict::Prompt;
+use crate::engine::verdict::{Grant, Prompt};
 use crate::secret::Secret;
 
 /// How much later than ours the clock of another process may be.
@@ -46,6 +47,32 @@ pub(super) fn prompt(
         echo: false,
         dialog,
     }
+}
+
+/// What somebody is let in with, when `terms` are met.
+///
+/// # Errors
+/// When a RADIUS attribute of the rule cannot be encoded.
+pub(super) fn grant(terms: &Terms, request: &AuthnRequest, person: &Arc<Person>) -> Result<Grant, Unreplied> {
+    let reply = match request.origin.protocol {
+        Protocol::Radius => terms.reply.pairs(person)?,
+        Protocol::Ldap => Vec::new(),
+    };
+    Ok(Grant {
+        person: Arc::clone(person),
+        message: terms.message(person),
+        reply,
+        ms_chap: None,
+    })
+}
+
+/// The audit record of a refusal, with more than its word.
+pub(super) fn explained(mut event: AuditEvent, detail: Option<&str>) -> AuditEvent {
+    if let (Some(reason), Some(detail)) = (&mut event.reason, detail) {
+        reason.push_str(": ");
+        reason.push_str(detail);
+    }
+    event
 }
 
 pub(super) fn name_digest(request: &AuthnRequest) -> [u8; 16] {

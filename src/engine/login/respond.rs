@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::engine::authenticator::{Context, Judgement, Kind, KindSet, passcode};
+use crate::engine::authenticator::{self, Context, Judgement, Kind, KindSet, passcode};
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::Lookup;
 use crate::engine::login::case::Case;
@@ -43,10 +43,11 @@ impl<'a, 'f> Case<'a, 'f> {
             return self.try_response(response, record);
         }
         let one_would_do = requirement.alternatives().iter().any(|kinds| kinds.len() == 1);
-        let denial = if one_would_do {
-            Denial::MethodImpossible
-        } else {
-            Denial::MethodOneProof
+        let enrolled = authenticator::any_enrolled(code, &record, self.now);
+        let denial = match one_would_do {
+            false => Denial::MethodOneProof,
+            true if requirement.is_met(code) && !enrolled => Denial::NotEnrolled,
+            true => Denial::MethodImpossible,
         };
         self.refuse(denial, record)
     }

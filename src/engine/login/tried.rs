@@ -8,13 +8,15 @@ use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
-use crate::engine::login::outcome::{LAST_LOGIN_STEP, event, expect_user, prompt, write_throttle, write_user};
+use crate::engine::login::outcome::{
+    LAST_LOGIN_STEP, event, expect_user, explained, grant, prompt, write_throttle, write_user,
+};
 use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Rule, Terms};
 use crate::engine::record::{Failure, ThrottleRecord, UserRecord};
 use crate::engine::request::AuthnRequest;
 use crate::engine::throttle::Limit;
-use crate::engine::verdict::{Denial, Grant, Outage, Verdict};
+use crate::engine::verdict::{Denial, Outage, Verdict};
 
 /// A password tried by the directory.
 pub(super) struct Tried<'a, 'f> {
@@ -46,6 +48,13 @@ impl<'a> Tried<'a, '_> {
             let prompt = prompt(self.engine, self.request, self.terms, proven, None, None, self.now);
             return self.decided(Verdict::Challenge(prompt), batch, proven);
         }
+        let grant = match grant(self.terms, self.request, &self.person) {
+            Ok(grant) => grant,
+            Err(error) => {
+                self.end_attempt(&mut batch);
+                return self.rejected(Denial::ReplyAttribute, Some(&error.to_string()), batch);
+            }
+        };
         let codes = self.proven;
         self.throttle(&mut batch, |record, nonce| {
             record.with_success(Some(nonce), !codes.is_empty())
@@ -70,25 +79,20 @@ impl<'a> Tried<'a, '_> {
         if !written && !batch.is_empty() {
             expect_user(&mut batch, &self.person, &self.facts.user);
         }
-        let grant = Grant {
-            person: Arc::clone(&self.person),
-            message: None,
-            ms_chap: None,
-        };
         self.decided(Verdict::Accept(grant), batch, proven)
     }
 
     pub(super) fn wrong(self) -> Step<'a> {
         let mut batch = Batch::default();
         self.count_failure(&mut batch);
-        self.rejected(Denial::WrongPassword, batch)
+        self.rejected(Denial::WrongPassword, None, batch)
     }
 
     /// The directory knows the password but does not let the person in.
     pub(super) fn barred(self, denial: Denial) -> Step<'a> {
         let mut batch = Batch::default();
         self.end_attempt(&mut batch);
-        self.rejected(denial, batch)
+        self.rejected(denial, None, batch)
     }
 
     /// An outage counts against nobody, and gives a right code back: no answer has told that it was right.
@@ -105,10 +109,9 @@ impl<'a> Tried<'a, '_> {
         self.decided(Verdict::Unavailable(Outage { reason }), batch, KindSet::EMPTY)
     }
 
-    fn rejected(self, denial: Denial, mut batch: Batch) -> Step<'a> {
-        batch
-            .audit
-            .push(self.event(self.proven, Outcome::Reject, Some(denial.word())));
+    fn rejected(self, denial: Denial, detail: Option<&str>, mut batch: Batch) -> Step<'a> {
+        let event = self.event(self.proven, Outcome::Reject, Some(denial.word()));
+        batch.audit.push(explained(event, detail));
         let proven = self.proven;
         self.decided(Verdict::Reject(denial), batch, proven)
     }

@@ -5,9 +5,12 @@
 
 mod condition;
 mod parse;
+mod reply;
 mod requirement;
 mod schedule;
+mod template;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,13 +18,15 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::engine::facts::Person;
-use crate::engine::request::{LoginName, Origin};
+use crate::engine::request::{LoginName, Origin, Protocol};
 use crate::engine::throttle::Limit;
 
 pub use condition::{Condition, Holds};
 pub use parse::parse;
+pub use reply::{Reply, Unreplied};
 pub use requirement::{Order, Requirement};
 pub use schedule::Window;
+pub use template::{Template, Unfilled};
 
 /// All rules, in order.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +74,10 @@ pub struct Terms {
     pub audit: Audit,
     /// The text that asks for a code. At most 120 characters.
     pub prompt: Arc<str>,
+    /// The text that people are let in with.
+    pub message: Option<Template>,
+    /// What an Access-Accept carries besides.
+    pub reply: Reply,
 }
 
 /// Which verdicts of a rule are written to the audit.
@@ -88,6 +97,17 @@ impl Terms {
             failures: self.user_failures.unwrap_or(configured.failures),
             ..configured
         }
+    }
+
+    /// The text that a person is let in with: of several the first, on one line of at most 120 characters.
+    pub fn message(&self, person: &Person) -> Option<String> {
+        let text = self.message.as_ref()?.fill(person).ok()?.into_iter().next()?;
+        let line: String = text
+            .chars()
+            .filter(|letter| !letter.is_control())
+            .take(MAX_PROMPT)
+            .collect();
+        (!line.is_empty()).then_some(line)
     }
 }
 
@@ -139,6 +159,20 @@ impl Policy {
         first
     }
 
+    /// The attributes of directory entries that rules take values from, in lower case, each once.
+    pub fn attributes(&self) -> BTreeSet<&str> {
+        let terms = self.rules.iter().filter_map(|rule| match &rule.ruling {
+            Ruling::Deny => None,
+            Ruling::Require(terms) => Some(terms),
+        });
+        terms
+            .flat_map(|terms| {
+                let message = terms.message.iter().flat_map(Template::attributes);
+                terms.reply.attributes().chain(message)
+            })
+            .collect()
+    }
+
     /// The same decision with every rule and condition looked at on the way to it.
     pub fn explain(&self, subject: &Subject<'_>) -> Explanation {
         let mut steps = Vec::new();
@@ -150,6 +184,7 @@ impl Policy {
                 return Explanation {
                     decided_by: Some(rule.name.to_string()),
                     ruling: rule.ruling.to_string(),
+                    reply: rule.explain_reply(subject),
                     steps,
                 };
             }
@@ -157,6 +192,7 @@ impl Policy {
         Explanation {
             decided_by: None,
             ruling: "deny (no rule matches)".into(),
+            reply: Vec::new(),
             steps,
         }
     }
@@ -196,6 +232,25 @@ impl Rule {
             matched: conditions.iter().all(|condition| condition.favours),
             conditions,
         }
+    }
+
+    /// What an Access-Accept by this rule would carry.
+    fn explain_reply(&self, subject: &Subject<'_>) -> Vec<String> {
+        let (Ruling::Require(terms), Protocol::Radius) = (&self.ruling, subject.origin.protocol) else {
+            return Vec::new();
+        };
+        let (mut lines, message) = match subject.person {
+            Who::Decoy => (
+                terms.reply.written(),
+                terms.message.as_ref().map(|template| template.to_string()),
+            ),
+            Who::Known(person) => match terms.reply.pairs(person) {
+                Ok(pairs) => (pairs.iter().map(ToString::to_string).collect(), terms.message(person)),
+                Err(error) => return vec![format!("refused all the same: {error}")],
+            },
+        };
+        lines.extend(message.map(|text| format!("Reply-Message = {text:?}")));
+        lines
     }
 
     fn denies(&self) -> bool {
@@ -238,6 +293,8 @@ pub struct Explanation {
     pub decided_by: Option<String>,
     /// What it says.
     pub ruling: String,
+    /// What an Access-Accept would carry, each as `Name = value`.
+    pub reply: Vec<String>,
     /// Every rule looked at, in order.
     pub steps: Vec<ExplainedRule>,
 }
@@ -289,9 +346,10 @@ impl fmt::Display for Explanation {
             }
         }
         match &self.decided_by {
-            Some(rule) => write!(f, "=> {} (by rule \"{rule}\")", self.ruling),
-            None => write!(f, "=> {}", self.ruling),
+            Some(rule) => write!(f, "=> {} (by rule \"{rule}\")", self.ruling)?,
+            None => write!(f, "=> {}", self.ruling)?,
         }
+        self.reply.iter().try_for_each(|line| write!(f, "\n   {line}"))
     }
 }
 

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::dictionary::Dictionary;
 use crate::document::{Document, Fault, Faults, Source};
 use crate::engine::facts::normalise_dn;
+use crate::engine::policy::reply::{self, RawReply};
 use crate::engine::policy::{
-    Audit, Condition, DEFAULT_PROMPT, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Terms, Window,
+    Audit, Condition, DEFAULT_PROMPT, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms, Window,
 };
 use crate::engine::request::Protocol;
 
-/// Reads the rules of several files, in order; every fault goes to `faults`. The policy is whole only
-/// when none of the faults is an error.
-pub fn parse(sources: &[Source], faults: &mut Faults) -> Policy {
+/// Reads the rules of several files, in order, with the RADIUS attributes of `dictionary`; every fault goes
+/// to `faults`. The policy is whole only when none of the faults is an error.
+pub fn parse(sources: &[Source], dictionary: &Dictionary, faults: &mut Faults) -> Policy {
     let mut rules: Vec<Rule> = Vec::new();
     let mut places: HashMap<String, String> = HashMap::new();
     for source in sources {
@@ -25,6 +27,10 @@ pub fn parse(sources: &[Source], faults: &mut Faults) -> Policy {
         document.only(&["rule"], faults);
         for (index, raw) in document.items::<RawRule>("rule", faults) {
             let index = index.to_string();
+            let fault = |keys: &[&str], message: String| {
+                let path: Vec<&str> = ["rule", &index].into_iter().chain(keys.iter().copied()).collect();
+                document.fault(&path, message)
+            };
             let at = |keys: &[&'static str]| -> Vec<&str> {
                 ["rule", &index].into_iter().chain(keys.iter().copied()).collect()
             };
@@ -35,7 +41,7 @@ pub fn parse(sources: &[Source], faults: &mut Faults) -> Policy {
                     format!("a rule named \"{}\" stands at {first} already", raw.name),
                 ));
             }
-            let rule = match raw.compile(place, |keys, message| document.fault(&at(keys), message)) {
+            let rule = match raw.compile(place, dictionary, fault) {
                 Ok(rule) => rule,
                 Err(found) => {
                     faults.0.extend(found);
@@ -83,6 +89,10 @@ struct RawRule {
     audit: RawAudit,
     #[serde(default)]
     prompt: Option<String>,
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
+    reply: RawReply,
 }
 
 #[derive(Default, Deserialize)]
@@ -126,9 +136,14 @@ enum RawAudit {
 }
 
 impl RawRule {
-    fn compile(self, place: String, fault: impl Fn(&[&'static str], String) -> Fault) -> Result<Rule, Vec<Fault>> {
+    fn compile(
+        self,
+        place: String,
+        dictionary: &Dictionary,
+        fault: impl Fn(&[&str], String) -> Fault,
+    ) -> Result<Rule, Vec<Fault>> {
         let mut faults = Vec::new();
-        let mut say = |keys: &[&'static str], message: &str| faults.push(fault(keys, message.to_owned()));
+        let mut say = |keys: &[&str], message: &str| faults.push(fault(keys, message.to_owned()));
         if self.name.trim().is_empty() {
             say(&["name"], "is empty; the audit names rules");
         }
@@ -148,6 +163,21 @@ impl RawRule {
             list
         };
         let (when, unless) = (conditions("when", self.when), conditions("unless", self.unless));
+        let message = match self.message.as_deref().map(Template::parse) {
+            Some(Ok(template)) => Some(template),
+            Some(Err(error)) => {
+                say(&["message"], &error);
+                None
+            }
+            None => None,
+        };
+        if self.deny && !self.reply.is_empty() {
+            say(&["reply"], "does nothing in a rule that denies; remove it");
+        }
+        let reply = reply::compile(self.reply, dictionary, |keys, message| {
+            let path: Vec<&str> = ["reply"].into_iter().chain(keys.iter().copied()).collect();
+            say(&path, &message);
+        });
         let ruling = match (self.deny, self.require) {
             (true, None) => Some(Ruling::Deny),
             (false, Some(requirement)) => Some(Ruling::Require(Terms {
@@ -159,6 +189,8 @@ impl RawRule {
                     RawAudit::Failures => Audit::Failures,
                 },
                 prompt: self.prompt.as_deref().unwrap_or(DEFAULT_PROMPT).into(),
+                message,
+                reply,
             })),
             (true, Some(_)) => {
                 say(&["deny"], "stands beside `require`; a rule either denies or requires");
@@ -255,7 +287,11 @@ mod tests {
 
     fn read(text: &str) -> (Policy, Vec<String>) {
         let mut faults = Faults::default();
-        let policy = parse(&[Source::new(Path::new("p.toml"), text)], &mut faults);
+        let policy = parse(
+            &[Source::new(Path::new("p.toml"), text)],
+            Dictionary::shipped(),
+            &mut faults,
+        );
         (policy, faults.0.iter().map(ToString::to_string).collect())
     }
 
@@ -372,6 +408,128 @@ require = { all = ["password", "totp"] }
                 "p.toml:15:1: rule[3]: says neither `deny = true` nor `require = ...`",
             ]
         );
+    }
+
+    #[test]
+    fn replies_are_checked_and_explained() {
+        let (policy, faults) = read(
+            r#"
+[[rule]]
+name = "vpn"
+require = "password"
+message = "Welcome {mail|stranger}"
+[rule.reply]
+Session-Timeout = 3600
+Service-Type = "Framed-User"
+"Tunnel-Type:1" = "VLAN"
+"Tunnel-Private-Group-Id:1" = "{vlan|42}"
+Cisco-AVPair = ["shell:priv-lvl=15", "group={memberOf:rdn}"]
+Tunnel-Password = "hunter2"
+"Attr-26.32473.7" = "0x00ff"
+"#,
+        );
+        assert!(faults.is_empty(), "{faults:?}");
+        let wanted: Vec<&str> = policy.attributes().into_iter().collect();
+        assert_eq!(wanted, ["mail", "memberof", "vlan"]);
+        let mut ana = person(&[]);
+        let groups = vec!["cn=staff,dc=x".to_owned(), "CN=VPN,DC=x".to_owned()];
+        ana.attributes.insert("memberof".into(), groups);
+        let origin = origin("vpn", "192.0.2.1");
+        let explain = |who: Who<'_>| {
+            let login = LoginName::parse("ana").unwrap();
+            let subject = Subject {
+                login: &login,
+                origin: &origin,
+                person: who,
+                now: Timestamp::from_secs(1_767_600_000),
+            };
+            policy.explain(&subject).reply
+        };
+        assert_eq!(
+            explain(Who::Known(&ana)),
+            [
+                "Attr-26.32473.7 = 0x00ff",
+                "Cisco-AVPair = \"shell:priv-lvl=15\"",
+                "Cisco-AVPair = \"group=staff\"",
+                "Cisco-AVPair = \"group=VPN\"",
+                "Service-Type = Framed-User",
+                "Session-Timeout = 3600",
+                "Tunnel-Password = (7 octets)",
+                "Tunnel-Private-Group-Id:1 = \"42\"",
+                "Tunnel-Type:1 = VLAN",
+                "Reply-Message = \"Welcome stranger\"",
+            ]
+        );
+        assert!(explain(Who::Decoy).contains(&"Cisco-AVPair = \"group={memberOf:rdn}\"".to_owned()));
+        ana.attributes.insert("memberof".into(), vec!["staff".into()]);
+        assert_eq!(
+            explain(Who::Known(&ana)),
+            ["refused all the same: Cisco-AVPair `{memberof:rdn}` is not a distinguished name for this person"]
+        );
+    }
+
+    #[test]
+    fn faults_of_replies_have_places() {
+        let (_, faults) = read(
+            r#"
+[[rule]]
+name = "a"
+require = "password"
+message = "Welcome {"
+[rule.reply]
+Session-Timout = 3600
+Service-Type = "Framed"
+Filter-Id = ["ok", "{x:y}", ""]
+Class = []
+State = "0x00"
+Reply-Message = "x"
+"Tunnel-Type:40" = "VLAN"
+"Attr-26.311.25" = "x"
+Vendor-Specific = "x"
+Acct-Interim-Interval = 60
+Acct-Session-Id = "x"
+User-Password = "x"
+[[rule]]
+name = "b"
+deny = true
+reply = { Class = "x" }
+[[rule]]
+name = "c"
+require = "password"
+reply = { Class = ["x", true] }
+"#,
+        );
+        assert_eq!(
+            faults,
+            [
+                "p.toml:26:25: rule[2].reply.Class[1]: invalid type: boolean `true`, expected a text, a number, or a list of them",
+                "p.toml:5:11: rule[0].message: has a `{` without its `}`; a brace itself is written `{{`",
+                "p.toml:17:19: rule[0].reply.Acct-Session-Id: belongs to accounting, and has no place in an Access-Accept",
+                "p.toml:14:20: rule[0].reply.Attr-26.311.25: belongs to MS-CHAP, and has no place in a policy",
+                "p.toml:10:9: rule[0].reply.Class: is an empty list; remove it, or list something",
+                "p.toml:9:20: rule[0].reply.Filter-Id[1]: has `{x:y}`; behind the colon only `rdn` is known",
+                "p.toml:9:29: rule[0].reply.Filter-Id[2]: `` is empty; a RADIUS attribute has at least one octet",
+                "p.toml:12:17: rule[0].reply.Reply-Message: is set by `message` of the rule",
+                "p.toml:8:16: rule[0].reply.Service-Type: `Framed` is neither a number from 0 to 4294967295 nor the name of a value (Login-User, Framed-User, Callback-Login-User, Callback-Framed-User, Outbound-User, Administrative-User, NAS-Prompt-User, Authenticate-Only, …)",
+                "p.toml:7:18: rule[0].reply.Session-Timout: no dictionary knows the attribute `Session-Timout`; did you mean `Session-Timeout`?",
+                "p.toml:11:9: rule[0].reply.State: belongs to the conversation, and is set by Portcullis alone",
+                "p.toml:13:20: rule[0].reply.Tunnel-Type:40: the tag of `Tunnel-Type` must be a number from 1 to 31",
+                "p.toml:18:17: rule[0].reply.User-Password: proves who somebody is, and has no place in an Access-Accept",
+                "p.toml:15:19: rule[0].reply.Vendor-Specific: holds other attributes; name one of those, such as Cisco-AVPair or Attr-26.9.1",
+                "p.toml:22:9: rule[1].reply: does nothing in a rule that denies; remove it",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_examples_are_sound() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut faults = Faults::default();
+        let sources: Vec<Source> = files.map(|file| Source::read(&file, &mut faults).unwrap()).collect();
+        let policy = parse(&sources, Dictionary::shipped(), &mut faults);
+        assert!(faults.0.is_empty(), "{faults}");
+        assert!(policy.rules.len() > 5);
     }
 
     #[test]

@@ -190,11 +190,12 @@ fn read_plain_line(text: &str, line: usize) -> Result<Vec<u8>, DumpFault> {
                 octets.push(high << 4 | value);
                 half = None;
             }
-            (None, Some(_), _) => return Err(DumpFault::OddDigits { line, column }),
+            (None, Some(_), ':' | '-' | ',' | '#') => return Err(DumpFault::OddDigits { line, column }),
+            (None, Some(_), space) if space.is_whitespace() => return Err(DumpFault::OddDigits { line, column }),
             (None, None, '#') => return Ok(octets),
             (None, None, ':' | '-' | ',') => {}
             (None, None, space) if space.is_whitespace() => {}
-            (None, None, found) => return Err(DumpFault::NotHex { line, column, found }),
+            (None, _, found) => return Err(DumpFault::NotHex { line, column, found }),
         }
     }
     match half {
@@ -298,6 +299,12 @@ mod tests {
             found: 'g',
         };
         assert_eq!(read("01\n02 gh"), Err(not_hex));
+        let not_hex = DumpFault::NotHex {
+            line: 1,
+            column: 2,
+            found: 'g',
+        };
+        assert_eq!(read("0g"), Err(not_hex));
         assert_eq!(read("01 2 03"), Err(DumpFault::OddDigits { line: 1, column: 5 }));
         assert_eq!(read("012"), Err(DumpFault::OddDigits { line: 1, column: 4 }));
         let gap = DumpFault::Offset {

@@ -150,7 +150,7 @@ impl Connection {
         W: AsyncWrite + Unpin,
     {
         let mut frames = Frames::default();
-        let mut settled = Vec::with_capacity(BATCH);
+        let mut settled = Vec::new();
         // Since when the beginning of a packet waits for its end.
         let mut partial: Option<Instant> = None;
         // Until when what is under way may be finished, once nothing more is read.
@@ -374,8 +374,9 @@ impl Connection {
             error!(client = %asked.reply.client().name, "judging a request panicked; it gets no answer");
             return self.outstanding.end(asked.key);
         };
+        let now = clock::now();
         let keyring = &self.shared.service.keyring;
-        let reply = asked.reply.settled(&settled, keyring, clock::now(), &mut self.scratch);
+        let reply = asked.reply.settled(&settled, keyring, now, &mut self.scratch);
         self.answer(&asked.reply, asked.key, asked.arrived, reply);
     }
 

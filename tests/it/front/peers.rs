@@ -216,6 +216,7 @@ impl Verify for Truthful {
                 return Verdict::Accept(Grant {
                     person,
                     message: None,
+                    reply: Vec::new(),
                     ms_chap: None,
                 });
             }
@@ -228,6 +229,7 @@ impl Verify for Truthful {
                 PasswordOutcome::Right => Verdict::Accept(Grant {
                     person,
                     message: None,
+                    reply: Vec::new(),
                     ms_chap: None,
                 }),
                 PasswordOutcome::Unavailable(reason) => Verdict::Unavailable(Outage { reason }),
