@@ -8,14 +8,14 @@ use crate::datagrams::{BATCH, Port};
 use crate::streams::Stream;
 
 pub(crate) enum Link {
-    Datagrams(Port),
+    Datagrams(Box<Port>),
     Stream(Box<Stream>),
 }
 
 impl Link {
     pub(crate) fn connected(from: IpAddr, server: SocketAddr, tls: Option<&Arc<rustls::ClientConfig>>) -> Self {
         match tls {
-            None => Self::Datagrams(Port::connected(from, server)),
+            None => Self::Datagrams(Box::new(Port::connected(from, server))),
             Some(config) => Self::Stream(Box::new(Stream::connected(from, server, config))),
         }
     }

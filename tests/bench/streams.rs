@@ -89,7 +89,7 @@ impl Stream {
 
     /// Sends what is queued, as few records as there are calls of this.
     pub(crate) fn send<'p>(&mut self, packet: impl Fn(u8) -> &'p Vec<u8>) {
-        let octets: Vec<u8> = self.queue.drain(..).flat_map(|id| packet(id)).copied().collect();
+        let octets: Vec<u8> = self.queue.drain(..).flat_map(packet).copied().collect();
         self.tls.writer().write_all(&octets).expect("room in the session");
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.socket) {
