@@ -458,7 +458,7 @@ mod tests {
     /// Nothing can be sent to port 0; what comes behind it is.
     #[tokio::test]
     async fn a_reply_that_cannot_be_sent_is_counted_and_holds_up_nothing() {
-        let socket = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let socket = open(([127, 0, 0, 1], 0).into(), false).unwrap();
         let config: RadiusListener = toml::from_str("listen = '127.0.0.1:0'").unwrap();
         let service = Service {
             clients: Arc::default(),
@@ -471,7 +471,7 @@ mod tests {
         };
         let metrics = service.metrics.clone();
         let (done, _finished) = mpsc::unbounded_channel();
-        let mut listener = Listener::new(socket, &config, service, done);
+        let mut listener = Listener::new(socket, &config, Bounds::default(), service, done);
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         for address in [([127, 0, 0, 1], 0).into(), client.local_addr().unwrap()] {
             let peer = Peer { address, via: None };
@@ -482,5 +482,17 @@ mod tests {
         assert_eq!(client.recv(&mut buffer).await.unwrap(), 5);
         let counted = "dropped_total{protocol=\"radius\",reason=\"send-failed\"} 1";
         assert!(metrics.render().contains(counted), "{}", metrics.render());
+    }
+
+    #[tokio::test]
+    async fn workers_share_an_address_with_each_other_and_nobody_else() {
+        let anywhere = ([127, 0, 0, 1], 0).into();
+        let sockets = bind(anywhere, 3).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
+        for workers in [1, 2] {
+            let error = bind(address, workers).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
     }
 }

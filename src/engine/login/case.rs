@@ -364,6 +364,7 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     /// Writes the person's record if judging changed it.
+    #[allow(clippy::ptr_arg, reason = "whether it was changed is what is asked")]
     fn write_user(&self, batch: &mut Batch, person: &Person, record: &Cow<'_, UserRecord>) -> bool {
         match record {
             // Nothing was judged by it.
