@@ -487,6 +487,9 @@ pub struct RadiusListener {
     /// Requests worked on at once; more are dropped, and sent again by their clients.
     #[serde(default = "default::in_flight")]
     pub in_flight: usize,
+    /// Sockets that share the address, each served by a task of its own.
+    #[serde(default = "default::workers")]
+    pub workers: usize,
     /// How packets travel.
     #[serde(default)]
     pub transport: Transport,

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use parking_lot::RwLock;
 
@@ -352,7 +353,7 @@ pub struct ClientTable {
 #[derive(Debug)]
 struct Prefixes {
     length: u8,
-    clients: HashMap<IpAddr, Arc<Client>>,
+    clients: HashMap<IpAddr, Arc<Client>, RandomState>,
 }
 
 /// Why a table cannot be built.
@@ -473,7 +474,7 @@ impl ClientTable {
                 place,
                 Prefixes {
                     length,
-                    clients: HashMap::new(),
+                    clients: HashMap::default(),
                 },
             );
         }
