@@ -14,6 +14,7 @@ use crate::engine::Split;
 use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
+pub use dynauth::{DynamicAuthorization, Identifier};
 pub use upstream::{RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
 
 /// A whole configuration.
@@ -420,7 +421,15 @@ impl PartialEq for LdapDirectory {
 /// As for [`LdapDirectory`].
 impl PartialEq for Client {
     fn eq(&self, other: &Self) -> bool {
-        same_secret(self.secret.as_ref(), other.secret.as_ref()) && format!("{self:?}") == format!("{other:?}")
+        same_secret(self.secret.as_ref(), other.secret.as_ref())
+            && same_secret(self.dynamic_secret(), other.dynamic_secret())
+            && format!("{self:?}") == format!("{other:?}")
+    }
+}
+
+impl Client {
+    fn dynamic_secret(&self) -> Option<&Secret> {
+        self.dynamic_authorization.as_ref()?.secret.as_ref()
     }
 }
 
@@ -478,6 +487,9 @@ pub struct RadiusListener {
     /// Requests worked on at once; more are dropped, and sent again by their clients.
     #[serde(default = "default::in_flight")]
     pub in_flight: usize,
+    /// Sockets that share the address, each served by a task of its own.
+    #[serde(default = "default::workers")]
+    pub workers: usize,
     /// How packets travel.
     #[serde(default)]
     pub transport: Transport,
@@ -626,6 +638,9 @@ pub struct Client {
     /// How long an Access-Reject is held back, counted from the request's arrival.
     #[serde(default = "default::reject_delay", with = "crate::document::span")]
     pub reject_delay: Duration,
+    /// How it takes requests to end or change sessions; it takes none when absent.
+    #[serde(default)]
+    pub dynamic_authorization: Option<DynamicAuthorization>,
     /// Whether an Access-Accept carries a Class that names the person and the login to accounting.
     #[serde(default = "default::yes")]
     pub class: bool,
@@ -815,6 +830,7 @@ pub enum Anonymous {
 
 mod certificate;
 mod default;
+mod dynauth;
 mod load;
 mod upstream;
 

@@ -1,5 +1,7 @@
 //! The `portcullis` program: command line, logging, exit codes.
 
+use std::fmt::{self, Debug, Write as _};
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -11,8 +13,11 @@ use portcullis::demo;
 use portcullis::document::{Faults, Severity};
 use portcullis::server::parts::Parts;
 use portcullis::server::{Server, StartError};
+use tracing::field::Field;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 fn main() -> ExitCode {
     cli::run(Cli::parse(), &Programs).into()
@@ -86,16 +91,43 @@ fn start_logging(log: &Log) -> anyhow::Result<WorkerGuard> {
     let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match log.format {
-        LogFormat::Text => {
-            use std::io::IsTerminal as _;
-            lines
-                .with_ansi(std::io::stderr().is_terminal())
-                .with_target(false)
-                .init();
-        }
+        LogFormat::Text if std::io::stderr().is_terminal() => lines.with_target(false).init(),
+        LogFormat::Text => lines
+            .with_ansi(false)
+            .with_target(false)
+            .fmt_fields(debug_fn(plain_field).delimited(" "))
+            .init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
     }
     Ok(guard)
+}
+
+/// Writes a field as the library does where there are no colours, without the detour over styles: there is a
+/// line for every login.
+fn plain_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
+    if field.name() != "message" {
+        write!(writer, "{}=", field.name())?;
+    }
+    write!(Escaped(writer), "{value:?}")
+}
+
+/// Keeps control characters out of the log: what servers and clients send cannot draw on a terminal.
+struct Escaped<'a, 'w>(&'a mut Writer<'w>);
+
+impl fmt::Write for Escaped<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if text.bytes().all(|octet| matches!(octet, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
+        for character in text.chars() {
+            match character {
+                '\n' | '\t' => self.0.write_char(character)?,
+                control if control.is_control() => write!(self.0, "{}", control.escape_default())?,
+                plain => self.0.write_char(plain)?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Prints why something did not work, and turns it into an exit code.
@@ -140,5 +172,73 @@ fn print_check(faults: &Faults, summary: Option<&str>, json: bool) {
     }
     if let Some(summary) = summary {
         println!("{summary}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shared {
+        fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(octets);
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Shared {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[test]
+    fn lines_are_written_as_the_library_writes_them() {
+        let write = || {
+            tracing::info!(protocol = "radius", client = %"vpn", user = ?"a\nb", ms = 0.125, count = 3, "login");
+            tracing::error!("a text alone");
+        };
+        let (ours, theirs) = (Shared::default(), Shared::default());
+        let fields = debug_fn(plain_field).delimited(" ");
+        tracing::subscriber::with_default(lines(&ours).fmt_fields(fields).finish(), write);
+        tracing::subscriber::with_default(lines(&theirs).finish(), write);
+        assert_eq!(ours.text(), theirs.text());
+    }
+
+    #[test]
+    fn nothing_in_a_line_draws_on_a_terminal() {
+        let output = Shared::default();
+        let fields = debug_fn(plain_field).delimited(" ");
+        tracing::subscriber::with_default(lines(&output).fmt_fields(fields).finish(), || {
+            tracing::warn!(error = %"\u{1b}[31m\u{9b}red\u{7}", "look\u{1b}[2J");
+        });
+        let expected = " WARN look\\u{1b}[2J error=\\u{1b}[31m\\u{9b}red\\u{7}\n";
+        assert_eq!(output.text().replace("\\x1b", "\\u{1b}"), expected);
+    }
+
+    fn lines(
+        output: &Shared,
+    ) -> tracing_subscriber::fmt::SubscriberBuilder<
+        tracing_subscriber::fmt::format::DefaultFields,
+        tracing_subscriber::fmt::format::Format<tracing_subscriber::fmt::format::Full, ()>,
+        tracing_subscriber::filter::LevelFilter,
+        impl Fn() -> Shared + use<>,
+    > {
+        let output = output.clone();
+        tracing_subscriber::fmt()
+            .with_writer(move || output.clone())
+            .without_time()
+            .with_target(false)
+            .with_ansi(false)
     }
 }

@@ -4,6 +4,7 @@
 mod certificates;
 mod clients;
 mod control;
+mod ending;
 mod learned;
 pub mod parts;
 mod sessions;
@@ -265,7 +266,10 @@ impl Server {
         for listener in &config.radius {
             let failed = failed(&listener.name, listener.listen);
             match listener.transport {
-                Transport::Udp => datagrams.push((listener, udp::bind(listener.listen).map_err(failed)?)),
+                Transport::Udp => {
+                    let sockets = udp::bind(listener.listen, listener.workers).map_err(failed)?;
+                    datagrams.push((listener, sockets));
+                }
                 Transport::Tcp | Transport::Tls => {
                     streams.push((listener, stream::bind(listener.listen).map_err(failed)?));
                 }
@@ -309,9 +313,9 @@ impl Server {
             );
             self.listeners.spawn(serving);
         }
-        for (listener, socket) in datagrams {
+        for (listener, sockets) in datagrams {
             let serving = udp::serve(
-                socket,
+                sockets,
                 listener.clone(),
                 service.clone(),
                 self.shutdown.clone(),

@@ -215,6 +215,30 @@ impl Sessions {
         Ok(found)
     }
 
+    /// Notes that the client of this session has said at `now` that it ends it; false when the session is
+    /// over already.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn note_ending(&self, name: &SessionName, now: Timestamp) -> Result<bool, StoreError> {
+        for _ in 0..RETRIES {
+            let Some(open) = self.read_open(Key::session(name), now).await? else {
+                return Ok(false);
+            };
+            let session = SessionRecord {
+                ending: Some(now),
+                ..open.session
+            };
+            let mut batch = Batch::default();
+            let change = Change::Put(record::encode(&session), None);
+            batch.replace(Key::session(name), open.version, change);
+            if self.commit(batch).await? {
+                return Ok(true);
+            }
+        }
+        Err(StoreError("the records of this session change too fast".into()))
+    }
+
     /// Closes a session that is still as it was read, and writes `cause` down; false when it has changed.
     ///
     /// # Errors

@@ -1,7 +1,10 @@
 //! The verifier: loads facts, asks the engine, does what it wants done, commits, and only then answers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,6 +13,7 @@ use tracing::info;
 
 use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
+use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{PasswordOutcome, SessionFacts, UserKey};
@@ -34,6 +38,8 @@ pub struct Verifier {
     source_limit: ArcSwap<Limit>,
     sources: Sources,
     waiting: Waiting,
+    /// Names the next attempt. Begins anywhere, so that attempts from before a restart have other names.
+    nonce: AtomicU64,
     metrics: Metrics,
 }
 
@@ -105,6 +111,7 @@ impl Verifier {
             source_limit: ArcSwap::from_pointee(source_limit),
             sources: Sources::default(),
             waiting: Waiting::default(),
+            nonce: AtomicU64::new(u64::from_be_bytes(clock::random())),
             metrics,
         }
     }
@@ -148,23 +155,28 @@ impl Verifier {
             password_by: directory.password_by(),
             counts_sessions: engine.policy.counts_sessions(),
         };
-        let nonce = u64::from_be_bytes(clock::random());
+        let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
         let mut conflicts = 0;
         let mut queued = None;
         let mut waited = Duration::ZERO;
         let mut under_way: Option<(Attempt<'_>, Evidence)> = None;
+        let mut read_before = None;
         loop {
             if conflicts > MAX_CONFLICTS {
                 return Decided::outage("the records of this person change too fast".into());
             }
-            let facts = match self.facts(known, request).await {
-                Ok(facts) => facts,
-                Err(error) => return Decided::outage(error.to_string()),
+            let now = clock::now();
+            let facts = match read_before.take() {
+                Some(facts) => facts,
+                None => match self.facts(known, request, now).await {
+                    Ok(facts) => facts,
+                    Err(error) => return Decided::outage(error.to_string()),
+                },
             };
             // After a conflict the same evidence is judged again on newer facts.
             let step = match &under_way {
-                None => engine.begin(request, &facts, clock::now(), nonce),
-                Some((attempt, evidence)) => attempt.clone().resume(evidence.clone(), &facts, clock::now()),
+                None => engine.begin(request, &facts, now, nonce),
+                Some((attempt, evidence)) => attempt.clone().resume(evidence.clone(), &facts, now),
             };
             let (effect, attempt) = match step {
                 Step::Do(effect, attempt) => (effect, attempt),
@@ -186,8 +198,15 @@ impl Verifier {
                 }
             };
             queued = None;
-            match self.perform(effect, directory.as_ref(), &mut check).await {
-                Ok(evidence) => under_way = Some((attempt, evidence)),
+            let unchanged = effect.changes_nothing();
+            let (performed, asked) = watched(self.perform(effect, directory.as_ref(), &mut check)).await;
+            match performed {
+                Ok(evidence) => {
+                    under_way = Some((attempt, evidence));
+                    // What was read a moment ago need not be read again; while somebody else was asked, it
+                    // may have been changed.
+                    read_before = (unchanged && !asked).then_some(facts);
+                }
                 Err(CommitError::Conflict) => conflicts += 1,
                 Err(error @ CommitError::Unavailable(_)) => return Decided::outage(error.to_string()),
             }
@@ -265,7 +284,7 @@ impl Verifier {
                 verdict,
                 detail,
                 rule,
-                factors: proven.to_string(),
+                factors: proven,
             }),
             Err(CommitError::Conflict) => None,
             Err(CommitError::Unavailable(error)) => Some(Decided::outage(error.to_string())),
@@ -298,8 +317,7 @@ impl Verifier {
         self.store.commit(batch, durability).await.map(|_| ())
     }
 
-    async fn facts(&self, known: Known<'_>, request: &AuthnRequest) -> Result<Facts, StoreError> {
-        let now = clock::now();
+    async fn facts(&self, known: Known<'_>, request: &AuthnRequest, now: Timestamp) -> Result<Facts, StoreError> {
         let source_over_limit = self
             .sources
             .is_over(request.origin.source, **self.source_limit.load(), now);
@@ -391,14 +409,14 @@ impl Verify for Verifier {
                 source = %origin.source,
                 user = %request.login,
                 rule = rule.as_deref().unwrap_or(""),
-                factors,
+                %factors,
                 outcome,
                 reason,
                 advice,
                 ms = (span.as_secs_f64() * 1e6).round() / 1000.0,
                 "login"
             );
-            let client = origin.client.to_string();
+            let client = Arc::clone(&origin.client);
             self.metrics.decided(
                 &metrics::Decision {
                     protocol,
@@ -419,7 +437,7 @@ struct Decided {
     /// What the log says instead of the denial's word.
     detail: Option<String>,
     rule: Option<Arc<str>>,
-    factors: String,
+    factors: KindSet,
 }
 
 impl Decided {
@@ -428,9 +446,22 @@ impl Decided {
             verdict: Verdict::Unavailable(Outage { reason }),
             detail: None,
             rule: None,
-            factors: String::new(),
+            factors: KindSet::EMPTY,
         }
     }
+}
+
+/// Awaits, and tells whether there was anything to wait for.
+async fn watched<T>(future: impl Future<Output = T>) -> (T, bool) {
+    let mut future = pin!(future);
+    let mut waited = false;
+    let value = poll_fn(|context| {
+        let polled = future.as_mut().poll(context);
+        waited |= polled.is_pending();
+        polled
+    })
+    .await;
+    (value, waited)
 }
 
 fn decoded<T: Record + Default>(found: Option<Found>) -> Result<Versioned<T>, StoreError> {

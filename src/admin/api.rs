@@ -4,6 +4,7 @@
 //! within a version, so readers skip what they do not know; requests with unknown fields are refused.
 
 mod clients;
+mod ending;
 mod sessions;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification
 pub use crate::engine::Protocol;
 pub use crate::engine::event::Outcome;
 pub use crate::engine::record::Algorithm;
+pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
 
 pub use clients::{
     ClientRef, ClientRow, ClientView, Finding, ForgetRequest, Forgotten, Grade, LearnedView, StrangerView, TestReport,
@@ -150,6 +152,11 @@ pub struct DenyReport {
     pub denied: Denied,
     /// LDAP connections that the person was bound on, closed now.
     pub connections: usize,
+    /// The person's sessions, and what came of asking their clients to end them.
+    pub sessions: AskedReport,
+    /// Why nobody could be asked, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_asked: Option<String>,
 }
 
 /// `POST /v1/user/undeny`

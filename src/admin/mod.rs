@@ -12,9 +12,18 @@ pub mod router;
 
 use crate::engine::{BoxFuture, UserKey};
 use api::{
-    ApiError, ClientRow, ClientView, ExplainRequest, Explanation, ForgetRequest, Forgotten, PolicyReport, ReloadReport,
-    SessionList, SessionView, StatusReport, StrangerView, TestReport,
+    ApiError, AskedReport, ClientRow, ClientView, ExplainRequest, Explanation, ForgetRequest, Forgotten, PolicyReport,
+    ReloadReport, SessionList, SessionView, StatusReport, StrangerView, TestReport,
 };
+
+/// Which sessions are to end.
+#[derive(Clone, Debug)]
+pub enum WhichSessions {
+    /// All of a person, or those at one client.
+    Of(UserKey, Option<String>),
+    /// The one of this name or Acct-Session-Id, at one client if there are several.
+    Called(String, Option<String>),
+}
 
 /// What the admin front end asks of the process that it is part of.
 pub trait Control: Send + Sync {
@@ -29,6 +38,17 @@ pub trait Control: Send + Sync {
 
     /// Closes the LDAP connections that a person is bound on. Returns how many there were.
     fn expel(&self, user: &UserKey) -> usize;
+
+    /// Has clients end sessions, for an operator of that name. What has begun goes on when the caller does not.
+    fn end_sessions(&self, which: WhichSessions, operator: String) -> BoxFuture<'_, Result<AskedReport, ApiError>>;
+
+    /// Decides open sessions again, of one person or everybody, at one client or all.
+    fn refresh_sessions(
+        &self,
+        user: Option<UserKey>,
+        client: Option<String>,
+        operator: String,
+    ) -> BoxFuture<'_, Result<AskedReport, ApiError>>;
 
     /// Checks the policies on disk without taking them.
     fn policy_check(&self) -> BoxFuture<'_, PolicyReport>;

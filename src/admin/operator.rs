@@ -36,6 +36,8 @@ pub enum Verb {
     Deny,
     /// See who is denied.
     ListDenials,
+    /// End open sessions, or have the policies decided for them again.
+    EndSessions,
     /// Enrol a token.
     EnrolToken,
     /// Revoke, enable, disable or resynchronise a token.
@@ -75,6 +77,7 @@ impl Verb {
             Self::Unlock => "user.unlock",
             Self::Deny => "user.deny",
             Self::ListDenials => "user.denials",
+            Self::EndSessions => "session.end",
             Self::EnrolToken => "token.enrol",
             Self::ChangeToken => "token.change",
             Self::NewRecoveryCodes => "recovery-codes.new",
@@ -154,6 +157,7 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             // Who denies themselves harms nobody else.
             | Verb::Deny
             | Verb::ListDenials
+            | Verb::EndSessions
             | Verb::EnrolToken
             | Verb::ChangeToken
             | Verb::NewRecoveryCodes

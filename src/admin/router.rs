@@ -1,6 +1,7 @@
 //! The routes of `/v1/…` and `/metrics`.
 
 mod clients;
+mod ending;
 mod sessions;
 
 use std::sync::Arc;
@@ -16,15 +17,14 @@ use tracing::warn;
 
 use super::Control;
 use super::api::{
-    ApiError, AuditRequest, DenyReport, DenyRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest,
-    Explanation, FindRequest, Found, Head, IssueRequest, Issued, MAX_REQUEST, PasscodeView, PasscodesRequest,
-    PolicyReport, RecoveryCodes, ReloadReport, ResyncRequest, Resynced, RevokePasscodeRequest, StatusReport,
-    StatusRequest, Stretch, TokenRef, TokenView, UndenyRequest, Unlocked, UserRef, UserView, Verification,
-    VerifyRequest,
+    ApiError, AuditRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest, Explanation, FindRequest,
+    Found, Head, IssueRequest, Issued, MAX_REQUEST, PasscodeView, PasscodesRequest, PolicyReport, RecoveryCodes,
+    ReloadReport, ResyncRequest, Resynced, RevokePasscodeRequest, StatusReport, StatusRequest, Stretch, TokenRef,
+    TokenView, UndenyRequest, Unlocked, UserRef, UserView, Verification, VerifyRequest,
 };
 use super::extract::{Body, Params};
 use super::operator::{Caller, Operator, Target, Verb, authorize};
-use crate::accounts::{AccountError, Accounts, Actor, DenyWish, PasscodeWish, Subject, TokenWish, Which};
+use crate::accounts::{AccountError, Accounts, Actor, PasscodeWish, Subject, TokenWish, Which};
 use crate::audit::{Audit, Filter};
 use crate::clock;
 use crate::engine::event::Outcome;
@@ -51,7 +51,6 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/users", get(find_users))
         .route("/v1/user", get(show_user))
         .route("/v1/user/unlock", post(unlock))
-        .route("/v1/user/deny", post(deny))
         .route("/v1/user/undeny", post(undeny))
         .route("/v1/denials", get(denials))
         .route("/v1/tokens", get(tokens))
@@ -70,6 +69,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .merge(clients::routes())
         .merge(sessions::routes())
         .layer(middleware::from_fn(in_time))
+        .merge(ending::routes())
         // A long chain takes its time; the caller may go away, which ends it.
         .route("/v1/audit/verify", get(verify_audit))
         .route("/metrics", get(metrics))
@@ -146,6 +146,7 @@ impl AdminState {
             | Verb::Unlock
             | Verb::Deny
             | Verb::ListDenials
+            | Verb::EndSessions
             | Verb::EnrolToken
             | Verb::ChangeToken
             | Verb::NewRecoveryCodes
@@ -237,24 +238,6 @@ async fn unlock(
         .person(&operator, Verb::Unlock, &request.user, request.directory.as_deref())
         .await?;
     Ok(Json(state.accounts.unlock(&subject, Actor::now(&operator.name)).await?))
-}
-
-async fn deny(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-    Body(request): Body<DenyRequest>,
-) -> Answer<DenyReport> {
-    let subject = state
-        .person(&operator, Verb::Deny, &request.user, request.directory.as_deref())
-        .await?;
-    let wish = DenyWish {
-        until: request.until,
-        reason: request.reason,
-    };
-    let by = Actor::now(&operator.name);
-    let denied = state.accounts.deny(&subject, &wish, by).await?;
-    let connections = state.control.expel(&subject.key);
-    Ok(Json(DenyReport { denied, connections }))
 }
 
 async fn undeny(

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::Exit;
 use super::audit::span;
 use super::output::{CliError, Out, moment};
+use super::{Exit, ending};
 use crate::admin::api::{DenyReport, DenyRequest, DenyView, UndenyRequest, moment as rfc3339};
 use crate::admin::client::AdminClient;
 use crate::clock::{self, Timestamp};
@@ -71,6 +71,14 @@ fn print_report(report: &DenyReport, out: &mut Out<'_>) -> Result<Exit, CliError
     }
     if report.connections > 0 {
         out.line(format!("LDAP connections closed: {}", report.connections))?;
+    }
+    if let Some(error) = &report.not_asked {
+        let text = out.news(false, &format!("open sessions were not ended: {error}"));
+        out.line(text)?;
+    }
+    if !report.sessions.sessions.is_empty() {
+        out.line("")?;
+        ending::print(&report.sessions, out)?;
     }
     Ok(Exit::Done)
 }

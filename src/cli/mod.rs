@@ -6,6 +6,7 @@
 mod audit;
 mod client;
 mod deny;
+mod ending;
 mod key;
 mod login;
 mod output;

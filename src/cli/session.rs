@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::Exit;
+use super::ending;
 use super::output::{CliError, Out, moment};
 use crate::admin::api::{SessionList, SessionRef, SessionView, SessionsRequest};
 use crate::admin::client::AdminClient;
@@ -36,10 +37,13 @@ enum Verb {
         /// Its name as `session list` shows it, or its Acct-Session-Id
         session: String,
     },
+    #[command(flatten)]
+    Ending(ending::Verb),
 }
 
 pub(super) async fn run(args: SessionArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
     match args.verb {
+        Verb::Ending(verb) => ending::run(verb, client, out).await,
         Verb::List {
             user,
             directory,

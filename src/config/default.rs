@@ -51,6 +51,9 @@ pub(super) const fn replay() -> Duration {
 pub(super) const fn in_flight() -> usize {
     1024
 }
+pub(super) const fn workers() -> usize {
+    1
+}
 pub(super) const fn auto() -> Requirement {
     Requirement::Auto
 }

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Client, Config, Dictionary, Directory, LdapDirectory, LdapListener, LdapTls, Limits,
-    LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    Accounting, Admin, Client, Config, Dictionary, Directory, DynamicAuthorization, LdapDirectory, LdapListener,
+    LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusDirectory, RadiusListener, Store,
+    Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
@@ -225,6 +226,13 @@ impl Reader<'_, '_, '_> {
             let secret = client.secret.take();
             let file = client.secret_file.take();
             client.secret = self.secret(&path, "secret", secret, file.as_deref());
+            if let Some(dynamic) = &mut client.dynamic_authorization {
+                dynamic.secret_file.iter_mut().for_each(fix);
+                let path = ["client", &index.to_string(), "dynamic_authorization"];
+                let secret = dynamic.secret.take();
+                let file = dynamic.secret_file.take();
+                dynamic.secret = self.secret(&path, "secret", secret, file.as_deref());
+            }
         }
         for listener in &mut config.radius {
             [
@@ -473,9 +481,52 @@ impl Reader<'_, '_, '_> {
                     "is \"no\": replies to this client can be forged (CVE-2024-3596); \"auto\" protects it as soon as it can do better",
                 );
             }
+            if let Some(dynamic) = &client.dynamic_authorization {
+                self.dynamic_authorization(&index, dynamic);
+                if certified && dynamic.secret.is_none() {
+                    self.warn(
+                        &at("dynamic_authorization"),
+                        "does nothing: the client is connected over TLS, and these requests need a `secret` of their own",
+                    );
+                }
+            }
             if client.profile != Profile::Append && self.document.has(&["client", &index, "append"]) {
                 self.warn(&at("append"), "does nothing unless profile = \"append\"");
             }
+        }
+    }
+
+    fn dynamic_authorization(&mut self, index: &str, dynamic: &DynamicAuthorization) {
+        let at = |key: &'static str| ["client", index, "dynamic_authorization", key];
+        if dynamic.port == 0 {
+            self.error(&at("port"), "is 0; the port assigned to it is 3799");
+        }
+        if !DynamicAuthorization::TIMEOUTS.contains(&dynamic.timeout) {
+            self.error(&at("timeout"), "must be 100ms to 30s");
+        }
+        if !(1..=DynamicAuthorization::MOST_TRIES).contains(&dynamic.tries) {
+            let most = DynamicAuthorization::MOST_TRIES;
+            self.error(&at("tries"), format!("must be 1 to {most}"));
+        }
+        if !dynamic.attributes.iter().any(|attribute| attribute.names_session()) {
+            self.error(
+                &at("attributes"),
+                "names no session; list at least one such as \"Acct-Session-Id\"",
+            );
+        }
+        match dynamic.secret.as_ref().map(Secret::len) {
+            Some(0) => self.error(&at("secret"), "is empty"),
+            Some(1..=15) => self.warn(
+                &at("secret"),
+                "is shorter than 16 octets; whoever finds it out can end sessions",
+            ),
+            Some(_) | None => {}
+        }
+        if !dynamic.message_authenticator {
+            self.warn(
+                &at("message_authenticator"),
+                "is false: only the older MD5 checksum protects the requests",
+            );
         }
     }
 
@@ -714,6 +765,37 @@ secret = "sixteen octets or more"
                 "portcullis.toml:16:1: ldap[0].certificate: `certificate` and `key` are needed for TLS; docs/configuration.md shows how to make them",
             ]
         );
+    }
+
+    #[test]
+    fn dynamic_authorization_is_off_unless_said_and_checked_when_it_is() {
+        use crate::config::Identifier;
+        let with = |lines: &str| load(&format!("{GOOD}\n[client.dynamic_authorization]\n{lines}\n"));
+        let (config, _) = load(GOOD).unwrap();
+        assert!(config.clients[0].dynamic_authorization.is_none());
+        let (config, warnings) = with("").unwrap();
+        let dynamic = config.clients[0].dynamic_authorization.as_ref().unwrap();
+        assert_eq!((dynamic.port, dynamic.tries, dynamic.timeout.as_secs()), (3799, 3, 3));
+        assert!(dynamic.message_authenticator && dynamic.attributes.contains(&Identifier::AcctSessionId));
+        assert!(warnings.0.is_empty(), "{warnings}");
+        for (lines, fault) in [
+            ("port = 0", "port: is 0"),
+            ("timeout = \"1ms\"", "timeout: must be 100ms to 30s"),
+            ("tries = 0", "tries: must be 1 to 10"),
+            ("tries = 11", "tries: must be 1 to 10"),
+            ("attributes = [\"NAS-Identifier\"]", "attributes: names no session"),
+            ("attributes = [\"Filter-Id\"]", "unknown variant `Filter-Id`"),
+            ("secret = \"\"", "secret: is empty"),
+            (
+                "secret = \"a\"\nsecret_file = \"b\"",
+                "secret: is given, and secret_file as well",
+            ),
+            ("prot = 3799", "prot: unknown key"),
+        ] {
+            let faults = with(lines).unwrap_err();
+            let told = faults.iter().any(|told| told.contains(fault));
+            assert!(told, "{lines}: {faults:?}");
+        }
     }
 
     #[test]

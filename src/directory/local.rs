@@ -9,6 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use moka::sync::Cache;
 use ring::hmac;
 
@@ -34,11 +35,15 @@ pub struct LocalDirectory {
     name: String,
     file: PathBuf,
     tree: Arc<Tree>,
-    people: HashMap<String, PersonEntry>,
-    /// Normalised names of the people whom a canonical login name may mean.
-    by_login: HashMap<String, Vec<String>>,
+    people: Vec<PersonEntry>,
+    /// Places in `people` by distinguished name, as the file writes it.
+    by_dn: HashMap<String, usize, RandomState>,
+    /// The same by normalised name.
+    by_normalised_dn: HashMap<String, usize, RandomState>,
+    /// The people whom a canonical login name may mean.
+    by_login: HashMap<String, Vec<usize>, RandomState>,
     /// The same for names with an `@`, which may also be a mail address or a principal name.
-    by_principal: HashMap<String, Vec<String>>,
+    by_principal: HashMap<String, Vec<usize>, RandomState>,
     decoy: Arc<StoredPassword>,
     workers: Workers,
     remembered: Option<Remembered>,
@@ -91,33 +96,38 @@ impl LocalDirectory {
             return Err(faults);
         }
         let directory: Arc<str> = config.name.as_str().into();
-        let mut people = HashMap::new();
-        let mut by_login = HashMap::new();
-        let mut by_principal = HashMap::new();
+        let mut people = Vec::new();
+        let mut by_dn = HashMap::default();
+        let mut by_normalised_dn = HashMap::default();
+        let mut by_login = HashMap::default();
+        let mut by_principal = HashMap::default();
         let mut decoy: Option<&StoredPassword> = None;
         for (entry, stored, nt_hash) in tree.people() {
             let person = person(config, &directory, entry, &flags);
-            let dn = entry.normalised_dn();
+            let place = people.len();
+            by_dn.insert(entry.dn().to_owned(), place);
+            by_normalised_dn.insert(entry.normalised_dn().to_owned(), place);
             for attribute in &config.login_attributes {
-                index(&mut by_login, entry, attribute);
-                index(&mut by_principal, entry, attribute);
+                index(&mut by_login, entry, attribute, place);
+                index(&mut by_principal, entry, attribute, place);
             }
-            index(&mut by_principal, entry, "userPrincipalName");
+            index(&mut by_principal, entry, "userPrincipalName", place);
             if decoy.is_none_or(|decoy| decoy.cost() < stored.cost()) {
                 decoy = Some(stored);
             }
-            let person = PersonEntry {
+            people.push(PersonEntry {
                 person: Arc::new(person),
                 password: Arc::new(stored.clone()),
                 nt_hash: nt_hash.cloned(),
-            };
-            people.insert(dn.to_owned(), person);
+            });
         }
         let decoy = Arc::new(decoy.map_or_else(StoredPassword::default_decoy, StoredPassword::decoy));
         Ok(Arc::new(Self {
             name: config.name.clone(),
             file: config.ldif.clone(),
             people,
+            by_dn,
+            by_normalised_dn,
             by_login,
             by_principal,
             decoy,
@@ -137,17 +147,21 @@ impl LocalDirectory {
             LoginForm::Plain(name) => self.by_login.get(name),
             LoginForm::Domain { user, .. } => self.by_login.get(user),
             LoginForm::Principal(name) => self.by_principal.get(name),
-            LoginForm::Dn(dn) => return self.lookup(&normalise_dn(dn)),
+            LoginForm::Dn(dn) => return self.at(self.by_normalised_dn.get(&normalise_dn(dn))),
         };
         match found.map(Vec::as_slice) {
-            None | Some([]) => Lookup::Unknown,
-            Some([dn]) => self.lookup(dn),
             Some([_, _, ..]) => Lookup::Ambiguous,
+            one_or_none => self.at(one_or_none.and_then(<[_]>::first)),
         }
     }
 
-    fn lookup(&self, normalised_dn: &str) -> Lookup {
-        match self.people.get(normalised_dn) {
+    /// Finds a person again whom a look-up has given.
+    fn entry(&self, person: &Person) -> Option<&PersonEntry> {
+        self.people.get(*self.by_dn.get(&person.dn)?)
+    }
+
+    fn at(&self, place: Option<&usize>) -> Lookup {
+        match place.and_then(|&place| self.people.get(place)) {
             Some(entry) => Lookup::Found(Arc::clone(&entry.person)),
             None => Lookup::Unknown,
         }
@@ -157,7 +171,7 @@ impl LocalDirectory {
         if password.is_empty() {
             return PasswordOutcome::Wrong;
         }
-        let Some(entry) = self.people.get(&normalise_dn(&person.dn)) else {
+        let Some(entry) = self.entry(person) else {
             return PasswordOutcome::Unknown;
         };
         let stored = &entry.password;
@@ -186,7 +200,7 @@ impl LocalDirectory {
     }
 
     fn judge(&self, person: &Person, response: &Response) -> ResponseOutcome {
-        let Some(entry) = self.people.get(&normalise_dn(&person.dn)) else {
+        let Some(entry) = self.entry(person) else {
             return ResponseOutcome::Unknown;
         };
         let kept = entry.password.kept().or_else(|| entry.nt_hash.as_ref()?.kept());
@@ -341,13 +355,13 @@ fn person(config: &config::LocalDirectory, directory: &Arc<str>, entry: &Entry, 
     }
 }
 
-/// Files `entry` under each value of `attribute`, in the form that login names are canonicalised to.
-fn index(by_name: &mut HashMap<String, Vec<String>>, entry: &Entry, attribute: &str) {
+/// Files `entry`, which has this place, under each value of `attribute`, in the form that login names are canonicalised to.
+fn index(by_name: &mut HashMap<String, Vec<usize>, RandomState>, entry: &Entry, attribute: &str, place: usize) {
     for value in entry.texts(attribute) {
         let Ok(name) = LoginName::parse(value) else { continue };
         let people = by_name.entry(name.as_str().to_owned()).or_default();
-        if people.last().is_none_or(|last| last != entry.normalised_dn()) {
-            people.push(entry.normalised_dn().to_owned());
+        if people.last() != Some(&place) {
+            people.push(place);
         }
     }
 }

@@ -122,6 +122,18 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// Whether the records are the same after it as before.
+    pub fn changes_nothing(&self) -> bool {
+        match self {
+            Self::VerifyPassword { reserve, .. }
+            | Self::VerifyResponse { reserve, .. }
+            | Self::AskUpstream { reserve, .. } => reserve.is_empty(),
+            Self::VerifyNobody { .. } => true,
+        }
+    }
+}
+
 /// What came of an effect.
 #[derive(Clone, Debug)]
 pub enum Evidence {
@@ -162,7 +174,7 @@ enum Stage<'a> {
 }
 
 impl Engine {
-    /// Judges a request. `nonce` is a random number that names this attempt.
+    /// Judges a request. `nonce` names this attempt among all of the last minutes.
     pub fn begin<'a>(&'a self, request: &'a AuthnRequest, facts: &Facts, now: Timestamp, nonce: u64) -> Step<'a> {
         if matches!(&request.given, Given::Typed(typed) if typed.is_empty()) {
             return self.reject(request, facts, None, Denial::Malformed, now);

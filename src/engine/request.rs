@@ -164,22 +164,24 @@ impl LoginName {
     /// # Errors
     /// [`BadName`] for names that never match anyone.
     pub fn parse(typed: &str) -> Result<Self, BadName> {
-        let name = Self::checked(typed)?.nfkc().collect::<String>().to_lowercase();
-        let name = name.trim();
-        // NFKC can make control characters and blanks out of what was none before.
-        let name = Self::checked(name)?;
+        let typed = Self::checked(typed)?;
+        let name = if typed.is_ascii() {
+            // Its own NFKC.
+            typed.to_ascii_lowercase()
+        } else {
+            let folded = typed.nfkc().collect::<String>().to_lowercase();
+            // NFKC can make control characters and blanks out of what was none before.
+            Self::checked(folded.trim())?.to_owned()
+        };
         let form = match name.split_once('\\') {
             Some((domain, user)) if !domain.is_empty() && !user.is_empty() => LoginForm::Domain {
                 domain: domain.to_owned(),
                 user: user.to_owned(),
             },
-            Some(_) | None if name.contains('@') => LoginForm::Principal(name.to_owned()),
-            Some(_) | None => LoginForm::Plain(name.to_owned()),
+            Some(_) | None if name.contains('@') => LoginForm::Principal(name.clone()),
+            Some(_) | None => LoginForm::Plain(name.clone()),
         };
-        Ok(Self {
-            shown: name.to_owned(),
-            form,
-        })
+        Ok(Self { shown: name, form })
     }
 
     /// Takes a distinguished name from a bind.

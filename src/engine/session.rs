@@ -215,7 +215,13 @@ pub struct SessionRecord {
     pub heard: Timestamp,
     /// What was used.
     pub usage: Usage,
+    /// When its client said that it ends it, because it was asked to: the Stop is to follow within
+    /// [`ENDS_WITHIN`].
+    pub ending: Option<Timestamp>,
 }
+
+/// How long a session that its client ends is waited for.
+pub const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 impl SessionRecord {
     /// Its name.
@@ -225,6 +231,11 @@ impl SessionRecord {
             nas: self.nas.clone(),
             id: self.id.clone(),
         }
+    }
+
+    /// Whether its client has said that it ends it, and has not reported its Stop for too long.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.ending.is_some_and(|since| now.since(since) >= ENDS_WITHIN)
     }
 
     /// How long it has lasted: by the NAS's count, else by the clock.
@@ -362,7 +373,16 @@ macro_rules! first_format {
     )*};
 }
 
-first_format!(SessionRecord, Ended, GrantRecord, WatchRecord);
+first_format!(Ended, GrantRecord, WatchRecord);
+
+impl Record for SessionRecord {
+    const FORMAT: u8 = 2;
+
+    fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>> {
+        // It ended before `ending`; a zero is postcard's `None`.
+        (format == 1).then(|| postcard::from_bytes(&[octets, &[0]].concat()))
+    }
+}
 
 /// How a Start, an update or a Stop changes what is known of its session. `open` is the session as it is
 /// open, `ended` what is remembered of its end. Total, pure, and the same for a report that comes twice.
@@ -443,6 +463,7 @@ fn opened(report: &Report, owner: &Owner, now: Timestamp) -> SessionRecord {
         last: report.at,
         heard: now,
         usage: report.usage,
+        ending: None,
     }
 }
 

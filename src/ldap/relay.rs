@@ -383,7 +383,7 @@ impl Connection {
     fn count(&self, (outcome, reason): (&'static str, &'static str), arrived: Instant) {
         let decision = Decision {
             protocol: "ldap",
-            client: self.shared.config.name.clone(),
+            client: self.shared.config.name.as_str().into(),
             outcome,
             reason,
         };

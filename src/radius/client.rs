@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use ipnet::IpNet;
 use parking_lot::RwLock;
 
@@ -17,6 +18,7 @@ use crate::engine::Capability;
 use crate::radius::attribute::{ACCESS_REQUEST, EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
 use crate::radius::channel::Channel;
 use crate::radius::crypto::{SharedSecret, Signature};
+use crate::radius::dynauth;
 use crate::radius::observed::Sightings;
 use crate::radius::packet::Packet;
 use crate::secret::Secret;
@@ -46,6 +48,8 @@ pub struct Client {
     pub user_name_in_accept: bool,
     /// What has been seen of it.
     pub seen: Sightings,
+    /// How it takes requests about its sessions; none when it takes none.
+    pub dynamic: Option<dynauth::Settings>,
     secret: SharedSecret,
     /// The secret of RADIUS over TLS, which proves nothing and is usually the same for all (RFC 6614
     /// section 2.3).
@@ -208,6 +212,10 @@ impl Client {
             },
             sign_replies: config.send_message_authenticator,
             reject_delay: config.reject_delay,
+            dynamic: config
+                .dynamic_authorization
+                .as_ref()
+                .map(|dynamic| dynauth::Settings::new(dynamic, secret)),
             class: config.class,
             user_name_in_accept: config.user_name_in_accept,
             seen: Sightings::default(),
@@ -349,7 +357,7 @@ pub struct ClientTable {
 #[derive(Debug)]
 struct Prefixes {
     length: u8,
-    clients: HashMap<IpAddr, Arc<Client>>,
+    clients: HashMap<IpAddr, Arc<Client>, RandomState>,
 }
 
 /// Why a table cannot be built.
@@ -470,7 +478,7 @@ impl ClientTable {
                 place,
                 Prefixes {
                     length,
-                    clients: HashMap::new(),
+                    clients: HashMap::default(),
                 },
             );
         }
@@ -520,6 +528,7 @@ mod tests {
             service: None,
             directory: None,
             reject_delay: Duration::from_secs(1),
+            dynamic_authorization: None,
             class: true,
             user_name_in_accept: false,
             stale_after: None,

@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use crate::radius::crypto::AUTHENTICATOR_LEN;
 
 /// How much a table may hold.
@@ -33,7 +35,7 @@ impl Default for Bounds {
 /// The requests of one socket that are being judged, or were replied to a short while ago.
 #[derive(Debug)]
 pub struct Table {
-    entries: HashMap<Key, Entry>,
+    entries: HashMap<Key, Entry, RandomState>,
     /// Replied entries in the order in which they expire. One that was replaced or removed since is
     /// still listed, and told by its serial.
     replied: VecDeque<(Instant, Key, u64)>,
@@ -86,7 +88,7 @@ impl Table {
     /// An empty table that keeps replies for `replay`.
     pub fn new(replay: Duration, bounds: Bounds) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             replied: VecDeque::new(),
             octets: 0,
             serial: 0,

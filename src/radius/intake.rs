@@ -244,7 +244,7 @@ impl Service {
         info!(%client, source = %sender.source, ?user, denial, reason = %refusal, "rejected unheard");
         let decision = Decision {
             protocol: "radius",
-            client: client.to_string(),
+            client: Arc::clone(client),
             outcome: "reject",
             reason: denial,
         };

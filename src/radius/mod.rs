@@ -15,6 +15,7 @@ pub mod decode;
 mod delay;
 mod drops;
 pub mod duplicate;
+pub mod dynauth;
 pub mod exchange;
 pub mod intake;
 pub mod login;

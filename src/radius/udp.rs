@@ -1,7 +1,8 @@
 //! The listener: datagrams in, datagrams out.
 //!
 //! One task serves one socket and owns everything that belongs to it, so nothing is locked on the way of a
-//! packet. Datagrams are taken and sent in batches. A verdict that needs no waiting is answered in place; one
+//! packet. A listener has several sockets on its address, so that more than one processor can work: the system
+//! gives each source address and port to one of them, and so a retransmission to the one that knows it. Datagrams are taken and sent in batches. A verdict that needs no waiting is answered in place; one
 //! that does is waited for by a task of its own, bounded in number.
 
 mod batch;
@@ -16,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -33,12 +35,24 @@ use crate::radius::packet::Packet;
 use crate::radius::translate::{Reply, ReplyTo};
 use crate::radius::udp::batch::{BATCH, Inbox, Outbox, Peer};
 
-/// Binds a listener's socket with a large receive buffer; on a wildcard address, replies leave from the
+/// Binds a listener's sockets, with large receive buffers; on a wildcard address, replies leave from the
 /// address that the request was sent to. Must be called within the runtime.
 ///
 /// # Errors
 /// As the system gives them: address in use, not allowed.
-pub fn bind(listen: SocketAddr) -> io::Result<UdpSocket> {
+pub fn bind(listen: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
+    // Several sockets can share an address with those of another process as well. The first one does not
+    // share, to find that out; it also finds a port where none is given.
+    let alone = open(listen, false)?;
+    if workers <= 1 {
+        return Ok(vec![alone]);
+    }
+    let address = alone.local_addr()?;
+    drop(alone);
+    (0..workers).map(|_| open(address, true)).collect()
+}
+
+fn open(listen: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(listen), Type::DGRAM, None)?;
     if let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER) {
         warn!(%listen, %error, "the receive buffer keeps its default size");
@@ -54,22 +68,47 @@ pub fn bind(listen: SocketAddr) -> io::Result<UdpSocket> {
             setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
         }
     }
+    socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&listen.into())?;
     UdpSocket::from_std(socket.into())
 }
 
-/// Serves a socket until `shutdown`; then takes no more packets, and finishes what is under way for at most
-/// `drain`.
+/// Serves sockets of one address until `shutdown`; then takes no more packets, and finishes what is under way
+/// for at most `drain`. They share the listener's limits evenly.
 pub async fn serve(
+    sockets: Vec<UdpSocket>,
+    mut config: RadiusListener,
+    service: Service,
+    shutdown: CancellationToken,
+    drain: Duration,
+) {
+    let count = sockets.len().max(1);
+    config.in_flight = config.in_flight.div_ceil(count);
+    let whole = Bounds::default();
+    let bounds = Bounds {
+        entries: whole.entries / count,
+        octets: whole.octets / count,
+    };
+    let mut workers = JoinSet::new();
+    for socket in sockets {
+        let (config, service, shutdown) = (config.clone(), service.clone(), shutdown.clone());
+        workers.spawn(work(socket, config, bounds, service, shutdown, drain));
+    }
+    while workers.join_next().await.is_some() {}
+}
+
+/// Serves one socket.
+async fn work(
     socket: UdpSocket,
     config: RadiusListener,
+    bounds: Bounds,
     service: Service,
     shutdown: CancellationToken,
     drain: Duration,
 ) {
     let (done, mut finished) = mpsc::unbounded_channel();
-    let mut listener = Listener::new(socket, &config, service, done);
+    let mut listener = Listener::new(socket, &config, bounds, service, done);
     let mut settled = Vec::with_capacity(BATCH);
     let mut deadline: Option<Instant> = None;
     loop {
@@ -158,7 +197,13 @@ struct Ready {
 }
 
 impl Listener {
-    fn new(socket: UdpSocket, config: &RadiusListener, service: Service, done: mpsc::UnboundedSender<Done>) -> Self {
+    fn new(
+        socket: UdpSocket,
+        config: &RadiusListener,
+        bounds: Bounds,
+        service: Service,
+        done: mpsc::UnboundedSender<Done>,
+    ) -> Self {
         let gauge = service
             .metrics
             .in_flight
@@ -168,7 +213,7 @@ impl Listener {
             socket,
             inbox: Inbox::new(),
             outbox: Outbox::default(),
-            duplicates: Table::new(config.replay, Bounds::default()),
+            duplicates: Table::new(config.replay, bounds),
             delayed: Delayed::new(MAX_DELAYED),
             drops: Drops::new(service.metrics.clone(), Arc::clone(&service.strangers)),
             scratch: Vec::with_capacity(512),
@@ -427,7 +472,7 @@ mod tests {
     /// Nothing can be sent to port 0; what comes behind it is.
     #[tokio::test]
     async fn a_reply_that_cannot_be_sent_is_counted_and_holds_up_nothing() {
-        let socket = bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let socket = open(([127, 0, 0, 1], 0).into(), false).unwrap();
         let config: RadiusListener = toml::from_str("listen = '127.0.0.1:0'").unwrap();
         let service = Service {
             clients: Arc::default(),
@@ -441,7 +486,7 @@ mod tests {
         };
         let metrics = service.metrics.clone();
         let (done, _finished) = mpsc::unbounded_channel();
-        let mut listener = Listener::new(socket, &config, service, done);
+        let mut listener = Listener::new(socket, &config, Bounds::default(), service, done);
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         for address in [([127, 0, 0, 1], 0).into(), client.local_addr().unwrap()] {
             let peer = Peer { address, via: None };
@@ -452,5 +497,17 @@ mod tests {
         assert_eq!(client.recv(&mut buffer).await.unwrap(), 5);
         let counted = "dropped_total{protocol=\"radius\",reason=\"send-failed\"} 1";
         assert!(metrics.render().contains(counted), "{}", metrics.render());
+    }
+
+    #[tokio::test]
+    async fn workers_share_an_address_with_each_other_and_nobody_else() {
+        let anywhere = ([127, 0, 0, 1], 0).into();
+        let sockets = bind(anywhere, 3).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
+        for workers in [1, 2] {
+            let error = bind(address, workers).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
     }
 }

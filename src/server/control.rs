@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
-use crate::admin::Control;
 use crate::admin::api::{
-    ApiError, ClientRow, ClientView, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine, ForgetRequest,
-    Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ServerStatus, SessionList, SessionView,
-    StatusReport, StoreStatus, StrangerView, TestReport, UpstreamServerStatus, UpstreamStatus,
+    ApiError, AskedReport, ClientRow, ClientView, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine,
+    ForgetRequest, Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ServerStatus, SessionList,
+    SessionView, StatusReport, StoreStatus, StrangerView, TestReport, UpstreamServerStatus, UpstreamStatus,
 };
+use crate::admin::{Control, WhichSessions};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, LdapTls, Transport};
 use crate::directory;
@@ -20,6 +20,7 @@ use crate::engine::request::BadName;
 use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol, UserKey};
 use crate::metrics;
 use crate::server::Node;
+use crate::server::ending::Ending;
 use crate::server::parts::{self, Parts, Running};
 use crate::server::upstreams;
 use crate::upstream;
@@ -39,6 +40,19 @@ impl Control for Node {
 
     fn expel(&self, user: &UserKey) -> usize {
         self.bindings.expel(user, clock::monotonic())
+    }
+
+    fn end_sessions(&self, which: WhichSessions, operator: String) -> BoxFuture<'_, Result<AskedReport, ApiError>> {
+        Box::pin(async move { self.ending().end(which, operator).await })
+    }
+
+    fn refresh_sessions(
+        &self,
+        user: Option<UserKey>,
+        client: Option<String>,
+        operator: String,
+    ) -> BoxFuture<'_, Result<AskedReport, ApiError>> {
+        Box::pin(async move { self.ending().refresh(user, client, operator).await })
     }
 
     fn policy_check(&self) -> BoxFuture<'_, PolicyReport> {
@@ -100,6 +114,16 @@ impl Control for Node {
 }
 
 impl Node {
+    /// What asks clients about their sessions.
+    fn ending(&self) -> Ending {
+        Ending {
+            store: Arc::clone(&self.store),
+            sessions: Arc::clone(&self.sessions),
+            clients: Arc::clone(&self.clients),
+            verifier: Arc::clone(&self.verifier),
+        }
+    }
+
     /// Reads everything again, and replaces what is in force if all of it is sound.
     pub(super) async fn reload(&self) -> Result<ReloadReport, ApiError> {
         let reloaded = self.reload_quietly().await;

@@ -50,7 +50,7 @@ impl Sessions {
                 readable(octets).is_some_and(|session| {
                     let limit = settings.of(&session.client).stale_after;
                     let silent = !limit.is_zero() && watch.silence(session.heard, now) >= limit;
-                    silent || from_the_future(&session, now)
+                    silent || session.is_overdue(now) || from_the_future(&session, now)
                 })
             };
             let suspects: Vec<_> = page.into_iter().filter(|(_, octets)| due(octets)).collect();
@@ -61,6 +61,8 @@ impl Sessions {
                 let limit = settings.of(&open.session.client).stale_after;
                 if from_the_future(&open.session, now) {
                     self.hear_now(&open, now).await?;
+                } else if open.session.is_overdue(now) {
+                    closed += usize::from(self.close(&open, Cause::Ended, now).await?);
                 } else if !limit.is_zero() && watch.silence(open.session.heard, now) >= limit {
                     closed += usize::from(self.close(&open, Cause::Stale, now).await?);
                 }

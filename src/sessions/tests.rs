@@ -297,3 +297,30 @@ async fn an_operator_closes_a_session_only_as_it_was_seen() {
     assert!(house.sessions.close(&seen, Cause::Ended, now).await.unwrap());
     assert!(house.names().await.is_empty());
 }
+
+#[tokio::test]
+async fn a_session_that_its_client_ends_is_closed_by_its_stop_or_a_minute_later() {
+    let house = house(Limits::default()).await;
+    house.hear(ago(Kind::Start, "stops", 100)).await;
+    house.hear(ago(Kind::Start, "does-not", 100)).await;
+    let now = crate::clock::now();
+    let (found, _) = house.sessions.list(&Filter::default(), 10).await.unwrap();
+    for session in &found {
+        assert!(house.sessions.note_ending(&session.name(), now).await.unwrap());
+    }
+    // An update that was on its way changes nothing about it.
+    house.hear(ago(Kind::Interim, "does-not", 0)).await;
+    house.hear(ago(Kind::Stop, "stops", 0)).await;
+    assert_eq!(house.names().await, ["vpn/nas1/does-not"]);
+    assert_eq!(house.sessions.sweep(now + Duration::from_secs(59)).await.unwrap(), 0);
+    assert_eq!(house.sessions.sweep(now + Duration::from_secs(61)).await.unwrap(), 1);
+    assert_eq!(house.names().await, Vec::<String>::new());
+    let audited = house.audited().await;
+    let last = audited.last().unwrap();
+    assert!(
+        last.starts_with("session.stop ana: vpn/nas1/does-not: ended by an operator"),
+        "{last}"
+    );
+    let gone = house.sessions.note_ending(&found[0].name(), now).await.unwrap();
+    assert!(!gone, "it is over");
+}

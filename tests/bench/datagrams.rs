@@ -3,7 +3,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt};
@@ -130,14 +130,19 @@ impl Port {
         }
     }
 
-    /// Takes what has come; how many.
-    pub(crate) fn receive(&mut self, mut take: impl FnMut(&mut Self, &[u8])) -> usize {
+    /// For waiting.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Takes what has come; how many. What `take` gives back is queued.
+    pub(crate) fn receive(&mut self, mut take: impl FnMut(&[u8]) -> Option<u8>) -> usize {
         let Some(mut received) = self.received.take() else {
             return 0;
         };
         let lengths = received.receive(&self.socket, false);
         for (index, (length, _)) in lengths.iter().enumerate() {
-            take(self, &received.buffers[index][..*length]);
+            self.queue.extend(take(&received.buffers[index][..*length]));
         }
         self.received = Some(received);
         lengths.len()
@@ -150,11 +155,9 @@ pub(crate) fn widen(socket: &UdpSocket) {
     let _ = setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
 }
 
-/// Waits until one of the ports has something, a millisecond at most.
-pub(crate) fn wait<'p>(ports: impl Iterator<Item = &'p Port>) {
-    let mut polled: Vec<_> = ports
-        .map(|port| PollFd::new(port.socket.as_fd(), PollFlags::POLLIN))
-        .collect();
+/// Waits until one of the sockets has something, a millisecond at most.
+pub(crate) fn wait<'p>(sockets: impl Iterator<Item = BorrowedFd<'p>>) {
+    let mut polled: Vec<_> = sockets.map(|socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
     // Interrupted or not, the caller looks.
     let _ = poll(&mut polled, PollTimeout::from(1u8));
 }

@@ -8,12 +8,16 @@ use md5::{Digest as _, Md5};
 use crate::common::Random;
 
 pub(crate) const ACCESS_ACCEPT: u8 = 2;
+pub(crate) const ACCOUNTING_RESPONSE: u8 = 5;
 pub(crate) const ACCESS_CHALLENGE: u8 = 11;
 
 const USER_NAME: u8 = 1;
 const USER_PASSWORD: u8 = 2;
 const STATE: u8 = 24;
 const NAS_IDENTIFIER: u8 = 32;
+const ACCT_STATUS_TYPE: u8 = 40;
+const ACCT_SESSION_ID: u8 = 44;
+const ACCT_SESSION_TIME: u8 = 46;
 const MESSAGE_AUTHENTICATOR: u8 = 80;
 const HEADER: usize = 20;
 
@@ -56,10 +60,26 @@ impl Codec {
         if let Some(state) = state {
             attribute(out, STATE, state);
         }
-        let length = u16::try_from(out.len()).expect("short packets");
-        out[2..4].copy_from_slice(&length.to_be_bytes());
+        measure(out);
         let mac = self.mac.clone().chain_update(&out).finalize().into_bytes();
         out[HEADER + 2..HEADER + 18].copy_from_slice(&mac);
+    }
+
+    /// An Accounting-Request that begins a session, or ends it (RFC 2866 section 4.1).
+    pub(crate) fn account(&self, id: u8, name: &str, session: &str, stop: bool, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend([4, id, 0, 0]);
+        out.extend([0; 16]);
+        attribute(out, ACCT_STATUS_TYPE, &[0, 0, 0, if stop { 2 } else { 1 }]);
+        attribute(out, USER_NAME, name.as_bytes());
+        attribute(out, NAS_IDENTIFIER, b"radload");
+        attribute(out, ACCT_SESSION_ID, session.as_bytes());
+        if stop {
+            attribute(out, ACCT_SESSION_TIME, &[0, 0, 0, 1]);
+        }
+        measure(out);
+        let digest = Md5::new().chain_update(&out).chain_update(&self.secret).finalize();
+        out[4..HEADER].copy_from_slice(&digest);
     }
 
     /// The reply's State, or why it is not a genuine reply to `request`.
@@ -139,6 +159,12 @@ impl Codec {
         }
         hidden
     }
+}
+
+/// Writes the Length field.
+fn measure(out: &mut [u8]) {
+    let length = u16::try_from(out.len()).expect("short packets");
+    out[2..4].copy_from_slice(&length.to_be_bytes());
 }
 
 fn attribute(out: &mut Vec<u8>, kind: u8, value: &[u8]) {

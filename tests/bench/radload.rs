@@ -1,6 +1,7 @@
-//! RADIUS load: PAP logins over UDP, many in flight over several source ports.
+//! RADIUS load: PAP logins or accounting records, over UDP or TLS, many in flight over several source ports
+//! or connections.
 //!
-//! Every request carries a Message-Authenticator, every reply is verified, challenges are answered,
+//! Every Access-Request carries a Message-Authenticator, every reply is verified, challenges are answered,
 //! what is lost is sent again octet for octet. Prints one JSON object.
 #![allow(
     clippy::print_stdout,
@@ -12,7 +13,9 @@
 
 mod common;
 mod datagrams;
+mod link;
 mod packet;
+mod streams;
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -24,8 +27,9 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use portcullis::clock;
 
 use common::{Random, Span, Tally, Users, fill};
-use datagrams::{BATCH, Port};
+use link::Link;
 use packet::{Codec, totp};
+use streams::Identity;
 
 /// RADIUS load generator.
 #[derive(Clone, Parser)]
@@ -42,7 +46,7 @@ struct Options {
     /// Requests in flight.
     #[arg(long, default_value_t = 64)]
     window: usize,
-    /// Source ports; each has 256 identifiers.
+    /// Source ports or connections; each has 256 identifiers.
     #[arg(long, default_value_t = 4)]
     ports: usize,
     /// Threads, each with its share of window and ports.
@@ -76,6 +80,11 @@ struct Options {
     /// Append a comma and the TOTP of this key to the password.
     #[arg(long, conflicts_with = "totp")]
     append_totp: Option<String>,
+    /// Sessions that begin and end instead of logins: every Start and every Stop counts.
+    #[arg(long, conflicts_with_all = ["turns", "totp", "append_totp"])]
+    accounting: bool,
+    #[command(flatten)]
+    tls: Identity,
     /// A reply without Message-Authenticator as its first attribute is wrong.
     #[arg(long)]
     strict: bool,
@@ -93,7 +102,9 @@ struct Slot {
     tries: u8,
     user: u64,
     turn: u64,
-    challenged: bool,
+    /// It answers a challenge, or ends a session.
+    second: bool,
+    session: String,
 }
 
 struct Load {
@@ -107,6 +118,8 @@ struct Load {
     random: Random,
     tally: Tally,
     span: Span,
+    /// Tells this run's sessions from those of others.
+    run: u32,
     began: u64,
     warm_up_logins: u64,
     in_flight: usize,
@@ -199,6 +212,7 @@ impl Load {
             random,
             tally: Tally::default(),
             span,
+            run: u32::from_ne_bytes(clock::random()),
             began: 0,
             warm_up_logins: logins / 10,
             in_flight: 0,
@@ -210,10 +224,11 @@ impl Load {
     fn run(mut self) -> (Tally, Instant) {
         let window = self.options.window / self.options.threads;
         let count = (self.options.ports / self.options.threads).max(1);
-        let mut ports: Vec<(Port, Vec<Slot>, Vec<u8>)> = (0..count)
+        let tls = self.options.tls.config();
+        let mut ports: Vec<(Link, Vec<Slot>, Vec<u8>)> = (0..count)
             .map(|_| {
                 (
-                    Port::connected(self.options.from, self.options.addr),
+                    Link::connected(self.options.from, self.options.addr, tls.as_ref()),
                     slots(),
                     (0..=255).rev().collect(),
                 )
@@ -228,7 +243,7 @@ impl Load {
                 break;
             }
             for (port, slots, free) in &mut ports {
-                while self.in_flight < window && !exhausted && port.queued() < BATCH {
+                while self.in_flight < window && !exhausted && !port.is_full() {
                     let Some(id) = free.pop() else { break };
                     match self.users.next() {
                         Some((user, turn)) => self.begin(&mut slots[usize::from(id)], id, user, turn, now),
@@ -255,29 +270,34 @@ impl Load {
             let mut received = 0;
             for (port, slots, free) in &mut ports {
                 port.send(|id| &slots[usize::from(id)].packet);
-                received += port.receive(|port, reply| self.judge(port, slots, free, reply));
+                received += port.receive(|reply| self.judge(slots, free, reply));
                 port.send(|id| &slots[usize::from(id)].packet);
             }
             if received == 0 {
-                datagrams::wait(ports.iter().map(|(port, _, _)| port));
+                datagrams::wait(ports.iter().map(|(port, _, _)| port.descriptor()));
             }
         }
         (self.tally, self.span.from)
     }
 
     fn begin(&mut self, slot: &mut Slot, id: u8, user: u64, turn: u64, now: Instant) {
-        let name = fill(&self.options.user, user);
-        let mut password = fill(&self.options.password, user);
-        if let Some(key) = &self.appended {
-            password = format!("{password},{}", self.code(key, turn));
-        }
-        self.codec
-            .build(id, &name, &password, None, &mut self.random, &mut slot.packet);
-        slot.busy = true;
-        (slot.began, slot.sent, slot.tries) = (now, now, 0);
-        (slot.user, slot.turn, slot.challenged) = (user, turn, false);
         self.in_flight += 1;
         self.began += 1;
+        let name = fill(&self.options.user, user);
+        if self.options.accounting {
+            slot.session = format!("{:08x}-{}", self.run, self.began);
+            self.codec.account(id, &name, &slot.session, false, &mut slot.packet);
+        } else {
+            let mut password = fill(&self.options.password, user);
+            if let Some(key) = &self.appended {
+                password = format!("{password},{}", self.code(key, turn));
+            }
+            self.codec
+                .build(id, &name, &password, None, &mut self.random, &mut slot.packet);
+        }
+        slot.busy = true;
+        (slot.began, slot.sent, slot.tries) = (now, now, 0);
+        (slot.user, slot.turn, slot.second) = (user, turn, false);
         if self.options.turns.is_some() && self.began == self.warm_up_logins + 1 {
             self.span.from = now;
         }
@@ -294,7 +314,7 @@ impl Load {
 
     fn send_again(
         &mut self,
-        port: &mut Port,
+        port: &mut Link,
         slots: &mut [Slot],
         free: &mut Vec<u8>,
         now: Instant,
@@ -318,57 +338,85 @@ impl Load {
         }
     }
 
-    fn judge(&mut self, port: &mut Port, slots: &mut [Slot], free: &mut Vec<u8>, reply: &[u8]) {
+    /// Takes a reply; an identifier whose packet is to be sent next, if there is one.
+    fn judge(&mut self, slots: &mut [Slot], free: &mut Vec<u8>, reply: &[u8]) -> Option<u8> {
         let now = clock::monotonic();
-        let Some(&id) = reply.get(1) else { return };
+        let &id = reply.get(1)?;
         let slot = &mut slots[usize::from(id)];
         if !slot.busy {
-            return self.count_wrong(now, "late");
+            self.count_wrong(now, "late");
+            return None;
         }
         let state = match self.codec.verify(&slot.packet, reply) {
             Ok(state) => state,
-            Err(fault) => return self.count_wrong(now, fault),
+            Err(fault) => {
+                self.count_wrong(now, fault);
+                return None;
+            }
         };
-        match (reply[0], state, &self.key) {
-            (packet::ACCESS_CHALLENGE, Some(state), Some(key)) if !slot.challenged => {
+        // What follows is a request of its own, under an identifier that rested.
+        let rested = free.pop();
+        let next = rested.unwrap_or(id);
+        let mut packet = std::mem::take(&mut slot.packet);
+        let name = fill(&self.options.user, slot.user);
+        let mut began = slot.began;
+        let follows = match (reply[0], state, &self.key) {
+            (packet::ACCESS_CHALLENGE, Some(state), Some(key)) if !slot.second => {
                 let code = self.code(key, slot.turn);
-                let name = fill(&self.options.user, slot.user);
-                // An answer is a request of its own, under an identifier that rested.
-                let next = free.pop().unwrap_or(id);
-                let mut packet = std::mem::take(&mut slot.packet);
                 self.codec
                     .build(next, &name, &code, Some(state), &mut self.random, &mut packet);
-                let answer = Slot {
-                    packet,
-                    challenged: true,
-                    tries: 0,
-                    sent: now,
-                    ..*slot
-                };
-                if next != id {
-                    slot.busy = false;
-                    free.insert(0, id);
-                }
-                slots[usize::from(next)] = answer;
-                port.queue(next);
-                return;
+                true
+            }
+            (packet::ACCOUNTING_RESPONSE, _, _) if self.options.accounting => {
+                self.count_good(now, began);
+                began = now;
+                self.codec.account(next, &name, &slot.session, true, &mut packet);
+                !slot.second
             }
             (packet::ACCESS_ACCEPT, _, _) => {
-                if self.counts(now) {
-                    self.tally.good(now.saturating_duration_since(slot.began));
-                }
+                self.count_good(now, began);
+                false
             }
-            (code, _, _) => self.count_wrong(now, &format!("code {code}")),
+            (code, _, _) => {
+                self.count_wrong(now, &format!("code {code}"));
+                false
+            }
+        };
+        slot.busy = false;
+        if !follows {
+            free.extend(rested);
+            free.insert(0, id);
+            slot.packet = packet;
+            self.in_flight -= 1;
+            return None;
         }
-        slots[usize::from(id)].busy = false;
-        free.insert(0, id);
-        self.in_flight -= 1;
+        if next != id {
+            free.insert(0, id);
+        }
+        let following = Slot {
+            busy: true,
+            packet,
+            began,
+            sent: now,
+            tries: 0,
+            second: true,
+            session: std::mem::take(&mut slot.session),
+            ..*slot
+        };
+        slots[usize::from(next)] = following;
+        Some(next)
     }
 
     fn counts(&self, now: Instant) -> bool {
         match self.options.turns {
             Some(_) => self.began > self.warm_up_logins,
             None => self.span.counts(now),
+        }
+    }
+
+    fn count_good(&mut self, now: Instant, began: Instant) {
+        if self.counts(now) {
+            self.tally.good(now.saturating_duration_since(began));
         }
     }
 
@@ -390,7 +438,8 @@ fn slots() -> Vec<Slot> {
             tries: 0,
             user: 0,
             turn: 0,
-            challenged: false,
+            second: false,
+            session: String::new(),
         })
         .collect()
 }

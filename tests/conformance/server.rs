@@ -227,8 +227,8 @@ impl Server {
     }
 
     pub(crate) fn listen(address: &str, listener: &str, client: &str) -> Self {
-        let socket = udp::bind(address.parse().unwrap()).unwrap();
-        let bound = socket.local_addr().unwrap();
+        let sockets = udp::bind(address.parse().unwrap(), 1).unwrap();
+        let bound = sockets[0].local_addr().unwrap();
         let config: config::RadiusListener = toml::from_str(&format!("listen = '{bound}'\n{listener}")).unwrap();
         let clients = Arc::new(ArcSwap::from_pointee(table(client, SECRET)));
         let (stub, keyring) = (Arc::new(Stub::new()), Arc::new(Keyring::from_root(&[5; 32])));
@@ -245,7 +245,7 @@ impl Server {
             strangers: Arc::clone(&strangers),
         };
         let task = tokio::spawn(udp::serve(
-            socket,
+            sockets,
             config,
             service,
             shutdown.clone(),

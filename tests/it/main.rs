@@ -24,6 +24,8 @@ mod chap;
 mod clients;
 // People whom an operator keeps out.
 mod deny;
+// Sessions ended and changed at a NAS.
+mod dynauth;
 // RADIUS under load that nobody wants.
 mod flood;
 // RADIUS packets taken apart.

@@ -4,6 +4,7 @@ pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod eap_server;
 pub(crate) mod freeradius;
+pub(crate) mod nas;
 pub(crate) mod ocserv;
 pub(crate) mod pam;
 #[allow(dead_code, reason = "the conformance tests use the rest")]

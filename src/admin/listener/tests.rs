@@ -8,13 +8,13 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::accounts::fixture::Fixture;
-use crate::admin::Control;
 use crate::admin::api::{
-    ApiError, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten, PolicyReport,
-    PolicySummary, ReloadReport, SessionList, SessionView, StatusReport, StoreStatus, StrangerView, TestReport,
-    Verification,
+    ApiError, AskedReport, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten,
+    PolicyReport, PolicySummary, ReloadReport, SessionList, SessionView, StatusReport, StoreStatus, StrangerView,
+    TestReport, Verification,
 };
 use crate::admin::client::{AdminClient, ClientError};
+use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
 use crate::clock::Timestamp;
 use crate::engine::{BoxFuture, UserKey};
@@ -64,6 +64,19 @@ impl Control for TestControl {
 
     fn expel(&self, _: &UserKey) -> usize {
         2
+    }
+
+    fn end_sessions(&self, _: WhichSessions, _: String) -> BoxFuture<'_, Result<AskedReport, ApiError>> {
+        Box::pin(async { Ok(AskedReport::default()) })
+    }
+
+    fn refresh_sessions(
+        &self,
+        _: Option<UserKey>,
+        _: Option<String>,
+        _: String,
+    ) -> BoxFuture<'_, Result<AskedReport, ApiError>> {
+        Box::pin(async { Ok(AskedReport::default()) })
     }
 
     fn policy_check(&self) -> BoxFuture<'_, PolicyReport> {

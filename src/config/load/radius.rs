@@ -12,10 +12,13 @@ pub(super) fn check(reader: &mut Reader<'_, '_, '_>, index: &str, listener: &Rad
     if listener.in_flight == 0 {
         reader.error(&at("in_flight"), "must be above zero");
     }
+    if !(1..=64).contains(&listener.workers) {
+        reader.error(&at("workers"), "must be 1 to 64");
+    }
     match listener.transport {
         Transport::Udp => strangers(reader, index, &[TCP_ONLY, TLS_ONLY, STREAMS_ONLY], "udp"),
         Transport::Tcp => {
-            strangers(reader, index, &[TLS_ONLY], "tcp");
+            strangers(reader, index, &[UDP_ONLY, TLS_ONLY], "tcp");
             if !listener.allow_plaintext_tcp {
                 reader.error(
                     &at("transport"),
@@ -30,7 +33,7 @@ pub(super) fn check(reader: &mut Reader<'_, '_, '_>, index: &str, listener: &Rad
             }
         }
         Transport::Tls => {
-            strangers(reader, index, &[TCP_ONLY], "tls");
+            strangers(reader, index, &[UDP_ONLY, TCP_ONLY], "tls");
             tls(reader, index, listener);
         }
     }
@@ -100,6 +103,7 @@ fn strangers(reader: &mut Reader<'_, '_, '_>, index: &str, keys: &[&[&str]], tra
     }
 }
 
+const UDP_ONLY: &[&str] = &["workers"];
 const TCP_ONLY: &[&str] = &["allow_plaintext_tcp"];
 const TLS_ONLY: &[&str] = &["certificate", "key", "client_ca", "crl", "versions"];
 const STREAMS_ONLY: &[&str] = &[

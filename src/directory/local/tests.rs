@@ -118,7 +118,7 @@ fn a_right_password_is_remembered_without_the_workers() {
     };
     assert_eq!(poll(&right), std::task::Poll::Ready(PasswordOutcome::Right));
     let remembered = directory.remembered.as_ref().unwrap();
-    let stored = &directory.people["uid=ana,dc=x"].password;
+    let stored = &directory.people[directory.by_normalised_dn["uid=ana,dc=x"]].password;
     let changed = StoredPassword::parse(hash_password(&right).as_bytes(), Clear::Refused).unwrap();
     assert!(
         remembered

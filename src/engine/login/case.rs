@@ -1,5 +1,6 @@
 //! A request that a rule lets in on terms: what is asked, judged, and answered.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -38,12 +39,12 @@ pub(super) struct Case<'a, 'f> {
     pub(super) nonce: u64,
 }
 
-impl<'a> Case<'a, '_> {
+impl<'a, 'f> Case<'a, 'f> {
     /// The first field of a conversation.
     pub(super) fn opening(mut self, typed: &Secret) -> Step<'a> {
         let requirement = &self.terms.requirement;
         let instead = requirement.codes_instead_of_password();
-        let mut record = self.facts.user.value.clone();
+        let mut record = Cow::Borrowed(&self.facts.user.value);
         if !instead.is_empty() {
             let judged = match self.judge(typed, instead, &mut record) {
                 Ok(judged) => judged,
@@ -82,7 +83,7 @@ impl<'a> Case<'a, '_> {
 
     /// An answer within a dialog.
     pub(super) fn answer(self, typed: &Secret, dialog: &Dialog) -> Step<'a> {
-        let record = self.facts.user.value.clone();
+        let record = Cow::Borrowed(&self.facts.user.value);
         if dialog.user != name_digest(self.request)
             || dialog.expires <= self.now
             || dialog.started > self.now + CLOCK_LEEWAY
@@ -101,7 +102,7 @@ impl<'a> Case<'a, '_> {
         typed: &Secret,
         proven: KindSet,
         password: Option<Secret>,
-        mut record: UserRecord,
+        mut record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
         let useful = self.terms.requirement.useful_codes(proven);
@@ -121,7 +122,7 @@ impl<'a> Case<'a, '_> {
         self,
         proven: KindSet,
         password: Option<Secret>,
-        record: UserRecord,
+        record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
         let requirement = &self.terms.requirement;
@@ -146,7 +147,7 @@ impl<'a> Case<'a, '_> {
         &self,
         typed: &Secret,
         wanted: KindSet,
-        record: &mut UserRecord,
+        record: &mut Cow<'_, UserRecord>,
     ) -> Result<(Judgement, Option<Kind>), KeyError> {
         let (Lookup::Found(person), None, Some(text)) = (&self.facts.lookup, self.blocked, typed.expose_str()) else {
             return Ok((Judgement::NotApplicable, None));
@@ -156,10 +157,10 @@ impl<'a> Case<'a, '_> {
             keyring: &self.engine.keyring,
             now: self.now,
         };
-        authenticator::judge(text, wanted, record, &context)
+        authenticator::judge(text, wanted, record.to_mut(), &context)
     }
 
-    fn try_password(self, proven: KindSet, password: Secret, record: UserRecord) -> Step<'a> {
+    fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {
         if password.is_empty() {
             return self.refuse(Denial::Malformed, record);
         }
@@ -181,7 +182,7 @@ impl<'a> Case<'a, '_> {
     }
 
     /// Does what would be done for somebody who may be let in, as far as time can tell.
-    pub(super) fn pretend(self, password: Secret, by: Option<Arc<str>>, record: UserRecord) -> Step<'a> {
+    pub(super) fn pretend(self, password: Secret, by: Option<Arc<str>>, record: Cow<'f, UserRecord>) -> Step<'a> {
         let denial = self.blocked.unwrap_or(Denial::UnknownUser);
         if !matches!(denial, Denial::UnknownUser | Denial::Policy | Denial::Denied) {
             // Someone locked out is refused without a word to the directory.
@@ -204,7 +205,7 @@ impl<'a> Case<'a, '_> {
         &self,
         person: &Arc<Person>,
         proven: KindSet,
-        record: UserRecord,
+        record: Cow<'_, UserRecord>,
         asked: Option<Asked>,
     ) -> (Batch, Attempt<'a>) {
         let mut reserve = Batch::default();
@@ -218,7 +219,7 @@ impl<'a> Case<'a, '_> {
         }
         let spent = self
             .write_user(&mut reserve, person, &record)
-            .then(|| Box::new((self.facts.user.value.clone(), record)));
+            .then(|| Box::new((self.facts.user.value.clone(), record.into_owned())));
         let stage = Stage::Trying {
             person: Arc::clone(person),
             rule: self.rule,
@@ -237,7 +238,7 @@ impl<'a> Case<'a, '_> {
         (reserve, attempt)
     }
 
-    pub(super) fn accept(self, proven: KindSet, mut record: UserRecord) -> Step<'a> {
+    pub(super) fn accept(self, proven: KindSet, mut record: Cow<'f, UserRecord>) -> Step<'a> {
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
             return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), record);
         };
@@ -248,7 +249,7 @@ impl<'a> Case<'a, '_> {
             Ok(grant) => grant,
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),
         };
-        record.last_login = Some(self.now);
+        record.to_mut().last_login = Some(self.now);
         let mut batch = Batch::default();
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, person, login);
@@ -282,7 +283,7 @@ impl<'a> Case<'a, '_> {
         self,
         proven: KindSet,
         password: Option<Secret>,
-        record: UserRecord,
+        record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
         let mut batch = Batch::default();
@@ -312,7 +313,7 @@ impl<'a> Case<'a, '_> {
     }
 
     /// Refuses a code; the failure counts if the code could have been a guess.
-    pub(super) fn refuse_code(self, judgement: Judgement, wanted: KindSet, record: UserRecord) -> Step<'a> {
+    pub(super) fn refuse_code(self, judgement: Judgement, wanted: KindSet, record: Cow<'f, UserRecord>) -> Step<'a> {
         let denial = match judgement {
             Judgement::Replayed => Denial::CodeReplayed,
             Judgement::Wrong | Judgement::Right => Denial::WrongCode,
@@ -324,12 +325,12 @@ impl<'a> Case<'a, '_> {
         self.refuse(self.blocked.unwrap_or(denial), record)
     }
 
-    pub(super) fn refuse(self, denial: Denial, record: UserRecord) -> Step<'a> {
+    pub(super) fn refuse(self, denial: Denial, record: Cow<'f, UserRecord>) -> Step<'a> {
         self.refuse_saying(denial, None, record)
     }
 
     /// Refuses, with more than the word of the denial for the audit.
-    fn refuse_saying(self, denial: Denial, detail: Option<&str>, record: UserRecord) -> Step<'a> {
+    fn refuse_saying(self, denial: Denial, detail: Option<&str>, record: Cow<'f, UserRecord>) -> Step<'a> {
         let mut batch = Batch::default();
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person),
@@ -396,7 +397,12 @@ impl<'a> Case<'a, '_> {
     }
 
     /// Writes the person's record if judging changed it.
-    fn write_user(&self, batch: &mut Batch, person: &Person, record: &UserRecord) -> bool {
-        write_user(batch, person, &self.facts.user, record)
+    #[allow(clippy::ptr_arg, reason = "whether it was changed is what is asked")]
+    fn write_user(&self, batch: &mut Batch, person: &Person, record: &Cow<'_, UserRecord>) -> bool {
+        match record {
+            // Nothing was judged by it.
+            Cow::Borrowed(_) => false,
+            Cow::Owned(record) => write_user(batch, person, &self.facts.user, record),
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! A response to a challenge, CHAP or MS-CHAPv2: it proves one thing, and nothing can be asked after it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::engine::authenticator::{self, Context, Judgement, Kind, KindSet, passcode};
@@ -13,10 +14,10 @@ use crate::engine::response::{MsChapSuccess, Response, ResponseOutcome};
 use crate::engine::verdict::{Denial, Verdict};
 use crate::keyring::KeyError;
 
-impl<'a> Case<'a, '_> {
+impl<'a, 'f> Case<'a, 'f> {
     /// Judges a response: as one to an issued passcode from the facts, as one to the password by the directory.
     pub(super) fn response(mut self, response: &Response, dialog: Option<&Dialog>) -> Step<'a> {
-        let mut record = self.facts.user.value.clone();
+        let mut record = Cow::Borrowed(&self.facts.user.value);
         let refused = match (dialog, self.blocked) {
             (_, Some(denial)) => Some(denial),
             // The answer to a question of ours is typed.
@@ -52,7 +53,11 @@ impl<'a> Case<'a, '_> {
         self.refuse(denial, record)
     }
 
-    fn judge_as_passcode(&self, response: &Response, record: &mut UserRecord) -> Result<ResponseOutcome, KeyError> {
+    fn judge_as_passcode(
+        &self,
+        response: &Response,
+        record: &mut Cow<'_, UserRecord>,
+    ) -> Result<ResponseOutcome, KeyError> {
         let Lookup::Found(person) = &self.facts.lookup else {
             return Ok(ResponseOutcome::Unknown);
         };
@@ -61,11 +66,11 @@ impl<'a> Case<'a, '_> {
             keyring: &self.engine.keyring,
             now: self.now,
         };
-        passcode::judge_response(response, record, &context)
+        passcode::judge_response(response, record.to_mut(), &context)
     }
 
     /// Has the directory judge it, counted first as every try of a password is.
-    fn try_response(self, response: &Response, record: UserRecord) -> Step<'a> {
+    fn try_response(self, response: &Response, record: Cow<'f, UserRecord>) -> Step<'a> {
         let Lookup::Found(person) = &self.facts.lookup else {
             return self.refuse(Denial::UnknownUser, record);
         };

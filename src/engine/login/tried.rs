@@ -1,5 +1,6 @@
 //! A password tried by the directory, or something asked of an upstream server: what its answer comes to.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -88,9 +89,12 @@ impl<'a> Tried<'a, '_> {
         let mut record = self.judged_record();
         let due = |last| self.now.since(last) >= LAST_LOGIN_STEP;
         if self.facts.user.version.0 > 0 && (!codes.is_empty() || record.last_login.is_none_or(due)) {
-            record.last_login = Some(self.now);
+            record.to_mut().last_login = Some(self.now);
         }
-        let written = write_user(&mut batch, &self.person, &self.facts.user, &record);
+        let written = match &record {
+            Cow::Borrowed(_) => false,
+            Cow::Owned(record) => write_user(&mut batch, &self.person, &self.facts.user, record),
+        };
         // A spent code is written down whatever the rule says, and so made durable before the answer.
         if self.terms.audit == Audit::All || !codes.is_empty() {
             batch.audit.push(self.event(proven, Outcome::Accept, None));
@@ -119,9 +123,12 @@ impl<'a> Tried<'a, '_> {
     }
 
     /// The record without a guess that was none: what was typed only looked like a code.
-    pub(super) fn judged_record(&self) -> UserRecord {
-        let before = self.before_judging().filter(|_| self.guessed);
-        before.unwrap_or(&self.facts.user.value).clone()
+    pub(super) fn judged_record(&self) -> Cow<'_, UserRecord> {
+        match self.before_judging().filter(|_| self.guessed) {
+            // It was the password after all, and only looked like a code.
+            Some(before) => Cow::Owned(before.clone()),
+            None => Cow::Borrowed(&self.facts.user.value),
+        }
     }
 
     pub(super) fn prompt(&self, proven: KindSet, held: Option<Secret>) -> Prompt {

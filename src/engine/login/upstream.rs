@@ -3,6 +3,7 @@
 //! A question is counted before it is asked, as a try of a password is. A challenge goes to the claimant,
 //! its State to the store; the answer goes to the server that asked, once.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::engine::authenticator::{Kind, KindSet};
@@ -48,14 +49,14 @@ impl Asked {
     }
 }
 
-impl<'a> Case<'a, '_> {
+impl<'a, 'f> Case<'a, 'f> {
     /// Asks the rule's upstream about what was typed as a factor; `held` is a password to be tried after it.
     pub(super) fn ask_factor(
         self,
         typed: &Secret,
         proven: KindSet,
         held: Option<Secret>,
-        record: UserRecord,
+        record: Cow<'f, UserRecord>,
     ) -> Step<'a> {
         let Some(upstream) = self.terms.upstream.clone() else {
             let reason = "the rule names no upstream".to_owned();
@@ -75,7 +76,7 @@ impl<'a> Case<'a, '_> {
 
     /// Passes an answer on to the server that asked for it.
     pub(super) fn answer_upstream(self, typed: &Secret, dialog: &Dialog, id: u64) -> Step<'a> {
-        let record = self.facts.user.value.clone();
+        let record = Cow::Borrowed(&self.facts.user.value);
         let challenged = &self.facts.challenged;
         let kind = challenged.value.proves.iter().next();
         let upstream = match kind {
@@ -107,7 +108,7 @@ impl<'a> Case<'a, '_> {
         asked: Asked,
         proven: KindSet,
         typed: Secret,
-        record: UserRecord,
+        record: Cow<'f, UserRecord>,
     ) -> Step<'a> {
         let mut question = question(self.request, person, &asked.upstream, typed);
         let answered = asked.answered.as_ref().map(|(id, challenged)| {

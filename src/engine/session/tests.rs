@@ -213,3 +213,20 @@ fn causes_have_words() {
     assert_eq!(Cause::Reported(Some(99)).to_string(), "cause 99");
     assert_eq!(Cause::NasReboot.to_string(), "nas-reboot");
 }
+
+#[test]
+fn sessions_of_format_1_are_still_read() {
+    let owner = owner();
+    let Change::Opened { session, .. } = apply(None, None, &report(Kind::Start, "1", 0), &owner, at(0)) else {
+        panic!("a start opens")
+    };
+    let mut stored = crate::engine::record::encode(&session);
+    assert_eq!((stored[0], stored.pop()), (2, Some(0)), "nothing stands at its end");
+    stored[0] = 1;
+    assert_eq!(
+        crate::engine::record::decode::<SessionRecord>(&stored).unwrap(),
+        session
+    );
+    stored[0] = 9;
+    assert!(crate::engine::record::decode::<SessionRecord>(&stored).is_err());
+}

@@ -18,6 +18,8 @@ use crate::secret::Secret;
 #[derive(Clone, Debug)]
 pub struct Request {
     kind: Kind,
+    /// Goes without the Message-Authenticator that it may have.
+    unsigned: bool,
     /// Attributes as they stand in the packet.
     attributes: Vec<u8>,
     /// User-Password, and where in `attributes` it stands.
@@ -94,6 +96,7 @@ impl Request {
     fn new(kind: Kind) -> Self {
         Self {
             kind,
+            unsigned: false,
             attributes: Vec::new(),
             password: None,
             made: Vec::new(),
@@ -109,6 +112,12 @@ impl Request {
             Kind::Disconnect => DISCONNECT_REQUEST,
             Kind::CoA => COA_REQUEST,
         }
+    }
+
+    /// Sends a Disconnect-Request or CoA-Request without Message-Authenticator, for clients that reject it.
+    /// Others keep theirs.
+    pub const fn leave_unsigned(&mut self) {
+        self.unsigned = true;
     }
 
     /// Adds an attribute.
@@ -194,7 +203,7 @@ impl Request {
         let (authenticator, sign, computed) = match self.kind {
             Kind::Access | Kind::Status => (clock::random(), true, false),
             Kind::Accounting => (zeros, false, true),
-            Kind::Disconnect | Kind::CoA => (zeros, true, true),
+            Kind::Disconnect | Kind::CoA => (zeros, !self.unsigned, true),
         };
         let mut octets = Zeroizing::new(Vec::with_capacity(self.attributes.len() + 192));
         let mut writer = Writer::begin(&mut octets, self.code(), identifier, &authenticator, sign);

@@ -72,11 +72,8 @@ impl Shared {
     }
 
     pub(super) fn read(&self, keys: &[Key], now: Timestamp) -> Result<Vec<Found>, StoreError> {
-        let slots: Vec<_> = {
-            let state = self.state.lock();
-            keys.iter().map(|key| state.slot(key.as_octets()).cloned()).collect()
-        };
-        let found = |(key, slot): (&Key, Option<Slot>)| {
+        let found = |key: &Key| {
+            let slot = self.state.lock().slot(key.as_octets()).cloned();
             let octets = match slot {
                 Some(slot) => slot.octets,
                 None if ledger::own(key.as_octets()) => None,
@@ -91,7 +88,7 @@ impl Shared {
                 version: Version(record.version),
             })
         };
-        keys.iter().zip(slots).map(found).collect()
+        keys.iter().map(found).collect()
     }
 
     pub(super) async fn commit(&self, batch: Batch, durability: Durability) -> Result<Version, CommitError> {
