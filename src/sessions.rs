@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
 use crate::directory::Directory;
@@ -75,6 +76,10 @@ pub struct Sessions {
     directories: DirectoryByName,
     settings: ArcSwap<Settings>,
     counts: Mutex<HashMap<String, usize>>,
+    /// Accounting-On and -Off that are worked on, and those that wait for it: each reads all sessions of its
+    /// NAS, page by page, and many at once would take memory and time from everybody else.
+    resets: Semaphore,
+    resets_waiting: Semaphore,
     metrics: Metrics,
 }
 
@@ -104,6 +109,12 @@ pub struct Filter {
 /// Records read at once.
 const PAGE: usize = 1000;
 
+/// Accounting-On and -Off worked on at once.
+const RESETS: usize = 2;
+
+/// Those under way at most, the waiting ones included. More are not acknowledged, and said again by the NAS.
+const RESETS_WAITING: usize = 64;
+
 /// Times that a change is tried again because others came first.
 const RETRIES: usize = 200;
 
@@ -123,6 +134,8 @@ impl Sessions {
             directories,
             settings: ArcSwap::from_pointee(settings),
             counts: Mutex::default(),
+            resets: Semaphore::new(RESETS),
+            resets_waiting: Semaphore::new(RESETS_WAITING),
             metrics,
         };
         let mut pages = Pages::under(Key::SESSIONS.to_vec());

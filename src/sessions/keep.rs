@@ -310,6 +310,13 @@ impl Sessions {
 
     /// Accounting-On and Accounting-Off: the sessions of the NAS are over.
     async fn close_nas(&self, report: &Report) -> Result<(), Outage> {
+        let busy = |_| Outage {
+            reason: "too many Accounting-On and -Off at once".into(),
+        };
+        let _waiting = self.resets_waiting.try_acquire().map_err(busy)?;
+        let _place = self.resets.acquire().await.map_err(|_| Outage {
+            reason: "the server is stopping".into(),
+        })?;
         let prefix = Key::sessions_of_nas(&report.client, &report.nas);
         let mut closed = 0;
         for _ in 0..RETRIES {
