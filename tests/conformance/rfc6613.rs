@@ -302,6 +302,24 @@ async fn under_overload_dialogs_are_finished_first() {
     assert_eq!((server.counted("overload"), server.stub.calls("ana")), (1, 0));
 }
 
+/// What is held back is bounded: beyond that, Access-Rejects leave at once.
+#[tokio::test]
+async fn long_rejects_held_back_do_not_fill_the_memory() {
+    let server = Server::tcp("", "reject_delay = '10m'");
+    let mut line = server.connect().await;
+    let long: Vec<(u8, &[u8])> = vec![(PROXY_STATE, &[7; 250]); 15];
+    for identifier in 0..=255 {
+        let refused = request(1, identifier, [1; 16], &line.secret, &long, true);
+        line.send(&refused).await;
+    }
+    let (first, reply) = (256 * 1024 / 3800, line.receive().await);
+    assert!(
+        reply[0] == ACCESS_REJECT && usize::from(reply[1]) <= first,
+        "{}",
+        reply[1]
+    );
+}
+
 #[tokio::test]
 async fn the_idle_and_the_slow_are_closed() {
     let server = Server::tcp("idle = '200ms'\nhandshake = '500ms'", "");

@@ -44,6 +44,8 @@ pub(super) struct Connection {
     party: Party,
     outstanding: Outstanding,
     delayed: Delayed<Ready>,
+    /// Octets of what is held back.
+    delayed_octets: usize,
     outbox: Outbox,
     /// Replies are written here first.
     scratch: Vec<u8>,
@@ -101,6 +103,7 @@ impl Connection {
             party,
             outstanding: Outstanding::default(),
             delayed: Delayed::new(MAX_DELAYED),
+            delayed_octets: 0,
             outbox: Outbox::default(),
             scratch: Vec::new(),
             in_flight: 0,
@@ -411,8 +414,13 @@ impl Connection {
             octets: self.scratch.as_slice().into(),
         };
         let due = arrived + jittered(delay, u16::from_ne_bytes(clock::random()));
-        if let Err(ready) = self.delayed.hold(due, ready) {
-            self.send(&ready, now);
+        let octets = self.delayed_octets + ready.octets.len();
+        if octets > MAX_DELAYED_OCTETS {
+            return self.send(&ready, now);
+        }
+        match self.delayed.hold(due, ready) {
+            Ok(()) => self.delayed_octets = octets,
+            Err(ready) => self.send(&ready, now),
         }
     }
 
@@ -424,6 +432,7 @@ impl Connection {
     /// Sends the Access-Rejects whose time has come.
     fn release(&mut self, now: Instant) {
         while let Some(ready) = self.delayed.pop(now) {
+            self.delayed_octets -= ready.octets.len();
             self.active = now;
             self.send(&ready, now);
         }
@@ -433,6 +442,7 @@ impl Connection {
     fn release_early(&mut self) {
         let now = clock::monotonic();
         while let Some(ready) = self.delayed.pop_early() {
+            self.delayed_octets -= ready.octets.len();
             self.send(&ready, now);
         }
     }
@@ -520,6 +530,9 @@ const BATCH: usize = 64;
 
 /// Access-Rejects held back at once; what exceeds them is sent without delay.
 const MAX_DELAYED: usize = 1024;
+
+/// Their octets: Proxy-State, which replies give back, can make each as long as a packet.
+const MAX_DELAYED_OCTETS: usize = 256 << 10;
 
 /// How long a client has to take the end of a connection.
 const LAST_WORD: Duration = Duration::from_secs(1);
