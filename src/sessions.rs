@@ -12,7 +12,7 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -80,12 +80,38 @@ pub struct Sessions {
     /// NAS, page by page, and many at once would take memory and time from everybody else.
     resets: Semaphore,
     resets_waiting: Semaphore,
+    unkept: Mutex<Quiet>,
     metrics: Metrics,
 }
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sessions")
+    }
+}
+
+/// Lines about one thing, written now and then: a full disk or a client at its limit must not flood the log.
+#[derive(Debug, Default)]
+struct Quiet {
+    last: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Quiet {
+    /// Between two lines.
+    const SPAN: Duration = Duration::from_secs(10);
+
+    /// Whether a line may be written now, and how many were left out since the last.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        if self
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) < Self::SPAN)
+        {
+            self.unlogged += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
     }
 }
 
@@ -136,6 +162,7 @@ impl Sessions {
             counts: Mutex::default(),
             resets: Semaphore::new(RESETS),
             resets_waiting: Semaphore::new(RESETS_WAITING),
+            unkept: Mutex::default(),
             metrics,
         };
         let mut pages = Pages::under(Key::SESSIONS.to_vec());

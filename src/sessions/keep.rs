@@ -47,14 +47,25 @@ impl Keep for Sessions {
                     kind = report.kind.word(),
                     "accounting"
                 ),
-                Err(Outage { reason }) => warn!(
-                    client = %report.client,
-                    nas = report.nas,
-                    session = report.id,
-                    kind = report.kind.word(),
-                    reason,
-                    "accounting is not kept, and not acknowledged"
-                ),
+                Err(Outage { reason }) => match self.unkept.lock().due(clock::monotonic()) {
+                    Some(unlogged) => warn!(
+                        client = %report.client,
+                        nas = report.nas,
+                        session = report.id,
+                        kind = report.kind.word(),
+                        reason,
+                        unlogged,
+                        "accounting is not kept, and not acknowledged"
+                    ),
+                    None => debug!(
+                        client = %report.client,
+                        nas = report.nas,
+                        session = report.id,
+                        kind = report.kind.word(),
+                        reason,
+                        "accounting is not kept, and not acknowledged"
+                    ),
+                },
             }
             kept
         })

@@ -340,3 +340,13 @@ async fn a_session_that_its_client_ends_is_closed_by_its_stop_or_a_minute_later(
     let gone = house.sessions.note_ending(&found[0].name(), now).await.unwrap();
     assert!(!gone, "it is over");
 }
+
+#[test]
+fn what_goes_wrong_again_and_again_is_said_now_and_then() {
+    let (mut quiet, now) = (Quiet::default(), crate::clock::monotonic());
+    assert_eq!(quiet.due(now), Some(0));
+    for _ in 0..1000 {
+        assert_eq!(quiet.due(now + Quiet::SPAN / 2), None);
+    }
+    assert_eq!(quiet.due(now + Quiet::SPAN), Some(1000));
+}
