@@ -96,23 +96,26 @@ pub fn report(
             .all(CLASS)
             .find_map(|octets| Class::read(octets, keyring, &client.name)),
         details: details(packet),
-        at: happened(packet, now),
+        at: happened(packet, kind, now),
         usage: usage(packet),
         terminate_cause: number(packet, ACCT_TERMINATE_CAUSE),
     })
 }
 
 /// When it happened, by our clock. Acct-Delay-Time needs no clock of the NAS, so it goes before
-/// Event-Timestamp, unless it tells of no delay.
-fn happened(packet: &Packet<'_>, now: Timestamp) -> Timestamp {
+/// Event-Timestamp. For what closes all sessions of a NAS the earlier of the two counts: a packet that
+/// somebody recorded then closes none that have begun since. A clock that is a day off was not set yet, as
+/// after a boot, and says nothing.
+fn happened(packet: &Packet<'_>, kind: Kind, now: Timestamp) -> Timestamp {
     let delay = number(packet, ACCT_DELAY_TIME).map(|secs| Duration::from_secs(secs.into()));
-    if let Some(delay) = delay {
-        return now - delay.min(MAX_DELAY);
-    }
+    let delayed = delay.map(|delay| now - delay.min(MAX_DELAY));
     let event = number(packet, EVENT_TIMESTAMP).map(|secs| Timestamp::from_secs(secs.into()));
-    event
-        .filter(|event| *event <= now && now.since(*event) <= MAX_DELAY)
-        .unwrap_or(now)
+    let event = event.filter(|event| *event <= now && now.since(*event) <= MAX_DELAY);
+    let happened = match kind {
+        Kind::On | Kind::Off => [delayed, event].into_iter().flatten().min(),
+        Kind::Start | Kind::Interim | Kind::Stop | Kind::Noted(_) => delayed.or(event),
+    };
+    happened.unwrap_or(now)
 }
 
 fn nas(packet: &Packet<'_>) -> Option<String> {

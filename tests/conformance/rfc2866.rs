@@ -6,8 +6,8 @@ use std::time::Duration;
 use portcullis::clock;
 use portcullis::engine::session::Kind;
 use portcullis::radius::attribute::{
-    ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, ACCT_SESSION_ID, ACCT_STATUS_TYPE, CLASS, EVENT_TIMESTAMP, NAS_IDENTIFIER,
-    PROXY_STATE, STATUS_SERVER, USER_NAME,
+    ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, ACCT_DELAY_TIME, ACCT_SESSION_ID, ACCT_STATUS_TYPE, CLASS,
+    EVENT_TIMESTAMP, NAS_IDENTIFIER, PROXY_STATE, STATUS_SERVER, USER_NAME,
 };
 use portcullis::radius::crypto::SharedSecret;
 use portcullis::radius::packet::Packet;
@@ -26,6 +26,7 @@ fn accounting(id: u8, attributes: &[(u8, &[u8])], secret: &str) -> Vec<u8> {
 }
 
 const START: (u8, &[u8]) = (ACCT_STATUS_TYPE, &[0, 0, 0, 1]);
+const ON: (u8, &[u8]) = (ACCT_STATUS_TYPE, &[0, 0, 0, 7]);
 const SESSION: (u8, &[u8]) = (ACCT_SESSION_ID, b"0001");
 const ANA: (u8, &[u8]) = (USER_NAME, b"ana");
 
@@ -222,6 +223,23 @@ async fn a_clock_far_from_ours_is_not_believed() {
         .map(|report| clock::now().since(report.at).as_secs())
         .collect();
     assert!(ago[0] >= 600 && ago[1] < 300 && ago[2] < 300, "{ago:?}");
+}
+
+/// Recorded ten minutes ago and sent again, it must not close what has begun since.
+#[tokio::test]
+async fn what_closes_all_sessions_goes_by_the_earlier_clock() {
+    let server = Server::start("");
+    let wire = server.wire().await;
+    let near = u32::try_from(clock::now().secs() - 600).unwrap().to_be_bytes();
+    let both: [(u8, &[u8]); 2] = [(EVENT_TIMESTAMP, &near), (ACCT_DELAY_TIME, &[0, 0, 0, 0])];
+    told(&wire, &mine(1, &[ON, both[0], both[1]])).await;
+    told(&wire, &mine(2, &[START, SESSION, both[0], both[1]])).await;
+    let ago = server.stub.reports();
+    let ago: Vec<u64> = ago
+        .iter()
+        .map(|report| clock::now().since(report.at).as_secs())
+        .collect();
+    assert!(ago[0] >= 600 && ago[1] < 300, "{ago:?}");
 }
 
 // Names that are no text.
