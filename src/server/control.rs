@@ -115,12 +115,13 @@ impl Control for Node {
 
 impl Node {
     /// What asks clients about their sessions.
-    fn ending(&self) -> Ending {
+    pub(super) fn ending(&self) -> Ending {
         Ending {
             store: Arc::clone(&self.store),
             sessions: Arc::clone(&self.sessions),
             clients: Arc::clone(&self.clients),
             verifier: Arc::clone(&self.verifier),
+            metrics: self.metrics.clone(),
         }
     }
 
