@@ -17,7 +17,7 @@ use crate::server::{Server, Wire, kinds, request, table};
 use crate::vectors::Vectors;
 
 /// An Accounting-Request with its Request Authenticator.
-fn accounting(id: u8, attributes: &[(u8, &[u8])], secret: &str) -> Vec<u8> {
+pub(crate) fn accounting(id: u8, attributes: &[(u8, &[u8])], secret: &str) -> Vec<u8> {
     let key = SharedSecret::new(&Secret::new(secret));
     let mut octets = request(ACCOUNTING_REQUEST, id, [0; 16], &key, attributes, false);
     let authenticator = key.response_authenticator(&octets);
@@ -25,8 +25,8 @@ fn accounting(id: u8, attributes: &[(u8, &[u8])], secret: &str) -> Vec<u8> {
     octets
 }
 
-const START: (u8, &[u8]) = (ACCT_STATUS_TYPE, &[0, 0, 0, 1]);
-const SESSION: (u8, &[u8]) = (ACCT_SESSION_ID, b"0001");
+pub(crate) const START: (u8, &[u8]) = (ACCT_STATUS_TYPE, &[0, 0, 0, 1]);
+pub(crate) const SESSION: (u8, &[u8]) = (ACCT_SESSION_ID, b"0001");
 const ANA: (u8, &[u8]) = (USER_NAME, b"ana");
 
 fn mine(id: u8, attributes: &[(u8, &[u8])]) -> Vec<u8> {
