@@ -253,7 +253,10 @@ fn row(question: &Question, outcome: Option<&Outcome>, gone: bool) -> AskedSessi
                 Some(outcome) => outcome.word(),
                 None => "unsent",
             };
-            let detail = outcome.map(ToString::to_string).unwrap_or_default();
+            let mut detail = outcome.map(ToString::to_string).unwrap_or_default();
+            if gone {
+                detail.push_str("; closed here");
+            }
             (kind(wish), word, detail)
         }
     };

@@ -219,11 +219,10 @@ fn a_session_that_the_nas_does_not_know_is_closed_here() {
     let (report, exit) = asked(&site, &["session", "end", &user(2)]);
     let session = &report["sessions"][0];
     assert_eq!((&session["outcome"], exit), (&"gone".into(), Some(0)), "{report}");
+    let detail = session["detail"].as_str().unwrap();
     assert!(
-        session["detail"]
-            .as_str()
-            .unwrap()
-            .starts_with("Session-Context-Not-Found (503)")
+        detail.starts_with("Session-Context-Not-Found (503)") && detail.ends_with("; closed here"),
+        "{detail}"
     );
     assert_eq!(names(&site), ["nas/edge/1"]);
     let audit = site.audit().join("\n");
