@@ -32,7 +32,8 @@ pub enum Unreadable {
 /// The longest delay that is believed, whether Acct-Delay-Time or Event-Timestamp tells it.
 const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The attributes that name a NAS, or a session to it (RFC 5176 section 3).
+/// The attributes that name a NAS, or a session to it (RFC 5176 section 3), but for Class, of which there may
+/// be many: it comes last, so that it takes room from nothing else.
 const IDENTITY: [u8; 16] = [
     USER_NAME,
     NAS_IP_ADDRESS,
@@ -128,10 +129,11 @@ fn nas(packet: &Packet<'_>) -> Option<String> {
 fn details(packet: &Packet<'_>) -> Details {
     let of = |kind: u8| packet.find(kind).filter(|octets| !octets.is_empty()).map(text);
     let mut identity = Vec::new();
-    for attribute in packet
+    let names = packet
         .attributes()
-        .filter(|attribute| IDENTITY.contains(&attribute.kind))
-    {
+        .filter(|attribute| IDENTITY.contains(&attribute.kind));
+    let classes = packet.attributes().filter(|attribute| attribute.kind == CLASS);
+    for attribute in names.chain(classes) {
         if identity.len() + attribute.raw.len() <= Details::MAX_IDENTITY {
             identity.extend_from_slice(attribute.raw);
         }
