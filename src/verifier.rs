@@ -147,16 +147,12 @@ impl Verifier {
     ///
     /// # Errors
     /// When the store cannot be read, or the record is damaged.
-    pub async fn sessions_of(&self, user: &UserKey, now: Timestamp) -> Result<SessionFacts, StoreError> {
+    pub async fn sessions_of(&self, user: &UserKey, most: usize, now: Timestamp) -> Result<SessionFacts, StoreError> {
         let key = Key::grants(user);
         let grants = self.store.read(std::slice::from_ref(&key), now).await?;
         let grants = decoded(grants.into_iter().next())?;
         // Counted after: see there.
-        let open = self
-            .store
-            .scan(&Key::sessions_of(user), None, SessionFacts::MOST)
-            .await?
-            .len();
+        let open = self.store.scan(&Key::sessions_of(user), None, most).await?.len();
         Ok(SessionFacts { open, grants })
     }
 
@@ -170,7 +166,7 @@ impl Verifier {
         let known = Known {
             lookup: &lookup,
             password_by: directory.password_by(),
-            counts_sessions: engine.policy.counts_sessions(),
+            most_sessions: engine.policy.most_sessions(),
         };
         let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
         let mut conflicts = 0;
@@ -348,9 +344,9 @@ impl Verifier {
             sessions: None,
         };
         if let Lookup::Found(person) = known.lookup
-            && known.counts_sessions
+            && known.most_sessions > 0
         {
-            facts.sessions = Some(self.sessions_of(&person.key, now).await?);
+            facts.sessions = Some(self.sessions_of(&person.key, known.most_sessions, now).await?);
         }
         if let Lookup::Found(person) = known.lookup {
             let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -373,8 +369,8 @@ struct Known<'a> {
     lookup: &'a Lookup,
     /// The upstream that judges passwords in place of the directory.
     password_by: Option<&'a Arc<str>>,
-    /// Whether the policy asks about sessions.
-    counts_sessions: bool,
+    /// Sessions that the policy wants counted at most.
+    most_sessions: usize,
 }
 
 impl Verify for Verifier {

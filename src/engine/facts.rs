@@ -28,7 +28,7 @@ pub struct Facts {
     /// The upstream's challenge that the request's dialog answers; version zero when there is none, or
     /// when it has been answered already.
     pub challenged: Versioned<UpstreamRecord>,
-    /// The person's sessions; loaded where the policy asks about them ([`crate::engine::policy::Policy::counts_sessions`]).
+    /// The person's sessions; loaded where the policy asks about them ([`crate::engine::policy::Policy::most_sessions`]).
     pub sessions: Option<SessionFacts>,
 }
 
@@ -43,7 +43,7 @@ pub struct SessionFacts {
 }
 
 impl SessionFacts {
-    /// Sessions of one person counted at most; more are as many.
+    /// Sessions of one person counted at most for an explanation; more are as many.
     pub const MOST: usize = 10_000;
 
     /// Open sessions, and logins that are about to open one.

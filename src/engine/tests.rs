@@ -250,7 +250,7 @@ impl World {
             source_over_limit: false,
             password_by: None,
             challenged: Versioned::default(),
-            sessions: (known && self.engine.policy.counts_sessions()).then(|| self.sessions()),
+            sessions: (known && self.engine.policy.most_sessions() > 0).then(|| self.sessions()),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::clock::{self, Timestamp};
 use crate::config::{Config, LdapTls, Transport};
 use crate::directory;
 use crate::document::{Fault, Faults, Severity};
+use crate::engine::facts::SessionFacts;
 use crate::engine::policy::{Ruling, Subject, Who};
 use crate::engine::request::BadName;
 use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol, UserKey};
@@ -364,7 +365,7 @@ impl Node {
             Who::Known(person) => {
                 // As the verifier counts, by the clock: `at` is about the policy alone.
                 let now = clock::now();
-                let facts = self.verifier.sessions_of(&person.key, now).await;
+                let facts = self.verifier.sessions_of(&person.key, SessionFacts::MOST, now).await;
                 let facts = facts.map_err(|error| ApiError::new(ErrorKind::Unavailable, error.to_string()))?;
                 Some(facts.count(now))
             }

@@ -35,6 +35,8 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Hexadecimal digest of the files that the rules were read from.
     pub digest: String,
+    /// See [`Policy::most_sessions`].
+    most_sessions: usize,
 }
 
 /// One rule.
@@ -141,13 +143,34 @@ pub enum Who<'a> {
 }
 
 impl Policy {
-    /// Whether any rule asks how many sessions somebody has; only then are they counted.
-    pub fn counts_sessions(&self) -> bool {
-        self.rules.iter().any(|rule| {
-            let limits = matches!(&rule.ruling, Ruling::Require(terms) if terms.max_sessions.is_some());
-            let mut conditions = rule.when.iter().chain(&rule.unless);
-            limits || conditions.any(|condition| matches!(condition, Condition::Sessions(_)))
-        })
+    /// Rules in the order in which they are tried.
+    fn new(rules: Vec<Rule>, digest: String) -> Self {
+        let limit = |rule: &Rule| match &rule.ruling {
+            Ruling::Require(terms) => terms.max_sessions,
+            Ruling::Deny => None,
+        };
+        let asked = |condition: &Condition| {
+            let Condition::Sessions(least) = condition else {
+                return None;
+            };
+            Some(*least)
+        };
+        let of = |rule: &Rule| {
+            let conditions = rule.when.iter().chain(&rule.unless);
+            conditions.filter_map(asked).chain(limit(rule)).max()
+        };
+        let most_sessions = rules.iter().filter_map(of).max().unwrap_or(0);
+        Self {
+            rules,
+            digest,
+            most_sessions,
+        }
+    }
+
+    /// The largest number of somebody's sessions that any rule asks about: counting further tells nothing.
+    /// Zero when none asks; then they are not counted.
+    pub const fn most_sessions(&self) -> usize {
+        self.most_sessions
     }
 
     /// The first rule that matches; `None` means refused.

@@ -62,10 +62,7 @@ pub fn parse(sources: &[Source], dictionary: &Dictionary, faults: &mut Faults) -
     for source in sources {
         digest.update(source.text().as_bytes());
     }
-    Policy {
-        rules,
-        digest: data_encoding::HEXLOWER.encode(digest.finish().as_ref()),
-    }
+    Policy::new(rules, data_encoding::HEXLOWER.encode(digest.finish().as_ref()))
 }
 
 #[derive(Deserialize)]
