@@ -89,7 +89,7 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
     Client(client::ClientArgs),
-    /// Open sessions, as RADIUS accounting tells of them: list, show
+    /// Open sessions, as RADIUS accounting tells of them: list, show, end, refresh
     Session(session::SessionArgs),
     /// How the running server is doing
     Status(status::StatusArgs),

@@ -20,7 +20,7 @@ pub(super) async fn run(client: &AdminClient, out: &mut Out<'_>) -> Result<Exit,
         out.line(text)?;
     }
     if report.changes.is_empty() && report.needs_restart.is_empty() {
-        out.line("reloaded; nothing has changed")?;
+        out.line("reloaded; the configuration and the policies are as they were, and what they name was read again")?;
     }
     Ok(Exit::Done)
 }
