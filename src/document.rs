@@ -527,6 +527,38 @@ mod tests {
     }
 
     #[test]
+    fn faults_are_told_without_the_words_of_the_language() {
+        for (said, told) in [
+            (
+                "invalid value: integer `99999`, expected u16",
+                "invalid value: integer `99999`, expected a whole number from 0 to 65535",
+            ),
+            (
+                "invalid value: integer `-1`, expected u64",
+                "invalid value: integer `-1`, expected a whole number from 0",
+            ),
+            (
+                "invalid type: string \"x\", expected a boolean",
+                "invalid type: string \"x\", expected a boolean",
+            ),
+        ] {
+            assert_eq!(plainly(said), told);
+        }
+        let error = "127.0.0.1".parse::<std::net::SocketAddr>().unwrap_err();
+        assert!(
+            plainly(&error.to_string()).starts_with("is not an address with a port"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_keys_of_a_table_are_known() {
+        assert_eq!(names_in::<Section>(), Some(["size", "name"].as_slice()));
+        assert_eq!(names_in::<String>(), None);
+        assert_eq!(names_in::<Vec<Section>>(), None);
+    }
+
+    #[test]
     fn every_fault_has_its_place() {
         let text = "[a]\nsize = 3\nnmae = \"x\"\n\n[b]\nsize = 300\n\n[[c]]\nsize = 1\n[[c]]\nsize = \"x\"\n[d]\n";
         let source = Source::new(Path::new("t.toml"), text);
