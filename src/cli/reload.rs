@@ -26,7 +26,8 @@ pub(super) async fn run(client: &AdminClient, out: &mut Out<'_>) -> Result<Exit,
 }
 
 pub(super) const HELP: &str = "\
-When the files have faults, everything stays as it is, the faults are printed, and the exit code is 2.
+When the files have faults, everything stays as it is, the faults are printed, and the exit code
+is 2.
 
 Example:
   portcullis check -c portcullis.toml && portcullis reload";
