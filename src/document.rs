@@ -7,7 +7,7 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
@@ -310,9 +310,15 @@ impl<'s> Document<'s> {
         for path in unknown.iter().filter(|path| !known.contains(&path.as_str())) {
             let steps: Vec<&str> = path.split('.').collect();
             let span = key_span(value, &steps).unwrap_or_else(|| value.span());
-            faults
-                .0
-                .push(self.source.fault(Some(span), &format!("{key}.{path}"), "unknown key"));
+            let hint = match (steps.as_slice(), names_in::<T>()) {
+                ([name], Some(names)) => nearest(name, names),
+                _ => None,
+            };
+            let hint = hint.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            faults.0.push(
+                self.source
+                    .fault(Some(span), &format!("{key}.{path}"), format!("unknown key{hint}")),
+            );
         }
         match result {
             Ok(read) => Some(read),
@@ -325,7 +331,7 @@ impl<'s> Document<'s> {
                 let key = key_at(value, span.start, key.to_owned());
                 faults
                     .0
-                    .push(self.source.fault(Some(span), &key, error.message().trim()));
+                    .push(self.source.fault(Some(span), &key, plainly(error.message().trim())));
                 None
             }
         }
@@ -369,6 +375,62 @@ pub mod span {
             super::deserialize(deserializer).map(Some)
         }
     }
+}
+
+/// The keys that a table read as `T` may have; `None` when `T` is no plain table.
+fn names_in<T: DeserializeOwned>() -> Option<&'static [&'static str]> {
+    /// Answers no question but which fields are asked for.
+    struct Asked<'n>(&'n mut Option<&'static [&'static str]>);
+
+    impl<'de> Deserializer<'de> for Asked<'_> {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+            Err(Self::Error::custom("has no names"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = Some(fields);
+            Err(Self::Error::custom("has no values"))
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut names = None;
+    // It always fails: what counts is what was asked for.
+    let _ = T::deserialize(Asked(&mut names)).is_ok();
+    names
+}
+
+/// What a deserializer says, without the words of the programming language.
+fn plainly(message: &str) -> String {
+    const LIMITS: [(&str, u64); 3] = [
+        ("u8", u8::MAX as u64),
+        ("u16", u16::MAX as u64),
+        ("u32", u32::MAX as u64),
+    ];
+    if message == "invalid socket address syntax" {
+        return "is not an address with a port; write `192.0.2.1:1812` or `[2001:db8::1]:1812`, and no host name"
+            .into();
+    }
+    if let Some((before, kind)) = message.rsplit_once(", expected ") {
+        if let Some((_, most)) = LIMITS.iter().find(|(name, _)| *name == kind) {
+            return format!("{before}, expected a whole number from 0 to {most}");
+        }
+        if matches!(kind, "u64" | "usize") {
+            return format!("{before}, expected a whole number from 0");
+        }
+    }
+    message.to_owned()
 }
 
 /// The key, below `key`, of the innermost value that the offset lies in.
@@ -465,6 +527,38 @@ mod tests {
     }
 
     #[test]
+    fn faults_are_told_without_the_words_of_the_language() {
+        for (said, told) in [
+            (
+                "invalid value: integer `99999`, expected u16",
+                "invalid value: integer `99999`, expected a whole number from 0 to 65535",
+            ),
+            (
+                "invalid value: integer `-1`, expected u64",
+                "invalid value: integer `-1`, expected a whole number from 0",
+            ),
+            (
+                "invalid type: string \"x\", expected a boolean",
+                "invalid type: string \"x\", expected a boolean",
+            ),
+        ] {
+            assert_eq!(plainly(said), told);
+        }
+        let error = "127.0.0.1".parse::<std::net::SocketAddr>().unwrap_err();
+        assert!(
+            plainly(&error.to_string()).starts_with("is not an address with a port"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_keys_of_a_table_are_known() {
+        assert_eq!(names_in::<Section>(), Some(["size", "name"].as_slice()));
+        assert_eq!(names_in::<String>(), None);
+        assert_eq!(names_in::<Vec<Section>>(), None);
+    }
+
+    #[test]
     fn every_fault_has_its_place() {
         let text = "[a]\nsize = 3\nnmae = \"x\"\n\n[b]\nsize = 300\n\n[[c]]\nsize = 1\n[[c]]\nsize = \"x\"\n[d]\n";
         let source = Source::new(Path::new("t.toml"), text);
@@ -478,7 +572,7 @@ mod tests {
         assert_eq!(c.len(), 1);
         let lines: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
         assert_eq!(lines[0], "t.toml:12:2: d: unknown key; did you mean `a`?");
-        assert_eq!(lines[1], "t.toml:3:1: a.nmae: unknown key");
+        assert_eq!(lines[1], "t.toml:3:1: a.nmae: unknown key; did you mean `name`?");
         assert!(
             lines[2].starts_with("t.toml:6:8: b.size: invalid value: integer `300`"),
             "{}",

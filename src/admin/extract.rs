@@ -76,7 +76,7 @@ impl From<AccountError> for ApiError {
             AccountError::NoSuchDirectory(..) => (ErrorKind::NotFound, None),
             AccountError::Ambiguous(..) => (
                 ErrorKind::Refused,
-                Some("name the directory, or give the key of the record".to_owned()),
+                Some("name the directory with --directory, or give the key of the record".to_owned()),
             ),
             AccountError::Gone(_) => (
                 ErrorKind::Refused,

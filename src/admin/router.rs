@@ -195,7 +195,10 @@ async fn reload(State(state): State<AdminState>, Extension(operator): Extension<
     authorize(&operator, Verb::Reload, Target::Nobody)?;
     let reloaded = state.control.reload().await;
     let (outcome, what) = match &reloaded {
-        Ok(report) if report.changes.is_empty() => (Outcome::Accept, "nothing has changed".to_owned()),
+        Ok(report) if report.changes.is_empty() => (
+            Outcome::Accept,
+            "configuration and policies are as they were".to_owned(),
+        ),
         Ok(report) => (Outcome::Accept, report.changes.join("; ")),
         Err(error) => (Outcome::Reject, error.error.clone()),
     };

@@ -310,9 +310,9 @@ Examples:
   portcullis audit search --client vpn --outcome reject --jsonl | jq -r .reason | sort | uniq -c";
 
 const VERIFY_HELP: &str = "\
-Exit code 1 when the chain is broken; the first record at which it shows is named. The head that is
-printed stands for everything up to it: note it elsewhere, and a later verification with --noted shows
-that even the newest records of that day are still there.
+Exit code 1 when the chain is broken; the first record at which it shows is named. The head that
+is printed stands for everything up to it: note it elsewhere, and a later verification with
+--noted shows that even the newest records of that day are still there.
 
 Examples:
   portcullis audit verify

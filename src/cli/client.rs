@@ -243,9 +243,9 @@ fn forgotten(forgotten: &Forgotten, out: &mut Out<'_>) -> Result<Exit, CliError>
 }
 
 const LIST_HELP: &str = "\
-SIGNED is require_message_authenticator. LEARNED is what an address was seen to do where something is
-\"auto\": it signs (and must go on), is plain, or is an unsigned-proxy; for more than one address, how many
-do what. Counts are since the server started.
+SIGNED is require_message_authenticator. LEARNED is what an address was seen to do where something
+is \"auto\": it signs (and must go on), is plain, or is an unsigned-proxy; for more than one
+address, how many do what. Counts are since the server started.
 
 Examples:
   portcullis client list
@@ -253,26 +253,27 @@ Examples:
   portcullis client list --json | jq '.[] | select(.dropped > 0)'";
 
 const SHOW_HELP: &str = "\
-Troubles are the last kinds of drops and refusals since the server started, at most 16 for each client, each
-with what to do about it. Wrong passwords are not among them: `portcullis audit search --client NAME`.
+Troubles are the last kinds of drops and refusals since the server started, at most 16 for each
+client, each with what to do about it. Wrong passwords are not among them: `portcullis audit
+search --client NAME`.
 
 Example:
   portcullis client show vpn";
 
 const TEST_HELP: &str = "\
-Looks at addresses, shared secret, Message-Authenticator, directory and recent troubles. Where this machine
-has an address of the client (as for clients on loopback), a Status-Server goes from there to each of our
-UDP listeners with the client's secret; the answer proves that the listener receives, takes the address for
-this client's, and signs with this secret. What no test from here can tell: whether the client has the same
-secret, and whether its packets get here; `client list --unknown` and `client show` do, once it has tried.
-Exit code 1 when something is at fault.
+Looks at addresses, shared secret, Message-Authenticator, directory and recent troubles. Where
+this machine has an address of the client (as for clients on loopback), a Status-Server goes from
+there to each of our UDP listeners with the client's secret; the answer proves that the listener
+receives, takes the address for this client's, and signs with this secret. What no test from here
+can tell: whether the client has the same secret, and whether its packets get here; `client list
+--unknown` and `client show` do, once it has tried. Exit code 1 when something is at fault.
 
 Example:
   portcullis client test vpn";
 
 const FORGET_HELP: &str = "\
-For a client whose require_message_authenticator or limit_proxy_state is \"auto\" and that has changed: the
-next request from an address decides anew. It is audited.
+For a client whose require_message_authenticator or limit_proxy_state is \"auto\" and that has
+changed: the next request from an address decides anew. It is audited.
 
 Examples:
   portcullis client forget vpn

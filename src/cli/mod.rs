@@ -89,7 +89,7 @@ enum Command {
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
     Client(client::ClientArgs),
-    /// Open sessions, as RADIUS accounting tells of them: list, show
+    /// Open sessions, as RADIUS accounting tells of them: list, show, end, refresh
     Session(session::SessionArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
@@ -267,21 +267,22 @@ Exit codes:
   3 the server, or something it needs, is out of reach   4 not allowed   5 not found";
 
 const SERVE_HELP: &str = "\
-SIGHUP reads configuration and policies again, as `portcullis reload` does. SIGTERM and SIGINT end the
-server after the requests in flight.
+SIGHUP reads configuration and policies again, as `portcullis reload` does. SIGTERM and SIGINT end
+the server after the requests in flight.
 
 Example:
   portcullis serve -c /etc/portcullis/portcullis.toml";
 
 const CHECK_HELP: &str = "\
-Every fault is printed as FILE:LINE:COLUMN: KEY: what is wrong and what to do. Exit code 2 when there is
-one; warnings alone are 0.
+Every fault is printed as FILE:LINE:COLUMN: KEY: what is wrong and what to do. Exit code 2 when
+there is one; warnings alone are 0.
 
 Example:
   portcullis check -c portcullis.toml && portcullis reload";
 
 const DEMO_HELP: &str = "\
-Nothing outside the folder is touched, and only loopback addresses are listened on. Ctrl-C ends it.
+Nothing outside the folder is touched, and only loopback addresses are listened on. Ctrl-C ends
+it.
 
 Example:
   portcullis demo --folder /tmp/portcullis-demo";

@@ -127,8 +127,8 @@ pub(super) fn print_passcodes(passcodes: &[PasscodeView], out: &mut Out<'_>) -> 
 }
 
 const ISSUE_HELP: &str = "\
-For someone who has lost their token, once you are sure who they are. It stands for a code where a rule
-takes a `passcode`. Nobody issues one for themselves.
+For someone who has lost their token, once you are sure who they are. It stands for a code where a
+rule takes a `passcode`. Nobody issues one for themselves.
 
 Examples:
   portcullis passcode issue ana

@@ -22,8 +22,8 @@ pub(super) fn run(out: &mut Out<'_>) -> Result<Exit, CliError> {
 }
 
 pub(super) const HELP: &str = "\
-The password is typed unseen, or read as the first line of standard input. What is printed goes after
-`userPassword: ` in the LDIF file.
+The password is typed unseen, or read as the first line of standard input. What is printed goes
+after `userPassword: ` in the LDIF file.
 
 Examples:
   portcullis password-hash

@@ -114,8 +114,8 @@ pub(super) fn print_faults(faults: &[FaultLine], out: &mut Out<'_>) -> Result<()
 }
 
 const CHECK_HELP: &str = "\
-Faults are printed as FILE:LINE:COLUMN: what is wrong. Exit code 2 when the files could not be taken.
-`portcullis check -c FILE` does it without a running server.
+Faults are printed as FILE:LINE:COLUMN: what is wrong. Exit code 2 when the files could not be
+taken. `portcullis check -c FILE` does it without a running server.
 
 Example:
   portcullis policy check && portcullis reload";

@@ -327,11 +327,11 @@ fn told(check: Check, out: &Out<'_>) -> String {
 }
 
 const DECODE_HELP: &str = "\
-No server is asked. The input is hexadecimal digits, with or without spaces, colons or 0x, or the output of
-tcpdump -x or -X, xxd, hexdump -C, od -tx1, or Wireshark's hex dump; a packet is found in UDP over IPv4 or
-IPv6, and replies are matched with the requests before them. With the shared secret Authenticator and
-Message-Authenticator are checked. Of what is malformed, the first octet at fault is named, counted from 0.
-Exit code 1 when something is malformed or does not verify.
+No server is asked. The input is hexadecimal digits, with or without spaces, colons or 0x, or the
+output of tcpdump -x or -X, xxd, hexdump -C, od -tx1, or Wireshark's hex dump; a packet is found
+in UDP over IPv4 or IPv6, and replies are matched with the requests before them. With the shared
+secret Authenticator and Message-Authenticator are checked. Of what is malformed, the first octet
+at fault is named, counted from 0. Exit code 1 when something is malformed or does not verify.
 
 Examples:
   tcpdump -i any -X -s 0 -c 2 udp port 1812 | portcullis radius decode --secret-file radius.secret

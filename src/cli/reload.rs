@@ -20,13 +20,14 @@ pub(super) async fn run(client: &AdminClient, out: &mut Out<'_>) -> Result<Exit,
         out.line(text)?;
     }
     if report.changes.is_empty() && report.needs_restart.is_empty() {
-        out.line("reloaded; nothing has changed")?;
+        out.line("reloaded; the configuration and the policies are as they were, and what they name was read again")?;
     }
     Ok(Exit::Done)
 }
 
 pub(super) const HELP: &str = "\
-When the files have faults, everything stays as it is, the faults are printed, and the exit code is 2.
+When the files have faults, everything stays as it is, the faults are printed, and the exit code
+is 2.
 
 Example:
   portcullis check -c portcullis.toml && portcullis reload";

@@ -195,8 +195,8 @@ fn amount(octets: u64) -> String {
 }
 
 const LIST_HELP: &str = "\
-Sessions are known of RADIUS clients that send accounting here (RFC 2866). What is over is in the audit:
-`portcullis audit search --action session`.
+Sessions are known of RADIUS clients that send accounting here (RFC 2866). What is over is in the
+audit: `portcullis audit search --action session`.
 
 Examples:
   portcullis session list

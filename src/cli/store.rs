@@ -143,9 +143,9 @@ fn print(summary: &Summary, place: &Path, what: &str, out: &mut Out<'_>) -> Resu
 }
 
 const EXPORT_HELP: &str = "\
-The server writes exports by itself while it runs (store.export_every), into <node.state>/exports. This
-makes one from a store that no server has open. Seeds and codes stay sealed: an export is of no use
-without the key file, so keep both, apart.
+The server writes exports by itself while it runs (store.export_every), into <node.state>/exports.
+This makes one from a store that no server has open. Seeds and codes stay sealed: an export is of
+no use without the key file, so keep both, apart.
 
 Examples:
   portcullis store export /var/backups/portcullis.export -c /etc/portcullis/portcullis.toml
@@ -159,8 +159,9 @@ Example:
 
 const RESTORE_HELP: &str = "\
 An existing store is never overwritten: move it away first. Everything since the export is undone:
-failures and locks are forgotten, and codes used since (recovery codes, passcodes, codes by counter, codes
-by time of the last two minutes) can be used once more. Issue new ones where that matters.
+failures and locks are forgotten, and codes used since (recovery codes, passcodes, codes by
+counter, codes by time of the last two minutes) can be used once more. Issue new ones where that
+matters.
 
 Example:
   mv /var/lib/portcullis/store /var/lib/portcullis/store.broken

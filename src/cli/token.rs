@@ -270,8 +270,8 @@ fn grouped(seed: &str) -> String {
 }
 
 const ENROL_HELP: &str = "\
-The seed is random: 160, 256 or 512 bits, as long as the hash function's output. A given one is taken
-from standard input so that it does not show in the list of processes; 80 bits is the least.
+The seed is random: 160, 256 or 512 bits, as long as the hash function's output. A given one is
+taken from standard input so that it does not show in the list of processes; 80 bits is the least.
 
 Examples:
   portcullis token enrol ana --label phone
@@ -284,16 +284,16 @@ Example:
   portcullis token list ana";
 
 const REVOKE_HELP: &str = "\
-Whoever had a token once is never let in with the password alone afterwards: where a rule asks for a
-second factor, they need a new one. `token disable` is the step that can be undone.
+Whoever had a token once is never let in with the password alone afterwards: where a rule asks for
+a second factor, they need a new one. `token disable` is the step that can be undone.
 
 Examples:
   portcullis token revoke ana 2
   portcullis token revoke ana phone --yes";
 
 const RESYNC_HELP: &str = "\
-For a token whose clock has drifted or whose button was pressed too often. Codes that were used, or that
-are older than one that was used, are refused. Both codes are spent by it.
+For a token whose clock has drifted or whose button was pressed too often. Codes that were used,
+or that are older than one that was used, are refused. Both codes are spent by it.
 
 Example:
   portcullis token resync ana 1 492811 360127";

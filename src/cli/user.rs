@@ -177,8 +177,9 @@ fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
 }
 
 const FIND_HELP: &str = "\
-Directories are asked for the whole name as someone would type it at a login; our own records (people
-who have logged in or hold a token) are searched for parts of it. Exit code 5 when nobody is found.
+Directories are asked for the whole name as someone would type it at a login; our own records
+(people who have logged in or hold a token) are searched for parts of it. Exit code 5 when nobody
+is found.
 
 Examples:
   portcullis user find ana
@@ -192,9 +193,9 @@ Examples:
   portcullis user show ana --json | jq .failures.locked";
 
 const UNLOCK_HELP: &str = "\
-This lifts our own lock after too many failures. A lock of the directory itself is lifted there. Failures
-against the recovery codes are forgotten too; a token that was switched off stays off until
-`portcullis token enable`.
+This lifts our own lock after too many failures. A lock of the directory itself is lifted there.
+Failures against the recovery codes are forgotten too; a token that was switched off stays off
+until `portcullis token enable`.
 
 Example:
   portcullis user unlock ana";

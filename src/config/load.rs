@@ -741,8 +741,8 @@ secret = "sixteen octets or more"
         let faults = load(&text).unwrap_err();
         let expected = [
             "portcullis.toml:19:2: nodes: unknown key; did you mean `node`?",
-            "portcullis.toml:18:17: limits.user_failures: invalid type: string \"many\", expected u32",
-            "portcullis.toml:6:1: directory[0].base_dm: unknown key",
+            "portcullis.toml:18:17: limits.user_failures: invalid type: string \"many\", expected a whole number from 0 to 4294967295",
+            "portcullis.toml:6:1: directory[0].base_dm: unknown key; did you mean `base_dn`?",
             "portcullis.toml:2:1: directory[0]: missing field `base_dn`",
             "portcullis.toml:9:10: radius[0].replay: `1 fortnight` is not a span of time; write `30s`, `15m` or `1h 30m`",
             "portcullis.toml:14:11: client[0].address: `198.51.100.1/24` has bits set beyond its prefix; did you mean 198.51.100.0/24?",

@@ -194,6 +194,23 @@ pub enum Unsound {
     BadRequestAuthenticator,
 }
 
+impl Unsound {
+    /// What to do about it, for the log and the list of a client's troubles.
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::BadMessageAuthenticator | Self::BadRequestAuthenticator => {
+                "the shared secret differs; enter the same one on both sides, without spaces or line ends around it"
+            }
+            Self::MissingMessageAuthenticator => {
+                "update the client or have it send Message-Authenticator; else set require_message_authenticator = \"auto\" for it, and if it once signed and no longer does: `portcullis client forget`"
+            }
+            Self::UnsignedProxyState => {
+                "a proxy stands between that does not sign; update it or have it send Message-Authenticator; else set limit_proxy_state = \"no\" for it (CVE-2024-3596), or `portcullis client forget` if the proxy is new"
+            }
+        }
+    }
+}
+
 impl Client {
     /// Takes over a configuration entry whose secret and directory have been resolved.
     pub fn new(config: &config::Client, secret: &Secret, directory: Arc<str>) -> Self {

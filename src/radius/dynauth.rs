@@ -348,7 +348,9 @@ impl fmt::Display for Outcome {
                     None => Ok(()),
                 }
             }
-            Self::Silent { unproven: 0 } => f.write_str("nothing came back"),
+            Self::Silent { unproven: 0 } => f.write_str(
+                "nothing came back; does the client listen on this port, and is this host one that it takes requests from?",
+            ),
             Self::Silent { unproven } => write!(
                 f,
                 "{unproven} answers proved nothing; is the shared secret the same on both sides?"

@@ -178,7 +178,8 @@ pub enum Failure {
     Silence {
         /// The server.
         server: SocketAddr,
-        /// Replies to this question that proved nothing: a sign of a wrong shared secret.
+        /// Replies to this question that proved nothing: a sign of a wrong shared secret, or of a server that
+        /// does not sign.
         unproven: u32,
     },
     /// Protocol-Error (RFC 7930 section 4): the server will not have this packet.
@@ -194,7 +195,10 @@ pub enum Failure {
 fn unproven_text(unproven: u32) -> String {
     match unproven {
         0 => String::new(),
-        many => format!("; {many} replies proved nothing, as with a wrong shared secret"),
+        many => format!(
+            "; {many} replies proved nothing: the shared secret differs, or the server sends no Message-Authenticator \
+             where one is required"
+        ),
     }
 }
 

@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use crate::clock::Timestamp;
 use crate::engine::Denial;
 use crate::engine::request::BadName;
-use crate::radius::client::Unsound;
 pub use crate::radius::drops::{Closing, Reason};
 use crate::radius::translate::Refusal;
 
@@ -208,15 +207,7 @@ const fn remedy_for_drop(reason: Reason) -> &'static str {
         Reason::ProxyLoop => {
             "an [[upstream]] of ours sends requests back to us: it must judge them itself, so look at its proxy configuration"
         }
-        Reason::Unsound(Unsound::BadMessageAuthenticator | Unsound::BadRequestAuthenticator) => {
-            "the shared secret differs; enter the same one on both sides, without spaces or line ends around it"
-        }
-        Reason::Unsound(Unsound::MissingMessageAuthenticator) => {
-            "update the client or have it send Message-Authenticator; else set require_message_authenticator = \"auto\" for it, and if it once signed and no longer does: `portcullis client forget`"
-        }
-        Reason::Unsound(Unsound::UnsignedProxyState) => {
-            "a proxy stands between that does not sign; update it or have it send Message-Authenticator; else set limit_proxy_state = \"no\" for it (CVE-2024-3596), or `portcullis client forget` if the proxy is new"
-        }
+        Reason::Unsound(unsound) => unsound.remedy(),
         Reason::Overload => {
             "more requests at once than in_flight allows: see `portcullis status` for a slow directory, or raise in_flight of the listener"
         }

@@ -284,8 +284,7 @@ impl Listener {
                 return self.drop(Reason::ProxyLoop, peer, client, &"our own Proxy-State", arrived);
             }
             Err(Unfit::Unsound(unsound)) => {
-                let detail = "check the shared secret; require_message_authenticator wants it signed, or has learned that this client signs";
-                return self.drop(Reason::Unsound(unsound), peer, client, &detail, arrived);
+                return self.drop(Reason::Unsound(unsound), peer, client, &unsound.remedy(), arrived);
             }
         }
         match self

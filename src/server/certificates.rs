@@ -15,6 +15,9 @@ use crate::tls::{TlsError, TlsServer};
 /// How long before its end a certificate is warned of.
 const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// The same for a revocation list: authorities renew it every few days or weeks.
+const WARN_BEFORE_OF_LISTS: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// Those of the LDAP listeners, by the listener's name. Blocks.
 pub(super) fn ldap(config: &Config, document: &Document<'_>, faults: &mut Faults) -> Vec<(String, Arc<TlsServer>)> {
     let mut loaded = Vec::new();
@@ -31,6 +34,7 @@ pub(super) fn ldap(config: &Config, document: &Document<'_>, faults: &mut Faults
                     file: certificate.clone(),
                     what: "the certificate".into(),
                     at,
+                    short_lived: false,
                 });
                 warn_of_ends(ending.as_slice(), clock::now(), faults);
                 loaded.push((listener.name.clone(), Arc::new(tls)));
@@ -93,10 +97,16 @@ fn place(document: &Document<'_>, table: [&str; 2], keys: &[(&str, &PathBuf)], e
 
 /// An end is a warning and no error: it must not keep a changed policy from being loaded.
 fn warn_of_ends(endings: &[Ending], now: Timestamp, faults: &mut Faults) {
-    for Ending { file, what, at } in endings {
+    for ending in endings {
+        let Ending { file, what, at, .. } = ending;
+        let before = if ending.short_lived {
+            WARN_BEFORE_OF_LISTS
+        } else {
+            WARN_BEFORE
+        };
         if *at <= now {
             faults.warn_file(file, format!("{what} has ended at {at}; replace it and reload"));
-        } else if *at <= now + WARN_BEFORE {
+        } else if *at <= now + before {
             faults.warn_file(file, format!("{what} ends at {at}; replace it and reload"));
         }
     }
@@ -113,6 +123,7 @@ mod tests {
             file: "ca.pem".into(),
             what: "the authority CN=Example".into(),
             at,
+            short_lived: false,
         };
         let day = Duration::from_secs(24 * 3600);
         let mut faults = Faults::default();
@@ -126,5 +137,22 @@ mod tests {
             "{lines:?}"
         );
         assert!(lines[1].contains("has ended at 2023-11-13"), "{lines:?}");
+    }
+
+    #[test]
+    fn revocation_lists_are_warned_of_7_days_before() {
+        let now = Timestamp::from_secs(1_700_000_000);
+        let warned = |days: u64| {
+            let ending = Ending {
+                file: "nas.crl.pem".into(),
+                what: "the revocation list of CN=Example".into(),
+                at: now + Duration::from_secs(days * 24 * 3600),
+                short_lived: true,
+            };
+            let mut faults = Faults::default();
+            warn_of_ends(&[ending], now, &mut faults);
+            !faults.0.is_empty()
+        };
+        assert_eq!([warned(30), warned(8), warned(6)], [false, false, true]);
     }
 }

@@ -137,7 +137,7 @@ impl Node {
             // What came through later has got over it.
             let over = client.seen.last() > Some(trouble.last);
             let grade = if over { Grade::Untold } else { Grade::Warning };
-            findings.add(grade, format!("{} times", trouble.times), text);
+            findings.add(grade, times(trouble.times), text);
         }
     }
 
@@ -348,6 +348,23 @@ fn integrity(client: &config::Client, findings: &mut Findings) {
             findings.add(Grade::Good, "shared secret", format!("{length} octets"));
         }
     }
+    if client.certificate.is_some() {
+        findings.add(
+            Grade::Good,
+            "requests",
+            "need no Message-Authenticator: TLS protects them",
+        );
+    } else {
+        signatures(client, findings);
+    }
+    if client.profile == Profile::None {
+        let text = "profile \"none\": only rules that ask for a password alone can let anybody in";
+        findings.add(Grade::Untold, "conversation", text);
+    }
+}
+
+/// What is required and sent of Message-Authenticator by a client that is found by its address.
+fn signatures(client: &config::Client, findings: &mut Findings) {
     match client.require_message_authenticator {
         Requirement::Yes => findings.add(Grade::Good, "requests", "must carry Message-Authenticator"),
         Requirement::Auto => findings.add(
@@ -369,9 +386,13 @@ fn integrity(client: &config::Client, findings: &mut Findings) {
         let text = "carry no Message-Authenticator: over UDP they can be forged (CVE-2024-3596)";
         findings.add(Grade::Warning, "replies", text);
     }
-    if client.profile == Profile::None {
-        let text = "profile \"none\": only rules that ask for a password alone can let anybody in";
-        findings.add(Grade::Untold, "conversation", text);
+}
+
+/// `one time`, `3 times`.
+fn times(count: u64) -> String {
+    match count {
+        1 => "one time".into(),
+        many => format!("{many} times"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine,
@@ -14,8 +14,10 @@ use crate::clock::{self, Timestamp};
 use crate::config::{Config, LdapTls, Transport};
 use crate::directory;
 use crate::document::{Fault, Faults, Severity};
+use crate::engine::batch::Key;
 use crate::engine::facts::SessionFacts;
 use crate::engine::policy::{Ruling, Subject, Who};
+use crate::engine::record::{self, UserRecord};
 use crate::engine::request::BadName;
 use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol, UserKey};
 use crate::metrics;
@@ -188,6 +190,9 @@ impl Node {
         self.dictionary.store(Arc::clone(&parts.dictionary));
         self.config.store(Arc::clone(&parts.config));
         self.loaded.store(Arc::new(clock::now()));
+        for fault in &parts.warnings.0 {
+            warn!("{fault}");
+        }
         Ok(ReloadReport {
             changes,
             needs_restart,
@@ -383,6 +388,7 @@ impl Node {
             Ruling::Require(terms) => Some(terms),
             Ruling::Deny => None,
         });
+        let held = self.held_back(&person, subject.now).await?;
         let allowed = terms.is_some();
         let mut text = explained.to_string();
         let most = terms.and_then(|terms| terms.max_sessions);
@@ -391,6 +397,10 @@ impl Node {
             text.push_str(&format!(
                 "\n{open} sessions are open or about to begin, as many as may be, so the end is a refusal."
             ));
+        }
+        for reason in &held {
+            text.push('\n');
+            text.push_str(reason);
         }
         match lookup {
             Lookup::Unknown => text.push_str("\nNobody of this name is in the directory, so the end is a refusal."),
@@ -408,7 +418,7 @@ impl Node {
             text.push_str(&asked);
         }
         Ok(Explanation {
-            decision: if allowed && !full && matches!(person, Who::Known(_)) {
+            decision: if allowed && !full && held.is_empty() && matches!(person, Who::Known(_)) {
                 "allow".into()
             } else {
                 "deny".into()
@@ -417,6 +427,38 @@ impl Node {
             tree: serde_json::to_value(&explained).unwrap_or_default(),
             text,
         })
+    }
+}
+
+impl Node {
+    /// What keeps a known person out whatever the rules say: sentences for people.
+    async fn held_back(&self, person: &Who<'_>, now: Timestamp) -> Result<Vec<String>, ApiError> {
+        let Who::Known(person) = person else {
+            return Ok(Vec::new());
+        };
+        let unavailable = |error: String| ApiError::new(ErrorKind::Unavailable, error);
+        let key = Key::user(&person.key);
+        let found = self.store.read(std::slice::from_ref(&key), clock::now()).await;
+        let found = found.map_err(|error| unavailable(error.to_string()))?;
+        let octets = found.into_iter().next().and_then(|found| found.value);
+        let record = octets.as_deref().map(record::decode::<UserRecord>).transpose();
+        let record = record
+            .map_err(|error| unavailable(error.to_string()))?
+            .unwrap_or_default();
+        let mut reasons = Vec::new();
+        if let Some(deny) = record.denial(now) {
+            let until = deny
+                .until
+                .map_or_else(|| "until that is lifted".into(), |until| format!("until {until}"));
+            reasons.push(format!(
+                "They are denied {until} by {}: {}. So the end is a refusal.",
+                deny.by, deny.reason
+            ));
+        }
+        if !person.enabled {
+            reasons.push("The directory says that the account is disabled, so the end is a refusal.".into());
+        }
+        Ok(reasons)
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Ending {
     pub what: String,
     /// When it ends.
     pub at: Timestamp,
+    /// Whether it is made to end soon, and is renewed every few days or weeks: a revocation list.
+    pub short_lived: bool,
 }
 
 /// A server that knows its clients by certificates.
@@ -153,6 +155,7 @@ impl Current {
             file: files.certificate.clone(),
             what: "the certificate".into(),
             at,
+            short_lived: false,
         }));
         let authorities = authorities(&files.client_ca, &mut endings)?;
         let lists = match &files.crl {
@@ -216,6 +219,7 @@ fn authorities(file: &Path, endings: &mut Vec<Ending>) -> Result<RootCertStore, 
             file: file.to_owned(),
             what: format!("the authority {subject}"),
             at,
+            short_lived: false,
         }));
         roots.add(certificate).map_err(|source| TlsError::Certificate {
             file: file.to_owned(),
@@ -261,6 +265,7 @@ fn lists(file: &Path, endings: &mut Vec<Ending>) -> Result<Vec<CertificateRevoca
             file: file.to_owned(),
             what: format!("the revocation list of {}", read.issuer()),
             at,
+            short_lived: true,
         }));
     }
     Ok(lists)

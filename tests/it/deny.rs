@@ -49,6 +49,11 @@ fn a_denied_person_is_refused_over_both_protocols_at_once_and_over_a_restart() {
     assert_eq!(listed[0]["login"], user(1));
     let shown = site.json(&["user", "show", &user(1)]);
     assert_eq!(shown["denied"]["reason"], "laptop stolen");
+    let explained = site.json(&["policy", "explain", &user(1), "--client", "door"]);
+    assert_eq!(explained["decision"], "deny");
+    let told = explained["text"].as_str().unwrap();
+    assert!(told.contains("denied until that is lifted"), "{told}");
+    assert!(told.contains("laptop stolen"), "{told}");
 
     site.json(&["deny", &user(1), "--lift", "--reason", "found again"]);
     assert_eq!(door(&site), Reply::Accept);

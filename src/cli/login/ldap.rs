@@ -108,9 +108,9 @@ fn told(error: &LoginError) -> CliError {
 }
 
 const HELP: &str = "\
-The password is typed unseen, or read as the first line of standard input. Where the policy wants a code,
-it goes behind the password as the listener's configuration says, after a comma by default. Exit code 0
-when accepted, 1 when rejected, 3 when there was no answer.
+The password is typed unseen, or read as the first line of standard input. Where the policy wants
+a code, it goes behind the password as the listener's configuration says, after a comma by
+default. Exit code 0 when accepted, 1 when rejected, 3 when there was no answer.
 
 Examples:
   portcullis login ldap ldaps://127.0.0.1:636 --ca-file ca.pem --user uid=ana,ou=people,dc=example,dc=org

@@ -296,9 +296,10 @@ fn answer(challenge: &Challenge) -> Option<Secret> {
 }
 
 const HELP: &str = "\
-The password is typed unseen, or read as the first line of standard input; the answers to challenges are
-the lines after it. The server must know this machine as a client. Exit code 0 when accepted, 1 when
-rejected, 3 when nothing came back. Over TLS the secret is `radsec` unless another is given.
+The password is typed unseen, or read as the first line of standard input; the answers to
+challenges are the lines after it. The server must know this machine as a client. Exit code 0 when
+accepted, 1 when rejected, 3 when nothing came back. Over TLS the secret is `radsec` unless
+another is given.
 
 Examples:
   portcullis login radius 127.0.0.1:1812 --secret-file radius.secret --user ana

@@ -15,7 +15,7 @@ use tracing::{debug, error, info};
 use crate::clock::{self, Timestamp};
 use crate::radius::attribute::code_name;
 use crate::radius::channel::Channel;
-use crate::radius::client::{Client, ClientTable};
+use crate::radius::client::{Client, ClientTable, Unsound};
 use crate::radius::delay::{Delayed, jittered, sleep_until};
 use crate::radius::drops::{Closing, Reason};
 use crate::radius::intake::{Judging, Precedence, Screened, Sender, Settled, Undone, Unfit, Work};
@@ -309,7 +309,7 @@ impl Connection {
                 return Ok(());
             }
             Err(Unfit::Unsound(unsound)) => {
-                return Err(Close::new(Reason::Unsound(unsound), secret_hint(channel)));
+                return Err(Close::new(Reason::Unsound(unsound), secret_hint(unsound, channel)));
             }
         }
         let key = Key::new(&packet, channel);
@@ -453,11 +453,15 @@ impl Drop for Connection {
 }
 
 /// What to look at when a request's integrity does not suffice.
-const fn secret_hint(channel: Channel) -> &'static str {
-    if channel.encrypted() {
-        "check the shared secret: over TLS it is \"radsec\" unless the client's entry says another"
-    } else {
-        "check the shared secret; require_message_authenticator wants requests signed, or has learned that this client signs"
+const fn secret_hint(unsound: Unsound, channel: Channel) -> &'static str {
+    match unsound {
+        Unsound::BadMessageAuthenticator | Unsound::BadRequestAuthenticator if channel.encrypted() => {
+            "check the shared secret: over TLS it is \"radsec\" unless the client's entry says another"
+        }
+        Unsound::BadMessageAuthenticator
+        | Unsound::BadRequestAuthenticator
+        | Unsound::MissingMessageAuthenticator
+        | Unsound::UnsignedProxyState => unsound.remedy(),
     }
 }
 
