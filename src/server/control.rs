@@ -342,7 +342,7 @@ impl Node {
     }
 
     /// When the first of what a RADIUS listener's TLS rests on ends.
-    fn radius_ends(&self, listener: &str) -> Option<Timestamp> {
+    pub(super) fn radius_ends(&self, listener: &str) -> Option<Timestamp> {
         let (_, tls) = self.radius_certificates.iter().find(|(name, _)| name == listener)?;
         tls.endings().iter().map(|ending| ending.at).min()
     }
