@@ -15,7 +15,7 @@ use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
 pub use dynauth::{DynamicAuthorization, Identifier};
-pub use upstream::{RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
+pub use upstream::{Names, RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
 
 /// A whole configuration.
 #[derive(Debug)]

@@ -12,10 +12,11 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::clock::Timestamp;
 use crate::directory::Directory;
@@ -75,12 +76,42 @@ pub struct Sessions {
     directories: DirectoryByName,
     settings: ArcSwap<Settings>,
     counts: Mutex<HashMap<String, usize>>,
+    /// Accounting-On and -Off that are worked on, and those that wait for it: each reads all sessions of its
+    /// NAS, page by page, and many at once would take memory and time from everybody else.
+    resets: Semaphore,
+    resets_waiting: Semaphore,
+    unkept: Mutex<Quiet>,
     metrics: Metrics,
 }
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sessions")
+    }
+}
+
+/// Lines about one thing, written now and then: a full disk or a client at its limit must not flood the log.
+#[derive(Debug, Default)]
+struct Quiet {
+    last: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Quiet {
+    /// Between two lines.
+    const SPAN: Duration = Duration::from_secs(10);
+
+    /// Whether a line may be written now, and how many were left out since the last.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        if self
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) < Self::SPAN)
+        {
+            self.unlogged += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unlogged))
     }
 }
 
@@ -104,6 +135,12 @@ pub struct Filter {
 /// Records read at once.
 const PAGE: usize = 1000;
 
+/// Accounting-On and -Off worked on at once.
+const RESETS: usize = 2;
+
+/// Those under way at most, the waiting ones included. More are not acknowledged, and said again by the NAS.
+const RESETS_WAITING: usize = 64;
+
 /// Times that a change is tried again because others came first.
 const RETRIES: usize = 200;
 
@@ -123,6 +160,9 @@ impl Sessions {
             directories,
             settings: ArcSwap::from_pointee(settings),
             counts: Mutex::default(),
+            resets: Semaphore::new(RESETS),
+            resets_waiting: Semaphore::new(RESETS_WAITING),
+            unkept: Mutex::default(),
             metrics,
         };
         let mut pages = Pages::under(Key::SESSIONS.to_vec());

@@ -120,6 +120,23 @@ pub struct RadiusDirectory {
     pub name: String,
     /// The upstream that judges passwords.
     pub upstream: String,
+    /// What names of people look like.
+    #[serde(default)]
+    pub names: Names,
+}
+
+/// What names look like where nobody lists them. One form, so that nobody has two names: what is kept under one
+/// (failures, tokens, a denial) would not count under the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Names {
+    /// `ana`
+    #[default]
+    Plain,
+    /// `ana@example.org`
+    Principal,
+    /// `EXAMPLE\ana`
+    Domain,
 }
 
 fn timeout() -> Duration {

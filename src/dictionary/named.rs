@@ -47,9 +47,10 @@ impl Display for Path {
 }
 
 impl Named<'_> {
-    /// Whether the value proves or opens something.
+    /// Whether the value proves or opens something, or may: responses and keys stand in attributes of
+    /// Microsoft's that are not laid out as they should be, too.
     pub fn is_secret(&self) -> bool {
-        self.attribute.is_some_and(|attribute| attribute.secret)
+        self.attribute.is_some_and(|attribute| attribute.secret) || self.path == Path::Opaque(MICROSOFT)
     }
 
     /// The name, with the tag behind it if there is one: `Attr-26.311.99` when nobody knows it.
@@ -136,6 +137,9 @@ impl Dictionary {
         }
     }
 }
+
+/// Microsoft's private enterprise number.
+const MICROSOFT: u32 = 311;
 
 /// Takes the tag off a value (RFC 2868 section 3.1 and following).
 fn untag<'a>(attribute: &Attribute, value: &'a [u8]) -> (Option<u8>, &'a [u8]) {

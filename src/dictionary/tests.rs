@@ -552,6 +552,8 @@ fn what_proves_or_opens_something_is_hidden_in_logs() {
         &[69, 5, 1, 0x77, 0x77],
         &[26, 12, 0, 0, 1, 55, 25, 6, 0x77, 0x77, 0x77, 0x77],
         &[26, 10, 0, 0, 1, 55, 17, 4, 0x77, 0x77],
+        // Longer than it may be: nobody can say what it is, but a response it may be.
+        &[26, 10, 0, 0, 1, 55, 25, 5, 0x77, 0x77],
     ]
     .concat();
     let lines: Vec<String> = Dictionary::shipped()
@@ -568,6 +570,7 @@ fn what_proves_or_opens_something_is_hidden_in_logs() {
             "Tunnel-Password:1 = (2 octets)",
             "MS-CHAP2-Response = (4 octets)",
             "MS-MPPE-Recv-Key = (2 octets)",
+            "Attr-26.311 = (4 octets)",
         ]
     );
 }

@@ -4,6 +4,7 @@
 use std::future::ready;
 use std::sync::Arc;
 
+use crate::config::Names;
 use crate::directory::{Directory, DirectoryStatus, Link};
 use crate::engine::account::{AccountChange, Changed};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
@@ -30,20 +31,38 @@ impl Checked {
     }
 }
 
-/// Whom nobody lists: every name is somebody, and whether they exist shows when their password is judged.
+/// Whom nobody lists: every name of one form is somebody, and whether they exist shows when their password is judged.
 /// There are no groups, attributes or accounts to change; the record's key is the canonical name.
 pub struct Everybody {
     name: Arc<str>,
     by: Arc<str>,
+    names: Names,
 }
 
 impl Everybody {
-    /// A directory called `name`, whose passwords the upstream `by` judges.
-    pub fn new(name: &str, by: &str) -> Arc<Self> {
+    /// A directory called `name`, whose passwords the upstream `by` judges. Only `names` of one form are people:
+    /// many upstreams take `ana`, `EXAMPLE\ana` and `ana@example.org` for the same one.
+    pub fn new(name: &str, by: &str, names: Names) -> Arc<Self> {
         Arc::new(Self {
             name: name.into(),
             by: by.into(),
+            names,
         })
+    }
+
+    fn has(&self, login: &LoginName) -> bool {
+        // What realms are cut off at.
+        let bare = |name: &str| !name.is_empty() && !name.contains(['\\', '/', '@', '%']);
+        let formed = match (self.names, login.form()) {
+            (Names::Plain, LoginForm::Plain(name)) => bare(name),
+            (Names::Principal, LoginForm::Principal(name)) => name.split('@').count() == 2 && name.split('@').all(bare),
+            (Names::Domain, LoginForm::Domain { domain, user }) => bare(domain) && bare(user),
+            (
+                Names::Plain | Names::Principal | Names::Domain,
+                LoginForm::Plain(_) | LoginForm::Principal(_) | LoginForm::Domain { .. } | LoginForm::Dn(_),
+            ) => false,
+        };
+        formed && login.as_str().len() <= MAX_NAME
     }
 }
 
@@ -108,23 +127,18 @@ impl Directory for Everybody {
     }
 
     fn look_up<'a>(&'a self, login: &'a LoginName) -> BoxFuture<'a, Lookup> {
-        let lookup = match login.form() {
-            LoginForm::Plain(_) | LoginForm::Domain { .. } | LoginForm::Principal(_)
-                if login.as_str().len() <= MAX_NAME =>
-            {
-                Lookup::Found(Arc::new(Person {
-                    key: UserKey::new(&self.name, login.as_str()),
-                    directory: Arc::clone(&self.name),
-                    dn: String::new(),
-                    login: login.as_str().to_owned(),
-                    groups: Vec::new(),
-                    attributes: Default::default(),
-                    enabled: true,
-                }))
-            }
-            LoginForm::Plain(_) | LoginForm::Domain { .. } | LoginForm::Principal(_) | LoginForm::Dn(_) => {
-                Lookup::Unknown
-            }
+        let lookup = if self.has(login) {
+            Lookup::Found(Arc::new(Person {
+                key: UserKey::new(&self.name, login.as_str()),
+                directory: Arc::clone(&self.name),
+                dn: String::new(),
+                login: login.as_str().to_owned(),
+                groups: Vec::new(),
+                attributes: Default::default(),
+                enabled: true,
+            }))
+        } else {
+            Lookup::Unknown
         };
         Box::pin(ready(lookup))
     }
@@ -166,15 +180,35 @@ mod tests {
 
     #[tokio::test]
     async fn everybody_exists_under_one_name() {
-        let directory = Everybody::new("token", "duo");
-        let key = async |name: &str| match directory.look_up(&LoginName::parse(name).unwrap()).await {
-            Lookup::Found(person) => Some(person.key.to_string()),
-            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
+        let key = async |names: Names, name: &str| {
+            let directory = Everybody::new("token", "duo", names);
+            assert_eq!(directory.password_by().map(|by| &**by), Some("duo"));
+            match directory.look_up(&LoginName::parse(name).unwrap()).await {
+                Lookup::Found(person) => Some(person.key.to_string()),
+                Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
+            }
         };
-        assert!(key("ana").await.is_some());
-        assert_eq!(key("ana").await, key(" ANA ").await);
-        assert_ne!(key("ana").await, key("ana@example.org").await);
-        assert_eq!(key(&"x".repeat(201)).await, None);
-        assert_eq!(directory.password_by().map(|by| &**by), Some("duo"));
+        let forms = ["ana", "ana@example.org", "EXAMPLE\\ana"];
+        let all = [Names::Plain, Names::Principal, Names::Domain];
+        for (at, names) in all.into_iter().enumerate() {
+            for (other, form) in forms.iter().enumerate() {
+                assert_eq!(key(names, form).await.is_some(), at == other, "{names:?} {form}");
+            }
+            for alias in [
+                "\\ana",
+                "ana\\",
+                "x/ana",
+                "ana%x",
+                "x\\ana@x",
+                "ana@x@y",
+                "@",
+                "x\\y\\ana",
+                "x\\y/ana",
+            ] {
+                assert_eq!(key(names, alias).await, None, "{names:?} {alias}");
+            }
+        }
+        assert_eq!(key(Names::Plain, "ana").await, key(Names::Plain, " ANA ").await);
+        assert_eq!(key(Names::Plain, &"x".repeat(201)).await, None);
     }
 }

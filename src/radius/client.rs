@@ -15,7 +15,7 @@ use parking_lot::RwLock;
 use crate::clock::Timestamp;
 use crate::config::{self, Profile, Requirement};
 use crate::engine::Capability;
-use crate::radius::attribute::{EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
+use crate::radius::attribute::{ACCESS_REQUEST, EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
 use crate::radius::channel::Channel;
 use crate::radius::crypto::{SharedSecret, Signature};
 use crate::radius::dynauth;
@@ -259,7 +259,11 @@ impl Client {
         match secret.request_signature(packet) {
             Signature::Invalid => Err(Unsound::BadMessageAuthenticator),
             Signature::Valid => {
+                // Status-Server and EAP are signed by everybody (RFC 5997 section 3, RFC 3579 section 3.2), which
+                // tells nothing of other requests: a monitor must not lock out what does not sign beside it.
                 if learns
+                    && packet.code() == ACCESS_REQUEST
+                    && !packet.has(EAP_MESSAGE)
                     && self.require_message_authenticator != Requirement::Yes
                     && learned.habit(&self.name, source) != Some(Habit::Signs)
                 {
@@ -651,6 +655,20 @@ mod tests {
         let unsigned = request(None, &[]);
         let elsewhere = client.check_integrity(&Packet::parse(&unsigned).unwrap(), Channel::Udp, other, &learned);
         assert_eq!(elsewhere, Ok(()), "each address of a prefix is judged by itself");
+    }
+
+    #[test]
+    fn what_everybody_signs_teaches_nothing() {
+        let client = client(Requirement::Auto, Requirement::Auto);
+        let learned = Habits::default();
+        let secret = SharedSecret::new(&Secret::new("s3cret"));
+        let mut status = Vec::new();
+        Writer::begin(&mut status, STATUS_SERVER, 1, &[7; 16], true).finish_request(&secret);
+        assert_eq!(check(&client, &status, &learned), Ok(()));
+        let eap = request(Some("s3cret"), &[(EAP_MESSAGE, &[2, 1, 0, 5, 1])]);
+        assert_eq!(check(&client, &eap, &learned), Ok(()));
+        assert!(learned.all().is_empty());
+        assert_eq!(check(&client, &request(None, &[]), &learned), Ok(()));
     }
 
     #[test]

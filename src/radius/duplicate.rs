@@ -2,17 +2,18 @@
 //! octets, so that it consumes no code and no try twice.
 //!
 //! One table serves one receiving socket. A request is known by source address, source port and
-//! identifier; its authenticator tells a retransmission from a new request that reuses the identifier.
+//! identifier; that all its octets are the same tells a retransmission from a new request that reuses the
+//! identifier. The authenticator alone would do for clients whose authenticators never repeat; for one whose do,
+//! the next who logs in would get the answer that was for somebody else.
 
-use std::collections::hash_map::Entry as Slot;
+use std::collections::hash_map::{self, Entry as Slot};
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
-
-use crate::radius::crypto::AUTHENTICATOR_LEN;
 
 /// How much a table may hold.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +44,7 @@ pub struct Table {
     serial: u64,
     replay: Duration,
     bounds: Bounds,
+    contents: hash_map::RandomState,
 }
 
 /// Stands for one admitted request.
@@ -73,7 +75,8 @@ struct Key {
 
 #[derive(Debug)]
 struct Entry {
-    authenticator: [u8; AUTHENTICATOR_LEN],
+    /// Stands for all octets of the request, under a key of the table's own.
+    content: u64,
     serial: u64,
     reply: Option<Arc<[u8]>>,
 }
@@ -94,29 +97,25 @@ impl Table {
             serial: 0,
             replay,
             bounds,
+            contents: hash_map::RandomState::new(),
         }
     }
 
     /// Looks a request up that has passed its integrity check, and enters it when it is new.
-    pub fn admit(
-        &mut self,
-        from: SocketAddr,
-        identifier: u8,
-        authenticator: &[u8; AUTHENTICATOR_LEN],
-        now: Instant,
-    ) -> Seen {
+    pub fn admit(&mut self, from: SocketAddr, identifier: u8, octets: &[u8], now: Instant) -> Seen {
         self.expire(now);
         let key = Key { from, identifier };
+        let content = self.contents.hash_one(octets);
         if self.entries.len() >= self.bounds.entries && !self.entries.contains_key(&key) && !self.evict() {
             return Seen::Full;
         }
         let fresh = Entry {
-            authenticator: *authenticator,
+            content,
             serial: self.serial,
             reply: None,
         };
         match self.entries.entry(key) {
-            Slot::Occupied(mut occupied) if occupied.get().authenticator != *authenticator => {
+            Slot::Occupied(mut occupied) if occupied.get().content != content => {
                 let old = occupied.insert(fresh);
                 self.octets -= old.octets();
             }
@@ -278,8 +277,17 @@ mod tests {
         new(table.admit(([192, 0, 2, 2], 1).into(), 7, &[1; 16], now));
     }
 
+    /// An authenticator that a client uses for everybody.
     #[test]
-    fn another_authenticator_replaces() {
+    fn nobody_gets_the_reply_to_another_request() {
+        let (mut table, now) = (table(), clock::monotonic());
+        let ana = new(table.admit(from(1), 7, b"the same for all, ana", now));
+        table.replied(ana, Arc::from(&b"accept"[..]), now);
+        new(table.admit(from(1), 7, b"the same for all, eve", now));
+    }
+
+    #[test]
+    fn another_request_replaces() {
         let (mut table, now) = (table(), clock::monotonic());
         let old = new(table.admit(from(1), 7, &[1; 16], now));
         let young = new(table.admit(from(1), 7, &[2; 16], now));

@@ -270,7 +270,7 @@ fn told(reply: &Reply) -> Outcome {
             cause: reply.find_u32(ERROR_CAUSE),
             message: reply
                 .find(REPLY_MESSAGE)
-                .map(|text| String::from_utf8_lossy(text).into_owned()),
+                .map(|text| String::from_utf8_lossy(text).replace(char::is_control, " ")),
         },
         // The exchange lets nothing else through.
         _ => Outcome::Silent { unproven: 1 },

@@ -134,7 +134,9 @@ impl Sightings {
 
     fn trouble(&self, what: What, source: IpAddr, user: Option<&str>, now: Timestamp) {
         let source = source.to_canonical();
-        let user = user.map(|user| user.chars().take(64).collect());
+        // Whatever was typed: nothing in it may break the line that shows it.
+        let plain = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
+        let user = user.map(|user| user.chars().take(64).map(plain).collect());
         let mut troubles = self.troubles.lock();
         let known = troubles
             .iter()
@@ -393,6 +395,20 @@ mod tests {
         assert_eq!((troubles[0].first, troubles[0].last), (at(1), at(1000)));
         assert_eq!(troubles[0].user.as_deref(), Some("ben"));
         assert_eq!((troubles[1].times, seen.drops()), (998, 998));
+    }
+
+    #[test]
+    fn a_name_that_was_typed_forges_no_lines() {
+        let seen = Sightings::default();
+        seen.refused(
+            Refusal::Eap,
+            address(1),
+            Some("ana\n2030-01-01  all is well\u{1b}[2J"),
+            at(1),
+        );
+        let troubles = seen.troubles();
+        let user = troubles[0].user.as_deref().unwrap();
+        assert!(!user.chars().any(char::is_control), "{user:?}");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::engine::{AuthnRequest, Capability, Denial, Grant, LoginName, Origin, 
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
     ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, CLASS, EAP_MESSAGE,
-    NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROXY_STATE, REPLY_MESSAGE, SESSION_TIMEOUT, STATE, USER_NAME,
+    ERROR_CAUSE, NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROTOCOL_ERROR, PROXY_STATE, REPLY_MESSAGE,
+    SESSION_TIMEOUT, STATE, USER_NAME,
 };
 use crate::radius::channel::Channel;
 use crate::radius::client::Client;
@@ -24,6 +25,9 @@ use crate::radius::intake::{Sender, Settled};
 use crate::radius::method::{self, Proofs, once};
 use crate::radius::packet::{MAX_VALUE, Overflow, Packet, Writer};
 use crate::radius::pairs::{self, Unwritten};
+
+/// Error-Cause: Resources Unavailable (RFC 5176 section 3.5).
+const RESOURCES_UNAVAILABLE: u32 = 506;
 
 /// The one text that every Access-Reject carries, whatever the reason.
 pub const REJECT_TEXT: &str = "Login failed.";
@@ -186,6 +190,8 @@ pub enum Reply {
     Reject,
     /// Accounting-Response.
     Accounted,
+    /// Protocol-Error: the client shall ask another server (RFC 9765 section 6.1).
+    Unable,
     /// Nothing was written: the client shall ask another server, or again.
     Silence,
 }
@@ -240,10 +246,7 @@ impl ReplyTo {
         match settled {
             Settled::Verdict(verdict) => self.verdict(verdict, keyring, now, buffer),
             Settled::Accounted => self.accounted(buffer),
-            Settled::Unaccounted => {
-                buffer.clear();
-                Reply::Silence
-            }
+            Settled::Unaccounted => self.unable(buffer),
         }
     }
 
@@ -253,9 +256,26 @@ impl ReplyTo {
             Verdict::Accept(grant) => self.accept(grant, keyring, buffer),
             Verdict::Challenge(prompt) => self.challenge(prompt, keyring, now, buffer),
             Verdict::Reject(_) => self.reject(buffer),
-            Verdict::Unavailable(_) => {
-                buffer.clear();
-                Reply::Silence
+            Verdict::Unavailable(_) => self.unable(buffer),
+        }
+    }
+
+    /// What is written when a request cannot be worked on: nothing, but over RADIUS/1.1 a Protocol-Error, which
+    /// sends the client to its next server at once (RFC 9765 section 6.1).
+    pub(in crate::radius) fn unable(&self, buffer: &mut Vec<u8>) -> Reply {
+        buffer.clear();
+        match self.channel {
+            Channel::Udp | Channel::Tcp | Channel::Tls => Reply::Silence,
+            Channel::Tls11 => {
+                let mut writer = self.begin(PROTOCOL_ERROR, buffer);
+                let written = writer
+                    .push_u32(ERROR_CAUSE, RESOURCES_UNAVAILABLE)
+                    .and_then(|()| writer.push_raw(&self.proxy_states));
+                match written {
+                    Ok(()) => self.finish(writer),
+                    Err(Overflow) => buffer.clear(),
+                }
+                Reply::Unable
             }
         }
     }

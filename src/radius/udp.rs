@@ -290,7 +290,7 @@ impl Listener {
         }
         match self
             .duplicates
-            .admit(source, packet.identifier(), packet.authenticator(), arrived)
+            .admit(source, packet.identifier(), packet.octets(), arrived)
         {
             Seen::New(ticket) => self.admit(&packet, sender, peer, ticket, now, arrived),
             Seen::Pending => debug!(%source, client = %client.name, "retransmission of a pending request"),

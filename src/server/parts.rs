@@ -95,7 +95,7 @@ impl Parts {
                     Err(found) => faults.0.extend(found.0),
                 },
                 DirectoryConfig::Radius(radius) => {
-                    let everybody = Everybody::new(&radius.name, &radius.upstream);
+                    let everybody = Everybody::new(&radius.name, &radius.upstream, radius.names);
                     directories.insert(radius.name.clone(), everybody);
                 }
             }

@@ -47,14 +47,25 @@ impl Keep for Sessions {
                     kind = report.kind.word(),
                     "accounting"
                 ),
-                Err(Outage { reason }) => warn!(
-                    client = %report.client,
-                    nas = report.nas,
-                    session = report.id,
-                    kind = report.kind.word(),
-                    reason,
-                    "accounting is not kept, and not acknowledged"
-                ),
+                Err(Outage { reason }) => match self.unkept.lock().due(clock::monotonic()) {
+                    Some(unlogged) => warn!(
+                        client = %report.client,
+                        nas = report.nas,
+                        session = report.id,
+                        kind = report.kind.word(),
+                        reason,
+                        unlogged,
+                        "accounting is not kept, and not acknowledged"
+                    ),
+                    None => debug!(
+                        client = %report.client,
+                        nas = report.nas,
+                        session = report.id,
+                        kind = report.kind.word(),
+                        reason,
+                        "accounting is not kept, and not acknowledged"
+                    ),
+                },
             }
             kept
         })
@@ -310,6 +321,13 @@ impl Sessions {
 
     /// Accounting-On and Accounting-Off: the sessions of the NAS are over.
     async fn close_nas(&self, report: &Report) -> Result<(), Outage> {
+        let busy = |_| Outage {
+            reason: "too many Accounting-On and -Off at once".into(),
+        };
+        let _waiting = self.resets_waiting.try_acquire().map_err(busy)?;
+        let _place = self.resets.acquire().await.map_err(|_| Outage {
+            reason: "the server is stopping".into(),
+        })?;
         let prefix = Key::sessions_of_nas(&report.client, &report.nas);
         let mut closed = 0;
         for _ in 0..RETRIES {

@@ -164,6 +164,22 @@ async fn a_nas_that_comes_back_has_no_sessions_left() {
 }
 
 #[tokio::test]
+async fn many_that_come_back_at_once_are_taken_a_few_at_a_time() {
+    let house = Arc::new(house(Limits::default()).await);
+    house.hear(ago(Kind::Start, "1", 100)).await;
+    let resets = 200;
+    let mut under_way = tokio::task::JoinSet::new();
+    for _ in 0..resets {
+        let house = Arc::clone(&house);
+        under_way.spawn(async move { house.sessions.keep(ago(Kind::On, "", 10)).await.is_ok() });
+    }
+    let kept = under_way.join_all().await.into_iter().filter(|kept| *kept).count();
+    assert!((1..resets).contains(&kept), "the others say it again: {kept}");
+    assert!(house.names().await.is_empty());
+    house.hear(ago(Kind::On, "", 10)).await;
+}
+
+#[tokio::test]
 async fn an_unknown_stop_is_written_down_and_its_late_start_opens_nothing() {
     let house = house(Limits::default()).await;
     house.hear(ago(Kind::Stop, "1", 0)).await;
@@ -323,4 +339,14 @@ async fn a_session_that_its_client_ends_is_closed_by_its_stop_or_a_minute_later(
     );
     let gone = house.sessions.note_ending(&found[0].name(), now).await.unwrap();
     assert!(!gone, "it is over");
+}
+
+#[test]
+fn what_goes_wrong_again_and_again_is_said_now_and_then() {
+    let (mut quiet, now) = (Quiet::default(), crate::clock::monotonic());
+    assert_eq!(quiet.due(now), Some(0));
+    for _ in 0..1000 {
+        assert_eq!(quiet.due(now + Quiet::SPAN / 2), None);
+    }
+    assert_eq!(quiet.due(now + Quiet::SPAN), Some(1000));
 }

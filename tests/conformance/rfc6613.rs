@@ -302,6 +302,24 @@ async fn under_overload_dialogs_are_finished_first() {
     assert_eq!((server.counted("overload"), server.stub.calls("ana")), (1, 0));
 }
 
+/// What is held back is bounded: beyond that, Access-Rejects leave at once.
+#[tokio::test]
+async fn long_rejects_held_back_do_not_fill_the_memory() {
+    let server = Server::tcp("", "reject_delay = '10m'");
+    let mut line = server.connect().await;
+    let long: Vec<(u8, &[u8])> = vec![(PROXY_STATE, &[7; 250]); 15];
+    for identifier in 0..=255 {
+        let refused = request(1, identifier, [1; 16], &line.secret, &long, true);
+        line.send(&refused).await;
+    }
+    let (first, reply) = (256 * 1024 / 3800, line.receive().await);
+    assert!(
+        reply[0] == ACCESS_REJECT && usize::from(reply[1]) <= first,
+        "{}",
+        reply[1]
+    );
+}
+
 #[tokio::test]
 async fn the_idle_and_the_slow_are_closed() {
     let server = Server::tcp("idle = '200ms'\nhandshake = '500ms'", "");
@@ -379,15 +397,23 @@ async fn a_stop_finishes_what_is_under_way() {
     timeout(PATIENCE, server.task).await.expect("it ends").unwrap();
 }
 
+/// Well-formed packets, so section 2.6.4 closes nothing: behind a proxy, the other requests are other people's.
 #[tokio::test]
-async fn a_user_password_that_is_none_closes() {
+async fn a_password_or_response_that_is_none_is_discarded_and_nothing_more() {
     let server = Server::tcp("", "");
     let mut line = server.connect().await;
     let secret = SharedSecret::new(&Secret::new(SECRET));
-    let attributes: [(u8, &[u8]); 2] = [(USER_NAME, b"ana"), (2, &[1; 17])];
-    let octets = request(1, 1, [1; 16], &secret, &attributes, true);
-    assert!(Packet::parse(&octets).is_ok());
-    line.send(&octets).await;
-    line.expect_close().await;
-    assert_eq!(server.counted("malformed"), 1);
+    let slow = line.login(7, "slow", "hunter2", &[]);
+    line.send(&slow).await;
+    server.stub.until_waiting(1).await;
+    for proof in [(2, &[1; 17][..]), (3, &[1; 5])] {
+        let octets = request(1, 1, [1; 16], &secret, &[(USER_NAME, b"ana"), proof], true);
+        assert!(Packet::parse(&octets).is_ok());
+        line.send(&octets).await;
+    }
+    let login = line.login(1, "ana", "hunter2", &[]);
+    assert_eq!(line.ask(&login).await[0], ACCESS_ACCEPT, "the identifier is free");
+    assert_eq!(server.counted("malformed"), 2);
+    server.stub.release(1);
+    assert_eq!(line.receive().await[1], 7);
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use portcullis::engine::Given;
 use portcullis::engine::response::{Kept, ResponseOutcome};
 use portcullis::radius::attribute::{
-    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCESS_REQUEST, CHAP_PASSWORD, EAP_MESSAGE, MESSAGE_AUTHENTICATOR,
-    PROXY_STATE, STATE, STATUS_SERVER, USER_NAME, USER_PASSWORD,
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCESS_REQUEST, ACCOUNTING_REQUEST, ACCT_SESSION_ID,
+    ACCT_STATUS_TYPE, CHAP_PASSWORD, EAP_MESSAGE, ERROR_CAUSE, MESSAGE_AUTHENTICATOR, PROTOCOL_ERROR, PROXY_STATE,
+    STATE, STATUS_SERVER, USER_NAME, USER_PASSWORD,
 };
 use portcullis::radius::packet::Packet;
 use portcullis::secret::Secret;
@@ -183,6 +184,40 @@ async fn what_cannot_be_a_packet_closes() {
     let mut line = line(&site, &server, &nas).await;
     line.send(&plain(77, [1; 4], &[])).await;
     line.send(&plain(STATUS_SERVER, [1; 4], &[])).await;
+    assert_eq!(line.receive().await[0], ACCESS_ACCEPT);
+}
+
+// Section 6.1: what cannot be worked on is answered with Protocol-Error.
+
+#[tokio::test]
+async fn who_cannot_be_served_is_told_so_at_once() {
+    let site = Site::make();
+    let server = Server::tls(&site, "in_flight = 1", clients(&[("nas", BY_NAME)]));
+    let mut line = line(&site, &server, &site.nas()).await;
+    let accounting = [
+        (USER_NAME, &b"down"[..]),
+        (ACCT_STATUS_TYPE, &[0, 0, 0, 1]),
+        (ACCT_SESSION_ID, b"1"),
+        (PROXY_STATE, b"p1"),
+    ];
+    let unable = [
+        login([1; 4], "down", b"hunter2", &[(PROXY_STATE, b"p1")]),
+        login([2; 4], "panic", b"hunter2", &[(PROXY_STATE, b"p1")]),
+        plain(ACCOUNTING_REQUEST, [3; 4], &accounting),
+    ];
+    for (asked, token) in unable.iter().zip([[1; 4], [2; 4], [3; 4]]) {
+        line.send(asked).await;
+        let reply = line.receive().await;
+        assert_eq!((reply[0], token_of(&reply)), (PROTOCOL_ERROR, token));
+        assert_eq!(values(&reply, ERROR_CAUSE), [506_u32.to_be_bytes()]);
+        assert_eq!(values(&reply, PROXY_STATE), [b"p1"]);
+    }
+    line.send(&login([4; 4], "slow", b"hunter2", &[])).await;
+    server.stub.until_waiting(1).await;
+    line.send(&login([5; 4], "ana", b"hunter2", &[])).await;
+    let reply = line.receive().await;
+    assert_eq!((reply[0], token_of(&reply)), (PROTOCOL_ERROR, [5; 4]), "overload");
+    server.stub.release(1);
     assert_eq!(line.receive().await[0], ACCESS_ACCEPT);
 }
 

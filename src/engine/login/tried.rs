@@ -16,7 +16,7 @@ use crate::engine::login::outcome::{
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
-use crate::engine::policy::{Audit, Rule, Terms};
+use crate::engine::policy::{Audit, Rule, Subject, Terms, Who};
 use crate::engine::record::{Failure, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::throttle::Limit;
@@ -78,7 +78,7 @@ impl<'a> Tried<'a, '_> {
 
     fn grant(self, proven: KindSet) -> Step<'a> {
         let mut batch = Batch::default();
-        if one_too_many(self.facts, self.terms, self.now) {
+        if one_too_many(self.facts, self.terms, self.now) || !self.rule_still_decides() {
             return self.barred(Denial::SessionLimit);
         }
         let grant = match grant(self.terms, self.request, &self.person, self.nonce, &self.passed) {
@@ -111,6 +111,23 @@ impl<'a> Tried<'a, '_> {
             expect_user(&mut batch, &self.person, &self.facts.user);
         }
         self.decided(Verdict::Accept(grant), batch, proven)
+    }
+
+    /// Where rules ask how many sessions there are: whether the rule still is the one that decides. Others may
+    /// have logged in as the person while the password was tried.
+    fn rule_still_decides(&self) -> bool {
+        let Some(sessions) = &self.facts.sessions else {
+            return true;
+        };
+        let subject = Subject {
+            login: &self.request.login,
+            origin: &self.request.origin,
+            person: Who::Known(&self.person),
+            sessions: Some(sessions.count(self.now)),
+            now: self.now,
+        };
+        let decides = self.engine.policy.decide(&subject);
+        decides.is_some_and(|rule| std::ptr::eq(rule, self.rule))
     }
 
     /// The record without a guess that was none: what was typed only looked like a code.

@@ -207,7 +207,10 @@ impl<'a> Tried<'a, '_> {
     /// The upstream's challenge becomes ours.
     fn pass_on(mut self, challenge: Challenge) -> Step<'a> {
         if !self.may_ask() {
-            return self.barred(Denial::ClientCannotAsk);
+            // Nobody will answer it, but it may have rung somebody up all the same.
+            let mut batch = Batch::default();
+            self.count_challenge(&mut batch, self.asked.as_ref().and_then(Asked::challenge));
+            return self.rejected(Denial::ClientCannotAsk, None, batch);
         }
         let Some(asked) = self.asked.take() else {
             return self.unavailable("an upstream server asks that was not asked".into());

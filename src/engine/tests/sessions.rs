@@ -11,6 +11,12 @@ when = { service = ["lab"], sessions = { at_least = 2 } }
 deny = true
 
 [[rule]]
+name = "guests have two"
+when = { service = ["guest"] }
+unless = { sessions = { at_least = 2 } }
+require = "password"
+
+[[rule]]
 name = "two at once"
 when = { service = ["vpn", "lab"] }
 require = { all = ["password", "totp"] }
@@ -133,6 +139,34 @@ fn two_logins_at_once_do_not_both_slip_under_a_limit() {
     assert!(!world.commit(other.batch), "a conflict");
     let again = decided(second, &world.facts("ana"), now);
     assert_eq!(denial(again.verdict), Denial::SessionLimit);
+}
+
+/// The directory takes its time; what a rule asks about sessions has to hold when the login is decided.
+#[test]
+fn two_logins_at_once_do_not_both_slip_past_a_condition() {
+    let mut world = world();
+    world.open("1");
+    let engine = world.engine.clone();
+    let request = world.request("guest", "ana", PASSWORD, None, Capability::None);
+    let (facts, now) = (world.facts("ana"), world.now);
+    let begin = |nonce| match engine.begin(&request, &facts, now, nonce) {
+        Step::Do(Effect::VerifyPassword { .. }, attempt) => attempt,
+        other => panic!("{other:?}"),
+    };
+    let (first, second) = (begin(1), begin(2));
+    let decided = |attempt: crate::engine::Attempt<'_>, facts: &Facts| match attempt.resume(
+        Evidence::Password(PasswordOutcome::Right),
+        facts,
+        now,
+    ) {
+        Step::Decided(decision) => decision,
+        other => panic!("{other:?}"),
+    };
+    let one = decided(first, &facts);
+    assert!(matches!(one.verdict, Verdict::Accept(_)));
+    assert!(world.commit(one.batch));
+    let other = decided(second, &world.facts("ana"));
+    assert_eq!(denial(other.verdict), Denial::SessionLimit);
 }
 
 #[test]

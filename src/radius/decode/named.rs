@@ -47,13 +47,16 @@ pub fn lines(packet: &Dissected<'_>, dictionary: &Dictionary, known: Known<'_>, 
 
 fn value(named: &Named<'_>, packet: &Dissected<'_>, known: Known<'_>, secrets: Secrets) -> String {
     let octets = named.value;
-    let Some(attribute) = named.attribute else {
-        return format!("0x{}", hex(octets));
-    };
-    let encrypted = attribute.encryption != Encryption::None && !known.v11;
+    let encryption = named
+        .attribute
+        .map_or(Encryption::None, |attribute| attribute.encryption);
+    let encrypted = encryption != Encryption::None && !known.v11;
     if secrets == Secrets::Hide && (encrypted || named.is_secret()) {
         return format!("({} octets, not shown)", octets.len());
     }
+    let Some(attribute) = named.attribute else {
+        return format!("0x{}", hex(octets));
+    };
     if !encrypted {
         return attribute.show(octets).to_string();
     }

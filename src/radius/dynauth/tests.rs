@@ -301,3 +301,25 @@ fn three_tries_of_three_seconds() {
             .total
     );
 }
+
+#[tokio::test]
+async fn what_a_client_says_forges_no_lines() {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let clients = one(socket.local_addr().unwrap().port(), "");
+    let nas = async {
+        let mut buffer = vec![0; 4096];
+        let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+        let packet = Packet::parse(&buffer[..length]).unwrap();
+        let mut octets = Vec::new();
+        let (identifier, authenticator) = (packet.identifier(), packet.authenticator());
+        let mut writer = Writer::begin(&mut octets, DISCONNECT_NAK, identifier, authenticator, false);
+        writer.push(REPLY_MESSAGE, b"no\nacknowledged\x1b[2J").unwrap();
+        writer.finish_reply(&SharedSecret::new(&Secret::new(SECRET)));
+        socket.send_to(&octets, from).await.unwrap();
+    };
+    let question = vec![(session("vpn", "1"), Wish::End)];
+    let (outcomes, ()) = tokio::join!(ask(question, &clients, NOW), nas);
+    let text = outcomes[0].to_string();
+    assert!(matches!(outcomes[0], Outcome::Refused { .. }));
+    assert!(!text.chars().any(char::is_control), "{text:?}");
+}

@@ -44,6 +44,8 @@ pub(super) struct Connection {
     party: Party,
     outstanding: Outstanding,
     delayed: Delayed<Ready>,
+    /// Octets of what is held back.
+    delayed_octets: usize,
     outbox: Outbox,
     /// Replies are written here first.
     scratch: Vec<u8>,
@@ -101,6 +103,7 @@ impl Connection {
             party,
             outstanding: Outstanding::default(),
             delayed: Delayed::new(MAX_DELAYED),
+            delayed_octets: 0,
             outbox: Outbox::default(),
             scratch: Vec::new(),
             in_flight: 0,
@@ -313,25 +316,19 @@ impl Connection {
         if !self.outstanding.begin(key) {
             return Err(Close::new(Reason::Closed(Closing::Repeated), format!("{key:?}")));
         }
-        self.admit(&packet, sender, key, now, arrived)
+        self.admit(&packet, sender, key, now, arrived);
+        Ok(())
     }
 
-    fn admit(
-        &mut self,
-        packet: &Packet<'_>,
-        sender: Sender<'_>,
-        key: Key,
-        now: Timestamp,
-        arrived: Instant,
-    ) -> Result<(), Close> {
+    fn admit(&mut self, packet: &Packet<'_>, sender: Sender<'_>, key: Key, now: Timestamp, arrived: Instant) {
         let service = &self.shared.service;
         let work = match service.work(packet, sender, now) {
             Ok(work) => work,
-            Err(malformed @ Undone::Access(_)) => return Err(Close::new(Reason::Malformed, malformed)),
-            // A well-formed packet that cannot be written down harms nobody else's requests.
-            Err(unreadable @ Undone::Accounting(_)) => {
-                self.leave(Reason::Malformed, sender, key, &unreadable);
-                return Ok(());
+            // The packet is well-formed: what it holds is of no use, which harms nobody else's requests. Behind a
+            // proxy, somebody else's client sent it.
+            Err(useless @ (Undone::Access(_) | Undone::Accounting(_))) => {
+                self.leave(Reason::Malformed, sender, key, &useless);
+                return;
             }
         };
         let reply = ReplyTo::new(packet, Arc::clone(sender.client), sender.channel);
@@ -345,12 +342,14 @@ impl Connection {
                 service.refused(refusal, packet, sender, arrived);
                 reply.reject(&mut self.scratch);
                 self.answer(&reply, key, arrived, Reply::Reject);
-                return Ok(());
+                return;
             }
         };
         let Some(place) = Place::take(&self.shared, in_dialog) else {
             self.leave(Reason::Overload, sender, key, &"in_flight is reached");
-            return Ok(());
+            let unable = reply.unable(&mut self.scratch);
+            self.answer(&reply, key, arrived, unable);
+            return;
         };
         let asked = Asked {
             reply,
@@ -359,7 +358,6 @@ impl Connection {
             _place: place,
         };
         self.ask(judging, asked);
-        Ok(())
     }
 
     /// A request that gets no answer, while the connection goes on.
@@ -388,8 +386,9 @@ impl Connection {
         let Done { asked, settled } = done;
         self.in_flight -= 1;
         let Some(settled) = settled else {
-            error!(client = %asked.reply.client().name, "judging a request panicked; it gets no answer");
-            return self.outstanding.end(asked.key);
+            error!(client = %asked.reply.client().name, "judging a request panicked; it is not answered");
+            let unable = asked.reply.unable(&mut self.scratch);
+            return self.answer(&asked.reply, asked.key, asked.arrived, unable);
         };
         let now = clock::now();
         let keyring = &self.shared.service.keyring;
@@ -415,8 +414,13 @@ impl Connection {
             octets: self.scratch.as_slice().into(),
         };
         let due = arrived + jittered(delay, u16::from_ne_bytes(clock::random()));
-        if let Err(ready) = self.delayed.hold(due, ready) {
-            self.send(&ready, now);
+        let octets = self.delayed_octets + ready.octets.len();
+        if octets > MAX_DELAYED_OCTETS {
+            return self.send(&ready, now);
+        }
+        match self.delayed.hold(due, ready) {
+            Ok(()) => self.delayed_octets = octets,
+            Err(ready) => self.send(&ready, now),
         }
     }
 
@@ -428,6 +432,7 @@ impl Connection {
     /// Sends the Access-Rejects whose time has come.
     fn release(&mut self, now: Instant) {
         while let Some(ready) = self.delayed.pop(now) {
+            self.delayed_octets -= ready.octets.len();
             self.active = now;
             self.send(&ready, now);
         }
@@ -437,6 +442,7 @@ impl Connection {
     fn release_early(&mut self) {
         let now = clock::monotonic();
         while let Some(ready) = self.delayed.pop_early() {
+            self.delayed_octets -= ready.octets.len();
             self.send(&ready, now);
         }
     }
@@ -524,6 +530,9 @@ const BATCH: usize = 64;
 
 /// Access-Rejects held back at once; what exceeds them is sent without delay.
 const MAX_DELAYED: usize = 1024;
+
+/// Their octets: Proxy-State, which replies give back, can make each as long as a packet.
+const MAX_DELAYED_OCTETS: usize = 256 << 10;
 
 /// How long a client has to take the end of a connection.
 const LAST_WORD: Duration = Duration::from_secs(1);
