@@ -15,7 +15,7 @@ use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
 use crate::engine::batch::{Batch, Change, Key, Version};
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::{Lookup, Person, UserKey};
+use crate::engine::facts::{Lookup, Person, SessionFacts, UserKey};
 use crate::engine::record::{BadRecord, ThrottleRecord, UserRecord, decode, encode};
 use crate::engine::request::BadName;
 use crate::engine::throttle::{Limit, Standing};
@@ -211,6 +211,8 @@ impl Accounts {
     pub async fn show(&self, subject: &Subject, now: Timestamp) -> Result<UserView, AccountError> {
         let (user, throttle) = self.load(subject, now).await?;
         let (record, throttle) = (user.0, throttle.0);
+        let open = Key::sessions_of(&subject.key);
+        let sessions = self.store.scan(&open, None, SessionFacts::MOST).await?;
         Ok(UserView {
             key: subject.key.to_string(),
             login: subject.login.clone(),
@@ -224,6 +226,7 @@ impl Accounts {
             denied: record
                 .denial(now)
                 .map(|deny| DenyView::of(subject.key.as_str(), &subject.login, deny)),
+            sessions: sessions.len(),
         })
     }
 

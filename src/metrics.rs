@@ -30,6 +30,10 @@ pub struct Metrics {
     pub accounting: Family<Accounting, Counter>,
     /// Open sessions.
     pub sessions: Gauge,
+    /// Requests to end or change sessions (RFC 5176), by what came of them.
+    pub asked: Family<Asked, Counter>,
+    /// See [`Metrics::unproven`].
+    unproven: Family<OfClient, Counter>,
     /// Open LDAP client connections.
     pub ldap_connections: Gauge,
     /// LDAP messages relayed in either direction.
@@ -75,6 +79,23 @@ pub struct Accounting {
     pub outcome: &'static str,
 }
 
+/// Labels of a request to end or change a session.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Asked {
+    /// Configured name of the client.
+    pub client: String,
+    /// `disconnect` or `change`.
+    pub kind: &'static str,
+    /// `acknowledged`, `refused`, `no-answer`, `unsent`, `unsupported`.
+    pub outcome: &'static str,
+}
+
+/// A client.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfClient {
+    client: String,
+}
+
 /// Labels of a drop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Dropped {
@@ -104,6 +125,8 @@ impl Default for Metrics {
             radius_connections: Family::default(),
             accounting: Family::default(),
             sessions: Gauge::default(),
+            asked: Family::default(),
+            unproven: Family::default(),
             ldap_connections: Gauge::default(),
             ldap_relayed: Counter::default(),
             registry: Arc::default(),
@@ -137,6 +160,16 @@ impl Default for Metrics {
         );
         registry.register("sessions", "Open sessions", metrics.sessions.clone());
         registry.register(
+            "dynamic_authorization",
+            "Requests to end or change sessions, by what came of them",
+            metrics.asked.clone(),
+        );
+        registry.register(
+            "dynamic_authorization_unproven",
+            "Replies to them that proved nothing",
+            metrics.unproven.clone(),
+        );
+        registry.register(
             "ldap_connections",
             "Open LDAP client connections",
             metrics.ldap_connections.clone(),
@@ -151,6 +184,14 @@ impl Metrics {
     /// Counts a drop.
     pub fn drop(&self, protocol: &'static str, reason: &'static str) {
         self.dropped.get_or_create(&Dropped { protocol, reason }).inc();
+    }
+
+    /// Counts replies of a client to requests about its sessions that proved nothing: a sign of a wrong
+    /// shared secret.
+    pub fn unproven(&self, client: &str, replies: u32) {
+        let client = client.to_owned();
+        // There from the first request on, so that its growth can be watched.
+        let _ = self.unproven.get_or_create(&OfClient { client }).inc_by(replies.into());
     }
 
     /// Open connections of one RADIUS listener.
@@ -191,5 +232,10 @@ mod tests {
                 .render()
                 .contains("portcullis_dropped_total{protocol=\"radius\",reason=\"unknown-client\"} 1")
         );
+        metrics.unproven("vpn", 0);
+        let line = |count| format!("portcullis_dynamic_authorization_unproven_total{{client=\"vpn\"}} {count}\n");
+        assert!(metrics.render().contains(&line(0)), "there before anything is wrong");
+        metrics.unproven("vpn", 2);
+        assert!(metrics.render().contains(&line(2)));
     }
 }

@@ -9,6 +9,7 @@ mod learned;
 pub mod parts;
 mod sessions;
 mod upstreams;
+mod watchful;
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,6 +54,7 @@ use crate::{admin, ldap};
 
 use learned::LearnedClients;
 use parts::Parts;
+use watchful::Watchful;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -297,10 +299,12 @@ impl Server {
             AdminSocket::bind(&config.admin_socket(), config.admin.group.as_deref()).map_err(StartError::Admin)?;
 
         let node = &self.node;
+        let sessions = Arc::clone(&node.sessions) as Arc<dyn Keep>;
+        let (keep, watch) = Watchful::new(sessions, node.ending());
         let service = Service {
             clients: Arc::clone(&node.clients),
             verify: Arc::clone(&node.verifier) as Arc<dyn Verify>,
-            keep: Arc::clone(&node.sessions) as Arc<dyn Keep>,
+            keep: Arc::new(keep),
             keyring: Arc::clone(&node.keyring),
             learned: Arc::clone(&node.learned) as Arc<dyn Learned>,
             dictionary: Arc::clone(&node.dictionary),
@@ -366,6 +370,7 @@ impl Server {
             .spawn(socket.serve(state, self.shutdown.clone().cancelled_owned()));
         let (sessions, shutdown) = (Arc::clone(&node.sessions), self.shutdown.clone());
         self.listeners.spawn(async move { sessions.watch(shutdown).await });
+        self.listeners.spawn(watch.run(self.shutdown.clone()));
         self.listeners
             .spawn(sweep(Arc::clone(&node.store), self.shutdown.clone()));
         self.listeners

@@ -279,6 +279,25 @@ impl Sessions {
         Err(StoreError("the records of this session change too fast".into()))
     }
 
+    /// Closes a session that its client, asked about it as it was in `asked`, does not know. False when it is
+    /// over already, or has been heard of since: then it lives.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn close_unknown(&self, asked: &SessionRecord, now: Timestamp) -> Result<bool, StoreError> {
+        let name = asked.name();
+        for _ in 0..RETRIES {
+            let open = self.read_open(Key::session(&name), now).await?;
+            let Some(open) = open.filter(|open| open.session.heard == asked.heard) else {
+                return Ok(false);
+            };
+            if self.close(&open, Cause::NotFound, now).await? {
+                return Ok(true);
+            }
+        }
+        Err(StoreError("the records of this session change too fast".into()))
+    }
+
     /// Closes a session that is still as it was read, and writes `cause` down; false when it has changed.
     ///
     /// # Errors

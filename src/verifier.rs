@@ -143,6 +143,23 @@ impl Verifier {
         self.directories.load_full()
     }
 
+    /// The sessions that a login of this person is judged by.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the record is damaged.
+    pub async fn sessions_of(&self, user: &UserKey, now: Timestamp) -> Result<SessionFacts, StoreError> {
+        let key = Key::grants(user);
+        let grants = self.store.read(std::slice::from_ref(&key), now).await?;
+        let grants = decoded(grants.into_iter().next())?;
+        // Counted after: see there.
+        let open = self
+            .store
+            .scan(&Key::sessions_of(user), None, SessionFacts::MOST)
+            .await?
+            .len();
+        Ok(SessionFacts { open, grants })
+    }
+
     async fn decide(&self, request: &AuthnRequest, mut check: Check<'_>) -> Decided {
         let engine = self.engine.load_full();
         let name: &str = &request.origin.directory;
@@ -333,21 +350,7 @@ impl Verifier {
         if let Lookup::Found(person) = known.lookup
             && known.counts_sessions
         {
-            let key = Key::grants(&person.key);
-            let grants = self
-                .store
-                .read(std::slice::from_ref(&key), now)
-                .await?
-                .into_iter()
-                .next();
-            let grants = decoded(grants)?;
-            // Counted after: see there.
-            let open = self
-                .store
-                .scan(&Key::sessions_of(&person.key), None, SessionFacts::MOST)
-                .await?
-                .len();
-            facts.sessions = Some(SessionFacts { open, grants });
+            facts.sessions = Some(self.sessions_of(&person.key, now).await?);
         }
         if let Lookup::Found(person) = known.lookup {
             let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);

@@ -27,6 +27,11 @@ fn radius_packet() {
 }
 
 #[test]
+fn accounting_report() {
+    replay("accounting_report", targets::accounting_report);
+}
+
+#[test]
 fn radius_attribute() {
     replay("radius_attribute", targets::radius_attribute);
 }

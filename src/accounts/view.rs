@@ -35,6 +35,9 @@ pub struct UserView {
     /// The denial in force.
     #[serde(default)]
     pub denied: Option<DenyView>,
+    /// Open sessions, as accounting tells; counted up to 10000.
+    #[serde(default)]
+    pub sessions: usize,
 }
 
 /// A person in a directory.

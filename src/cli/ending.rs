@@ -107,8 +107,9 @@ pub(super) fn print(report: &AskedReport, out: &mut Out<'_>) -> Result<(), CliEr
 const END_HELP: &str = "\
 The client is sent a Disconnect-Request (RFC 5176) for each session, if its `dynamic_authorization`
 is configured. A session that the client agrees to end is closed by its Stop, or two minutes later at
-most. Nobody is kept from logging in again: that is `portcullis deny`. Exit code 1 unless every client
-agreed; 5 when there is no such session.
+most; one that the client does not know is closed at once (`gone`). Nobody is kept from logging in
+again: that is `portcullis deny`. Exit code 1 unless every client agreed or has no such session; 5 when
+there is no such session here.
 
 Examples:
   portcullis session end ana

@@ -75,6 +75,7 @@ fn print_list(found: &SessionList, out: &mut Out<'_>) -> Result<Exit, CliError> 
         vec![
             session.login.clone(),
             session.name.clone(),
+            session.ending.map_or("open", |_| "ending").to_owned(),
             moment(session.started),
             span(session.seconds),
             amount(session.octets_in),
@@ -87,6 +88,7 @@ fn print_list(found: &SessionList, out: &mut Out<'_>) -> Result<Exit, CliError> 
     let head = [
         "LOGIN",
         "SESSION",
+        "STATE",
         "STARTED",
         "LASTED",
         "IN",
@@ -136,6 +138,12 @@ fn print_session(session: &SessionView, out: &mut Out<'_>) -> Result<Exit, CliEr
         (
             "last heard",
             Some(format!("{} from {}{over}", moment(session.heard), session.source)),
+        ),
+        (
+            "ending",
+            session
+                .ending
+                .map(|since| format!("since {}, as its client was asked to", moment(since))),
         ),
         ("lasted", Some(span(session.seconds))),
         (

@@ -156,6 +156,7 @@ fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
         ),
         ("failures", Some(format!("{} {allowed}, {locked}", failures.count))),
         ("last login", Some(moment_or_never(user.last_login))),
+        ("sessions", Some(format!("{} open", user.sessions))),
         ("recovery", Some(format!("{} codes left", user.recovery_codes))),
         ("tokens", second),
     ])?;

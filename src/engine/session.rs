@@ -280,6 +280,8 @@ pub enum Cause {
     Stale,
     /// An operator ended it.
     Ended,
+    /// Its client was asked to end it, and has no such session.
+    NotFound,
 }
 
 impl fmt::Display for Cause {
@@ -294,6 +296,7 @@ impl fmt::Display for Cause {
             Self::Replaced => f.write_str("replaced"),
             Self::Stale => f.write_str("stale"),
             Self::Ended => f.write_str("ended by an operator"),
+            Self::NotFound => f.write_str("its client has no such session"),
         }
     }
 }

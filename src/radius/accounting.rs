@@ -32,7 +32,8 @@ pub enum Unreadable {
 /// The longest delay that is believed, whether Acct-Delay-Time or Event-Timestamp tells it.
 const MAX_DELAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The attributes that name a NAS, or a session to it (RFC 5176 section 3).
+/// The attributes that name a NAS, or a session to it (RFC 5176 section 3), but for Class, of which there may
+/// be many: it comes last, so that it takes room from nothing else.
 const IDENTITY: [u8; 16] = [
     USER_NAME,
     NAS_IP_ADDRESS,
@@ -96,23 +97,26 @@ pub fn report(
             .all(CLASS)
             .find_map(|octets| Class::read(octets, keyring, &client.name)),
         details: details(packet),
-        at: happened(packet, now),
+        at: happened(packet, kind, now),
         usage: usage(packet),
         terminate_cause: number(packet, ACCT_TERMINATE_CAUSE),
     })
 }
 
 /// When it happened, by our clock. Acct-Delay-Time needs no clock of the NAS, so it goes before
-/// Event-Timestamp, unless it tells of no delay.
-fn happened(packet: &Packet<'_>, now: Timestamp) -> Timestamp {
+/// Event-Timestamp. For what closes all sessions of a NAS the earlier of the two counts: a packet that
+/// somebody recorded then closes none that have begun since. A clock that is a day off was not set yet, as
+/// after a boot, and says nothing.
+fn happened(packet: &Packet<'_>, kind: Kind, now: Timestamp) -> Timestamp {
     let delay = number(packet, ACCT_DELAY_TIME).map(|secs| Duration::from_secs(secs.into()));
-    if let Some(delay) = delay {
-        return now - delay.min(MAX_DELAY);
-    }
+    let delayed = delay.map(|delay| now - delay.min(MAX_DELAY));
     let event = number(packet, EVENT_TIMESTAMP).map(|secs| Timestamp::from_secs(secs.into()));
-    event
-        .filter(|event| *event <= now && now.since(*event) <= MAX_DELAY)
-        .unwrap_or(now)
+    let event = event.filter(|event| *event <= now && now.since(*event) <= MAX_DELAY);
+    let happened = match kind {
+        Kind::On | Kind::Off => [delayed, event].into_iter().flatten().min(),
+        Kind::Start | Kind::Interim | Kind::Stop | Kind::Noted(_) => delayed.or(event),
+    };
+    happened.unwrap_or(now)
 }
 
 fn nas(packet: &Packet<'_>) -> Option<String> {
@@ -125,10 +129,11 @@ fn nas(packet: &Packet<'_>) -> Option<String> {
 fn details(packet: &Packet<'_>) -> Details {
     let of = |kind: u8| packet.find(kind).filter(|octets| !octets.is_empty()).map(text);
     let mut identity = Vec::new();
-    for attribute in packet
+    let names = packet
         .attributes()
-        .filter(|attribute| IDENTITY.contains(&attribute.kind))
-    {
+        .filter(|attribute| IDENTITY.contains(&attribute.kind));
+    let classes = packet.attributes().filter(|attribute| attribute.kind == CLASS);
+    for attribute in names.chain(classes) {
         if identity.len() + attribute.raw.len() <= Details::MAX_IDENTITY {
             identity.extend_from_slice(attribute.raw);
         }

@@ -298,6 +298,26 @@ fn failed(failure: &Failure) -> Outcome {
 }
 
 impl Outcome {
+    /// Whether the client says that it has no such session (RFC 5176 section 3.5: of a session that does not
+    /// exist on the NAS).
+    pub const fn says_no_such_session(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                cause: Some(SESSION_CONTEXT_NOT_FOUND),
+                ..
+            }
+        )
+    }
+
+    /// Answers that came and proved nothing.
+    pub const fn unproven(&self) -> u32 {
+        match self {
+            Self::Silent { unproven } => *unproven,
+            Self::Acknowledged | Self::Refused { .. } | Self::GivenUp | Self::Unsent(_) | Self::Unsupported(_) => 0,
+        }
+    }
+
     /// The stable word for it.
     pub const fn word(&self) -> &'static str {
         match self {
@@ -362,7 +382,7 @@ pub const fn cause_name(cause: u32) -> Option<&'static str> {
         407 => "Invalid-Attribute-Value",
         501 => "Administratively-Prohibited",
         502 => "Request-Not-Routable",
-        503 => "Session-Context-Not-Found",
+        SESSION_CONTEXT_NOT_FOUND => "Session-Context-Not-Found",
         504 => "Session-Context-Not-Removable",
         505 => "Other-Proxy-Processing-Error",
         506 => "Resources-Unavailable",
@@ -371,6 +391,9 @@ pub const fn cause_name(cause: u32) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+/// Error-Cause 503.
+const SESSION_CONTEXT_NOT_FOUND: u32 = 503;
 
 /// Requests that one client works on at once.
 const AT_ONCE_EACH: usize = 8;

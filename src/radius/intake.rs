@@ -93,6 +93,28 @@ pub(in crate::radius) enum Undone {
     Accounting(#[from] Unreadable),
 }
 
+/// What is preferred when there is too much to do (RFC 5080 section 2.2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::radius) enum Precedence {
+    /// A request that carries a State of ours: its dialog would break otherwise.
+    Dialog,
+    /// A login that begins.
+    Login,
+    /// Accounting, which is sent again until it is acknowledged.
+    Accounting,
+}
+
+impl Precedence {
+    /// How many requests may be under way for one of these to be taken, of `limit` in all.
+    pub(in crate::radius) const fn room(self, limit: usize, serves: Serves) -> usize {
+        match self {
+            Self::Dialog => limit,
+            Self::Accounting if serves.authentication => limit / 2,
+            Self::Login | Self::Accounting => limit - limit / 4,
+        }
+    }
+}
+
 /// Work that a request is.
 #[derive(Debug)]
 #[allow(
@@ -106,6 +128,17 @@ pub(in crate::radius) enum Work {
     Account(Report),
     /// Nothing to ask anybody: an Access-Reject.
     Refuse(Refusal),
+}
+
+impl Work {
+    /// How much it is preferred.
+    pub(in crate::radius) const fn precedence(&self) -> Precedence {
+        match self {
+            Self::Verify(request) if request.dialog.is_some() => Precedence::Dialog,
+            Self::Verify(_) | Self::Refuse(_) => Precedence::Login,
+            Self::Account(_) => Precedence::Accounting,
+        }
+    }
 }
 
 /// Work that is done.

@@ -326,33 +326,21 @@ impl Listener {
             ticket,
             arrived,
         };
-        let (judging, in_dialog) = match work {
-            Work::Verify(request) => {
-                let in_dialog = request.dialog.is_some();
-                (self.service.judge(request), in_dialog)
-            }
-            Work::Account(report) => (self.service.account(report), false),
+        let precedence = work.precedence();
+        let judging = match work {
+            Work::Verify(request) => self.service.judge(request),
+            Work::Account(report) => self.service.account(report),
             Work::Refuse(refusal) => {
                 self.service.refused(refusal, packet, sender, arrived);
                 asked.reply.reject(&mut self.scratch);
                 return self.answer(asked, Reply::Reject);
             }
         };
-        if self.in_flight >= self.room_for(in_dialog) {
+        if self.in_flight >= precedence.room(self.limit, self.serves) {
             self.duplicates.forget(ticket);
             return self.drop(Reason::Overload, peer, client, &"in_flight is reached", arrived);
         }
         self.ask(judging, asked);
-    }
-
-    /// How many requests may be under way for this one to be taken: a quarter is kept for those that
-    /// carry a State of ours, whose dialogs would break otherwise (RFC 5080 section 2.2.3).
-    fn room_for(&self, in_dialog: bool) -> usize {
-        if in_dialog {
-            self.limit
-        } else {
-            self.limit - self.limit / 4
-        }
     }
 
     fn ask(&mut self, judging: Judging, asked: Asked) {

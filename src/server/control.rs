@@ -14,7 +14,6 @@ use crate::clock::{self, Timestamp};
 use crate::config::{Config, LdapTls, Transport};
 use crate::directory;
 use crate::document::{Fault, Faults, Severity};
-use crate::engine::facts::SessionFacts;
 use crate::engine::policy::{Ruling, Subject, Who};
 use crate::engine::request::BadName;
 use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol, UserKey};
@@ -115,12 +114,13 @@ impl Control for Node {
 
 impl Node {
     /// What asks clients about their sessions.
-    fn ending(&self) -> Ending {
+    pub(super) fn ending(&self) -> Ending {
         Ending {
             store: Arc::clone(&self.store),
             sessions: Arc::clone(&self.sessions),
             clients: Arc::clone(&self.clients),
             verifier: Arc::clone(&self.verifier),
+            metrics: self.metrics.clone(),
         }
     }
 
@@ -372,8 +372,11 @@ impl Node {
         let engine = self.verifier.engine();
         let sessions = match &person {
             Who::Known(person) => {
-                let count = self.sessions.count_of(&person.key, SessionFacts::MOST).await;
-                Some(count.map_err(|error| ApiError::new(ErrorKind::Unavailable, error.to_string()))?)
+                // As the verifier counts, by the clock: `at` is about the policy alone.
+                let now = clock::now();
+                let facts = self.verifier.sessions_of(&person.key, now).await;
+                let facts = facts.map_err(|error| ApiError::new(ErrorKind::Unavailable, error.to_string()))?;
+                Some(facts.count(now))
             }
             Who::Decoy => None,
         };
@@ -395,7 +398,7 @@ impl Node {
         let full = most.zip(sessions).is_some_and(|(most, open)| open >= most);
         if let Some(open) = sessions.filter(|_| full) {
             text.push_str(&format!(
-                "\n{open} sessions are open, as many as may be, so the end is a refusal."
+                "\n{open} sessions are open or about to begin, as many as may be, so the end is a refusal."
             ));
         }
         match lookup {

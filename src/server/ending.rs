@@ -13,6 +13,7 @@ use crate::clock;
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome as Came};
 use crate::engine::session::SessionRecord;
+use crate::metrics::{Asked as Counted, Metrics};
 use crate::radius::client::ClientTable;
 use crate::radius::dynauth::{self, Named, Outcome, Wish};
 use crate::sessions::{Filter, Sessions};
@@ -27,6 +28,20 @@ pub(super) struct Ending {
     pub(super) sessions: Arc<Sessions>,
     pub(super) clients: Arc<ArcSwap<ClientTable>>,
     pub(super) verifier: Arc<Verifier>,
+    pub(super) metrics: Metrics,
+}
+
+/// Who wants it, for the audit.
+pub(super) struct By {
+    pub(super) name: String,
+    /// `admin` for operators, `server` for what nobody asked for just now.
+    pub(super) via: &'static str,
+}
+
+impl By {
+    pub(super) fn operator(name: String) -> Self {
+        Self { name, via: "admin" }
+    }
 }
 
 /// One session, what its client is to be asked, and why.
@@ -62,7 +77,9 @@ impl Ending {
             rule: None,
             because: None,
         });
-        let asked = self.ask("session.end", questions.collect(), operator).await?;
+        let asked = self
+            .ask("session.end", questions.collect(), By::operator(operator))
+            .await?;
         Ok(AskedReport { sessions: asked, more })
     }
 
@@ -71,10 +88,10 @@ impl Ending {
         &self,
         action: &'static str,
         questions: Vec<Question>,
-        operator: String,
+        by: By,
     ) -> Result<Vec<AskedSession>, ApiError> {
         let this = self.clone();
-        let done = tokio::spawn(async move { this.ask_to_the_end(action, questions, operator).await });
+        let done = tokio::spawn(async move { this.ask_to_the_end(action, questions, &by).await });
         done.await
             .unwrap_or_else(|error| Err(ApiError::new(ErrorKind::Internal, error.to_string())))
     }
@@ -83,7 +100,7 @@ impl Ending {
         &self,
         action: &'static str,
         questions: Vec<Question>,
-        operator: String,
+        by: &By,
     ) -> Result<Vec<AskedSession>, ApiError> {
         let clients = self.clients.load_full();
         let wishes = questions
@@ -94,13 +111,23 @@ impl Ending {
         let mut audit = Vec::with_capacity(questions.len());
         for question in questions {
             let outcome = question.wish.is_ok().then(|| outcomes.next()).flatten();
-            if matches!((&question.wish, &outcome), (Ok(Wish::End), Some(Outcome::Acknowledged))) {
-                self.note_ending(&question.session).await;
+            if let Some(outcome) = &outcome {
+                self.count(&question, outcome);
             }
-            let row = row(&question, outcome.as_ref());
+            let gone = match (&question.wish, &outcome) {
+                (Ok(Wish::End), Some(Outcome::Acknowledged)) => {
+                    self.note_ending(&question.session).await;
+                    false
+                }
+                (Ok(Wish::End), Some(outcome)) if outcome.says_no_such_session() => {
+                    self.close_unknown(&question.session).await
+                }
+                (Ok(_) | Err(_), Some(_) | None) => false,
+            };
+            let row = row(&question, outcome.as_ref(), gone);
             info!(
                 action,
-                operator,
+                operator = by.name,
                 session = row.session,
                 user = row.login,
                 client = row.client,
@@ -109,7 +136,7 @@ impl Ending {
                 detail = row.detail,
                 "session"
             );
-            audit.push(event(action, &operator, &question, &row));
+            audit.push(event(action, by, &question, &row));
             asked.push(row);
         }
         self.write(audit).await.map_err(unavailable)?;
@@ -123,6 +150,29 @@ impl Ending {
         if let Err(error) = self.sessions.note_ending(&name, clock::now()).await {
             error!(%error, session = %name, "not noted that the session ends");
         }
+    }
+
+    /// Whether it is closed here as well. When that fails it is left for the look for silent sessions.
+    async fn close_unknown(&self, session: &SessionRecord) -> bool {
+        match self.sessions.close_unknown(session, clock::now()).await {
+            Ok(closed) => closed,
+            Err(error) => {
+                error!(%error, session = %session.name(), "not closed, though its client has no such session");
+                false
+            }
+        }
+    }
+
+    fn count(&self, question: &Question, outcome: &Outcome) {
+        let Ok(wish) = &question.wish else { return };
+        let client = question.session.client.clone();
+        self.metrics.unproven(&client, outcome.unproven());
+        let labels = Counted {
+            client,
+            kind: kind(wish).word(),
+            outcome: outcome.word(),
+        };
+        self.metrics.asked.get_or_create(&labels).inc();
     }
 
     async fn write(&self, audit: Vec<AuditEvent>) -> Result<(), StoreError> {
@@ -185,17 +235,29 @@ fn named(session: &SessionRecord) -> Named {
     }
 }
 
-fn row(question: &Question, outcome: Option<&Outcome>) -> AskedSession {
+fn kind(wish: &Wish) -> Asked {
+    match wish {
+        Wish::End => Asked::Disconnect,
+        Wish::Change(_) => Asked::Change,
+    }
+}
+
+/// `gone`: the client has no such session, and it is closed here.
+fn row(question: &Question, outcome: Option<&Outcome>, gone: bool) -> AskedSession {
     let (asked, word, detail) = match (&question.wish, outcome) {
         (Err(Nothing::Unchanged(why)), _) => (Asked::Nothing, "unchanged", why.clone()),
         (Err(Nothing::Undecided(why)), _) => (Asked::Nothing, "undecided", why.clone()),
         (Ok(wish), outcome) => {
-            let asked = match wish {
-                Wish::End => Asked::Disconnect,
-                Wish::Change(_) => Asked::Change,
+            let word = match outcome {
+                Some(_) if gone => "gone",
+                Some(outcome) => outcome.word(),
+                None => "unsent",
             };
-            let word = outcome.map_or("unsent", Outcome::word);
-            (asked, word, outcome.map(ToString::to_string).unwrap_or_default())
+            let mut detail = outcome.map(ToString::to_string).unwrap_or_default();
+            if gone {
+                detail.push_str("; closed here");
+            }
+            (kind(wish), word, detail)
         }
     };
     let session = &question.session;
@@ -211,7 +273,7 @@ fn row(question: &Question, outcome: Option<&Outcome>) -> AskedSession {
     }
 }
 
-fn event(action: &str, operator: &str, question: &Question, row: &AskedSession) -> AuditEvent {
+fn event(action: &str, by: &By, question: &Question, row: &AskedSession) -> AuditEvent {
     let session = &question.session;
     let mut what = format!("{}: {} {}", row.session, row.asked.word(), row.outcome);
     if !row.detail.is_empty() {
@@ -224,15 +286,15 @@ fn event(action: &str, operator: &str, question: &Question, row: &AskedSession) 
     AuditEvent {
         at: clock::now(),
         action: action.into(),
-        actor: operator.into(),
+        actor: by.name.clone(),
         target: row.user.clone(),
-        via: "admin".into(),
+        via: by.via.into(),
         client: Some(session.client.clone()),
         source: Some(session.source),
         rule: question.rule.clone(),
         factors: Vec::new(),
         outcome: match row.outcome.as_str() {
-            "acknowledged" | "unchanged" => Came::Accept,
+            "acknowledged" | "gone" | "unchanged" => Came::Accept,
             "refused" => Came::Reject,
             _ => Came::Unavailable,
         },

@@ -69,6 +69,7 @@ fn view(session: SessionRecord, now: Timestamp) -> SessionView {
         started: session.started,
         start_seen: session.start_seen,
         heard: session.heard,
+        ending: session.ending,
         seconds,
         octets_in: session.usage.octets_in,
         octets_out: session.usage.octets_out,

@@ -350,3 +350,37 @@ fn what_goes_wrong_again_and_again_is_said_now_and_then() {
     }
     assert_eq!(quiet.due(now + Quiet::SPAN), Some(1000));
 }
+
+#[tokio::test]
+async fn a_session_that_its_client_does_not_know_is_closed_unless_it_is_heard_of() {
+    let house = house(Limits::default()).await;
+    house.hear(ago(Kind::Start, "gone", 100)).await;
+    house.hear(ago(Kind::Start, "lives", 100)).await;
+    let (asked, _) = house.sessions.list(&Filter::default(), 10).await.unwrap();
+    // Longer than the clock's step, so that it is heard of later.
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    house.hear(ago(Kind::Interim, "lives", 0)).await;
+    let now = crate::clock::now();
+    let mut closed = Vec::new();
+    for session in &asked {
+        closed.push(house.sessions.close_unknown(session, now).await.unwrap());
+    }
+    assert_eq!(closed, [true, false]);
+    assert_eq!(house.names().await, ["vpn/nas1/lives"]);
+    let last = house.audited().await.pop().unwrap();
+    assert!(
+        last.starts_with("session.stop ana: vpn/nas1/gone: its client has no such session, "),
+        "{last}"
+    );
+    assert!(
+        !house.sessions.close_unknown(&asked[0], now).await.unwrap(),
+        "it is over"
+    );
+    // The client was wrong, or has begun another one.
+    let again = Report {
+        at: now + Duration::from_secs(1),
+        ..report(Kind::Interim, "gone", 0)
+    };
+    house.hear(again).await;
+    assert_eq!(house.names().await.len(), 2);
+}

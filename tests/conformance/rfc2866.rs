@@ -4,20 +4,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis::clock;
-use portcullis::engine::session::Kind;
+use portcullis::engine::session::{Details, Kind};
 use portcullis::radius::attribute::{
-    ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, ACCT_SESSION_ID, ACCT_STATUS_TYPE, CLASS, EVENT_TIMESTAMP, NAS_IDENTIFIER,
-    PROXY_STATE, STATUS_SERVER, USER_NAME,
+    ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE, ACCT_DELAY_TIME, ACCT_SESSION_ID, ACCT_STATUS_TYPE, CLASS,
+    EVENT_TIMESTAMP, NAS_IDENTIFIER, PROXY_STATE, STATUS_SERVER, USER_NAME,
 };
 use portcullis::radius::crypto::SharedSecret;
-use portcullis::radius::packet::Packet;
+use portcullis::radius::packet::{Attributes, Packet};
 use portcullis::secret::Secret;
 
 use crate::server::{Server, Wire, kinds, request, table};
 use crate::vectors::Vectors;
 
 /// An Accounting-Request with its Request Authenticator.
-fn accounting(id: u8, attributes: &[(u8, &[u8])], secret: &str) -> Vec<u8> {
+pub(crate) fn accounting(id: u8, attributes: &[(u8, &[u8])], secret: &str) -> Vec<u8> {
     let key = SharedSecret::new(&Secret::new(secret));
     let mut octets = request(ACCOUNTING_REQUEST, id, [0; 16], &key, attributes, false);
     let authenticator = key.response_authenticator(&octets);
@@ -25,8 +25,9 @@ fn accounting(id: u8, attributes: &[(u8, &[u8])], secret: &str) -> Vec<u8> {
     octets
 }
 
-const START: (u8, &[u8]) = (ACCT_STATUS_TYPE, &[0, 0, 0, 1]);
-const SESSION: (u8, &[u8]) = (ACCT_SESSION_ID, b"0001");
+pub(crate) const START: (u8, &[u8]) = (ACCT_STATUS_TYPE, &[0, 0, 0, 1]);
+const ON: (u8, &[u8]) = (ACCT_STATUS_TYPE, &[0, 0, 0, 7]);
+pub(crate) const SESSION: (u8, &[u8]) = (ACCT_SESSION_ID, b"0001");
 const ANA: (u8, &[u8]) = (USER_NAME, b"ana");
 
 fn mine(id: u8, attributes: &[(u8, &[u8])]) -> Vec<u8> {
@@ -224,6 +225,23 @@ async fn a_clock_far_from_ours_is_not_believed() {
     assert!(ago[0] >= 600 && ago[1] < 300 && ago[2] < 300, "{ago:?}");
 }
 
+/// Recorded ten minutes ago and sent again, it must not close what has begun since.
+#[tokio::test]
+async fn what_closes_all_sessions_goes_by_the_earlier_clock() {
+    let server = Server::start("");
+    let wire = server.wire().await;
+    let near = u32::try_from(clock::now().secs() - 600).unwrap().to_be_bytes();
+    let both: [(u8, &[u8]); 2] = [(EVENT_TIMESTAMP, &near), (ACCT_DELAY_TIME, &[0, 0, 0, 0])];
+    told(&wire, &mine(1, &[ON, both[0], both[1]])).await;
+    told(&wire, &mine(2, &[START, SESSION, both[0], both[1]])).await;
+    let ago = server.stub.reports();
+    let ago: Vec<u64> = ago
+        .iter()
+        .map(|report| clock::now().since(report.at).as_secs())
+        .collect();
+    assert!(ago[0] >= 600 && ago[1] < 300, "{ago:?}");
+}
+
 // Names that are no text.
 
 #[tokio::test]
@@ -264,4 +282,23 @@ async fn an_accounting_port_serves_accounting_alone() {
     let wire = other.wire().await;
     wire.expect_silence(&mine(1, &[START, SESSION])).await;
     assert!(other.stub.reports().is_empty());
+}
+
+// RFC 5176 section 3: what names a session.
+
+#[tokio::test]
+async fn the_classes_of_a_session_are_kept_and_take_room_from_no_other_name() {
+    let server = Server::start("");
+    let wire = server.wire().await;
+    let classes: Vec<[u8; 253]> = (0..9).map(|number| [number; 253]).collect();
+    let mut attributes: Vec<(u8, &[u8])> = classes.iter().map(|class| (CLASS, class.as_slice())).collect();
+    attributes.extend([START, SESSION, ANA, (NAS_IDENTIFIER, b"gw1")]);
+    told(&wire, &mine(1, &attributes)).await;
+    let identity = &server.stub.reports()[0].details.identity;
+    let kept: Vec<u8> = Attributes::new(identity).map(|attribute| attribute.kind).collect();
+    let names = [ACCT_SESSION_ID, USER_NAME, NAS_IDENTIFIER];
+    assert_eq!(kept[..3], names);
+    // As many as there is room for.
+    assert_eq!(kept[3..], [CLASS; 7]);
+    assert!(identity.len() <= Details::MAX_IDENTITY);
 }

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use portcullis::config::Fingerprint;
 use portcullis::radius::attribute::{
-    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REQUEST, EAP_MESSAGE, STATE, USER_NAME, USER_PASSWORD,
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REQUEST, ACCOUNTING_RESPONSE, EAP_MESSAGE, PROXY_STATE, STATE, USER_NAME,
+    USER_PASSWORD,
 };
+use portcullis::radius::packet::Packet;
 use portcullis::tls::peer::Peer;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::pki::{Authority, Leaf, Offer, client_config, connect};
+use crate::rfc2866::{SESSION, START, accounting};
 use crate::server::{PATIENCE, request, values};
 use crate::stream::{ANYWHERE, Line, Server, Site, Tls, clients};
 
@@ -260,4 +263,47 @@ async fn a_handshake_under_way_does_not_hold_up_a_stop() {
     server.shutdown.cancel();
     open.expect_close().await;
     timeout(PATIENCE, server.task).await.expect("it ends").unwrap();
+}
+
+// Section 2.2: accounting on the same port and connection.
+
+#[tokio::test]
+async fn accounting_is_proven_by_the_secret_of_the_connection() {
+    let site = Site::make();
+    let server = Server::tls(&site, "", clients(&[("nas", BY_NAME)]));
+    let mut line = site.line(&server, &site.nas()).await;
+    let ours: (u8, &[u8]) = (PROXY_STATE, b"p1");
+    let start = accounting(3, &[START, SESSION, ours], "radsec");
+    line.send(&start).await;
+    let reply = line.receive().await;
+    let (asked, answered) = (Packet::parse(&start).unwrap(), Packet::parse(&reply).unwrap());
+    assert_eq!((answered.code(), answered.identifier()), (ACCOUNTING_RESPONSE, 3));
+    assert!(line.secret.proves_response(&answered, asked.authenticator()));
+    assert_eq!(values(&reply, PROXY_STATE), [b"p1"]);
+    // A login goes on the same connection, and both are of the client of the certificate.
+    works(&mut line).await;
+    let report = server.stub.reports().remove(0);
+    assert!(report.encrypted && &*report.client == "nas" && report.source.is_loopback());
+
+    // Whoever signs with the secret of UDP has not agreed on this one.
+    line.send(&accounting(4, &[START, SESSION], crate::server::SECRET))
+        .await;
+    line.expect_close().await;
+    assert_eq!(server.counted("bad-request-authenticator"), 1);
+    assert_eq!(server.stub.reports().len(), 1);
+}
+
+#[tokio::test]
+async fn accounting_that_is_not_kept_is_not_answered_and_the_connection_goes_on() {
+    let site = Site::make();
+    let server = Server::tls(&site, "", clients(&[("nas", BY_NAME)]));
+    let mut line = site.line(&server, &site.nas()).await;
+    let lost = accounting(3, &[START, SESSION, (USER_NAME, b"down")], "radsec");
+    line.send(&lost).await;
+    works(&mut line).await;
+    assert_eq!(server.stub.reports().len(), 1);
+    // Said again on the same connection, it is tried again.
+    line.send(&lost).await;
+    works(&mut line).await;
+    assert_eq!(server.stub.reports().len(), 2);
 }

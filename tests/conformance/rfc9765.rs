@@ -9,9 +9,9 @@ use std::time::Duration;
 use portcullis::engine::Given;
 use portcullis::engine::response::{Kept, ResponseOutcome};
 use portcullis::radius::attribute::{
-    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCESS_REQUEST, ACCOUNTING_REQUEST, ACCT_SESSION_ID,
-    ACCT_STATUS_TYPE, CHAP_PASSWORD, EAP_MESSAGE, ERROR_CAUSE, MESSAGE_AUTHENTICATOR, PROTOCOL_ERROR, PROXY_STATE,
-    STATE, STATUS_SERVER, USER_NAME, USER_PASSWORD,
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCESS_REQUEST, ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE,
+    ACCT_SESSION_ID, ACCT_STATUS_TYPE, CHAP_PASSWORD, CLASS, EAP_MESSAGE, ERROR_CAUSE, MESSAGE_AUTHENTICATOR,
+    PROTOCOL_ERROR, PROXY_STATE, STATE, STATUS_SERVER, USER_NAME, USER_PASSWORD,
 };
 use portcullis::radius::packet::Packet;
 use portcullis::secret::Secret;
@@ -19,6 +19,7 @@ use rustls::HandshakeKind;
 use tokio::net::TcpStream;
 
 use crate::pki::{Leaf, Offer, client_config, connect};
+use crate::rfc2866::{SESSION, START};
 use crate::server::values;
 use crate::stream::{Line, Server, Site, Tls, clients, plain};
 use crate::vectors::Vectors;
@@ -316,4 +317,35 @@ async fn sessions_are_not_resumed_so_versions_cannot_change() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+}
+
+// Section 4.1: nothing of accounting is computed either.
+
+#[tokio::test]
+async fn accounting_has_a_token_in_the_place_of_its_authenticator() {
+    let site = Site::make();
+    let server = Server::tls(&site, "", clients(&[("nas", BY_NAME)]));
+    let mut line = line(&site, &server, &site.nas()).await;
+    line.send(&login([1; 4], "ana", b"hunter2", &[])).await;
+    let class = values(&line.receive().await, CLASS).remove(0);
+    // What lies behind the Token is not looked at: no Request Authenticator is checked.
+    for (token, noise) in [([7, 0, 0, 1], [0; 12]), ([7, 0, 0, 2], [0xa5; 12])] {
+        let attributes = [START, SESSION, (CLASS, class.as_slice()), (PROXY_STATE, b"p1")];
+        let mut start = plain(ACCOUNTING_REQUEST, token, &attributes);
+        start[8..20].copy_from_slice(&noise);
+        line.send(&start).await;
+        let reply = line.receive().await;
+        assert_eq!((reply[0], token_of(&reply)), (ACCOUNTING_RESPONSE, token));
+        assert_eq!(values(&reply, PROXY_STATE), [b"p1"]);
+    }
+    let reports = server.stub.reports();
+    assert_eq!(reports.len(), 2);
+    assert_eq!(reports[0].class.as_ref().unwrap().user.as_str(), "table:ana");
+    assert!(reports[0].encrypted && reports[0].id == "0001");
+    // Over RADIUS/1.0 on the same port the same octets prove nothing.
+    let mut old = site.offering(&server, &site.nas(), &offer(&[V10], false)).await;
+    old.send(&plain(ACCOUNTING_REQUEST, [7, 0, 0, 3], &[START, SESSION]))
+        .await;
+    old.expect_close().await;
+    assert_eq!(server.counted("bad-request-authenticator"), 1);
 }

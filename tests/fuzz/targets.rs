@@ -2,12 +2,17 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use portcullis::clock::Timestamp;
 use portcullis::config;
 use portcullis::engine::Given;
+use portcullis::engine::batch::Key;
+use portcullis::engine::record;
 use portcullis::engine::response::{Kept, ResponseOutcome};
+use portcullis::engine::session::{self, Change, Details, Kind, Owner, SessionRecord};
 use portcullis::keyring::Keyring;
+use portcullis::radius::accounting;
 use portcullis::radius::attribute::{ACCESS_REJECT, MESSAGE_AUTHENTICATOR, PROXY_STATE, REPLY_MESSAGE, STATUS_SERVER};
 use portcullis::radius::channel::Channel;
 use portcullis::radius::client::{Client, ClientTable, Habits};
@@ -115,6 +120,78 @@ fn radius_request(packet: &Packet<'_>, client: &Arc<Client>, address: IpAddr, ch
             }
         }
         assert!(reply.all(PROXY_STATE).eq(packet.all(PROXY_STATE)));
+    }
+}
+
+/// An Accounting-Request on every channel: whatever is read of it, its texts can be shown, its names are keys of
+/// the store, and the session that comes of it can be written and read again.
+pub fn accounting_report(data: &[u8]) {
+    let address = [192, 0, 2, 1].into();
+    let client = CLIENTS.find(address).expect("the table has one client for all");
+    if let Ok(packet) = Packet::parse(data) {
+        for channel in [Channel::Udp, Channel::Tcp, Channel::Tls] {
+            account(&packet, client, address, channel);
+        }
+    }
+    if let Ok(packet) = Packet::parse_unsigned(data) {
+        account(&packet, client, address, Channel::Tls11);
+    }
+}
+
+fn account(packet: &Packet<'_>, client: &Arc<Client>, address: IpAddr, channel: Channel) {
+    let proven = client.check_accounting(packet, channel);
+    if let Some(secret) = client.secret(channel) {
+        assert!(proven.is_err() || secret.proves_request(packet));
+    }
+    let now = Timestamp::from_secs(1_700_000_000);
+    let sender = Sender {
+        client,
+        channel,
+        source: (address, 1813).into(),
+    };
+    let Ok(report) = accounting::report(packet, sender, &KEYRING, now) else {
+        return;
+    };
+    assert_eq!(report.encrypted, channel.encrypted());
+    assert!(report.at <= now && now.since(report.at) <= Duration::from_secs(24 * 3600));
+    assert!(report.class.is_none(), "nobody has the key");
+    let details = &report.details;
+    let texts = [
+        Some(&report.nas),
+        Some(&report.id),
+        details.user_name.as_ref(),
+        details.multi_id.as_ref(),
+        details.calling_station.as_ref(),
+        details.called_station.as_ref(),
+        details.address6.as_ref(),
+        details.port_id.as_ref(),
+    ];
+    for text in texts.into_iter().flatten() {
+        // What is no text is hexadecimal behind `0x`.
+        assert!(text.len() <= 2 + 2 * MAX_VALUE && !text.chars().any(char::is_control));
+    }
+    assert!(!report.nas.is_empty() && details.identity.len() <= Details::MAX_IDENTITY);
+    let mut identity = Attributes::new(&details.identity);
+    assert!(identity.by_ref().count() <= packet.attributes().count());
+    assert!(identity.rest().is_empty());
+
+    let owner = Owner::default();
+    match session::apply(None, None, &report, &owner, now) {
+        Change::Opened { session, .. } | Change::Closed { session, .. } => {
+            assert!(!report.id.is_empty());
+            assert!(Key::session(&session.name()).as_octets().len() <= Key::MAX_OCTETS);
+            let again: SessionRecord = record::decode(&record::encode(&session)).expect("as it was written");
+            assert_eq!(again, session);
+            // Said twice, nothing is new.
+            let second = session::apply(Some(&session), None, &report, &owner, now);
+            match report.kind {
+                Kind::Start => assert_eq!(second, Change::None),
+                Kind::Interim => assert_eq!(second, Change::Updated(session)),
+                Kind::Stop | Kind::On | Kind::Off | Kind::Noted(_) => {}
+            }
+        }
+        Change::None => assert!(matches!(report.kind, Kind::On | Kind::Off | Kind::Noted(_))),
+        Change::Updated(_) => panic!("nothing was open"),
     }
 }
 

@@ -168,4 +168,7 @@ fn a_person_has_no_more_sessions_than_the_rule_allows() {
         explained["text"].as_str().unwrap().contains("one session at most"),
         "{explained}"
     );
+    // The login just let in counts here as it does at the door.
+    assert_eq!(explained["decision"], "deny", "{explained}");
+    assert_eq!(door.login(&user(2), &password(2)), Reply::Reject);
 }

@@ -88,6 +88,50 @@ fn a_password_and_a_dialog_through_freeradius() {
     a_password_and_a_dialog_through(Proxy::freeradius);
 }
 
+fn accounting_through(proxy: impl Fn(u16, &Authority, &Leaf) -> Proxy) {
+    let directory = Slapd::start(20);
+    let site = Site::start(&directory, "");
+    let leaf = site.authority.client("portal", &["portal.example.org"], &[], 5);
+    let proxy = proxy(site.port, &site.authority, &leaf);
+    // Through the proxy and back: the Class of the login names the person.
+    let class = proxy.radclient().class(&user(2), &password(2)).expect("a Class");
+    let report = |kind: &str, more: &str| {
+        format!(
+            "Acct-Status-Type = {kind}\nAcct-Session-Id = \"T1\"\nUser-Name = \"00-11-22\"\n\
+             NAS-Identifier = \"edge\"\nClass = {class}\n{more}\n"
+        )
+    };
+    assert!(proxy.accounting().account(&report("Start", ""), 20));
+    let session = site.portcullis.json(&["session", "show", "portal/edge/T1"]);
+    assert_eq!(session["encrypted"], true, "{session}");
+    let of = site.portcullis.json(&["session", "list", &user(2)]);
+    assert_eq!(of["sessions"].as_array().unwrap().len(), 1, "{of}");
+    assert!(
+        proxy
+            .accounting()
+            .account(&report("Interim-Update", "Acct-Input-Octets = 4711"), 20)
+    );
+    let session = site.portcullis.json(&["session", "show", "T1"]);
+    assert_eq!(session["octets_in"], 4711);
+    assert!(
+        proxy
+            .accounting()
+            .account(&report("Stop", "Acct-Terminate-Cause = User-Request"), 20)
+    );
+    let audit = site.portcullis.audit().join("\n");
+    assert!(audit.contains("portal/edge/T1: user-request"), "{audit}");
+}
+
+#[test]
+fn accounting_through_radsecproxy() {
+    accounting_through(Proxy::radsecproxy);
+}
+
+#[test]
+fn accounting_through_freeradius() {
+    accounting_through(Proxy::freeradius);
+}
+
 /// No other client speaks RADIUS/1.1: the command line's own does.
 #[test]
 fn a_dialog_over_both_versions_with_our_own_client() {

@@ -69,11 +69,16 @@ impl Nas {
 
     /// Reports a session to a RADIUS server; whether it was acknowledged.
     pub(crate) fn account(&self, server: u16, kind: &str, id: &str, user: &str) -> bool {
+        self.account_saying(server, kind, id, user, "")
+    }
+
+    /// The same with more attributes, each on a line of its own.
+    pub(crate) fn account_saying(&self, server: u16, kind: &str, id: &str, user: &str, more: &str) -> bool {
         let address = self.address;
         let attributes = format!(
             "Acct-Status-Type = {kind}\nAcct-Session-Id = \"{id}\"\nUser-Name = \"{user}\"\n\
              NAS-Identifier = \"edge\"\nNAS-Port = 7\nCalling-Station-Id = \"02-00-00-00-00-01\"\n\
-             Framed-IP-Address = 192.0.2.77\nPacket-Src-IP-Address = {address}\n\n"
+             Framed-IP-Address = 192.0.2.77\n{more}Packet-Src-IP-Address = {address}\n\n"
         );
         let mut command = Command::new("radclient");
         command.args(["-x", "-t", "10", "-r", "1"]);

@@ -133,7 +133,9 @@ impl Radclient {
 
     fn send(&self, kind: &str, attributes: &str, options: &[&str]) -> (String, bool) {
         let mut input = String::new();
-        for request in attributes.split("\n\n") {
+        // An empty one would be sent too, and waited for.
+        let requests = attributes.split("\n\n").filter(|request| !request.trim().is_empty());
+        for request in requests {
             input.push_str(request.trim_end());
             if let Some(source) = self.source {
                 input.push_str(&format!("\nPacket-Src-IP-Address = {source}"));

@@ -15,6 +15,8 @@ pub(crate) struct Proxy {
     _folder: TempDir,
     _process: Process,
     port: u16,
+    /// Where it takes accounting.
+    accounting: u16,
 }
 
 impl Proxy {
@@ -27,17 +29,17 @@ impl Proxy {
              tls default {{\n CACertificateFile {ca}\n CertificateFile {chain}\n CertificateKeyFile {key}\n}}\n\
              client tests {{\n host 127.0.0.1\n type udp\n secret {SECRET}\n}}\n\
              server portcullis {{\n host 127.0.0.1\n type tls\n port {home}\n secret radsec\n statusServer on\n}}\n\
-             realm * {{\n server portcullis\n}}\n",
+             realm * {{\n server portcullis\n accountingServer portcullis\n}}\n",
             ca = ca.display(),
         );
-        Self::start("/usr/sbin/radsecproxy", port, &configuration, |folder| {
+        Self::start("/usr/sbin/radsecproxy", (port, port), &configuration, |folder| {
             vec!["-f".into(), "-c".into(), folder.join("peer.conf").display().to_string()]
         })
     }
 
     /// FreeRADIUS before the TLS port `home`.
     pub(crate) fn freeradius(home: u16, authority: &Authority, leaf: &Leaf) -> Self {
-        let port = free_port();
+        let (port, accounting) = (free_port(), free_port());
         let (ca, chain, key) = (authority.file(), leaf.chain.display(), leaf.key.display());
         let configuration = format!(
             r#"
@@ -58,7 +60,7 @@ proxy_requests = yes
 proxy server {{
 }}
 home_server portcullis {{
-  type = auth
+  type = auth+acct
   ipaddr = 127.0.0.1
   port = {home}
   proto = tcp
@@ -79,6 +81,7 @@ home_server_pool portcullis {{
 }}
 realm portcullis {{
   auth_pool = portcullis
+  acct_pool = portcullis
 }}
 thread pool {{
   start_servers = 2
@@ -98,6 +101,16 @@ server front {{
     ipaddr = 127.0.0.1
     port = {port}
   }}
+  listen {{
+    type = acct
+    ipaddr = 127.0.0.1
+    port = {accounting}
+  }}
+  preacct {{
+    update control {{
+      &Proxy-To-Realm := portcullis
+    }}
+  }}
   authorize {{
     update control {{
       &Proxy-To-Realm := portcullis
@@ -107,7 +120,7 @@ server front {{
 "#,
             ca = ca.display(),
         );
-        Self::start("/usr/sbin/freeradius", port, &configuration, |folder| {
+        Self::start("/usr/sbin/freeradius", (port, accounting), &configuration, |folder| {
             vec![
                 "-f".into(),
                 "-l".into(),
@@ -118,7 +131,12 @@ server front {{
         })
     }
 
-    fn start(program: &str, port: u16, configuration: &str, arguments: impl Fn(&Path) -> Vec<String>) -> Self {
+    fn start(
+        program: &str,
+        (port, accounting): (u16, u16),
+        configuration: &str,
+        arguments: impl Fn(&Path) -> Vec<String>,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let configuration = configuration.replace("@FOLDER@", &folder.path().display().to_string());
         for name in ["peer.conf", "radiusd.conf"] {
@@ -129,18 +147,24 @@ server front {{
         let mut process = Process::start(&command, &folder.path().join("peer.log"));
         until("the proxy listens", || {
             assert!(process.ended().is_none(), "{program} ended: {}", process.log());
-            bound(port)
+            bound(port) && bound(accounting)
         });
         Self {
             _folder: folder,
             _process: process,
             port,
+            accounting,
         }
     }
 
     /// radclient before it.
     pub(crate) fn radclient(&self) -> Radclient {
         Radclient::to(self.port)
+    }
+
+    /// radclient before it, for accounting.
+    pub(crate) fn accounting(&self) -> Radclient {
+        Radclient::to(self.accounting)
     }
 }
 

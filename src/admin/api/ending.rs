@@ -60,8 +60,8 @@ pub struct AskedSession {
     /// Why that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<String>,
-    /// `acknowledged`, `refused`, `no-answer`, `unsent`, `unsupported`; `unchanged` and `undecided` when there
-    /// was nothing to ask.
+    /// `acknowledged`, `gone` (the client has no such session; closed here), `refused`, `no-answer`, `unsent`,
+    /// `unsupported`; `unchanged` and `undecided` when there was nothing to ask.
     pub outcome: String,
     /// What there is to say about it; empty when nothing is.
     pub detail: String,
@@ -93,7 +93,7 @@ impl Asked {
 impl AskedSession {
     /// Whether what was wanted is done, or nothing had to be.
     pub fn is_done(&self) -> bool {
-        matches!(self.outcome.as_str(), "acknowledged" | "unchanged")
+        matches!(self.outcome.as_str(), "acknowledged" | "gone" | "unchanged")
     }
 }
 

@@ -71,6 +71,9 @@ pub struct SessionView {
     /// When it was last heard of.
     #[serde(with = "moment")]
     pub heard: Timestamp,
+    /// When its client said that it ends it; absent for most.
+    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Timestamp>,
     /// How long it has lasted, as the NAS last said, else by the clock.
     pub seconds: u64,
     /// Octets from the person.

@@ -18,7 +18,7 @@ use crate::radius::channel::Channel;
 use crate::radius::client::{Client, ClientTable};
 use crate::radius::delay::{Delayed, jittered, sleep_until};
 use crate::radius::drops::{Closing, Reason};
-use crate::radius::intake::{Judging, Screened, Sender, Settled, Undone, Unfit, Work};
+use crate::radius::intake::{Judging, Precedence, Screened, Sender, Settled, Undone, Unfit, Work};
 use crate::radius::packet::Packet;
 use crate::radius::stream::Shared;
 use crate::radius::stream::frame::Frames;
@@ -332,12 +332,10 @@ impl Connection {
             }
         };
         let reply = ReplyTo::new(packet, Arc::clone(sender.client), sender.channel);
-        let (judging, in_dialog) = match work {
-            Work::Verify(request) => {
-                let in_dialog = request.dialog.is_some();
-                (service.judge(request), in_dialog)
-            }
-            Work::Account(report) => (service.account(report), false),
+        let precedence = work.precedence();
+        let judging = match work {
+            Work::Verify(request) => service.judge(request),
+            Work::Account(report) => service.account(report),
             Work::Refuse(refusal) => {
                 service.refused(refusal, packet, sender, arrived);
                 reply.reject(&mut self.scratch);
@@ -345,7 +343,7 @@ impl Connection {
                 return;
             }
         };
-        let Some(place) = Place::take(&self.shared, in_dialog) else {
+        let Some(place) = Place::take(&self.shared, precedence) else {
             self.leave(Reason::Overload, sender, key, &"in_flight is reached");
             let unable = reply.unable(&mut self.scratch);
             self.answer(&reply, key, arrived, unable);
@@ -503,11 +501,9 @@ impl Patience {
 struct Place(Arc<Shared>);
 
 impl Place {
-    /// A quarter is kept for requests that carry a State of ours, whose dialogs would break otherwise
-    /// (RFC 5080 section 2.2.3).
-    fn take(shared: &Arc<Shared>, continued: bool) -> Option<Self> {
-        let limit = shared.config.in_flight;
-        let room = if continued { limit } else { limit - limit / 4 };
+    /// A place, if there is one for requests of this precedence.
+    fn take(shared: &Arc<Shared>, precedence: Precedence) -> Option<Self> {
+        let room = precedence.room(shared.config.in_flight, shared.config.serve);
         let more = |count| (count < room).then_some(count + 1);
         let taken = shared
             .in_flight

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Ending, MOST, Nothing, Question, unavailable};
+use super::{By, Ending, MOST, Nothing, Question, unavailable};
 use crate::admin::api::{ApiError, AskedReport};
 use crate::clock::{self, Timestamp};
 use crate::engine::batch::Key;
@@ -36,7 +36,7 @@ impl Ending {
             let known = people.of(&session).await;
             questions.push(question(&engine, session, known, clock::now()));
         }
-        let asked = self.ask("session.refresh", questions, operator).await?;
+        let asked = self.ask("session.refresh", questions, By::operator(operator)).await?;
         Ok(AskedReport { sessions: asked, more })
     }
 }
