@@ -255,7 +255,7 @@ impl Accounts {
                     user: subject.key.to_string(),
                     login: subject.login.clone(),
                     cleared: seen.count,
-                    was_locked: throttle.standing(limit, by.now) == Standing::Over,
+                    was_locked: throttle.standing(limit, None, by.now) == Standing::Over,
                 });
             }
         }
@@ -349,7 +349,7 @@ impl Accounts {
             dn: subject.person.as_ref().map(|person| person.dn.clone()),
             tokens: record.tokens.iter().filter(|token| !token.disabled).count(),
             recovery_codes: record.recovery.len(),
-            locked: throttle.standing(self.surroundings.limit(), now) == Standing::Over,
+            locked: throttle.standing(self.surroundings.limit(), None, now) == Standing::Over,
             denied: record.denial(now).is_some(),
             last_login: record.last_login,
         })

@@ -153,7 +153,13 @@ impl Server {
             source_limit,
             metrics.clone(),
         ));
-        let upstreams = upstreams::start(Arc::clone(&config), Arc::clone(&keyring), None).await;
+        let upstreams = upstreams::start(
+            Arc::clone(&config),
+            Arc::clone(&parts.dictionary),
+            Arc::clone(&keyring),
+            None,
+        )
+        .await;
         verifier.replace_upstreams(upstreams.map_err(StartError::State)?);
         let judges = Arc::clone(&verifier);
         let directories: DirectoryByName = Arc::new(move |name| judges.directories().get(name).cloned());

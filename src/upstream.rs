@@ -5,6 +5,7 @@
 //! when it answers Status-Server, or, for those that do not, when some time has passed. Each upstream has its
 //! own sockets, its own bounds, and waits on no other.
 
+mod passed;
 mod server;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock;
 use crate::config;
+use crate::dictionary::Dictionary;
 use crate::engine::facts::PasswordOutcome;
 use crate::engine::upstream::{Answer, Awaiting, Challenge, Question};
 use crate::radius::attribute::{
@@ -25,6 +28,7 @@ use crate::radius::exchange::{Failure, Reply, Request};
 use crate::radius::packet::Overflow;
 use crate::tls::TlsError;
 
+use passed::Passed;
 use server::Server;
 
 /// Upstreams by name.
@@ -39,6 +43,7 @@ pub struct Upstream {
     mark: Vec<u8>,
     nas_identifier: Option<String>,
     calling_station: bool,
+    passed: Passed,
 }
 
 /// A server that cannot be prepared: which of the list, which key, and why.
@@ -98,12 +103,21 @@ impl Upstream {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
+    /// What is wrong with the attributes that are to be passed on: the place in `pass_reply`, and why.
+    pub fn check_passed(config: &config::Upstream, dictionary: &Arc<Dictionary>) -> Vec<(usize, String)> {
+        Passed::compile(&config.pass_reply, dictionary).1
+    }
+
     /// Prepares the servers, and begins to watch them. `mark` is the Proxy-State of this installation. Reads
     /// files; needs a tokio runtime.
     ///
     /// # Errors
     /// The first fault.
-    pub fn start(config: &config::Upstream, mark: &[u8]) -> Result<Arc<Self>, SetupFault> {
+    pub fn start(
+        config: &config::Upstream,
+        dictionary: &Arc<Dictionary>,
+        mark: &[u8],
+    ) -> Result<Arc<Self>, SetupFault> {
         let mut servers = Vec::new();
         for (position, server) in config.servers.iter().enumerate() {
             servers.push(Server::new(server, config).map_err(|fault| fault.at(position))?);
@@ -122,6 +136,7 @@ impl Upstream {
                 mark: mark.to_vec(),
                 nas_identifier: config.nas_identifier.clone(),
                 calling_station: config.calling_station,
+                passed: Passed::compile(&config.pass_reply, dictionary).0,
             }
         });
         Ok(upstream)
@@ -152,6 +167,21 @@ impl Upstream {
         PasswordOutcome::Unknown
     }
 
+    /// Asks every server for its status now (RFC 5997), all at once.
+    pub async fn probe(self: &Arc<Self>) -> UpstreamStatus {
+        let mut asked = JoinSet::new();
+        for position in 0..self.servers.len() {
+            let upstream = Arc::clone(self);
+            asked.spawn(async move {
+                if let Some(server) = upstream.servers.get(position) {
+                    server.probe().await;
+                }
+            });
+        }
+        asked.join_all().await;
+        self.status()
+    }
+
     /// How it is doing.
     pub fn status(&self) -> UpstreamStatus {
         let now = clock::monotonic();
@@ -174,7 +204,7 @@ impl Upstream {
                 continue;
             }
             match server.ask(request).await {
-                Ok(reply) => return Ok(answer(server, &reply)),
+                Ok(reply) => return Ok(self.answer(server, &reply)),
                 Err(Failure::TooLong) => return Ok(Answer::Reject),
                 Err(
                     failure @ (Failure::Busy(_)
@@ -203,25 +233,29 @@ impl Upstream {
         request.push(PROXY_STATE, &self.mark)?;
         Ok(request)
     }
-}
 
-fn answer(server: &Server, reply: &Reply) -> Answer {
-    match reply.code() {
-        ACCESS_ACCEPT => Answer::Accept,
-        ACCESS_CHALLENGE => match reply.find(STATE) {
-            Some(state) => Answer::Challenge(Challenge {
-                text: one_line(&reply.messages()),
-                echo: reply.echo(),
-                awaiting: Awaiting {
-                    server: server.name().to_owned(),
-                    state: state.to_vec(),
-                },
-            }),
-            // Its answer could not be told from a new login.
-            None => Answer::Unavailable(format!("{} sent a challenge without State", server.name())),
-        },
-        // To an Access-Request an exchange returns nothing else.
-        _ => Answer::Reject,
+    fn answer(&self, server: &Server, reply: &Reply) -> Answer {
+        match reply.code() {
+            ACCESS_ACCEPT => match self.passed.read(reply.attributes().rest(), server.hiding(reply)) {
+                Ok(pairs) => Answer::Accept(pairs),
+                // Left out, it could be what limits the access.
+                Err(name) => Answer::Unavailable(format!("{} sent {name}, which cannot be read", server.name())),
+            },
+            ACCESS_CHALLENGE => match reply.find(STATE) {
+                Some(state) => Answer::Challenge(Challenge {
+                    text: one_line(&reply.messages()),
+                    echo: reply.echo(),
+                    awaiting: Awaiting {
+                        server: server.name().to_owned(),
+                        state: state.to_vec(),
+                    },
+                }),
+                // Its answer could not be told from a new login.
+                None => Answer::Unavailable(format!("{} sent a challenge without State", server.name())),
+            },
+            // To an Access-Request an exchange returns nothing else.
+            _ => Answer::Reject,
+        }
     }
 }
 

@@ -16,7 +16,7 @@
 //!
 //! Lines that begin with `#` are remarks. Everybody's password is `hunter2`; ana has a TOTP token with the
 //! seed of RFC 6238, the recovery code `23456789ABCDEF` and the passcode `K7QXM3RTWP`; bob has nothing. The
-//! upstream finds `hunter2` and `424242` right, asks `Is it you?` after `push`, asks once more after `more`,
+//! upstream finds `hunter2` and `424242` right, `limited` with an attribute to be passed on, asks `Is it you?` after `push`, asks once more after `more`,
 //! and is content with `yes`; at the service `remote` it judges passwords. It
 //! is 1700000010 seconds after 1970. The policy is `tests/dialogs/policy.toml`.
 #![allow(

@@ -36,11 +36,13 @@ const RULES: &[(&str, &[&str])] = &[
         &[
             "clock",
             "config",
+            "dictionary",
             "engine",
             "radius::attribute",
             "radius::crypto",
             "radius::exchange",
             "radius::packet",
+            "radius::pairs",
             "tls",
         ],
     ),

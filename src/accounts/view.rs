@@ -346,7 +346,7 @@ impl FailureView {
             .filter(|&at| at > now - limit.window)
             .collect();
         counted.sort_unstable();
-        let locked = record.standing(limit, now) == Standing::Over;
+        let locked = record.standing(limit, None, now) == Standing::Over;
         let allowed = usize::try_from(limit.failures).unwrap_or(usize::MAX);
         let leaves = counted.len().checked_sub(allowed).and_then(|index| counted.get(index));
         Self {

@@ -33,7 +33,7 @@ pub trait Control: Send + Sync {
     /// Reads configuration and policies again; keeps the old ones when the new ones are broken.
     fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ApiError>>;
 
-    /// How everything is doing. With `probe`, every directory server is asked now.
+    /// How everything is doing. With `probe`, every directory and upstream server is asked now.
     fn status(&self, probe: bool) -> BoxFuture<'_, StatusReport>;
 
     /// Closes the LDAP connections that a person is bound on. Returns how many there were.

@@ -263,8 +263,9 @@ Example:
 const TEST_HELP: &str = "\
 Looks at addresses, shared secret, Message-Authenticator, directory and recent troubles. Where
 this machine has an address of the client (as for clients on loopback), a Status-Server goes from
-there to each of our UDP listeners with the client's secret; the answer proves that the listener
-receives, takes the address for this client's, and signs with this secret. What no test from here
+there to each of our UDP and TCP listeners with the client's secret; the answer proves that the
+listener receives, takes the address for this client's, and signs with this secret. Of TLS
+listeners it is told whether they show the certificate that is configured. What no test from here
 can tell: whether the client has the same secret, and whether its packets get here; `client list
 --unknown` and `client show` do, once it has tried. Exit code 1 when something is at fault.
 

@@ -10,7 +10,7 @@ use crate::admin::client::AdminClient;
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct StatusArgs {
-    /// Ask every directory server now, instead of telling how it was last
+    /// Ask every directory and upstream server now, instead of telling how it was last
     #[arg(long)]
     probe: bool,
     /// Exit code 1 unless everything works

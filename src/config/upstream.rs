@@ -34,6 +34,9 @@ pub struct Upstream {
     /// Whether the client's Calling-Station-Id is passed on.
     #[serde(default = "yes")]
     pub calling_station: bool,
+    /// Attributes of its Access-Accept that are passed on to the client, by their names.
+    #[serde(default)]
+    pub pass_reply: Vec<String>,
     /// Questions to one server at once.
     #[serde(default = "in_flight")]
     pub in_flight: usize,

@@ -215,6 +215,11 @@ impl Attribute {
         }
     }
 
+    /// Whether the two are the same on the wire, whatever their names.
+    pub fn is(&self, other: &Self) -> bool {
+        (&self.home, self.number) == (&other.home, other.number)
+    }
+
     /// The RADIUS type that carries it: its own number, 26, or the extended type.
     pub fn carrier(&self) -> u8 {
         match self.home {

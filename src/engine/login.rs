@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::dictionary::Pair;
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
@@ -168,6 +169,8 @@ enum Stage<'a> {
         guessed: bool,
         /// What an upstream server was asked; nothing when the directory tries the password.
         asked: Option<Asked>,
+        /// What upstream servers said is to be passed on.
+        passed: Vec<Pair>,
     },
     /// Time is spent for nobody.
     Pretending { rule: &'a Rule, denial: Denial },
@@ -206,7 +209,8 @@ impl Engine {
             return self.reject(request, facts, decided, refusal, now);
         };
         let limit = terms.limit(self.settings.limit);
-        let standing = facts.throttle.value.standing(limit, now);
+        let answered = request.dialog.as_ref().and_then(|dialog| dialog.asking);
+        let standing = facts.throttle.value.standing(limit, answered, now);
         let unlimited = admits.is_some() && limit.failures == 0;
         // Found out now, told at the end: the conversation is the same for everybody.
         let blocked = match person {
@@ -312,6 +316,7 @@ impl<'a> Attempt<'a> {
                 spent,
                 guessed,
                 asked,
+                passed,
             } => {
                 let limit = terms.limit(engine.settings.limit);
                 let tried = Tried {
@@ -327,6 +332,7 @@ impl<'a> Attempt<'a> {
                     spent,
                     guessed,
                     asked,
+                    passed,
                     now,
                 };
                 match evidence {

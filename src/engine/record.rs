@@ -160,6 +160,9 @@ pub struct ThrottleRecord {
     /// Attempts whose password is being tried right now: counted as failures until the answer is known,
     /// and for good when it never comes.
     pub pending: Vec<Pending>,
+    /// Challenges of upstream servers that went out and are not answered yet; counted as failures. Since
+    /// format 2.
+    pub challenges: Vec<Pending>,
 }
 
 /// A counted failure.
@@ -203,10 +206,10 @@ impl Record for UserRecord {
 }
 
 impl Record for ThrottleRecord {
-    const FORMAT: u8 = 1;
+    const FORMAT: u8 = 2;
 
-    fn from_older(_: u8, _: &[u8]) -> Option<postcard::Result<Self>> {
-        None
+    fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>> {
+        (format == 1).then(|| postcard::from_bytes(octets).map(older::ThrottleRecord1::into_current))
     }
 }
 
@@ -231,8 +234,26 @@ pub fn decode<T: Record>(octets: &[u8]) -> Result<T, BadRecord> {
 
 /// Formats that are no longer written.
 mod older {
-    use super::{Passcode, Timestamp, Token};
+    use super::{Failure, Passcode, Pending, Timestamp, Token};
     use serde::Deserialize;
+
+    /// Format 1 of [`super::ThrottleRecord`]: before challenges were counted.
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct ThrottleRecord1 {
+        pub(super) failures: Vec<Failure>,
+        pub(super) pending: Vec<Pending>,
+    }
+
+    impl ThrottleRecord1 {
+        pub(super) fn into_current(self) -> super::ThrottleRecord {
+            super::ThrottleRecord {
+                failures: self.failures,
+                pending: self.pending,
+                challenges: Vec::new(),
+            }
+        }
+    }
 
     /// Format 1 of [`super::UserRecord`]: before passcodes were issued for CHAP, and before denials.
     #[derive(Deserialize)]
@@ -380,6 +401,21 @@ mod tests {
         let empty: UserRecord = decode(&octets("010000000000000000")).unwrap();
         assert_eq!(empty, UserRecord::default());
         assert!(decode::<UserRecord>(&octets("0103616e61")).is_err(), "cut off");
+    }
+
+    #[test]
+    fn counts_of_format_1_are_still_read() {
+        let pending = vec![Pending {
+            at: Timestamp::from_secs(7),
+            nonce: 9,
+        }];
+        let old = older::ThrottleRecord1 {
+            failures: Vec::new(),
+            pending: pending.clone(),
+        };
+        let octets = postcard::to_extend(&old, vec![1]).unwrap();
+        let read: ThrottleRecord = decode(&octets).unwrap();
+        assert_eq!((read.pending, read.challenges), (pending, Vec::new()));
     }
 
     #[test]

@@ -33,8 +33,9 @@ pub enum Standing {
 }
 
 impl ThrottleRecord {
-    /// Whether another attempt may be made now.
-    pub fn standing(&self, limit: Limit, now: Timestamp) -> Standing {
+    /// Whether another attempt may be made now. The challenge that is `answered` by it does not stand in its
+    /// way.
+    pub fn standing(&self, limit: Limit, answered: Option<u64>, now: Timestamp) -> Standing {
         if limit.failures == 0 {
             return Standing::Free;
         }
@@ -45,15 +46,20 @@ impl ThrottleRecord {
             .iter()
             .filter(|pending| pending.at > since && now.since(pending.at) > PENDING_LIFE)
             .count();
+        let asked = self
+            .challenges
+            .iter()
+            .filter(|challenge| challenge.at > since && Some(challenge.nonce) != answered)
+            .count();
         let waiting = self
             .pending
             .iter()
             .filter(|pending| now.since(pending.at) <= PENDING_LIFE)
             .count();
         let allowed = limit.failures as usize;
-        if failed + lost >= allowed {
+        if failed + lost + asked >= allowed {
             Standing::Over
-        } else if failed + lost + waiting >= allowed {
+        } else if failed + lost + asked + waiting >= allowed {
             Standing::Busy
         } else {
             Standing::Free
@@ -75,6 +81,21 @@ impl ThrottleRecord {
         self
     }
 
+    /// Counts a challenge of an upstream server that goes out.
+    #[must_use]
+    pub fn with_challenge(mut self, challenge: Pending, limit: Limit) -> Self {
+        self.prune(limit, challenge.at);
+        self.challenges.push(challenge);
+        self
+    }
+
+    /// Counts a challenge no longer: what was answered to it is judged.
+    #[must_use]
+    pub fn without_challenge(mut self, nonce: Option<u64>) -> Self {
+        self.challenges.retain(|challenge| Some(challenge.nonce) != nonce);
+        self
+    }
+
     /// Counts a failure; `nonce` is the attempt's, if it was pending.
     #[must_use]
     pub fn with_failure(mut self, nonce: Option<u64>, failure: Failure, limit: Limit) -> Self {
@@ -87,18 +108,19 @@ impl ThrottleRecord {
     }
 
     /// A success clears the failures, those of codes only if a code was proven: otherwise somebody with
-    /// the password could guess codes at one service and clear the count at another. Attempts still
-    /// under way stay counted.
+    /// the password could guess codes at one service and clear the count at another. So it is with challenges
+    /// that nobody has answered. Attempts still under way stay counted.
     #[must_use]
     pub fn with_success(mut self, nonce: Option<u64>, code_proven: bool) -> Self {
         self.pending.retain(|pending| Some(pending.nonce) != nonce);
         self.failures.retain(|failure| failure.code && !code_proven);
+        self.challenges.retain(|_| !code_proven);
         self
     }
 
     /// Nothing is left to remember.
     pub fn is_clear(&self) -> bool {
-        self.failures.is_empty() && self.pending.is_empty()
+        self.failures.is_empty() && self.pending.is_empty() && self.challenges.is_empty()
     }
 
     /// When the record can be forgotten.
@@ -107,7 +129,7 @@ impl ThrottleRecord {
             .failures
             .iter()
             .map(|failure| failure.at)
-            .chain(self.pending.iter().map(|pending| pending.at))
+            .chain(self.pending.iter().chain(&self.challenges).map(|pending| pending.at))
             .max()?;
         Some(last + limit.window)
     }
@@ -116,6 +138,7 @@ impl ThrottleRecord {
         let since = now - limit.window;
         self.failures.retain(|failure| failure.at > since);
         self.pending.retain(|pending| pending.at > since);
+        self.challenges.retain(|challenge| challenge.at > since);
     }
 }
 
@@ -234,9 +257,25 @@ mod tests {
         let record = ThrottleRecord::default()
             .with_failure(None, wrong(0), LIMIT)
             .with_failure(None, wrong(10), LIMIT);
-        assert_eq!(record.standing(LIMIT, at(20)), Standing::Over);
-        assert_eq!(record.standing(LIMIT, at(900)), Standing::Free);
+        assert_eq!(record.standing(LIMIT, None, at(20)), Standing::Over);
+        assert_eq!(record.standing(LIMIT, None, at(900)), Standing::Free);
         assert!(record.with_success(None, false).is_clear());
+    }
+
+    #[test]
+    fn challenges_count_until_they_are_answered() {
+        let challenge = |nonce| Pending { at: at(0), nonce };
+        let record = ThrottleRecord::default()
+            .with_challenge(challenge(1), LIMIT)
+            .with_challenge(challenge(2), LIMIT);
+        assert_eq!(record.standing(LIMIT, None, at(1)), Standing::Over);
+        assert_eq!(record.standing(LIMIT, Some(2), at(1)), Standing::Free);
+        assert_eq!(record.standing(LIMIT, Some(3), at(1)), Standing::Over, "not its own");
+        assert_eq!(record.standing(LIMIT, None, at(900)), Standing::Free);
+        let settled = record.clone().without_challenge(Some(2));
+        assert_eq!(settled.standing(LIMIT, None, at(1)), Standing::Free);
+        assert_eq!(record.clone().with_success(None, false), record);
+        assert!(record.with_success(None, true).is_clear());
     }
 
     #[test]
@@ -245,11 +284,16 @@ mod tests {
         let record = ThrottleRecord::default()
             .with_pending(pending(1, 0), LIMIT)
             .with_pending(pending(2, 0), LIMIT);
-        assert_eq!(record.standing(LIMIT, at(1)), Standing::Busy);
-        assert_eq!(record.standing(LIMIT, at(61)), Standing::Over);
-        assert_eq!(record.clone().without_pending(1).standing(LIMIT, at(1)), Standing::Free);
+        assert_eq!(record.standing(LIMIT, None, at(1)), Standing::Busy);
+        assert_eq!(record.standing(LIMIT, None, at(61)), Standing::Over);
         assert_eq!(
-            record.with_failure(Some(1), wrong(1), LIMIT).standing(LIMIT, at(1)),
+            record.clone().without_pending(1).standing(LIMIT, None, at(1)),
+            Standing::Free
+        );
+        assert_eq!(
+            record
+                .with_failure(Some(1), wrong(1), LIMIT)
+                .standing(LIMIT, None, at(1)),
             Standing::Busy
         );
     }
@@ -264,7 +308,7 @@ mod tests {
         for secs in 0..100 {
             record = record.with_failure(None, wrong(secs), none);
         }
-        assert_eq!(record.standing(none, at(100)), Standing::Free);
+        assert_eq!(record.standing(none, None, at(100)), Standing::Free);
         assert_eq!(record.failures.len(), 1, "nothing grows without bound");
     }
 

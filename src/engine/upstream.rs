@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dictionary::Pair;
 use crate::engine::authenticator::KindSet;
 use crate::engine::record::Record;
 use crate::secret::Secret;
@@ -37,10 +38,10 @@ pub struct Awaiting {
 }
 
 /// What an upstream server says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Answer {
-    /// What was typed is right.
-    Accept,
+    /// What was typed is right; with the attributes of the Access-Accept that are to be passed on.
+    Accept(Vec<Pair>),
     /// It is wrong.
     Reject,
     /// It wants to know more.

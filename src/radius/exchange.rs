@@ -32,6 +32,7 @@ use crate::clock;
 use crate::radius::attribute::{ERROR_CAUSE, PROTOCOL_ERROR};
 use crate::radius::channel::Channel;
 use crate::radius::crypto::SharedSecret;
+use crate::radius::pairs::Hiding;
 use crate::secret::Secret;
 
 pub use reply::Reply;
@@ -44,9 +45,9 @@ pub struct Target {
     pub address: SocketAddr,
     /// How packets travel there.
     pub transport: Transport,
-    /// Whether replies to Access-Request and Status-Server must carry a Message-Authenticator; without it a
-    /// reply over UDP or TCP can be forged (CVE-2024-3596). One that is there must be right in any case.
-    /// RADIUS/1.1 has none.
+    /// Whether replies to Access-Request and Status-Server over UDP and TCP must carry a
+    /// Message-Authenticator; without it they can be forged (CVE-2024-3596). Over TLS it need not be there.
+    /// One that is there must be right in any case. RADIUS/1.1 has none.
     pub signed_replies: bool,
 }
 
@@ -326,6 +327,18 @@ impl Exchange {
         match &self.shared.path {
             Path::Datagrams(_) => Channel::Udp,
             Path::Stream(link) => link.channel(),
+        }
+    }
+
+    /// What encrypted values of a reply are read with.
+    pub fn hiding<'a>(&'a self, reply: &'a Reply) -> Hiding<'a> {
+        let secret = match &self.shared.target.transport {
+            Transport::Udp(secret) | Transport::Tcp(secret) => secret,
+            Transport::Tls(tls) => &tls.secret,
+        };
+        match reply.channel() {
+            Channel::Udp | Channel::Tcp | Channel::Tls => Some((secret, reply.request_authenticator())),
+            Channel::Tls11 => None,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::radius::attribute::{
     MS_CHAP2_SUCCESS, MS_MPPE_ENCRYPTION_POLICY, MS_MPPE_ENCRYPTION_TYPES, MS_MPPE_RECV_KEY, MS_MPPE_SEND_KEY,
     USER_PASSWORD, VENDOR_MICROSOFT, VENDOR_SPECIFIC,
 };
-use crate::radius::crypto::{AUTHENTICATOR_LEN, Salts, SharedSecret};
+use crate::radius::crypto::{AUTHENTICATOR_LEN, MAX_PASSWORD, Salts, SharedSecret};
 use crate::radius::exchange::Request;
 use crate::radius::packet::{Attribute, Attributes, Overflow, Packet, Writer};
 use crate::radius::translate::{Refusal, Untranslated};
@@ -131,6 +131,7 @@ fn typed(hidden: &[u8], packet: &Packet<'_>, secret: Option<&SharedSecret>) -> R
         Some(secret) => secret
             .reveal(hidden, packet.authenticator())
             .ok_or(Untranslated::MalformedPassword)?,
+        None if hidden.len() > MAX_PASSWORD => return Err(Refusal::LongPassword.into()),
         None => Secret::new(hidden),
     };
     if typed.is_empty() {

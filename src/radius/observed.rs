@@ -266,6 +266,7 @@ const fn remedy_for_refusal(refusal: Refusal) -> &'static str {
         Refusal::EmptyPassword => {
             "somebody typed nothing; where it comes each time, the client sends its password elsewhere: configure it for PAP"
         }
+        Refusal::LongPassword => "somebody typed more than RADIUS can carry; where it comes each time, mend the client",
         Refusal::UnknownState => {
             "an answer came too late, or for another client's challenge; give twins that share dialogs one [[client]] with all their addresses"
         }

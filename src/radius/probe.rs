@@ -1,16 +1,22 @@
-//! Asks a RADIUS server over UDP whether it lives (Status-Server, RFC 5997), from an address of one's choice.
+//! Asks a RADIUS server over UDP or TCP whether it lives (Status-Server, RFC 5997), or whether it speaks TLS,
+//! from an address of one's choice.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
-use tokio::time::{Instant, timeout_at};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::TlsConnector;
 
 use crate::clock;
 use crate::radius::attribute::{ACCESS_ACCEPT, STATUS_SERVER};
-use crate::radius::crypto::{SharedSecret, Signature};
-use crate::radius::packet::{MAX_LEN, Packet, Writer};
+use crate::radius::crypto::{AUTHENTICATOR_LEN, SharedSecret, Signature};
+use crate::radius::packet::{HEADER_LEN, MAX_LEN, Packet, Writer};
 use crate::secret::Secret;
 
 /// What came of a question.
@@ -27,7 +33,7 @@ pub enum Answer {
     },
 }
 
-/// Asks once, and waits for at most `patience`.
+/// Asks once over UDP, and waits for at most `patience`.
 ///
 /// # Errors
 /// When `source` is no address of this machine, or the system refuses otherwise.
@@ -59,11 +65,90 @@ pub async fn status(server: SocketAddr, source: IpAddr, secret: &Secret, patienc
         else {
             continue;
         };
-        match secret.reply_signature(&reply, &authenticator) {
-            _ if !secret.proves_response(&reply, &authenticator) => unproven += 1,
-            Signature::Invalid => unproven += 1,
-            Signature::Valid if reply.signed_first() || reply.code() != ACCESS_ACCEPT => return Ok(Answer::Signed),
-            Signature::Valid | Signature::Absent => return Ok(Answer::Unsigned),
+        match judged(&secret, &reply, &authenticator) {
+            Some(answer) => return Ok(answer),
+            None => unproven += 1,
         }
+    }
+}
+
+/// Asks once over a TCP connection of its own, and waits for at most `patience`.
+///
+/// # Errors
+/// As for [`status`], and when the connection is refused or closed.
+pub async fn status_over_tcp(
+    server: SocketAddr,
+    source: IpAddr,
+    secret: &Secret,
+    patience: Duration,
+) -> io::Result<Answer> {
+    let secret = SharedSecret::new(secret);
+    let authenticator = clock::random();
+    let mut octets = Vec::new();
+    Writer::begin(&mut octets, STATUS_SERVER, 0, &authenticator, true).finish_request(&secret);
+    let conversation = async {
+        let mut stream = connect(server, Some(source)).await?;
+        stream.write_all(&octets).await?;
+        let mut reply = vec![0; HEADER_LEN];
+        stream.read_exact(&mut reply).await?;
+        let length = match reply.get(2..4) {
+            Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])),
+            Some(_) | None => 0,
+        };
+        reply.resize(length.clamp(HEADER_LEN, MAX_LEN), 0);
+        stream
+            .read_exact(reply.get_mut(HEADER_LEN..).unwrap_or_default())
+            .await?;
+        let judged = Packet::parse(&reply)
+            .ok()
+            .and_then(|reply| judged(&secret, &reply, &authenticator));
+        Ok(judged.unwrap_or(Answer::Silence { unproven: 1 }))
+    };
+    timeout(patience, conversation)
+        .await
+        .unwrap_or(Ok(Answer::Silence { unproven: 0 }))
+}
+
+/// Makes a TLS connection with `config`, from `source` if there is one, and closes it. That it comes about says
+/// that the server speaks TLS and has a certificate that `config` trusts; not that it takes a client without
+/// a certificate, or any other.
+///
+/// # Errors
+/// When there is no connection, or no TLS, within `patience`.
+pub async fn handshake(
+    server: SocketAddr,
+    source: Option<IpAddr>,
+    config: Arc<ClientConfig>,
+    patience: Duration,
+) -> io::Result<()> {
+    let conversation = async {
+        let stream = connect(server, source).await?;
+        let name = ServerName::IpAddress(server.ip().into());
+        TlsConnector::from(config).connect(name, stream).await.map(|_| ())
+    };
+    timeout(patience, conversation)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn connect(server: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if server.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if let Some(source) = source {
+        socket.bind((source, 0).into())?;
+    }
+    socket.connect(server).await
+}
+
+/// What a reply proves; `None` for nothing.
+fn judged(secret: &SharedSecret, reply: &Packet<'_>, authenticator: &[u8; AUTHENTICATOR_LEN]) -> Option<Answer> {
+    match secret.reply_signature(reply, authenticator) {
+        _ if !secret.proves_response(reply, authenticator) => None,
+        Signature::Invalid => None,
+        Signature::Valid if reply.signed_first() || reply.code() != ACCESS_ACCEPT => Some(Answer::Signed),
+        Signature::Valid | Signature::Absent => Some(Answer::Unsigned),
     }
 }

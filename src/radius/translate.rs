@@ -68,6 +68,9 @@ pub enum Refusal {
     /// An empty password would be an unauthenticated bind (RFC 4513 section 5.1.2).
     #[error("the password is empty")]
     EmptyPassword,
+    /// A password of more than 128 octets over RADIUS/1.1 (RFC 9765 section 5.1.1).
+    #[error("the password is longer than 128 octets")]
+    LongPassword,
     /// State may appear once (RFC 2865 section 5.44).
     #[error("State is repeated")]
     RepeatedState,
@@ -92,6 +95,7 @@ impl Refusal {
             | Self::NoChallenge
             | Self::NoPassword
             | Self::EmptyPassword
+            | Self::LongPassword
             | Self::RepeatedState => Denial::Malformed,
         }
     }

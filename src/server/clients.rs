@@ -2,9 +2,13 @@
 //! anything would keep one from being served.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::admin::api::{
     ApiError, ClientRow, ClientView, ErrorKind, Finding, ForgetRequest, Forgotten, Grade, LearnedView, StrangerView,
@@ -19,6 +23,7 @@ use crate::radius::probe;
 use crate::server::Node;
 use crate::server::learned::ForgetError;
 use crate::server::parts;
+use crate::tls::client::{Fingerprint, Settings, Trust};
 
 impl Node {
     pub(super) fn client_rows(&self) -> Vec<ClientRow> {
@@ -151,8 +156,15 @@ impl Node {
         findings: &mut Findings,
     ) {
         let about = format!("listener \"{}\" at {}", listener.name, listener.listen);
-        if listener.transport != Transport::Udp || client.certificate.is_some() {
-            let text = "not asked: only datagrams are tried from here";
+        let over_tls = match listener.transport {
+            Transport::Udp | Transport::Tcp => false,
+            Transport::Tls => true,
+        };
+        if over_tls {
+            return self.ask_over_tls(client, listener, table, about, findings).await;
+        }
+        if client.certificate.is_some() {
+            let text = "serves nobody who is known by a certificate";
             return findings.add(Grade::Untold, about, text);
         }
         let family = |net: &IpNet| net.addr().is_ipv4() == listener.listen.is_ipv4();
@@ -173,7 +185,11 @@ impl Node {
             server.set_ip(source);
         }
         let from = format!("from {source}");
-        match probe::status(server, source, secret, PATIENCE).await {
+        let asked = match listener.transport {
+            Transport::Udp | Transport::Tls => probe::status(server, source, secret, PATIENCE).await,
+            Transport::Tcp => probe::status_over_tcp(server, source, secret, PATIENCE).await,
+        };
+        match asked {
             Ok(probe::Answer::Signed) => findings.add(
                 Grade::Good,
                 about,
@@ -200,6 +216,71 @@ impl Node {
                 ),
             ),
             Err(error) => findings.add(Grade::Untold, about, format!("not asked {from}: {error}")),
+        }
+    }
+}
+
+impl Node {
+    /// Makes a TLS connection to one of our own listeners. We have no certificate of the client's, so that no
+    /// packet can be tried.
+    async fn ask_over_tls(
+        &self,
+        client: &config::Client,
+        listener: &RadiusListener,
+        table: &ClientTable,
+        about: String,
+        findings: &mut Findings,
+    ) {
+        let Some(file) = listener.certificate.clone() else {
+            return findings.add(Grade::Untold, about, "not asked: it has no certificate");
+        };
+        let own = move || -> Result<Arc<ClientConfig>, String> {
+            let first = CertificateDer::pem_file_iter(&file)
+                .ok()
+                .and_then(|mut all| all.next()?.ok());
+            let first = first.ok_or_else(|| format!("{} holds no certificate", file.display()))?;
+            let settings = Settings {
+                trust: Trust::Fingerprint(Fingerprint::of(&first)),
+                identity: None,
+                protocols: &[],
+            };
+            settings.config().map_err(parts::describe)
+        };
+        let tls = match tokio::task::spawn_blocking(own).await {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(why)) => return findings.add(Grade::Fault, about, why),
+            Err(error) => return findings.add(Grade::Untold, about, format!("not asked: {error}")),
+        };
+        let source = own_address_of(client, listener.listen, table);
+        let mut server = listener.listen;
+        if server.ip().is_unspecified() {
+            server.set_ip(source.unwrap_or(match server {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            }));
+        }
+        match probe::handshake(server, source, tls, PATIENCE).await {
+            Ok(()) => {
+                let ends = self.radius_ends(&listener.name);
+                let until = ends.map_or(String::new(), |at| {
+                    format!("; the first of what it rests on ends at {at}")
+                });
+                let text = format!(
+                    "speaks TLS and shows the certificate that is configured{until}. Whether it takes the client's \
+                     own certificate only the client can tell: there, try `portcullis login radius --transport tls`"
+                );
+                findings.add(Grade::Good, about, text);
+            }
+            Err(error) => {
+                let text = format!("no TLS from this machine, with the certificate that is configured: {error}");
+                // Addresses that no client could have are turned away before TLS.
+                let grade = if source.is_some() || client.certificate.is_none() {
+                    Grade::Fault
+                } else {
+                    Grade::Untold
+                };
+                findings.add(grade, about, text);
+            }
         }
     }
 }

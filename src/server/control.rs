@@ -175,7 +175,13 @@ impl Node {
             config: Arc::clone(&old),
             upstreams: self.verifier.upstreams(),
         };
-        let started = upstreams::start(Arc::clone(&parts.config), Arc::clone(&self.keyring), Some(before)).await;
+        let started = upstreams::start(
+            Arc::clone(&parts.config),
+            Arc::clone(&parts.dictionary),
+            Arc::clone(&self.keyring),
+            Some(before),
+        )
+        .await;
         let upstreams = started.map_err(|error| ApiError::new(ErrorKind::Faulty, error))?;
         let (changes, needs_restart) = self.differences(&old, &parts);
         let (engine, directories, source_limit) = parts.judging(&self.keyring);
@@ -259,6 +265,15 @@ impl Node {
             };
             directories.push(directory_status(status));
         }
+        let mut upstreams = Vec::new();
+        for upstream in self.verifier.upstreams().values() {
+            let status = if probe {
+                upstream.probe().await
+            } else {
+                upstream.status()
+            };
+            upstreams.push(upstream_status(status));
+        }
         let store = self.store.status();
         StatusReport {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -274,12 +289,7 @@ impl Node {
             },
             listeners: self.listener_statuses(&config),
             directories,
-            upstreams: self
-                .verifier
-                .upstreams()
-                .values()
-                .map(|upstream| upstream_status(upstream.status()))
-                .collect(),
+            upstreams,
             store: StoreStatus {
                 kind: store.kind,
                 location: store.location,
@@ -338,7 +348,7 @@ impl Node {
     }
 
     /// When the first of what a RADIUS listener's TLS rests on ends.
-    fn radius_ends(&self, listener: &str) -> Option<Timestamp> {
+    pub(super) fn radius_ends(&self, listener: &str) -> Option<Timestamp> {
         let (_, tls) = self.radius_certificates.iter().find(|(name, _)| name == listener)?;
         tls.endings().iter().map(|ending| ending.at).min()
     }

@@ -72,7 +72,7 @@ impl Parts {
         let dictionary = load_dictionary(&config, &mut faults);
         let mut policy = load_policies(&config.policies.path, &dictionary, &mut faults);
         fetch(&policy, &mut config);
-        upstreams::check(&config, &document, &mut faults);
+        upstreams::check(&config, &dictionary, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
         name_strangers(&config, &policy, &mut faults);
         let mut directories = Directories::new();

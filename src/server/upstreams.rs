@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Config, UpstreamTransport};
+use crate::dictionary::Dictionary;
 use crate::document::{Document, Faults};
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::policy::{Policy, Ruling};
@@ -16,9 +17,13 @@ pub(super) struct Before {
     pub(super) upstreams: Arc<Upstreams>,
 }
 
-/// Finds what is wrong with certificates and names. Blocks.
-pub(super) fn check(config: &Config, document: &Document<'_>, faults: &mut Faults) {
+/// Finds what is wrong with certificates, names, and attributes to pass on. Blocks.
+pub(super) fn check(config: &Config, dictionary: &Arc<Dictionary>, document: &Document<'_>, faults: &mut Faults) {
     for (index, upstream) in config.upstreams.iter().enumerate() {
+        for (place, why) in Upstream::check_passed(upstream, dictionary) {
+            let path = ["upstream", &index.to_string(), "pass_reply", &place.to_string()];
+            faults.0.push(document.fault(&path, why));
+        }
         for fault in Upstream::check(upstream).err().unwrap_or_default() {
             let path = [
                 "upstream",
@@ -74,12 +79,13 @@ pub(super) fn settle(config: &Config, policy: &mut Policy, faults: &mut Faults) 
 }
 
 /// Prepares the upstreams; those whose configuration stays the same stay as they are, unless they use
-/// certificates, which may have been exchanged.
+/// certificates or dictionaries, which may have been exchanged.
 ///
 /// # Errors
 /// One text that says what is wrong.
 pub(super) async fn start(
     config: Arc<Config>,
+    dictionary: Arc<Dictionary>,
     keyring: Arc<Keyring>,
     before: Option<Before>,
 ) -> Result<Upstreams, String> {
@@ -90,14 +96,15 @@ pub(super) async fn start(
             let plain = upstream
                 .servers
                 .iter()
-                .all(|server| server.transport == UpstreamTransport::Udp);
+                .all(|server| server.transport == UpstreamTransport::Udp)
+                && upstream.pass_reply.is_empty();
             let kept = before
                 .as_ref()
                 .filter(|before| plain && before.config.upstreams.contains(upstream))
                 .and_then(|before| before.upstreams.get(&upstream.name));
             let ready = match kept {
                 Some(kept) => Arc::clone(kept),
-                None => Upstream::start(upstream, mark)
+                None => Upstream::start(upstream, &dictionary, mark)
                     .map_err(|fault| format!("upstream \"{}\": {}", upstream.name, describe(fault.error)))?,
             };
             upstreams.insert(upstream.name.clone(), ready);

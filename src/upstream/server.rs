@@ -13,6 +13,7 @@ use crate::radius::crypto::SharedSecret;
 use crate::radius::exchange::{
     Exchange, Failure, Patience, Reply, Request, Target, TlsTarget, Transport, Version, radsec_secret,
 };
+use crate::radius::pairs::Hiding;
 use crate::tls::client::{Settings, Trust};
 use crate::tls::{self, TlsError};
 use crate::upstream::{SetupFault, UpstreamServerStatus};
@@ -137,6 +138,11 @@ impl Server {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What encrypted values of its reply are read with.
+    pub(super) fn hiding<'a>(&'a self, reply: &'a Reply) -> Hiding<'a> {
+        self.exchange.hiding(reply)
     }
 
     /// Whether questions go there.

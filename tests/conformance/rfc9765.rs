@@ -7,12 +7,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use portcullis::engine::Given;
+use portcullis::engine::response::{Kept, ResponseOutcome};
 use portcullis::radius::attribute::{
     ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCESS_REQUEST, ACCOUNTING_REQUEST, ACCOUNTING_RESPONSE,
     ACCT_SESSION_ID, ACCT_STATUS_TYPE, CHAP_PASSWORD, CLASS, EAP_MESSAGE, ERROR_CAUSE, MESSAGE_AUTHENTICATOR,
     PROTOCOL_ERROR, PROXY_STATE, STATE, STATUS_SERVER, USER_NAME, USER_PASSWORD,
 };
 use portcullis::radius::packet::Packet;
+use portcullis::secret::Secret;
 use rustls::HandshakeKind;
 use tokio::net::TcpStream;
 
@@ -80,18 +82,51 @@ async fn packets_are_as_they_are_written_out() {
 }
 
 #[tokio::test]
-async fn passwords_are_octets_of_any_length_and_taken_as_they_are() {
+async fn what_was_said_is_understood_again() {
+    let vectors = Vectors::load("rfc9765.txt");
+    let [login, challenge, answer, accept] = ["login", "challenge", "answer", "accept"]
+        .map(|name| Packet::parse_unsigned(vectors.packet(&format!("spoken-{name}"))).unwrap());
+    assert_eq!(
+        [login, challenge, answer, accept].map(|packet| packet.code()),
+        [ACCESS_REQUEST, ACCESS_CHALLENGE, ACCESS_REQUEST, ACCESS_ACCEPT]
+    );
+    assert_eq!(token_of(challenge.octets()), login.token());
+    assert_eq!(token_of(accept.octets()), answer.token());
+    assert_eq!(token_of(answer.octets())[3], token_of(login.octets())[3] + 1);
+    assert_eq!(login.find(USER_PASSWORD), Some(&b"pw00001"[..]));
+    assert_eq!(answer.find(STATE), challenge.find(STATE));
+
     let site = Site::make();
     let server = Server::tls(&site, "", clients(&[("nas", BY_NAME)]));
     let mut line = line(&site, &server, &site.nas()).await;
-    for password in [&[b'x'; 253][..], b"\xff\x00\x01", b"trailing\0\0"] {
+    line.send(login.octets()).await;
+    let reply = line.receive().await;
+    assert_eq!((reply[0], token_of(&reply)), (ACCESS_REJECT, login.token()));
+    assert!(matches!(server.stub.last().given, Given::Typed(typed) if typed.matches(b"pw00001")));
+    line.send(vectors.packet("chap")).await;
+    assert_eq!(token_of(&line.receive().await), [0xff; 4]);
+    let Given::Response(response) = server.stub.last().given else {
+        panic!("no CHAP")
+    };
+    let judged = |password: &str| response.judge(Kept::Clear(&Secret::new(password)));
+    assert!(matches!(judged("hunter2"), ResponseOutcome::Right(None)));
+    assert!(matches!(judged("hunter3"), ResponseOutcome::Wrong));
+}
+
+#[tokio::test]
+async fn passwords_are_octets_up_to_128_and_taken_as_they_are() {
+    let site = Site::make();
+    let server = Server::tls(&site, "", clients(&[("nas", BY_NAME)]));
+    let mut line = line(&site, &server, &site.nas()).await;
+    for password in [&[b'x'; 128][..], b"\xff\x00\x01", b"trailing\0\0"] {
         line.send(&login([1; 4], "ana", password, &[])).await;
         assert_eq!(line.receive().await[0], ACCESS_REJECT);
         assert!(matches!(server.stub.last().given, Given::Typed(last) if last.matches(password)));
     }
-    // An empty one, CHAP without a challenge, EAP: refused, and the connection goes on.
+    // An empty one, one that is too long, CHAP without a challenge, EAP: refused, and the connection goes on.
     for attributes in [
         &[(USER_NAME, &b"ana"[..]), (USER_PASSWORD, b"")][..],
+        &[(USER_NAME, b"ana"), (USER_PASSWORD, &[b'x'; 129])],
         &[(USER_NAME, b"ana"), (CHAP_PASSWORD, &[1; 17])],
         &[(USER_NAME, b"ana"), (EAP_MESSAGE, &[2, 1, 0, 5, 1])],
     ] {

@@ -199,10 +199,10 @@ impl World {
 
     /// At the service `remote` an upstream judges passwords.
     fn password_by(&self) -> Option<Arc<str>> {
-        (self.service == "remote").then(|| UPSTREAM.into())
+        (self.service.starts_with("remote")).then(|| UPSTREAM.into())
     }
 
-    /// What an upstream server says: `hunter2` and `424242` are right, `push` and then `more` are answered by
+    /// What an upstream server says: `hunter2` and `424242` are right, so is `limited`, with an attribute to be passed on, `push` and then `more` are answered by
     /// another question, and the answer to that is `yes`.
     fn upstream(&mut self, question: &Question) -> Answer {
         assert_eq!(&*question.upstream, UPSTREAM);
@@ -222,10 +222,11 @@ impl World {
             })
         };
         match (question.typed.expose_str().unwrap(), &question.challenge) {
-            ("hunter2" | "424242", None) => Answer::Accept,
+            ("hunter2" | "424242", None) => Answer::Accept(Vec::new()),
+            ("limited", None) => Answer::Accept(vec![Dictionary::shipped().pair("Filter-Id", "staff").unwrap()]),
             ("push", None) => challenge("Is it you?", "first"),
             ("more", Some(first)) if *first == awaiting("first") => challenge("", "second"),
-            ("yes", Some(_)) => Answer::Accept,
+            ("yes", Some(_)) => Answer::Accept(Vec::new()),
             _ => Answer::Reject,
         }
     }

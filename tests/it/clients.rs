@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::portcullis::{APPEND, DIALOG, PASSWORD_ONLY, Portcullis};
-use crate::support::process::{text, until};
+use crate::support::process::{free_port, text, until};
 use crate::support::radclient::{Reply, request};
 use crate::support::slapd::{Slapd, password, user};
 
@@ -136,7 +136,14 @@ fn what_was_learned_outlives_the_process_until_it_is_forgotten() {
 #[test]
 fn a_test_asks_our_own_listener_with_the_clients_secret() {
     let mut directory = Slapd::start(5);
-    let site = learning(&directory);
+    let mut site = learning(&directory);
+    let configuration = fs::read_to_string(site.configuration_file()).unwrap();
+    let port = free_port();
+    site.configure(&format!(
+        "{configuration}\n[[radius]]\nname = \"bare\"\nlisten = \"127.0.0.1:{port}\"\ntransport = \"tcp\"\n\
+         allow_plaintext_tcp = true\n"
+    ));
+    site.kill_and_serve();
     let report = |client: &str| {
         let output = site.cli(&["client", "test", client, "--json"]);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)));
@@ -149,6 +156,12 @@ fn a_test_asks_our_own_listener_with_the_clients_secret() {
         let good = |finding: &&Value| finding["grade"] == "good" && finding["text"].as_str().unwrap().contains(&asked);
         assert!(findings.iter().any(|finding| good(&finding)), "{findings:?}");
     }
+    // So it does over TCP.
+    let (_, findings) = report("vpn");
+    let tcp = findings
+        .iter()
+        .find(|finding| finding["about"].as_str().unwrap().contains("\"bare\""));
+    assert_eq!(tcp.expect("a word on it")["grade"], "good", "{findings:?}");
     // A listener that does not answer, and a directory that is gone, are faults.
     directory.kill();
     until("the directory is known to be gone", || {

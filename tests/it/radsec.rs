@@ -3,6 +3,9 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
+use portcullis::radius::exchange::{Exchange, Patience, Request, Target, TlsTarget, Transport, Version, radsec_secret};
+use portcullis::tls::client::{Settings, Trust};
+use portcullis::tls::server_name;
 
 use crate::support::pki::{Authority, Leaf};
 use crate::support::portcullis::{Portcullis, find};
@@ -10,6 +13,7 @@ use crate::support::process::{free_port, run, text, until};
 use crate::support::radclient::{Reply, request};
 use crate::support::radsec_peers::Proxy;
 use crate::support::slapd::{Slapd, password, user};
+use crate::support::tap::Tap;
 use crate::support::totp::code;
 
 /// An installation that serves RADIUS over TLS to clients of an authority.
@@ -167,6 +171,149 @@ fn a_dialog_over_both_versions_with_our_own_client() {
             (&channel.into(), Some(1))
         );
     }
+}
+
+#[test]
+fn a_test_says_what_a_tls_listener_shows() {
+    let directory = Slapd::start(1);
+    let site = Site::start(&directory, "");
+    let finding = |site: &Site| {
+        let output = site.portcullis.cli(&["client", "test", "gateway", "--json"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["findings"].as_array().unwrap().clone();
+        let about = |finding: &&serde_json::Value| finding["about"].as_str().unwrap().contains("radsec");
+        findings.iter().find(about).expect("a word on the listener").clone()
+    };
+    let found = finding(&site);
+    assert_eq!(found["grade"], "good", "{found}");
+    let said = found["text"].as_str().unwrap();
+    assert!(
+        said.contains("shows the certificate that is configured; the first"),
+        "{said}"
+    );
+    // Renewed on disk, and not read again yet: the listener still shows the old one.
+    site.authority.server("radsec");
+    let found = finding(&site);
+    assert_ne!(found["grade"], "good", "{found}");
+}
+
+/// What our client and our listener say to each other, octet by octet, where it is not random.
+#[tokio::test(flavor = "multi_thread")]
+async fn radius_1_1_on_the_wire() {
+    let directory = Slapd::start(20);
+    let site = Site::start(&directory, "");
+    let seed = site.portcullis.enrol(&user(1));
+    let leaf = |name: &str| site.authority.client(name, &[&format!("{name}.example.org")], &[], 5);
+    let (own, gateway, portal) = (site.authority.server("tap"), leaf("gateway"), leaf("portal"));
+
+    let tap = Tap::start(site.port, &site.authority, &own, &gateway).await;
+    let login = |tap: &Tap, method: &str, number: usize, typed: &str| {
+        let mut command = site.portcullis.command();
+        let server = format!("127.0.0.1:{}", tap.port);
+        command.args(["login", "radius", &server, "--transport", "tls", "--method", method]);
+        command.args([
+            "--radius-version",
+            "1.1",
+            "--nas-identifier",
+            "nas1",
+            "--user",
+            &user(number),
+        ]);
+        command.arg("--ca").arg(site.authority.file());
+        text(&run(&mut command, typed))
+    };
+    let said = login(&tap, "pap", 1, &format!("{}\n{}\n", password(1), code(&seed, 0)));
+    let packets = tap.take();
+    assert_eq!(packets.len(), 4, "{said}");
+    // Code, Reserved-1, and Length; then the Token, and twelve octets of zero.
+    let attributes = |packet: &[u8], code: u8| -> Vec<(u8, Vec<u8>)> {
+        assert_eq!((packet[0], packet[1]), (code, 0), "{packet:02x?}");
+        assert_eq!(usize::from(u16::from_be_bytes([packet[2], packet[3]])), packet.len());
+        assert_eq!(packet[8..20], [0; 12], "{packet:02x?}");
+        let mut rest = &packet[20..];
+        let mut found = Vec::new();
+        while let [kind, length, ..] = *rest {
+            found.push((kind, rest[2..usize::from(length)].to_vec()));
+            rest = &rest[usize::from(length)..];
+        }
+        // Neither Message-Authenticator nor Original-Packet-Code (241.4).
+        assert!(!found.iter().any(|(kind, _)| matches!(kind, 80 | 241)), "{found:?}");
+        found
+    };
+    let token = |packet: &[u8]| u32::from_be_bytes(packet[4..8].try_into().unwrap());
+    let (asked, asking) = (attributes(&packets[0], 1), attributes(&packets[1], 11));
+    assert!(asked.contains(&(1, user(1).into_bytes())), "{asked:?}");
+    assert!(
+        asked.contains(&(2, password(1).into_bytes())),
+        "the password as it is: {asked:?}"
+    );
+    assert!(asked.contains(&(32, b"nas1".to_vec())), "{asked:?}");
+    let state = asking.iter().find(|(kind, _)| *kind == 24).expect("a State");
+    let (answered, accepted) = (attributes(&packets[2], 1), attributes(&packets[3], 2));
+    assert!(answered.contains(state) && answered.contains(&(2, code(&seed, 0).into_bytes())));
+    assert!(accepted.iter().any(|(kind, _)| *kind == 25), "Class: {accepted:?}");
+    assert_eq!(token(&packets[1]), token(&packets[0]));
+    assert_eq!(token(&packets[3]), token(&packets[2]));
+    assert_eq!(token(&packets[2]), token(&packets[0]).wrapping_add(1), "a counter");
+
+    // CHAP brings its challenge, as there is no Request Authenticator to take it from. The directory keeps
+    // no password that could be compared with a response, and so it is refused.
+    let tap = Tap::start(site.port, &site.authority, &own, &portal).await;
+    let said = login(&tap, "chap", 2, &format!("{}\n", password(2)));
+    let packets = tap.take();
+    assert_eq!(packets.len(), 2, "{said}");
+    let asked = attributes(&packets[0], 1);
+    let length = |wanted: u8| {
+        asked
+            .iter()
+            .find(|(kind, _)| *kind == wanted)
+            .map(|(_, value)| value.len())
+    };
+    assert_eq!(
+        (length(3), length(60), length(2)),
+        (Some(17), Some(16), None),
+        "{asked:?}"
+    );
+    attributes(&packets[1], 3);
+    assert_eq!(token(&packets[1]), token(&packets[0]));
+
+    // Accounting: no Request Authenticator is computed over it either.
+    let ca = site.authority.file();
+    let settings = Settings {
+        trust: Trust::Authorities(Some(&ca)),
+        identity: None,
+        protocols: Version::V1_1.alpn(),
+    };
+    let target = Target {
+        address: ([127, 0, 0, 1], tap.port).into(),
+        transport: Transport::Tls(TlsTarget {
+            config: settings.config().unwrap(),
+            name: server_name("127.0.0.1").unwrap(),
+            secret: radsec_secret(),
+            version: Version::V1_1,
+        }),
+        signed_replies: true,
+    };
+    let exchange = Exchange::connect(target, Patience::default());
+    let mut request = Request::accounting();
+    for (kind, value) in [(1, &b"ana"[..]), (40, &[0, 0, 0, 1]), (44, b"S1"), (32, b"nas1")] {
+        request.push(kind, value).unwrap();
+    }
+    assert_eq!(exchange.ask(&request).await.unwrap().code(), 5);
+    exchange.status().await.unwrap();
+    let packets = tap.take();
+    let [start, kept, status, lives] = &packets[..] else {
+        panic!("{packets:02x?}")
+    };
+    assert_eq!(
+        start[20..],
+        *b"\x01\x05ana\x28\x06\0\0\0\x01\x2c\x04S1\x20\x06nas1",
+        "{start:02x?}"
+    );
+    assert_eq!((attributes(start, 4).len(), attributes(kept, 5).len()), (4, 0));
+    assert_eq!((attributes(status, 12).len(), attributes(lives, 2).len()), (0, 0));
+    assert_eq!((token(kept), token(lives)), (token(start), token(status)));
+    assert_eq!(token(status), token(start).wrapping_add(1));
 }
 
 #[test]

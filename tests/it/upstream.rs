@@ -55,7 +55,7 @@ fn udp(ports: &[u16]) -> String {
 
 fn over_tls(port: u16, authority: &Path, own: &Leaf) -> String {
     format!(
-        "require_message_authenticator = false\nservers = [{{ address = \"127.0.0.1:{port}\", transport = \"tls\", \
+        "servers = [{{ address = \"127.0.0.1:{port}\", transport = \"tls\", \
          ca_file = \"{}\", certificate = \"{}\", key = \"{}\" }}]\n",
         authority.display(),
         own.chain.display(),
@@ -103,6 +103,67 @@ fn a_reply_without_message_authenticator_is_not_believed_by_default() {
     let status = site.json(&["status"]);
     let unproven = status["upstreams"][0]["servers"][0]["unproven"].as_u64();
     assert!(unproven > Some(0), "{status}");
+}
+
+#[test]
+fn what_freeradius_says_is_passed_on() {
+    const NAMES: &str =
+        "pass_reply = [\"Filter-Id\", \"Session-Timeout\", \"Tunnel-Password\", \"MS-MPPE-Send-Key\"]\n";
+    let (directory, upstream) = (Slapd::start(1), FreeRadius::start());
+    let tls = over_tls(upstream.tls, &upstream.authority, &upstream.client);
+    for servers in [udp(&[upstream.password]), tls] {
+        let mut site = install(&directory, &(NAMES.to_owned() + &servers), "none");
+        site.write_policy("[[rule]]\nname = \"all\"\nrequire = \"password\"\nreply = { Filter-Id = \"ours\" }\n");
+        site.serve();
+        let printed = site.radclient(OTHER).print(&request(ANA, ANAS_PASSWORD, None));
+        for line in [
+            "Filter-Id = \"ours\"",
+            "Session-Timeout = 600",
+            "Tunnel-Password:1 = \"swordfish\"",
+            "MS-MPPE-Send-Key = 0x00112233445566778899aabbccddeeff",
+        ] {
+            assert!(printed.contains(line), "{line}: {printed}\n{}", site.log());
+        }
+        for absent in ["theirs", "not passed on", "636c617373"] {
+            assert!(!printed.contains(absent), "{absent}: {printed}");
+        }
+        assert!(!site.log().contains("swordfish"));
+    }
+    let site = install(
+        &directory,
+        &format!("pass_reply = [\"Filter-Idd\", \"State\"]\n{}", udp(&[1])),
+        "none",
+    );
+    let checked = site.cli(&["check", "-c", "portcullis.toml"]);
+    let said = text(&checked);
+    assert!(
+        said.contains("upstream[0].pass_reply[0]: `Filter-Idd` cannot be passed on"),
+        "{said}"
+    );
+    assert!(
+        said.contains("upstream[0].pass_reply[1]: `State` belongs to the conversation"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_probe_asks_at_once() {
+    let (directory, mut upstream) = (Slapd::start(1), FreeRadius::start());
+    let mut site = install(&directory, &udp(&[upstream.password]), "none");
+    let never = fs::read_to_string(site.configuration_file()).unwrap();
+    site.configure(&never.replace("status_interval = \"5s\"", "status_interval = \"0s\""));
+    site.serve();
+    let server = |arguments: &[&str]| site.json(arguments)["upstreams"][0]["servers"][0].clone();
+    assert!(server(&["status"])["latency_ms"].is_null(), "nobody has been asked");
+    let probed = server(&["status", "--probe"]);
+    assert!(
+        probed["latency_ms"].is_number() && probed["healthy"] == true,
+        "{probed}"
+    );
+    upstream.kill();
+    server(&["status", "--probe"]);
+    let probed = server(&["status", "--probe"]);
+    assert!(probed["healthy"] == false && probed["error"].is_string(), "{probed}");
 }
 
 #[test]
@@ -262,9 +323,10 @@ fn our_client_speaks_to_freeradius_over_tls() {
         command.args(more);
         run(&mut command, &format!("{password}\n"))
     };
-    let accepted = login(ANAS_PASSWORD, &["--allow-unsigned"]);
+    // It signs no Access-Accept, which over TLS it need not.
+    let accepted = login(ANAS_PASSWORD, &[]);
     assert!(accepted.status.success(), "{}", text(&accepted));
-    let rejected = login("wrong", &["--allow-unsigned"]);
+    let rejected = login("wrong", &[]);
     assert_eq!(rejected.status.code(), Some(1), "{}", text(&rejected));
     let newest = login(ANAS_PASSWORD, &["--radius-version", "1.1"]);
     assert_eq!(newest.status.code(), Some(3), "{}", text(&newest));

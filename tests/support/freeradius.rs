@@ -16,6 +16,10 @@ pub(crate) const SHARED: &str = "shared-with-freeradius";
 /// Whom it knows.
 pub(crate) const ANA: &str = "ana";
 pub(crate) const ANAS_PASSWORD: &str = "correct horse";
+/// What she gets with her Access-Accept.
+const GRANTED: &str = "\tFilter-Id := \"theirs\", Session-Timeout := 600, Class := 0x636c617373,\n\
+    \tTunnel-Password:1 := \"swordfish\", MS-MPPE-Send-Key := 0x00112233445566778899aabbccddeeff,\n\
+    \tCallback-Number := \"not passed on\"";
 /// Somebody whom the directory knows as well, under another password.
 pub(crate) const SHARED_USER: &str = "user00001";
 /// What this server wants to hear of them.
@@ -57,7 +61,7 @@ impl FreeRadius {
         let path = server.folder.path();
         fs::create_dir(path.join("raddb")).expect("a folder");
         let users = format!(
-            "{ANA} Cleartext-Password := \"{ANAS_PASSWORD}\"\n{SHARED_USER} Cleartext-Password := \"{TOKEN}\"\n"
+            "{ANA} Cleartext-Password := \"{ANAS_PASSWORD}\"\n{GRANTED}\n{SHARED_USER} Cleartext-Password := \"{TOKEN}\"\n"
         );
         fs::write(path.join("raddb/users"), users).expect("writing users");
         let text = CONFIGURATION

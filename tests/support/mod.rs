@@ -15,4 +15,5 @@ pub(crate) mod radclient;
 pub(crate) mod radsec_peers;
 pub(crate) mod samba;
 pub(crate) mod slapd;
+pub(crate) mod tap;
 pub(crate) mod totp;

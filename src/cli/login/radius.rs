@@ -186,8 +186,9 @@ fn named(reply: &Reply) -> Vec<String> {
 
 fn unproven_text(unproven: u32, channel: Channel, unsigned: bool) -> String {
     let cause = match channel {
-        Channel::Udp | Channel::Tcp | Channel::Tls if unsigned => "the shared secret is wrong, most likely.",
-        Channel::Udp | Channel::Tcp | Channel::Tls => {
+        Channel::Tls => "the shared secret is wrong, most likely.",
+        Channel::Udp | Channel::Tcp if unsigned => "the shared secret is wrong, most likely.",
+        Channel::Udp | Channel::Tcp => {
             "the shared secret is wrong, most likely, or the server sends no Message-Authenticator (--allow-unsigned)."
         }
         Channel::Tls11 => "they are of the wrong kind.",

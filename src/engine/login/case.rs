@@ -229,6 +229,7 @@ impl<'a, 'f> Case<'a, 'f> {
             spent,
             guessed: self.guessed,
             asked,
+            passed: Vec::new(),
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -245,7 +246,7 @@ impl<'a, 'f> Case<'a, 'f> {
         if one_too_many(self.facts, self.terms, self.now) {
             return self.refuse(Denial::SessionLimit, record);
         }
-        let grant = match grant(self.terms, self.request, person, self.nonce) {
+        let grant = match grant(self.terms, self.request, person, self.nonce, &[]) {
             Ok(grant) => grant,
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::dictionary::Pair;
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Change, Key, Versioned};
 use crate::engine::dialog::Dialog;
@@ -50,13 +51,19 @@ pub(super) fn prompt(
     }
 }
 
-/// What somebody is let in with, when `terms` are met.
+/// What somebody is let in with, when `terms` are met; `passed` is what upstream servers say besides.
 ///
 /// # Errors
-/// When a RADIUS attribute of the rule cannot be encoded.
-pub(super) fn grant(terms: &Terms, request: &AuthnRequest, person: &Arc<Person>, id: u64) -> Result<Grant, Unreplied> {
+/// When a RADIUS attribute of the rule cannot be encoded, or all of them do not fit a packet.
+pub(super) fn grant(
+    terms: &Terms,
+    request: &AuthnRequest,
+    person: &Arc<Person>,
+    id: u64,
+    passed: &[Pair],
+) -> Result<Grant, Unreplied> {
     let reply = match request.origin.protocol {
-        Protocol::Radius => terms.reply.pairs(person)?,
+        Protocol::Radius => terms.reply.pairs(person, passed)?,
         Protocol::Ldap => Vec::new(),
     };
     Ok(Grant {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::dictionary::Pair;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::MAX_ROUNDS;
@@ -16,7 +17,7 @@ use crate::engine::login::outcome::{
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Rule, Subject, Terms, Who};
-use crate::engine::record::{Failure, ThrottleRecord, UserRecord};
+use crate::engine::record::{Failure, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::throttle::Limit;
 use crate::engine::verdict::{Denial, Outage, Prompt, Verdict};
@@ -36,6 +37,8 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) spent: Option<Box<(UserRecord, UserRecord)>>,
     pub(super) guessed: bool,
     pub(super) asked: Option<Asked>,
+    /// What upstream servers said is to be passed on.
+    pub(super) passed: Vec<Pair>,
     pub(super) now: Timestamp,
 }
 
@@ -64,6 +67,11 @@ impl<'a> Tried<'a, '_> {
         // Nothing is settled yet, so earlier failures stay counted.
         let mut batch = Batch::default();
         self.end_attempt(&mut batch);
+        if !self.passed.is_empty() {
+            // Left out, they could be what limits the access.
+            let detail = "what the upstream says is to be passed on, but another question follows: ask it last";
+            return self.rejected(Denial::ReplyAttribute, Some(detail), batch);
+        }
         let prompt = self.prompt(proven, held);
         self.decided(Verdict::Challenge(prompt), batch, proven)
     }
@@ -73,7 +81,7 @@ impl<'a> Tried<'a, '_> {
         if one_too_many(self.facts, self.terms, self.now) || !self.rule_still_decides() {
             return self.barred(Denial::SessionLimit);
         }
-        let grant = match grant(self.terms, self.request, &self.person, self.nonce) {
+        let grant = match grant(self.terms, self.request, &self.person, self.nonce, &self.passed) {
             Ok(grant) => grant,
             Err(error) => {
                 self.end_attempt(&mut batch);
@@ -166,7 +174,12 @@ impl<'a> Tried<'a, '_> {
     /// A wrong one was judged without the directory, and stays counted.
     pub(super) fn unavailable(self, reason: String) -> Step<'a> {
         let mut batch = Batch::default();
-        self.end_attempt(&mut batch);
+        if self.guessed {
+            self.count_failure(&mut batch);
+        } else {
+            // A challenge that was answered can be answered again, and so stays counted.
+            self.throttle_unsettled(&mut batch, ThrottleRecord::without_pending);
+        }
         if let Some(before) = self.before_judging().filter(|_| !self.guessed) {
             write_user(&mut batch, &self.person, &self.facts.user, before);
         }
@@ -209,7 +222,33 @@ impl<'a> Tried<'a, '_> {
         });
     }
 
-    fn throttle(&self, batch: &mut Batch, change: impl FnOnce(ThrottleRecord, u64) -> ThrottleRecord) {
+    /// A challenge goes out, and counts until it is answered: sending it may have rung somebody up. It takes
+    /// the place of the one that was `answered`.
+    pub(super) fn count_challenge(&self, batch: &mut Batch, answered: Option<u64>) {
+        let challenge = Pending {
+            at: self.now,
+            nonce: self.nonce,
+        };
+        let failure = self.guessed.then_some(Failure {
+            at: self.now,
+            code: true,
+        });
+        self.throttle_unsettled(batch, |record, nonce| {
+            let record = match failure {
+                Some(failure) => record.with_failure(Some(nonce), failure, self.limit),
+                None => record.without_pending(nonce),
+            };
+            record.without_challenge(answered).with_challenge(challenge, self.limit)
+        });
+    }
+
+    /// Changes what is counted; the challenge that was answered is settled by it.
+    pub(super) fn throttle(&self, batch: &mut Batch, change: impl FnOnce(ThrottleRecord, u64) -> ThrottleRecord) {
+        let answered = self.asked.as_ref().and_then(Asked::challenge);
+        self.throttle_unsettled(batch, |record, nonce| change(record.without_challenge(answered), nonce));
+    }
+
+    fn throttle_unsettled(&self, batch: &mut Batch, change: impl FnOnce(ThrottleRecord, u64) -> ThrottleRecord) {
         if self.limit.failures > 0 {
             let changed = change(self.facts.throttle.value.clone(), self.nonce);
             write_throttle(batch, &self.person, &self.facts.throttle, &changed, self.limit);

@@ -43,6 +43,11 @@ impl Asked {
         }
     }
 
+    /// The challenge that was answered.
+    pub(super) fn challenge(&self) -> Option<u64> {
+        self.answered.as_ref().map(|(id, _)| *id)
+    }
+
     /// Whether a wrong answer was a wrong code.
     pub(super) fn is_code(&self) -> bool {
         self.kind != Kind::Password
@@ -142,7 +147,8 @@ impl<'a> Tried<'a, '_> {
         };
         let kind = asked.kind;
         match answer {
-            Answer::Accept => {
+            Answer::Accept(passed) => {
+                self.passed.extend(passed);
                 let held = asked.held.take();
                 let proven = self.proven.with(kind);
                 self.advance(proven, held)
@@ -161,6 +167,10 @@ impl<'a> Tried<'a, '_> {
     /// The password, once the factor is right: within the same attempt, which is counted already.
     pub(super) fn try_password(self, proven: KindSet, password: Secret) -> Step<'a> {
         let mut reserve = Batch::default();
+        if self.asked.as_ref().is_some_and(|asked| asked.answered.is_some()) {
+            // The challenge is settled; the attempt goes on.
+            self.throttle(&mut reserve, |record, _| record);
+        }
         let record = self.judged_record();
         write_user(&mut reserve, &self.person, &self.facts.user, &record);
         let by = self.facts.password_by.clone();
@@ -173,6 +183,7 @@ impl<'a> Tried<'a, '_> {
             spent: self.spent.filter(|_| !self.guessed),
             guessed: false,
             asked: by.clone().map(Asked::password),
+            passed: self.passed,
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -196,13 +207,16 @@ impl<'a> Tried<'a, '_> {
     /// The upstream's challenge becomes ours.
     fn pass_on(mut self, challenge: Challenge) -> Step<'a> {
         if !self.may_ask() {
-            return self.barred(Denial::ClientCannotAsk);
+            // Nobody will answer it, but it may have rung somebody up all the same.
+            let mut batch = Batch::default();
+            self.count_challenge(&mut batch, self.asked.as_ref().and_then(Asked::challenge));
+            return self.rejected(Denial::ClientCannotAsk, None, batch);
         }
         let Some(asked) = self.asked.take() else {
             return self.unavailable("an upstream server asks that was not asked".into());
         };
         let mut batch = Batch::default();
-        self.end_attempt(&mut batch);
+        self.count_challenge(&mut batch, asked.challenge());
         let mut prompt = self.prompt(self.proven, asked.held);
         if !challenge.text.is_empty() {
             prompt.text = challenge.text;

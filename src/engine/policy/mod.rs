@@ -23,7 +23,7 @@ use crate::engine::throttle::Limit;
 
 pub use condition::{Condition, Holds};
 pub use parse::parse;
-pub use reply::{Reply, Unreplied};
+pub use reply::{Reply, Unreplied, refused};
 pub use requirement::{Order, Requirement};
 pub use schedule::Window;
 pub use template::{Template, Unfilled};
@@ -282,7 +282,7 @@ impl Rule {
                 terms.reply.written(),
                 terms.message.as_ref().map(|template| template.to_string()),
             ),
-            Who::Known(person) => match terms.reply.pairs(person) {
+            Who::Known(person) => match terms.reply.pairs(person, &[]) {
                 Ok(pairs) => (pairs.iter().map(ToString::to_string).collect(), terms.message(person)),
                 Err(error) => return vec![format!("refused all the same: {error}")],
             },

@@ -56,11 +56,12 @@ impl Reply {
         })
     }
 
-    /// The attributes for a person. A place without value and default leaves its attribute out.
+    /// The attributes for a person. A place without value and default leaves its attribute out. Behind them
+    /// stands what is `passed` on from elsewhere, without the attributes that the rule sets itself.
     ///
     /// # Errors
     /// [`Unreplied`] when a value cannot be encoded: without it the reply could allow too much.
-    pub fn pairs(&self, person: &Person) -> Result<Vec<Pair>, Unreplied> {
+    pub fn pairs(&self, person: &Person, passed: &[Pair]) -> Result<Vec<Pair>, Unreplied> {
         let mut pairs = Vec::with_capacity(self.lines.len());
         let mut octets = 0;
         for line in &self.lines {
@@ -86,6 +87,17 @@ impl Reply {
             if octets > MAX_OCTETS {
                 return Err(line.unreplied(&"and what comes before it do not fit a packet"));
             }
+        }
+        let own = |attribute: &Attribute| self.lines.iter().any(|line| line.attribute.is(attribute));
+        for pair in passed.iter().filter(|pair| !own(&pair.attribute)) {
+            octets += HEADERS + pair.value.len();
+            if octets > MAX_OCTETS {
+                return Err(Unreplied {
+                    attribute: pair.label(),
+                    reason: "of the upstream and what comes before it do not fit a packet".into(),
+                });
+            }
+            pairs.push(pair.clone());
         }
         Ok(pairs)
     }
@@ -234,8 +246,8 @@ fn value_of(attribute: &Attribute, text: &str) -> Result<Value, String> {
     }
 }
 
-/// Why an attribute cannot be set by a rule.
-fn refused(attribute: &Attribute) -> Option<&'static str> {
+/// Why an attribute cannot be set by a rule, nor be passed on from an upstream.
+pub fn refused(attribute: &Attribute) -> Option<&'static str> {
     match attribute.encryption {
         Encryption::None | Encryption::TunnelPassword => {}
         Encryption::UserPassword | Encryption::AscendSecret => {

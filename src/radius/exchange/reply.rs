@@ -80,7 +80,7 @@ impl Reply {
 pub(super) struct Measure<'a> {
     /// `None` over RADIUS/1.1, where TLS proves everything.
     pub(super) secret: Option<&'a SharedSecret>,
-    /// Whether replies to Access-Request and Status-Server must be signed.
+    /// Whether replies to Access-Request and Status-Server must be signed where nothing is encrypted.
     pub(super) signed: bool,
     /// How the reply came.
     pub(super) channel: Channel,
@@ -99,7 +99,10 @@ impl Measure<'_> {
             && self.secret.is_none_or(|secret| {
                 let signature_holds = match secret.reply_signature(packet, authenticator) {
                     Signature::Valid => true,
-                    Signature::Absent => !(self.signed && matches!(request, ACCESS_REQUEST | STATUS_SERVER)),
+                    Signature::Absent => {
+                        // TLS has proven already who speaks.
+                        self.channel.encrypted() || !(self.signed && matches!(request, ACCESS_REQUEST | STATUS_SERVER))
+                    }
                     Signature::Invalid => false,
                 };
                 signature_holds && secret.proves_response(packet, authenticator)

@@ -9,7 +9,7 @@ use crate::dictionary::Pair;
 use crate::radius::attribute::{
     ACCESS_REQUEST, ACCOUNTING_REQUEST, COA_REQUEST, DISCONNECT_REQUEST, STATUS_SERVER, USER_PASSWORD,
 };
-use crate::radius::crypto::{AUTHENTICATOR_LEN, Salts, SharedSecret};
+use crate::radius::crypto::{AUTHENTICATOR_LEN, MAX_PASSWORD, Salts, SharedSecret};
 use crate::radius::packet::{HEADER_LEN, MAX_VALUE, Overflow, Writer, cut};
 use crate::radius::pairs;
 use crate::secret::Secret;
@@ -254,6 +254,8 @@ impl Request {
             } else if let Some((_, typed)) = password.take_if(|_| password_at == until) {
                 let value = match secret {
                     Some(secret) => Zeroizing::new(secret.hide(typed, authenticator)?),
+                    // The bound stays (RFC 9765 section 5.1.1).
+                    None if typed.len() > MAX_PASSWORD => return None,
                     None => Zeroizing::new(typed.expose().to_vec()),
                 };
                 writer.push(USER_PASSWORD, &value).ok()?;

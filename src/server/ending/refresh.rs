@@ -195,7 +195,7 @@ fn origin(session: &SessionRecord) -> Origin {
 fn change(terms: &Terms, person: &Person) -> Result<Wish, Nothing> {
     let mut pairs = terms
         .reply
-        .pairs(person)
+        .pairs(person, &[])
         .map_err(|error| Nothing::Undecided(error.to_string()))?;
     pairs.retain(is_change);
     if pairs.is_empty() {
