@@ -5,6 +5,7 @@
 //! use `engine` types; `store` and `directory` use `engine` types; `verifier` joins engine, store and
 //! directory; `server` wires all. `tests/layering.rs` holds this.
 
+pub mod accept;
 pub mod accounts;
 pub mod admin;
 pub mod audit;

@@ -350,13 +350,13 @@ impl Verifier {
         }
         if let Lookup::Found(person) = known.lookup {
             let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
-            let mut keys = vec![Key::user(&person.key), Key::throttle(&person.key)];
-            keys.extend(asking.map(Key::upstream));
+            let keys = [Key::user(&person.key), Key::throttle(&person.key)];
             let mut found = self.store.read(&keys, now).await?.into_iter();
             facts.user = decoded(found.next())?;
             facts.throttle = decoded(found.next())?;
-            if asking.is_some() {
-                facts.challenged = decoded(found.next())?;
+            if let Some(id) = asking {
+                let key = [Key::upstream(id)];
+                facts.challenged = decoded(self.store.read(&key, now).await?.into_iter().next())?;
             }
         }
         Ok(facts)

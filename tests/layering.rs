@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 /// and everything in it, `a::b` only that.
 const RULES: &[(&str, &[&str])] = &[
     // The ground: no room of the house, only each other.
+    ("accept", &[]),
     ("secret", &[]),
     ("clock", &[]),
     ("ber", &[]),
@@ -73,6 +74,7 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "radius",
         &[
+            "accept",
             "clock",
             "config",
             "dictionary",
@@ -85,7 +87,7 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     (
         "ldap",
-        &["ber", "clock", "config", "engine", "metrics", "secret", "tls"],
+        &["accept", "ber", "clock", "config", "engine", "metrics", "secret", "tls"],
     ),
     // These three relay to a directory, and so see it.
     ("ldap::relay", RELAY),
@@ -115,6 +117,7 @@ const BEHIND: &[&str] = &[
     "ber", "clock", "config", "document", "engine", "keyring", "secret", "tls",
 ];
 const RELAY: &[&str] = &[
+    "accept",
     "ber",
     "clock",
     "config",

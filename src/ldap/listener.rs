@@ -2,19 +2,18 @@
 //! own, so that what one client does holds up no other.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::accept::{concerns_one_connection, prepare, report};
 use crate::clock;
 use crate::config::{LdapListener, LdapTls};
 use crate::directory::Directory;
@@ -171,33 +170,6 @@ async fn connection(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, s
     Connection::new(Arc::clone(shared), stream, peer, opened, stop)
         .serve()
         .await;
-}
-
-/// No delay for small answers; a client that has vanished without a word is noticed.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15))
-        .with_retries(4);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
-}
-
-/// Errors of a connection that was lost before it was accepted: the next one may be fine.
-fn concerns_one_connection(fault: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(
-        fault.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    )
-}
-
-fn report(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(fault) = ended
-        && fault.is_panic()
-    {
-        tracing::error!(error = &fault as &dyn std::error::Error, "a connection's task panicked");
-    }
 }
 
 /// Counts a connection for as long as it lives.

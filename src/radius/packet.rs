@@ -249,13 +249,10 @@ impl<'b> Writer<'b> {
     /// # Errors
     /// [`Overflow`] when the value is longer than 253 octets or the packet would exceed 4096.
     pub fn push(&mut self, kind: u8, value: &[u8]) -> Result<(), Overflow> {
-        let length = u8::try_from(value.len() + 2).map_err(|_| Overflow)?;
-        if self.buffer.len() + usize::from(length) > MAX_LEN {
+        if self.buffer.len() + 2 + value.len() > MAX_LEN {
             return Err(Overflow);
         }
-        self.buffer.extend_from_slice(&[kind, length]);
-        self.buffer.extend_from_slice(value);
-        Ok(())
+        append(kind, value, self.buffer)
     }
 
     /// Appends an attribute of type integer.
@@ -271,13 +268,8 @@ impl<'b> Writer<'b> {
     ///
     /// # Errors
     /// As for [`Writer::push`].
-    pub fn push_text(&mut self, kind: u8, mut text: &str) -> Result<(), Overflow> {
-        while !text.is_empty() {
-            let (piece, rest) = cut(text, MAX_VALUE);
-            self.push(kind, piece.as_bytes())?;
-            text = rest;
-        }
-        Ok(())
+    pub fn push_text(&mut self, kind: u8, text: &str) -> Result<(), Overflow> {
+        pieces(text).try_for_each(|piece| self.push(kind, piece.as_bytes()))
     }
 
     /// Appends attributes that are encoded already.
@@ -331,6 +323,23 @@ impl<'b> Writer<'b> {
             }
         }
     }
+}
+
+/// Appends an attribute to octets of any length.
+pub(in crate::radius) fn append(kind: u8, value: &[u8], octets: &mut Vec<u8>) -> Result<(), Overflow> {
+    let length = u8::try_from(value.len() + 2).map_err(|_| Overflow)?;
+    octets.extend_from_slice(&[kind, length]);
+    octets.extend_from_slice(value);
+    Ok(())
+}
+
+/// A text in values of one attribute each; none for an empty text.
+pub(in crate::radius) fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (piece, rest) = cut(text, MAX_VALUE);
+        text = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// Cuts a text into its first `octets` octets or a few less, so as not to cut a character, and the rest.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use rustls::server::Acceptor;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -30,6 +30,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use crate::accept::{concerns_one_connection, prepare, report};
 use crate::clock;
 use crate::config::{RadiusListener, Transport, Version};
 use crate::metrics;
@@ -346,33 +347,6 @@ fn version_wanted() -> Vec<u8> {
         Err(Overflow) => buffer.clear(),
     }
     buffer
-}
-
-/// No delay for small replies; a client that has vanished without a word is noticed.
-fn prepare(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(15))
-        .with_retries(4);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
-}
-
-/// Errors of a connection that was lost before it was accepted: the next one may be fine.
-fn concerns_one_connection(fault: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(
-        fault.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted
-    )
-}
-
-fn report(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(fault) = ended
-        && fault.is_panic()
-    {
-        error!(error = &fault as &dyn std::error::Error, "a connection's task panicked");
-    }
 }
 
 /// ALPN names (RFC 9765 section 10).

@@ -376,18 +376,7 @@ impl Wire {
 
     /// A signed Access-Request with a name, a password and what is added.
     pub(crate) fn login(&self, identifier: u8, user: &str, password: &str, more: &[(u8, &[u8])]) -> Vec<u8> {
-        let authenticator = clock::random();
-        let hidden = self.secret.hide(&Secret::new(password), &authenticator).unwrap();
-        let mut attributes = vec![(USER_NAME, user.as_bytes()), (USER_PASSWORD, hidden.as_slice())];
-        attributes.extend_from_slice(more);
-        request(
-            ACCESS_REQUEST,
-            identifier,
-            authenticator,
-            &self.secret,
-            &attributes,
-            true,
-        )
+        login(identifier, user, password, more, &self.secret)
     }
 
     /// A signed Access-Request of just these attributes.
@@ -399,6 +388,21 @@ impl Wire {
     pub(crate) fn hidden(&self, password: &str) -> Vec<u8> {
         self.secret.hide(&Secret::new(password), &[9; 16]).unwrap()
     }
+}
+
+/// A signed Access-Request with a name, a password and what is added.
+pub(crate) fn login(
+    identifier: u8,
+    user: &str,
+    password: &str,
+    more: &[(u8, &[u8])],
+    secret: &SharedSecret,
+) -> Vec<u8> {
+    let authenticator = clock::random();
+    let hidden = secret.hide(&Secret::new(password), &authenticator).unwrap();
+    let mut attributes = vec![(USER_NAME, user.as_bytes()), (USER_PASSWORD, hidden.as_slice())];
+    attributes.extend_from_slice(more);
+    request(ACCESS_REQUEST, identifier, authenticator, secret, &attributes, true)
 }
 
 pub(crate) fn request(

@@ -12,7 +12,7 @@ use portcullis::dictionary::Dictionary;
 use portcullis::engine::Verify;
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
-use portcullis::radius::attribute::{ACCESS_REQUEST, STATUS_SERVER, USER_NAME, USER_PASSWORD};
+use portcullis::radius::attribute::STATUS_SERVER;
 use portcullis::radius::client::{ClientTable, Habits};
 use portcullis::radius::crypto::SharedSecret;
 use portcullis::radius::intake::Service;
@@ -27,7 +27,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::pki::{Authority, Leaf, Offer, client_config, connect};
-use crate::server::{PATIENCE, SECRET, Stub, counted, request};
+use crate::server::{PATIENCE, SECRET, Stub, counted, login, request};
 
 /// A listener on loopback.
 pub(crate) struct Server {
@@ -272,18 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Line<S> {
 
     /// A signed Access-Request.
     pub(crate) fn login(&self, identifier: u8, user: &str, password: &str, more: &[(u8, &[u8])]) -> Vec<u8> {
-        let authenticator = clock::random();
-        let hidden = self.secret.hide(&Secret::new(password), &authenticator).unwrap();
-        let mut attributes = vec![(USER_NAME, user.as_bytes()), (USER_PASSWORD, hidden.as_slice())];
-        attributes.extend_from_slice(more);
-        request(
-            ACCESS_REQUEST,
-            identifier,
-            authenticator,
-            &self.secret,
-            &attributes,
-            true,
-        )
+        login(identifier, user, password, more, &self.secret)
     }
 
     pub(crate) fn status(&self, identifier: u8) -> Vec<u8> {

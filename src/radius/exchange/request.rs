@@ -10,7 +10,7 @@ use crate::radius::attribute::{
     ACCESS_REQUEST, ACCOUNTING_REQUEST, COA_REQUEST, DISCONNECT_REQUEST, STATUS_SERVER, USER_PASSWORD,
 };
 use crate::radius::crypto::{AUTHENTICATOR_LEN, MAX_PASSWORD, Salts, SharedSecret};
-use crate::radius::packet::{HEADER_LEN, MAX_VALUE, Overflow, Writer, cut};
+use crate::radius::packet::{HEADER_LEN, Overflow, Writer, append, pieces};
 use crate::radius::pairs;
 use crate::secret::Secret;
 
@@ -125,10 +125,7 @@ impl Request {
     /// # Errors
     /// [`Overflow`] when the value has more than 253 octets.
     pub fn push(&mut self, kind: u8, value: &[u8]) -> Result<(), Overflow> {
-        let length = u8::try_from(value.len() + 2).map_err(|_| Overflow)?;
-        self.attributes.extend_from_slice(&[kind, length]);
-        self.attributes.extend_from_slice(value);
-        Ok(())
+        append(kind, value, &mut self.attributes)
     }
 
     /// Adds an attribute of type integer.
@@ -143,13 +140,8 @@ impl Request {
     ///
     /// # Errors
     /// None in practice; the packet's length is checked when it leaves.
-    pub fn push_text(&mut self, kind: u8, mut text: &str) -> Result<(), Overflow> {
-        while !text.is_empty() {
-            let (piece, rest) = cut(text, MAX_VALUE);
-            self.push(kind, piece.as_bytes())?;
-            text = rest;
-        }
-        Ok(())
+    pub fn push_text(&mut self, kind: u8, text: &str) -> Result<(), Overflow> {
+        pieces(text).try_for_each(|piece| self.push(kind, piece.as_bytes()))
     }
 
     /// Adds attributes that are encoded already, with type and length.
