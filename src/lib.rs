@@ -21,6 +21,7 @@ pub mod engine;
 pub mod keyring;
 pub mod ldap;
 pub mod metrics;
+pub mod quiet;
 pub mod radius;
 pub mod secret;
 pub mod server;

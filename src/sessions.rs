@@ -12,7 +12,7 @@ mod tests;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -27,6 +27,7 @@ use crate::engine::facts::UserKey;
 use crate::engine::record::{self, decode};
 use crate::engine::session::{Cause, Ended, REMEMBERED, SessionName, SessionRecord};
 use crate::metrics::Metrics;
+use crate::quiet::Quiet;
 use crate::store::{CommitError, Durability, Store, StoreError};
 
 /// Finds the directory of a name.
@@ -87,31 +88,6 @@ pub struct Sessions {
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sessions")
-    }
-}
-
-/// Lines about one thing, written now and then: a full disk or a client at its limit must not flood the log.
-#[derive(Debug, Default)]
-struct Quiet {
-    last: Option<Instant>,
-    unlogged: u64,
-}
-
-impl Quiet {
-    /// Between two lines.
-    const SPAN: Duration = Duration::from_secs(10);
-
-    /// Whether a line may be written now, and how many were left out since the last.
-    fn due(&mut self, now: Instant) -> Option<u64> {
-        if self
-            .last
-            .is_some_and(|last| now.saturating_duration_since(last) < Self::SPAN)
-        {
-            self.unlogged += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.unlogged))
     }
 }
 

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     // The ground: no room of the house, only each other.
     ("accept", &[]),
+    ("quiet", &[]),
     ("secret", &[]),
     ("clock", &[]),
     ("ber", &[]),
@@ -63,7 +64,10 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     // Joins them for accounting.
-    ("sessions", &["clock", "directory", "engine", "metrics", "store"]),
+    (
+        "sessions",
+        &["clock", "directory", "engine", "metrics", "quiet", "store"],
+    ),
     // Joins them for an operator.
     (
         "accounts",
@@ -81,6 +85,7 @@ const RULES: &[(&str, &[&str])] = &[
             "engine",
             "keyring",
             "metrics",
+            "quiet",
             "secret",
             "tls",
         ],

@@ -3,12 +3,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::warn;
 
 use crate::clock::Timestamp;
 use crate::metrics::Metrics;
+use crate::quiet::Quiet;
 use crate::radius::client::{Client, Unsound};
 use crate::radius::observed::Strangers;
 
@@ -162,24 +163,15 @@ impl Reason {
 pub(in crate::radius) struct Drops {
     metrics: Metrics,
     strangers: Arc<Strangers>,
-    lines: [Line; Reason::ALL.len()],
+    lines: [Quiet; Reason::ALL.len()],
 }
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Line {
-    last: Option<Instant>,
-    unlogged: u64,
-}
-
-/// Between two lines about the same reason.
-const QUIET: Duration = Duration::from_secs(10);
 
 impl Drops {
     pub(in crate::radius) fn new(metrics: Metrics, strangers: Arc<Strangers>) -> Self {
         Self {
             metrics,
             strangers,
-            lines: [Line::default(); Reason::ALL.len()],
+            lines: [Quiet::default(); Reason::ALL.len()],
         }
     }
 
@@ -218,16 +210,7 @@ impl Drops {
     /// Whether a line may be written now, and how many were left out since the last.
     fn due(&mut self, reason: Reason, now: Instant) -> Option<u64> {
         let place = Reason::ALL.iter().position(|&known| known == reason)?;
-        let line = self.lines.get_mut(place)?;
-        if line
-            .last
-            .is_some_and(|last| now.saturating_duration_since(last) < QUIET)
-        {
-            line.unlogged += 1;
-            return None;
-        }
-        line.last = Some(now);
-        Some(std::mem::take(&mut line.unlogged))
+        self.lines.get_mut(place)?.due(now)
     }
 }
 
@@ -241,9 +224,9 @@ mod tests {
         let mut drops = Drops::new(Metrics::default(), Arc::default());
         let start = clock::monotonic();
         assert_eq!(drops.due(Reason::Malformed, start), Some(0));
-        assert_eq!(drops.due(Reason::Malformed, start + QUIET / 2), None);
-        assert_eq!(drops.due(Reason::Overload, start + QUIET / 2), Some(0));
-        assert_eq!(drops.due(Reason::Malformed, start + QUIET), Some(1));
+        assert_eq!(drops.due(Reason::Malformed, start + Quiet::SPAN / 2), None);
+        assert_eq!(drops.due(Reason::Overload, start + Quiet::SPAN / 2), Some(0));
+        assert_eq!(drops.due(Reason::Malformed, start + Quiet::SPAN), Some(1));
     }
 
     #[test]
