@@ -24,6 +24,17 @@ pub struct AuthnRequest {
     pub origin: Origin,
     /// What kind of conversation the front end and its client can hold.
     pub capability: Capability,
+    /// What for.
+    pub purpose: Purpose,
+}
+
+/// What somebody proves who they are for.
+#[derive(Debug)]
+pub enum Purpose {
+    /// To be let in.
+    Login,
+    /// To set a new password, never empty, in place of the one that is given or that a passcode stands for.
+    NewPassword(Secret),
 }
 
 /// What a login, or an answer within a dialog, comes with.
@@ -54,6 +65,8 @@ pub struct Origin {
     pub calling_station: Option<String>,
     /// Whether the transport between client and us is encrypted.
     pub encrypted: bool,
+    /// Whether the name is one of the listener's service accounts, and `source` one that it may come from.
+    pub service_account: bool,
 }
 
 /// The front end that a request came through.

@@ -24,7 +24,7 @@ use crate::engine::facts::SessionFacts;
 use crate::engine::login::{Effect, Engine, Evidence, Settings, Step};
 use crate::engine::policy;
 use crate::engine::record::{self, Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
-use crate::engine::request::{AuthnRequest, Capability, Given, LoginName, Origin, Protocol, Split};
+use crate::engine::request::{AuthnRequest, Capability, Given, LoginName, Origin, Protocol, Purpose, Split};
 use crate::engine::response::{Kept, ResponseOutcome};
 use crate::engine::throttle::Limit;
 use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, UserKey, Verdict};
@@ -284,8 +284,10 @@ impl World {
                 nas_identifier: None,
                 calling_station: None,
                 encrypted: false,
+                service_account: false,
             },
             capability,
+            purpose: Purpose::Login,
         }
     }
 

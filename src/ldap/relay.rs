@@ -376,6 +376,7 @@ impl Connection {
             nas_identifier: None,
             calling_station: None,
             encrypted,
+            service_account: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Between LDAP and the engine: a BindRequest becomes a question, a verdict becomes a result code.
 
 use crate::ber::{self, BerError, Element, INTEGER, Message, OCTET_STRING, Reader, SEQUENCE};
-use crate::engine::{AuthnRequest, Capability, Given, LoginName, Origin, Split, Verdict};
+use crate::engine::{AuthnRequest, Capability, Given, LoginName, Origin, Purpose, Split, Verdict};
 use crate::ldap::controls::{BindControls, PASSWORD_POLICY};
 use crate::ldap::reply::Code;
 use crate::secret::Secret;
@@ -85,6 +85,7 @@ impl SimpleBind<'_> {
             dialog: None,
             origin,
             capability: Capability::Append(split),
+            purpose: Purpose::Login,
         })
     }
 }
@@ -194,6 +195,7 @@ mod tests {
             nas_identifier: None,
             calling_station: None,
             encrypted: true,
+            service_account: false,
         }
     }
 

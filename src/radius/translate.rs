@@ -11,7 +11,7 @@ use crate::dictionary::Home;
 use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
 use crate::engine::session::Class;
-use crate::engine::{AuthnRequest, Capability, Denial, Grant, LoginName, Origin, Prompt, Protocol, Verdict};
+use crate::engine::{AuthnRequest, Capability, Denial, Grant, LoginName, Origin, Prompt, Protocol, Purpose, Verdict};
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
     ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, CLASS, EAP_MESSAGE,
@@ -159,8 +159,10 @@ pub fn request(
             nas_identifier: fields.nas_identifier.and_then(plain_text),
             calling_station: fields.calling_station.and_then(plain_text),
             encrypted: sender.channel.encrypted(),
+            service_account: false,
         },
         capability: client.capability,
+        purpose: Purpose::Login,
     })
 }
 

@@ -497,6 +497,7 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
         nas_identifier: None,
         calling_station: None,
         encrypted: client.certificate.is_some(),
+        service_account: false,
     };
     let ldap = |listener: &crate::config::LdapListener| Origin {
         protocol: Protocol::Ldap,
@@ -507,6 +508,7 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
         nas_identifier: None,
         calling_station: None,
         encrypted: listener.tls != LdapTls::None,
+        service_account: false,
     };
     match (request.protocol, client, listener) {
         (Some(Protocol::Radius) | None, Some(client), _) => Ok(radius(client)),

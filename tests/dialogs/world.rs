@@ -16,7 +16,7 @@ use portcullis::engine::throttle::Limit;
 use portcullis::engine::upstream::{self, Answer, Awaiting, Question};
 use portcullis::engine::{
     AuthnRequest, Capability, Effect, Engine, Evidence, Facts, Given, LoginName, Lookup, Origin, PasswordOutcome,
-    Person, Protocol, Settings, Step, UserKey, Verdict, policy,
+    Person, Protocol, Purpose, Settings, Step, UserKey, Verdict, policy,
 };
 use portcullis::keyring::Keyring;
 use portcullis::secret::Secret;
@@ -122,8 +122,10 @@ impl World {
                 nas_identifier: None,
                 calling_station: None,
                 encrypted: false,
+                service_account: false,
             },
             capability: self.capability,
+            purpose: Purpose::Login,
         };
         let verdict = self.judge(&request);
         self.reply = Some(match verdict {

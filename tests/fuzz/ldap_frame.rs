@@ -92,6 +92,7 @@ fn origin() -> Origin {
         nas_identifier: None,
         calling_station: None,
         encrypted: false,
+        service_account: false,
     }
 }
 
