@@ -37,7 +37,7 @@ use crate::document::Faults;
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::throttle::Limit;
-use crate::engine::{Keep, Verify};
+use crate::engine::{Keep, UserKey, Verify};
 use crate::keyring::Keyring;
 use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
@@ -45,6 +45,7 @@ use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
 use crate::radius::observed::Strangers;
 use crate::radius::{stream, udp};
+use crate::reuse::Whose;
 use crate::sessions::{DirectoryByName, Sessions};
 use crate::store::{Durability, Store, export};
 use crate::tls::TlsServer;
@@ -418,6 +419,10 @@ impl Surroundings for Node {
 
     fn limit(&self) -> Limit {
         self.verifier.engine().settings.limit
+    }
+
+    fn changed(&self, user: &UserKey) {
+        self.verifier.reuse().forget(Whose::Of(user), clock::now());
     }
 }
 
