@@ -7,6 +7,7 @@ mod control;
 mod ending;
 mod learned;
 pub mod parts;
+mod reuse;
 mod sessions;
 mod upstreams;
 mod watchful;
@@ -45,7 +46,6 @@ use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
 use crate::radius::observed::Strangers;
 use crate::radius::{stream, udp};
-use crate::reuse::Whose;
 use crate::sessions::{DirectoryByName, Sessions};
 use crate::store::{Durability, Store, export};
 use crate::tls::TlsServer;
@@ -422,7 +422,7 @@ impl Surroundings for Node {
     }
 
     fn changed(&self, user: &UserKey) {
-        self.verifier.reuse().forget(Whose::Of(user), clock::now());
+        self.clear_reuse(Some(user));
     }
 }
 
