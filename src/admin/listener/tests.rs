@@ -475,6 +475,8 @@ async fn strangers_get_nothing_at_any_door() {
         ("GET", "/v1/passcodes", ""),
         ("POST", "/v1/passcode/issue", ana),
         ("POST", "/v1/passcode/revoke", ana),
+        ("GET", "/v1/reuse", ""),
+        ("POST", "/v1/reuse/clear", ana),
         ("POST", "/v1/policy/check", "null"),
         ("POST", "/v1/policy/explain", r#"{"user":"ana","client":"vpn"}"#),
         ("GET", "/v1/audit", ""),
