@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod frame;
 pub mod listener;
 pub mod login;
+mod outstanding;
 mod pump;
 mod relay;
 pub mod reply;
