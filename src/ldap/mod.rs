@@ -11,6 +11,7 @@ pub mod embedded;
 pub mod frame;
 pub mod listener;
 pub mod login;
+mod outstanding;
 mod pump;
 mod relay;
 pub mod reply;
