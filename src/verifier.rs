@@ -504,3 +504,6 @@ fn decoded<T: Record + Default>(found: Option<Found>) -> Result<Versioned<T>, St
     };
     Ok(Versioned { value, version })
 }
+
+#[cfg(test)]
+mod tests;
