@@ -50,6 +50,8 @@ mod radius;
 mod radsec;
 // Attributes that rules add, with real decoders.
 mod reply;
+// Applications that bind by SASL: PLAIN, EXTERNAL with certificates.
+mod sasl;
 // The failure counter, over all protocols.
 mod throttle;
 // Other RADIUS servers that judge passwords or a factor.

@@ -16,7 +16,7 @@ use crate::engine::login::outcome::{
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
-use crate::engine::policy::{Audit, Rule, Subject, Terms, Who};
+use crate::engine::policy::{Audit, Requirement, Rule, Subject, Terms, Who};
 use crate::engine::record::{Failure, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::throttle::Limit;
@@ -31,6 +31,8 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) person: Arc<Person>,
     pub(super) rule: &'a Rule,
     pub(super) terms: &'a Terms,
+    /// What of the terms has to be typed.
+    pub(super) requirement: &'a Requirement,
     pub(super) limit: Limit,
     pub(super) proven: KindSet,
     pub(super) nonce: u64,
@@ -54,7 +56,7 @@ impl<'a> Tried<'a, '_> {
             // Said while the directory or the upstream was asked.
             return self.barred(Denial::Denied);
         }
-        let requirement = &self.terms.requirement;
+        let requirement = self.requirement;
         if requirement.is_met(proven) {
             return self.grant(proven);
         }
@@ -88,7 +90,7 @@ impl<'a> Tried<'a, '_> {
                 return self.rejected(Denial::ReplyAttribute, Some(&error.to_string()), batch);
             }
         };
-        let codes = proven.without(KindSet::of(Kind::Password));
+        let codes = proven.codes();
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
         self.throttle(&mut batch, |record, nonce| {

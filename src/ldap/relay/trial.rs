@@ -88,7 +88,7 @@ impl Trial<'_> {
         *self.has_rights = true;
         encode_bind(self.id, dn, password, self.asks_identity, &mut server.outbox);
         server.send().await?;
-        let head = response(server, self.id, self.late).await?;
+        let head = response(server, (BIND_RESPONSE, self.id), self.late).await?;
         let reply = server.inbox.filled().get(..head.total).unwrap_or_default();
         let message = Message::read(reply).map_err(io::Error::other)?;
         let response = BindResponse::read(&message).map_err(io::Error::other)?;
@@ -114,13 +114,17 @@ impl Drop for Trial<'_> {
     }
 }
 
-/// Waits for the BindResponse. It stands at the front of the inbox then.
-async fn response(server: &mut Port<Box<dyn Stream>>, id: i32, late: &mut Vec<u8>) -> io::Result<Head> {
+/// Waits for a response of this operation and messageID. It stands at the front of the inbox then.
+pub(super) async fn response(
+    server: &mut Port<Box<dyn Stream>>,
+    (operation, id): (u8, i32),
+    late: &mut Vec<u8>,
+) -> io::Result<Head> {
     loop {
         match front(server.inbox.filled(), CAPACITY, CAPACITY, Sender::Server).map_err(io::Error::other)? {
             Front::Incomplete => server.fill().await?,
             Front::Streamed(_) => return Err(io::ErrorKind::InvalidData.into()),
-            Front::Whole(head) if head.operation == BIND_RESPONSE && head.id == id => return Ok(head),
+            Front::Whole(head) if head.operation == operation && head.id == id => return Ok(head),
             Front::Whole(head) => {
                 let frame = server.inbox.filled().get(..head.total).unwrap_or_default();
                 if is_goodbye(&head, frame) || late.len() + frame.len() > CAPACITY {
@@ -134,4 +138,4 @@ async fn response(server: &mut Port<Box<dyn Stream>>, id: i32, late: &mut Vec<u8
 }
 
 /// Longest wait for the server's answer to a bind.
-const BIND_TIME: Duration = Duration::from_secs(5);
+pub(super) const BIND_TIME: Duration = Duration::from_secs(5);
