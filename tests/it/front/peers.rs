@@ -216,7 +216,11 @@ impl Verify for Truthful {
                     _ => return Verdict::Reject(Denial::NotThemselves),
                 }
             }
-            if self.accept_unasked || password.is_empty() {
+            let unasked = self.accept_unasked || password.is_empty();
+            if unasked && self.refuse_anyway {
+                return Verdict::Reject(Denial::Throttled);
+            }
+            if unasked {
                 return Verdict::Accept(Grant {
                     person,
                     id: 1,

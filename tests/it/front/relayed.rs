@@ -6,13 +6,21 @@ use super::peers::{Front, Setup, run};
 use super::wire::{ANA, BEN, START_TLS, WHO_AM_I, Wire, bind, extended, sasl, search};
 use crate::support::slapd::Slapd;
 
-/// Mechanisms name people by `uid`.
+/// Mechanisms name people by `uid`, and find their passwords as nobody.
 fn start() -> Slapd {
-    let mapping =
-        "loglevel none\nauthz-regexp \"^uid=([^,]+),(cn=[^,]+,)*cn=auth$\" \"uid=$1,ou=people,dc=example,dc=org\"\n";
-    let configuration = include_str!("entries/slapd.conf").replace("loglevel none\n", mapping);
+    let configuration = include_str!("entries/slapd.conf")
+        .replace("loglevel none\n", MAPPING)
+        .replace(
+            "by users read by * none\n",
+            "by users read by anonymous auth by * none\n",
+        );
     Slapd::serving(&configuration, &[include_str!("entries/base.ldif")])
 }
+
+const MAPPING: &str = r#"loglevel none
+sasl-auxprops slapd
+authz-regexp "^uid=([^,]+),(cn=[^,]+,)*cn=auth$" "uid=$1,ou=people,dc=example,dc=org"
+"#;
 
 fn front(slapd: &Slapd) -> Front {
     let lines = "sasl_relay = [\"digest-md5\", \"scram-sha-256\"]\nanonymous = \"yes\"\n";

@@ -115,6 +115,23 @@ fn mechanisms_that_are_not_served() {
 }
 
 #[test]
+fn external_without_a_certificate_has_nothing_to_go_by() {
+    let slapd = start();
+    let lines = "tls = \"starttls\"\nallow_plaintext = true\nclient_certificate = \"optional\"\n";
+    let front = Setup::before(slapd.address()).configured(lines).start();
+    let mut wire = Wire::bound(front.address, ANA, "anapw");
+    let asked = front.asked();
+    for credentials in [None, Some(&b""[..]), Some(b"u:ana")] {
+        assert_eq!(
+            wire.ask(&sasl(2, "EXTERNAL", credentials)).result(),
+            (48, String::new())
+        );
+        assert_eq!(wire.who_am_i(3).code(), 8);
+    }
+    assert_eq!(front.asked(), asked);
+}
+
+#[test]
 fn every_form_of_a_bind_request_that_the_rfc_allows_and_no_other() {
     let slapd = start();
     let front = Setup::before(slapd.address()).start();
