@@ -362,6 +362,15 @@ pub struct LdapDirectory {
     /// How often an unused or failed server is tried.
     #[serde(default = "default::health", with = "crate::document::span")]
     pub health_interval: Duration,
+    /// Longest life of a connection, less up to a fifth by chance.
+    #[serde(default = "default::max_connection_age", with = "crate::document::span")]
+    pub max_connection_age: Duration,
+    /// Longest time that a connection lies idle.
+    #[serde(default = "default::max_connection_idle", with = "crate::document::span")]
+    pub max_connection_idle: Duration,
+    /// Connections of LDAP clients that are relayed to the directory at once; more are told that it is busy.
+    #[serde(default = "default::relay_connections")]
+    pub relay_connections: usize,
     /// The upstream that judges passwords in place of the directory.
     #[serde(default)]
     pub password_check: Option<String>,

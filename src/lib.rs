@@ -23,6 +23,7 @@ pub mod ldap;
 pub mod metrics;
 pub mod quiet;
 pub mod radius;
+pub mod reuse;
 pub mod secret;
 pub mod server;
 pub mod sessions;

@@ -48,6 +48,8 @@ const RULES: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    // What the verifier keeps in memory.
+    ("reuse", &["clock", "engine"]),
     // Joins engine, store and directory for a login.
     (
         "verifier",
@@ -58,6 +60,7 @@ const RULES: &[(&str, &[&str])] = &[
             "engine",
             "keyring",
             "metrics",
+            "reuse",
             "secret",
             "store",
             "upstream",

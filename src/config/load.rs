@@ -435,6 +435,17 @@ impl Reader<'_, '_, '_> {
         if directory.timeout.is_zero() || directory.connect_timeout.is_zero() {
             self.error(&at("timeout"), "`timeout` and `connect_timeout` must be above zero");
         }
+        for (key, span) in [
+            ("max_connection_age", directory.max_connection_age),
+            ("max_connection_idle", directory.max_connection_idle),
+        ] {
+            if span < Duration::from_secs(1) || span > Duration::from_secs(30 * 86400) {
+                self.error(&["directory", index, key], "must be 1s to 30d");
+            }
+        }
+        if directory.relay_connections == 0 || directory.relay_connections > 65536 {
+            self.error(&at("relay_connections"), "must be 1 to 65536");
+        }
     }
 
     fn clients(&mut self, config: &mut Config, directories: &[String]) {

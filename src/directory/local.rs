@@ -226,9 +226,7 @@ impl LocalDirectory {
             servers: vec![ServerStatus {
                 address: self.file.display().to_string(),
                 healthy: true,
-                latency_ms: None,
-                connections: 0,
-                error: None,
+                ..ServerStatus::default()
             }],
             queue: self.workers.waiting(),
         }

@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod filter;
+mod health;
 pub mod ldap;
 pub mod ldif;
 pub mod local;
@@ -9,6 +10,7 @@ mod modify;
 mod person;
 mod pool;
 mod search;
+mod servers;
 pub mod upstream;
 mod wire;
 
@@ -16,11 +18,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::engine::account::{AccountChange, Changed};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName};
 use crate::secret::Secret;
+
+pub use health::Standing;
 
 /// A two-way stream of octets: TCP, or TLS over it.
 pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
@@ -95,16 +100,26 @@ pub struct DirectoryStatus {
 }
 
 /// One server of a directory.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ServerStatus {
     /// URL, or path of the LDIF file.
     pub address: String,
-    /// Whether new work goes there.
+    /// Whether it takes work: all of it, or what no better server takes.
     pub healthy: bool,
+    /// How it stands.
+    pub standing: Standing,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// When it is tried next, unless it is healthy.
+    pub next_try: Option<Timestamp>,
+    /// How often it was given up.
+    pub given_up: u64,
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
-    /// Connections open to it.
+    /// Connections open to it for look-ups and for trying passwords.
     pub connections: usize,
+    /// Connections of LDAP clients that are relayed to it.
+    pub relayed: usize,
     /// The last error.
     pub error: Option<String>,
 }

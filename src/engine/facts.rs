@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::engine::batch::Versioned;
 use crate::engine::record::{ThrottleRecord, UserRecord};
+use crate::engine::reuse::Entry;
 use crate::engine::session::GrantRecord;
 use crate::engine::upstream::UpstreamRecord;
 
@@ -34,6 +35,9 @@ pub struct Facts {
     pub certificate: Whose,
     /// Whose the authorization identity is ([`crate::engine::request::Claims::acting_as`]).
     pub acting_as: Whose,
+    /// What the person has proven to the same application from the same source; looked for where the policy
+    /// lets codes count for longer than one login ([`crate::engine::policy::Policy::reuses`]).
+    pub reused: Option<Arc<Entry>>,
 }
 
 /// Whose a further name of a request is.

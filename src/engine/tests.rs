@@ -32,6 +32,7 @@ use crate::keyring::Keyring;
 use crate::secret::Secret;
 
 mod response;
+mod reuse;
 mod sessions;
 mod shown;
 
@@ -284,6 +285,7 @@ impl World {
             certificate: self.certificate.clone(),
             acting_as: self.acting_as.clone(),
             sessions: (known && self.engine.policy.most_sessions() > 0).then(|| self.sessions()),
+            reused: None,
         }
     }
 

@@ -189,6 +189,7 @@ impl World {
                 sessions: None,
                 certificate: Whose::Absent,
                 acting_as: Whose::Absent,
+                reused: None,
             };
         };
         let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -200,6 +201,7 @@ impl World {
             sessions: None,
             certificate: Whose::Absent,
             acting_as: Whose::Absent,
+            reused: None,
             password_by: self.password_by(),
             challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
         }

@@ -53,6 +53,8 @@ pub(super) struct Settings {
     pub(super) queue: usize,
     pub(super) cache: Duration,
     pub(super) health_interval: Duration,
+    pub(super) max_connection_age: Duration,
+    pub(super) max_connection_idle: Duration,
 }
 
 /// Where groups are looked for that entries do not list by themselves.
@@ -146,6 +148,8 @@ impl Settings {
             queue: config.queue,
             cache: config.cache,
             health_interval: config.health_interval.max(SHORTEST_INTERVAL),
+            max_connection_age: config.max_connection_age,
+            max_connection_idle: config.max_connection_idle,
         })
     }
 }

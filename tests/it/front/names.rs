@@ -41,7 +41,7 @@ fn openldap() {
     let slapd = start();
     let text = format!(
         "name = \"corp\"\nurls = [{:?}]\nallow_plaintext = true\nbase_dn = \"dc=example,dc=org\"\n\
-         bind_dn = \"cn=admin,dc=example,dc=org\"\nbind_password = \"adminpw\"\nprincipal_attributes = [\"mail\"]\n",
+         bind_dn = \"cn=admin,dc=example,dc=org\"\nbind_password = \"adminpw\"\nlogin_attributes = [\"uid\", \"mail\"]\n",
         slapd.url()
     );
     slapd.modify(&format!(
@@ -93,7 +93,7 @@ fn active_directory() {
     let text = format!(
         "name = \"corp\"\nserver = \"active-directory\"\nurls = [{:?}]\nca_file = {:?}\nbase_dn = \"dc=example,dc=org\"\n\
          bind_dn = {ADMIN_DN:?}\nbind_password = {ADMIN_PASSWORD:?}\nlogin_attributes = [\"sAMAccountName\"]\n\
-         principal_attributes = [\"userPrincipalName\"]\nkey_attribute = \"objectGUID\"\nfilter = \"(objectClass=user)\"\n",
+key_attribute = \"objectGUID\"\nfilter = \"(objectClass=user)\"\n",
         samba.url(),
         samba.authority(),
     );
