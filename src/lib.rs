@@ -21,6 +21,7 @@ pub mod engine;
 pub mod keyring;
 pub mod ldap;
 pub mod metrics;
+pub mod proxy_protocol;
 pub mod quiet;
 pub mod radius;
 pub mod reuse;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     // The ground: no room of the house, only each other.
     ("accept", &[]),
+    ("proxy_protocol", &[]),
     ("quiet", &[]),
     ("secret", &[]),
     ("clock", &[]),
@@ -95,7 +96,18 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     (
         "ldap",
-        &["accept", "ber", "clock", "config", "engine", "metrics", "secret", "tls"],
+        &[
+            "accept",
+            "ber",
+            "clock",
+            "config",
+            "engine",
+            "metrics",
+            "proxy_protocol",
+            "quiet",
+            "secret",
+            "tls",
+        ],
     ),
     // These three relay to a directory, and so see it.
     ("ldap::relay", RELAY),

@@ -9,6 +9,7 @@ mod settings;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clock;
@@ -17,7 +18,7 @@ use crate::directory::bind::{self, BindResponse, encode_bind};
 use crate::directory::pool::{Pool, Progress, Purpose};
 use crate::directory::servers::{Servers, Terms};
 use crate::directory::wire::{Connection, WireError, chain};
-use crate::directory::{Directory, DirectoryStatus, Link};
+use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
 use crate::engine::account::{AccountChange, Changed};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person};
 use crate::secret::Secret;
@@ -35,6 +36,8 @@ pub struct LdapDirectory {
     look_ups: Pool,
     /// Connections that, once a user has bound on them, are used for nothing but the next bind.
     binds: Pool,
+    /// Places for connections that are relayed over.
+    relay: Arc<Semaphore>,
     cache: LookUpCache,
     service_account: ServiceAccount,
     /// A name below the base that nobody has.
@@ -65,6 +68,7 @@ impl LdapDirectory {
         Ok(Arc::new(Self {
             look_ups: Pool::new(Arc::clone(&servers), Purpose::LookUps, settings.queue),
             binds: Pool::new(Arc::clone(&servers), Purpose::Binds, settings.queue),
+            relay: Arc::new(Semaphore::new(settings.relay_connections)),
             cache: LookUpCache::new(settings.cache),
             service_account: ServiceAccount::default(),
             nobody: format!("cn=nobody-{random},{}", settings.base_dn),
@@ -122,18 +126,22 @@ impl LdapDirectory {
         }
     }
 
-    async fn connect_somewhere(&self) -> Result<Link, String> {
-        let mut why = String::from("no server is reachable");
+    async fn connect_somewhere(&self, progress: &mut Progress) -> Result<Link, ConnectError> {
+        let most = self.settings.relay_connections;
+        let Ok(place) = Arc::clone(&self.relay).try_acquire_owned() else {
+            return Err(ConnectError::Busy(most));
+        };
         while let Some(server) = self.servers.best() {
+            let life = server.life();
+            progress.busy_with(&server);
             match server.open().await {
-                Ok(connection) => return Ok(Link::Remote(connection.into_stream())),
-                Err(error) => {
-                    why = format!("{}: {}", server.url(), chain(&error));
-                    server.give_up(&chain(&error));
+                Ok(connection) => {
+                    return Ok(Link::Remote(connection.relayed(server, &self.servers, life, place)));
                 }
+                Err(error) => server.give_up(&chain(&error)),
             }
         }
-        Err(why)
+        Err(ConnectError::Unreachable(self.servers.why_none()))
     }
 
     fn current(&self) -> DirectoryStatus {
@@ -190,11 +198,14 @@ impl Directory for LdapDirectory {
         Box::pin(self.change_account(person, change))
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         Box::pin(async {
-            tokio::time::timeout(self.settings.timeout, self.connect_somewhere())
-                .await
-                .unwrap_or_else(|_| Err(format!("no connection within {:?}", self.settings.timeout)))
+            let mut progress = Progress::default();
+            let connect = self.connect_somewhere(&mut progress);
+            match tokio::time::timeout(self.settings.timeout, connect).await {
+                Ok(connected) => connected,
+                Err(_) => Err(ConnectError::Unreachable(progress.timed_out(self.settings.timeout))),
+            }
         })
     }
 

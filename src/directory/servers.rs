@@ -16,6 +16,7 @@ use crate::directory::bind;
 use crate::directory::filter::Filter;
 use crate::directory::health::{Health, Standing};
 use crate::directory::pool::Lane;
+use crate::directory::resolve::Resolver;
 use crate::directory::search::{Answer, Scope, Search};
 use crate::directory::wire::{Connection, Target, WireError, chain};
 
@@ -125,6 +126,7 @@ impl Servers {
 /// One server and how it is doing.
 pub(super) struct Server {
     target: Target,
+    resolver: Resolver,
     terms: Terms,
     /// The standing of `health`, to be read without a lock.
     standing: AtomicU8,
@@ -146,6 +148,7 @@ pub(super) struct Server {
 impl Server {
     fn new(target: Target, terms: Terms) -> Self {
         Self {
+            resolver: Resolver::new(&target.host, target.port),
             target,
             terms,
             standing: AtomicU8::new(HEALTHY),
@@ -191,7 +194,7 @@ impl Server {
 
     /// Opens a connection that belongs to no pool.
     pub(super) async fn open(&self) -> Result<Connection, WireError> {
-        Connection::open(&self.target).await
+        Connection::open(&self.target, &self.resolver).await
     }
 
     /// Gives the server up until it is seen to answer again.

@@ -4,15 +4,16 @@
 //! The question (WhoAmI, RFC 4532) also finds out what cannot be relayed: where the mechanism has put a layer of
 //! its own around what follows (RFC 4422 section 3.7), the server does not understand it.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 
-use super::trial::{BIND_TIME, response};
+use super::trial::{Fault, response, with_source};
 use super::{Connection, Judged};
 use crate::ber::Message;
+use crate::clock;
+use crate::directory::ConnectError;
 use crate::directory::bind::{BindResponse, describe, encode_sasl_bind, outcome};
 use crate::engine::authenticator::Kind;
 use crate::engine::{AuthnRequest, Capability, Check, Claims, Given, LoginName, PasswordOutcome, Purpose, Verdict};
@@ -29,20 +30,40 @@ struct Reply {
 }
 
 impl Connection {
-    /// Relays a step of a mechanism; after the last one, whoever the directory has let in is judged.
-    pub(super) async fn relayed_bind(&mut self, binding: Binding, bind: RelayedBind<'_>, arrived: Instant) -> Session {
+    /// Relays a step of a mechanism; after the last one, whoever the directory has let in is judged. `goes_on` says
+    /// whether the server waits for this step.
+    pub(super) async fn relayed_bind(
+        &mut self,
+        binding: Binding,
+        bind: RelayedBind<'_>,
+        goes_on: bool,
+        arrived: Instant,
+    ) -> Session {
         self.embedded = None;
         let name = Arc::clone(&self.shared.name);
+        if !goes_on
+            && self
+                .pump
+                .server
+                .as_ref()
+                .is_some_and(|server| !server.stream.is_wanted())
+        {
+            self.drop_server();
+        }
         let reply = match self.connect().await {
             Ok(()) if self.pump.server.is_none() => {
                 let end = Judged::Out(Code::AuthMethodNotSupported);
                 return self.end_bind(binding, bind.id, end, arrived).await;
             }
-            Ok(()) => match timeout(BIND_TIME, self.step(&bind)).await {
-                Ok(reply) => reply.map_err(|fault| fault.to_string()),
-                Err(_elapsed) => Err("no answer in time".to_owned()),
-            },
-            Err(reason) => Err(reason),
+            Ok(()) => {
+                self.in_time(arrived, async |connection| connection.step(&bind).await)
+                    .await
+            }
+            Err(ConnectError::Busy(most)) => {
+                tracing::warn!(listener = %name, most, "as many connections are relayed to the directory as may be");
+                return self.out(binding, &bind, Code::Busy, arrived).await;
+            }
+            Err(ConnectError::Unreachable(reason)) => Err(reason),
         };
         let reply = match reply {
             Ok(reply) => reply,
@@ -101,9 +122,25 @@ impl Connection {
         self.end_bind(binding, bind.id, Judged::Out(code), arrived).await
     }
 
+    /// Does something with the server, as long as it has time for since `started`.
+    async fn in_time<T>(
+        &mut self,
+        started: Instant,
+        exchange: impl AsyncFnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<T, String> {
+        let Some(server) = &self.pump.server else {
+            return Err(with_source(&Fault::Closed));
+        };
+        let end = started + server.stream.patience();
+        match timeout_at(end.into(), exchange(self)).await {
+            Ok(done) => done.map_err(|fault| with_source(&fault)),
+            Err(_elapsed) => Err("no answer in time".to_owned()),
+        }
+    }
+
     /// Sends a step on and reads the answer.
-    async fn step(&mut self, bind: &RelayedBind<'_>) -> io::Result<Reply> {
-        let server = self.pump.server.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+    async fn step(&mut self, bind: &RelayedBind<'_>) -> Result<Reply, Fault> {
+        let server = self.pump.server.as_mut().ok_or(Fault::Closed)?;
         self.server_has_rights = true;
         let asks_identity = bind.controls.identity;
         encode_sasl_bind(
@@ -113,12 +150,18 @@ impl Connection {
             asks_identity,
             &mut server.outbox,
         );
-        server.send().await?;
-        let head = response(server, (BIND_RESPONSE, bind.id), &mut self.pump.client.outbox).await?;
+        server.send().await.map_err(Fault::Io)?;
+        let head = response(
+            server,
+            (BIND_RESPONSE, bind.id),
+            &self.pump.outstanding,
+            &mut self.pump.client.outbox,
+        )
+        .await?;
         let pdu = server.inbox.filled().get(..head.total).unwrap_or_default().to_vec();
         server.inbox.consume(head.total);
-        let message = Message::read(&pdu).map_err(io::Error::other)?;
-        let response = BindResponse::read(&message).map_err(io::Error::other)?;
+        let message = Message::read(&pdu)?;
+        let response = BindResponse::read(&message)?;
         let (code, outcome) = (response.code, outcome(&response));
         self.server_has_rights = code == Code::Success.number();
         Ok(Reply { pdu, code, outcome })
@@ -133,10 +176,10 @@ impl Connection {
         arrived: Instant,
     ) -> Judged {
         let shared = Arc::clone(&self.shared);
-        let told = match timeout(BIND_TIME, self.ask_who(bind.id)).await {
-            Ok(told) => told.map_err(|fault| fault.to_string()),
-            Err(_elapsed) => Err("no answer in time".to_owned()),
-        };
+        let asked = clock::monotonic();
+        let told = self
+            .in_time(asked, async |connection| connection.ask_who(bind.id).await)
+            .await;
         let login = match told {
             Ok(Some(login)) => login,
             Ok(None) => {
@@ -186,13 +229,19 @@ impl Connection {
     }
 
     /// Asks the server who is bound; `None` when it does not say.
-    async fn ask_who(&mut self, id: i32) -> io::Result<Option<LoginName>> {
-        let server = self.pump.server.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+    async fn ask_who(&mut self, id: i32) -> Result<Option<LoginName>, Fault> {
+        let server = self.pump.server.as_mut().ok_or(Fault::Closed)?;
         ask_who_am_i(id, &mut server.outbox);
-        server.send().await?;
-        let head = response(server, (EXTENDED_RESPONSE, id), &mut self.pump.client.outbox).await?;
+        server.send().await.map_err(Fault::Io)?;
+        let head = response(
+            server,
+            (EXTENDED_RESPONSE, id),
+            &self.pump.outstanding,
+            &mut self.pump.client.outbox,
+        )
+        .await?;
         let pdu = server.inbox.filled().get(..head.total).unwrap_or_default();
-        let message = Message::read(pdu).map_err(io::Error::other)?;
+        let message = Message::read(pdu)?;
         let identity = told_who_am_i(&message).and_then(|identity| authorization_identity(identity).ok().flatten());
         server.inbox.consume(head.total);
         Ok(identity)

@@ -5,6 +5,7 @@
 
 use crate::support::slapd::Slapd;
 
+mod balancer; // many clients behind one address
 mod binds; // who is bound, and what is left of who was
 mod controls; // what a bind may ask for besides
 mod embedded; // a directory without a server
@@ -15,7 +16,7 @@ mod order; // binds and StartTLS among other operations
 mod peers; // a scripted server, the front end
 mod relayed; // mechanisms that the directory judges
 mod sasl; // PLAIN as octets
-mod wire; // raw LDAP messages
+pub(crate) mod wire; // raw LDAP messages
 
 /// A slapd with a few people, and limits that let large messages through.
 fn start() -> Slapd {
