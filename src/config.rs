@@ -15,6 +15,7 @@ use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
 pub use dynauth::{DynamicAuthorization, Identifier};
+pub use proxy_protocol::ProxyProtocol;
 pub use upstream::{Names, RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
 
 /// A whole configuration.
@@ -790,6 +791,9 @@ pub struct LdapListener {
     /// How a code is cut off the password.
     #[serde(default)]
     pub append: Append,
+    /// Load balancers before it that say whose a connection is.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Service name for policies; the listener's name when absent.
     #[serde(default)]
     pub service: Option<String>,
@@ -841,6 +845,7 @@ mod certificate;
 mod default;
 mod dynauth;
 mod load;
+mod proxy_protocol;
 mod upstream;
 
 pub use certificate::{Fingerprint, IssuerName, SubjectName};

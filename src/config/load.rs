@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::config::{
     Accounting, Admin, Client, Config, Dictionary, Directory, DynamicAuthorization, LdapDirectory, LdapListener,
-    LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusDirectory, RadiusListener, Store,
-    Transport, Upstream,
+    LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, ProxyProtocol, RadiusDirectory,
+    RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
@@ -603,6 +603,9 @@ impl Reader<'_, '_, '_> {
                     );
                 }
                 (LdapTls::None, _, _) => self.warn(&at("certificate"), "does nothing with tls = \"none\""),
+            }
+            if let Some(message) = listener.proxy_protocol.as_ref().and_then(ProxyProtocol::fault) {
+                self.error(&["ldap", &index, "proxy_protocol", "from"], message);
             }
             if listener.tls == LdapTls::None && !listener.allow_plaintext {
                 self.error(
