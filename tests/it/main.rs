@@ -26,6 +26,8 @@ mod clients;
 mod deny;
 // Sessions ended and changed at a NAS.
 mod dynauth;
+// Directory servers that misbehave in every way, for every operation.
+mod faults;
 // RADIUS under load that nobody wants.
 mod flood;
 // RADIUS packets taken apart.
