@@ -62,6 +62,8 @@ pub(super) enum Event {
     ClientMisbehaved(FrameError),
     /// The server has closed or failed; all that it had sent has been passed on.
     ServerGone,
+    /// The server has said goodbye, and the client has been sent its words.
+    Dismissed,
 }
 
 /// What the pump is to do.
@@ -178,7 +180,7 @@ where
             let Some(server) = &mut self.server else {
                 return Ok(moved);
             };
-            if self.downward == 0 {
+            if self.downward == 0 && !server.dismissed {
                 self.downward = scan_server(server, &mut self.outstanding, &mut self.activity, &mut self.relayed);
             }
             let here = self.downward.min(server.inbox.filled().len());
@@ -199,7 +201,11 @@ where
             }
             if server.gone {
                 // With nothing left that could be passed on, it is time to say so.
-                return if here == 0 { Err(Event::ServerGone) } else { Ok(moved) };
+                return match (here, server.dismissed) {
+                    (0, false) => Err(Event::ServerGone),
+                    (0, true) => Err(Event::Dismissed),
+                    _ => Ok(moved),
+                };
             }
             match server.poll_fill(cx) {
                 Poll::Ready(Ok(())) => moved = Moved::Something,
@@ -320,8 +326,10 @@ fn scan_server<U>(server: &mut Port<U>, outstanding: &mut Outstanding, activity:
             }
         };
         if is_goodbye(&head, input.get(..head.total).unwrap_or_default()) {
-            // Ours follows, with answers for what is outstanding.
+            // It says more of the reason than we could, and nothing comes behind it (RFC 4511 section 4.4.1).
             server.gone = true;
+            server.dismissed = true;
+            octets += head.total;
             break;
         }
         if is_final(head.operation) {
@@ -348,6 +356,8 @@ pub(super) struct Port<S> {
     written: usize,
     unflushed: bool,
     gone: bool,
+    /// Its last message was a Notice of Disconnection.
+    dismissed: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
@@ -359,6 +369,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
             written: 0,
             unflushed: false,
             gone: false,
+            dismissed: false,
         }
     }
 
