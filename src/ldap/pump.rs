@@ -26,8 +26,11 @@ pub(super) struct Pump<C, U> {
     pub(super) server: Option<Port<U>>,
     /// Operations sent on and not answered yet.
     pub(super) outstanding: Outstanding,
-    /// Grows whenever a message, or a part of a large one, has moved.
+    /// Grows with every message that is found, and with every [`CAPACITY`] octets that have moved: the octets of a
+    /// large message do not keep a connection alive one by one.
     pub(super) activity: u64,
+    /// Octets moved since it last grew for them.
+    moved: usize,
     /// Messages sent on and not yet counted.
     relayed: u64,
     counter: Counter,
@@ -86,6 +89,7 @@ where
             server: None,
             outstanding: Outstanding::default(),
             activity: 0,
+            moved: 0,
             relayed: 0,
             counter,
             upward: 0,
@@ -123,6 +127,15 @@ where
     /// Whether something is waiting for the client to read.
     pub(super) fn is_client_slow(&self) -> bool {
         self.downward > 0 || !self.client.outbox.is_empty()
+    }
+
+    /// Gives back the memory that was needed while much was moved. For connections that are quiet: they are many.
+    pub(super) fn rest(&mut self) {
+        self.client.inbox.rest();
+        if let Some(server) = &mut self.server {
+            server.inbox.rest();
+        }
+        self.outstanding.0.shrink_to(FEW_OUTSTANDING);
     }
 
     /// Closes the connection to the server. What it has not answered stays outstanding.
@@ -190,7 +203,7 @@ where
                     Poll::Ready(Ok(count)) => {
                         server.inbox.consume(count);
                         self.downward -= count;
-                        self.activity += 1;
+                        note_moved(count, &mut self.moved, &mut self.activity);
                         moved = Moved::Something;
                         continue;
                     }
@@ -241,7 +254,7 @@ where
                         Poll::Ready(Ok(count)) => {
                             self.client.inbox.consume(count);
                             self.upward -= count;
-                            self.activity += 1;
+                            note_moved(count, &mut self.moved, &mut self.activity);
                             moved = Moved::Something;
                             continue;
                         }
@@ -294,10 +307,20 @@ where
                 .note(&head, input.get(head.offset..).unwrap_or_default());
             self.upward += head.total;
             self.relayed += 1;
+            self.activity += 1;
             if !whole {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Counts octets that have moved as activity, when they are enough.
+fn note_moved(count: usize, moved: &mut usize, activity: &mut u64) {
+    *moved += count;
+    if *moved >= CAPACITY {
+        *moved = 0;
+        *activity += 1;
     }
 }
 
@@ -491,6 +514,13 @@ impl Buffer {
         self.consume(count);
     }
 
+    /// Lets go of its memory when nothing is in it.
+    fn rest(&mut self) {
+        if self.start == self.end && self.octets.len() > SMALLEST {
+            *self = Self::default();
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.end - self.start >= CAPACITY
     }
@@ -582,6 +612,8 @@ impl Outstanding {
 /// Most octets held of one direction.
 pub(super) const CAPACITY: usize = 64 * 1024;
 /// What a buffer begins with: idle connections are many.
-const SMALLEST: usize = 4 * 1024;
+const SMALLEST: usize = 1024;
+/// Operations that a quiet connection keeps room for.
+const FEW_OUTSTANDING: usize = 8;
 /// Most operations under way on one connection; more are answered busy.
 const MOST_OUTSTANDING: usize = 1024;

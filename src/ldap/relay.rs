@@ -166,6 +166,7 @@ impl Connection {
                         continue;
                     }
                     self.quiet_ticks += 1;
+                    self.pump.rest();
                     // A search that waits for changes may be silent for long; a client that does not read may not.
                     let waits = !self.pump.outstanding.is_empty() && !self.pump.is_client_slow();
                     if self.quiet_ticks >= TICKS && !waits {

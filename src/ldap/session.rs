@@ -327,6 +327,22 @@ mod tests {
         message(EXTENDED_REQUEST, controls, |out| ber::write(0x80, oid.as_bytes(), out))
     }
 
+    #[test]
+    fn an_extended_request_without_a_name_that_can_be_read_goes_no_further() {
+        let mut named = extended("1.2.3.4", &[]);
+        assert!(matches!(receive(bound(), &named, 0), Step::Relay(_)));
+        let name = named.iter().position(|octet| *octet == 0x80).unwrap();
+        named[name] = OCTET_STRING;
+        assert!(matches!(receive(bound(), &named, 0), Step::Disconnect(_)));
+        let nameless = message(EXTENDED_REQUEST, &[], |_| {});
+        assert!(matches!(receive(bound(), &nameless, 0), Step::Disconnect(_)));
+        let odd = message(EXTENDED_REQUEST, &[], |out| ber::write(0x80, b"\xff", out));
+        assert!(
+            matches!(receive(bound(), &odd, 0), Step::Relay(_)),
+            "the server says what it thinks"
+        );
+    }
+
     fn receive(session: Session, input: &[u8], outstanding: usize) -> Step<'_> {
         let head = Head::read(input, 1 << 20, Sender::Client).unwrap().unwrap();
         session.receive(&head, input, outstanding)

@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test that meets something unexpected should end there, and say so"
 )]
 
@@ -48,6 +49,8 @@ mod pam;
 mod radius;
 // RADIUS over TLS through radsecproxy and FreeRADIUS.
 mod radsec;
+// LDAP connections in great number, and clients that take nothing.
+mod crowd;
 // Attributes that rules add, with real decoders.
 mod reply;
 // The failure counter, over all protocols.

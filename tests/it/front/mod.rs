@@ -11,7 +11,7 @@ mod embedded; // a directory without a server
 mod fidelity; // the same through us as without us
 mod limits; // clients and servers that misbehave
 mod peers; // a scripted server, the front end
-mod wire; // raw LDAP messages
+pub(crate) mod wire; // raw LDAP messages
 
 /// A slapd with a few people, and limits that let large messages through.
 fn start() -> Slapd {

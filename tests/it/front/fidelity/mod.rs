@@ -84,13 +84,10 @@ fn replies(wire: &mut Wire<TcpStream>, octets: &[u8]) -> Vec<Reply> {
     let mut replies = Vec::new();
     while let Some(reply) = wire.next() {
         let last = !matches!(reply.operation, 0x64 | 0x73 | 0x79) && !reply.is_notice_of_disconnection();
-        let notice = reply.is_notice_of_disconnection();
+        // OpenLDAP says goodbye twice sometimes, or stays; we pass on the first and close.
+        let goodbye = reply.is_notice_of_disconnection();
         replies.push(reply);
-        if notice {
-            // OpenLDAP may say it twice; we pass on the first.
-            while wire.next().is_some_and(|reply| reply.is_notice_of_disconnection()) {}
-        }
-        if last || notice {
+        if last || goodbye {
             break;
         }
     }

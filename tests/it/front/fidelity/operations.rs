@@ -132,7 +132,9 @@ fn controls_of_searches() {
         people().demanding(SYNC, Some(&refresh(1, b""))),
         people().demanding(SYNC, Some(&refresh(1, &string("rid=000,csn=garbage")))),
         people().demanding(SYNC, Some(&refresh(0, b""))),
-        people().demanding(SYNC, Some(&refresh(1, b""))).demanding(SYNC, Some(&refresh(1, b""))),
+        people()
+            .demanding(SYNC, Some(&refresh(1, b"")))
+            .demanding(SYNC, Some(&refresh(1, b""))),
         find("(objectClass=groupOfNames)").with(DEREF, false, Some(&members)),
         find("(objectClass=groupOfNames)").demanding(DEREF, Some(b"\x30\x02\x30\x00")),
         everything().with(MANAGE, false, None),
@@ -169,7 +171,9 @@ fn pages_one_after_the_other() {
     let [mut direct, mut behind] = pair.bound(ADMIN, "adminpw");
     let mut cookie = Vec::new();
     for id in 2..20 {
-        let request = find("(objectClass=*)").demanding(PAGED, Some(&page(2, &cookie))).message(id);
+        let request = find("(objectClass=*)")
+            .demanding(PAGED, Some(&page(2, &cookie)))
+            .message(id);
         let replies = direct.ask_all(&request);
         assert_eq!(replies, behind.ask_all(&request), "page {id}");
         let done = &replies.last().unwrap().octets;
@@ -197,7 +201,10 @@ fn changes_and_what_is_wrong_with_them() {
         add_person("eve"),
         add_person("eve"),
         add(gone, &[("objectClass", &[b"person"]), ("cn", &[b"x"]), ("sn", &[b"x"])]),
-        add("uid=x,ou=people,dc=example,dc=org", &[("objectClass", &[b"inetOrgPerson"])]),
+        add(
+            "uid=x,ou=people,dc=example,dc=org",
+            &[("objectClass", &[b"inetOrgPerson"])],
+        ),
         add("uid=x,ou=people,dc=example,dc=org", &[("objectClass", &[b"nothing"])]),
         add("uid=x,ou=people,dc=example,dc=org", &[]),
         add("uid=x,dc=elsewhere", &[("objectClass", &[b"person"])]),
@@ -229,13 +236,26 @@ fn changes_and_what_is_wrong_with_them() {
         modify(BEN, &[(INCREMENT, "cn", &[b"1"])]),
         modify(gone, &[(REPLACE, "sn", &[b"x"])]),
         modify("ou=elsewhere,dc=example,dc=org", &[(REPLACE, "description", &[b"x"])]),
-        modify("uid=x,ou=elsewhere,dc=example,dc=org", &[(REPLACE, "description", &[b"x"])]),
+        modify(
+            "uid=x,ou=elsewhere,dc=example,dc=org",
+            &[(REPLACE, "description", &[b"x"])],
+        ),
         modify("ou=elsewhere,dc=example,dc=org", &[(REPLACE, "description", &[b"x"])]).demanding(MANAGE, None),
         rename(eve, "uid=eva", true, None),
         rename("uid=eva,ou=people,dc=example,dc=org", "uid=ana", true, None),
-        rename("uid=eva,ou=people,dc=example,dc=org", "uid=eva", false, Some("dc=nowhere")),
+        rename(
+            "uid=eva,ou=people,dc=example,dc=org",
+            "uid=eva",
+            false,
+            Some("dc=nowhere"),
+        ),
         rename("uid=eva,ou=people,dc=example,dc=org", "nonsense", true, None),
-        rename("uid=eva,ou=people,dc=example,dc=org", "uid=eva+cn=eve", false, Some("ou=secret,dc=example,dc=org")),
+        rename(
+            "uid=eva,ou=people,dc=example,dc=org",
+            "uid=eva+cn=eve",
+            false,
+            Some("ou=secret,dc=example,dc=org"),
+        ),
         rename(gone, "uid=x", true, None),
         rename("ou=people,dc=example,dc=org", "ou=folk", true, None),
         rename("ou=folk,dc=example,dc=org", "ou=people", true, None),
@@ -286,8 +306,7 @@ fn controls_of_changes() {
         replace(b"x").with(NOOP, false, None),
         replace(b"x").demanding(RELAX, None),
         replace(b"x").demanding(PROXIED, Some(format!("dn:{BEN}").as_bytes())),
-        modify(BEN, &[(REPLACE, "description", &[b"by ben"])])
-            .demanding(PROXIED, Some(format!("dn:{BEN}").as_bytes())),
+        modify(BEN, &[(REPLACE, "description", &[b"by ben"])]).demanding(PROXIED, Some(format!("dn:{BEN}").as_bytes())),
         replace(b"x").demanding(PAGED, Some(&page(1, b""))),
         replace(b"x").with(SORT, false, Some(b"")),
         replace(b"x").demanding(TRANSACTION, Some(b"none")),
@@ -379,7 +398,11 @@ fn a_password_changed_by_its_owner() {
         let fields = [element(0x81, old.as_bytes()), element(0x82, new.as_bytes())].concat();
         extended(PASSWORD, Some(&element(0x30, &fields)))
     };
-    let requests = [change("anapw", "newpw"), change("newpw", "newer pw"), extended(WHO_AM_I, None)];
+    let requests = [
+        change("anapw", "newpw"),
+        change("newpw", "newer pw"),
+        extended(WHO_AM_I, None),
+    ];
     Pair::start().compare(ANA, "anapw", &requests);
 }
 
@@ -390,9 +413,8 @@ fn transactions() {
     let id = string("");
     let mut requests = Vec::new();
     for commit in [true, false] {
-        let part = |value: &'static [u8]| {
-            modify(ANA, &[(REPLACE, "description", &[value])]).demanding(TRANSACTION, Some(b""))
-        };
+        let part =
+            |value: &'static [u8]| modify(ANA, &[(REPLACE, "description", &[value])]).demanding(TRANSACTION, Some(b""));
         requests.push(extended(START_TRANSACTION, None));
         requests.push(extended(START_TRANSACTION, None));
         requests.push(part(if commit { b"committed" } else { b"aborted" }));
@@ -435,7 +457,12 @@ fn unusual_encodings() {
     }
     // The operation's own length.
     for octets in 1..=4 {
-        let inner = [&[0x02, 1, 5, 0x63][..], &length(octets, operation.len() - 2), &operation[2..]].concat();
+        let inner = [
+            &[0x02, 1, 5, 0x63][..],
+            &length(octets, operation.len() - 2),
+            &operation[2..],
+        ]
+        .concat();
         messages.push([&[0x30][..], &length(4, inner.len()), &inner].concat());
     }
     // TRUE as RFC 4511 section 5.1 does not have it; integers that are longer than need be.

@@ -9,7 +9,8 @@ use super::{ADMIN, Pair, replies, without_last_words};
 
 fn persist() -> Request {
     let mode = sequence(&[&element(0x0a, &[3])]);
-    let mut search = Search::of("ou=people,dc=example,dc=org", "(objectClass=person)").selecting(&["cn", "description"]);
+    let mut search =
+        Search::of("ou=people,dc=example,dc=org", "(objectClass=person)").selecting(&["cn", "description"]);
     search.scope = 1;
     search.request().demanding(SYNC, Some(&mode))
 }
@@ -107,9 +108,17 @@ fn many_operations_at_once() {
 
 #[test]
 fn large_values_both_ways() {
-    let photo: Vec<u8> = (0..10_000_000u32).map(|number| number.to_le_bytes()[0] ^ 0x5a).collect();
+    let photo: Vec<u8> = (0..10_000_000u32)
+        .map(|number| number.to_le_bytes()[0] ^ 0x5a)
+        .collect();
     let requests = [
-        modify(ANA, &[(REPLACE, "jpegPhoto", &[&photo]), (REPLACE, "description", &[&[b'x'; 70_000]])]),
+        modify(
+            ANA,
+            &[
+                (REPLACE, "jpegPhoto", &[&photo]),
+                (REPLACE, "description", &[&[b'x'; 70_000]]),
+            ],
+        ),
         read(ANA, &[]),
         read(ANA, &["cn"]),
         compare(ANA, "jpegPhoto", &photo[..100_000]),
@@ -208,9 +217,24 @@ fn binds_differ_in_these_points_only() {
     for (bind, direct, ours, reason) in [
         (anyone(ANA, ""), 53, 53, "another text: it is answered here"),
         (anyone("ana", "anapw"), 34, 0, "login names are names"),
-        (anyone("uid=,,", "x"), 34, 52, "nobody, where names are looked up; here the server was asked and could not judge"),
-        (Bind::Simple(2, ANA.into(), "anapw".into()), 2, 2, "another text: it is answered here"),
-        (Bind::Simple(4, ANA.into(), "anapw".into()), 2, 2, "another text: it is answered here"),
+        (
+            anyone("uid=,,", "x"),
+            34,
+            52,
+            "nobody, where names are looked up; here the server was asked and could not judge",
+        ),
+        (
+            Bind::Simple(2, ANA.into(), "anapw".into()),
+            2,
+            2,
+            "another text: it is answered here",
+        ),
+        (
+            Bind::Simple(4, ANA.into(), "anapw".into()),
+            2,
+            2,
+            "another text: it is answered here",
+        ),
         (Bind::Critical, 12, 12, "another text: the engine is not asked"),
     ] {
         let answered = pair.unbound(&bind.message(7)).map(|replies| replies[0].code());
