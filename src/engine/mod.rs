@@ -13,6 +13,7 @@ pub mod policy;
 pub mod record;
 pub mod request;
 pub mod response;
+pub mod reuse;
 pub mod review;
 pub mod session;
 pub mod throttle;

@@ -32,6 +32,7 @@ use crate::keyring::Keyring;
 use crate::secret::Secret;
 
 mod response;
+mod reuse;
 mod sessions;
 
 const SEED: &[u8] = b"12345678901234567890";
@@ -251,6 +252,7 @@ impl World {
             password_by: None,
             challenged: Versioned::default(),
             sessions: (known && self.engine.policy.most_sessions() > 0).then(|| self.sessions()),
+            reused: None,
         }
     }
 

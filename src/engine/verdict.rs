@@ -75,6 +75,8 @@ pub enum Denial {
     WrongCode,
     /// The code was right once, and has been used.
     CodeReplayed,
+    /// What was typed was right once, and the time in which its code could be used again is over.
+    ReuseOver,
     /// A code is required, and none was given.
     MissingCode,
     /// A code is required, and the client has no way to ask for one.
@@ -109,6 +111,7 @@ impl Denial {
             | Self::Disabled
             | Self::PasswordExpired
             | Self::PasswordMustChange
+            | Self::ReuseOver
             | Self::MissingCode
             | Self::ClientCannotAsk
             | Self::NotEnrolled
@@ -151,6 +154,7 @@ impl Denial {
             | Self::PasswordMustChange
             | Self::WrongCode
             | Self::CodeReplayed
+            | Self::ReuseOver
             | Self::MissingCode
             | Self::NotEnrolled
             | Self::BadDialog
@@ -179,6 +183,7 @@ impl Denial {
             Self::PasswordMustChange => "password-must-change",
             Self::WrongCode => "wrong-code",
             Self::CodeReplayed => "code-replayed",
+            Self::ReuseOver => "reuse-over",
             Self::MissingCode => "missing-code",
             Self::ClientCannotAsk => "client-cannot-ask",
             Self::NotEnrolled => "not-enrolled",

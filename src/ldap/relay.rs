@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::clock;
 use crate::directory::local::Tree;
-use crate::directory::{Directory, Link, Stream};
+use crate::directory::{ConnectError, Directory, Link, Stream};
 use crate::engine::{Check, Origin, Protocol, Verdict};
 use crate::ldap::bound::Bound;
 use crate::ldap::embedded::Embedded;
@@ -233,7 +233,11 @@ impl Connection {
     /// Sends the front message on, or answers it in the directory's place.
     async fn relay(&mut self, head: &Head, input: &[u8]) {
         let refusal = match self.connect().await {
-            Err(reason) => {
+            Err(ConnectError::Busy(most)) => {
+                tracing::warn!(listener = %self.shared.config.name, most, "as many connections are relayed to the directory as may be");
+                Some((Code::Busy, "too many connections to the directory"))
+            }
+            Err(ConnectError::Unreachable(reason)) => {
                 tracing::warn!(listener = %self.shared.config.name, %reason, "the directory is out of reach");
                 Some((Code::Unavailable, "the directory is out of reach"))
             }
@@ -312,6 +316,7 @@ impl Connection {
             directory,
             server: &mut self.pump.server,
             embedded: &mut self.embedded,
+            outstanding: &self.pump.outstanding,
             late: &mut self.pump.client.outbox,
             has_rights: &mut self.server_has_rights,
             id: bind.id,
@@ -331,6 +336,8 @@ impl Connection {
     /// the other.
     fn conclude(&mut self, bind: &SimpleBind<'_>, verdict: Verdict, tried: Tried, arrived: Instant) -> Judged {
         match (end_of(&verdict), tried) {
+            // Too many connections at once is no outage.
+            (BindEnd::Refused(Code::Unavailable), Tried::Busy) => Judged::Out(Code::Busy),
             (BindEnd::Refused(code), _) => Judged::Out(code),
             (BindEnd::Accepted, Tried::Right(reply)) => {
                 let out = &mut self.pump.client.outbox;
@@ -357,7 +364,7 @@ impl Connection {
                 self.remember(verdict, arrived);
                 Judged::In
             }
-            (BindEnd::Accepted, Tried::NotRight | Tried::Lost) => {
+            (BindEnd::Accepted, Tried::NotRight | Tried::Lost | Tried::Busy) => {
                 tracing::error!("a bind was accepted although the directory did not find the password right; refused");
                 Judged::Out(Code::InvalidCredentials)
             }
@@ -398,11 +405,12 @@ impl Connection {
     }
 
     /// Opens what operations go to, unless it is open.
-    async fn connect(&mut self) -> Result<(), String> {
+    async fn connect(&mut self) -> Result<(), ConnectError> {
         if self.pump.server.is_some() || self.embedded.is_some() {
             return Ok(());
         }
-        let directory = (self.shared.directory)().ok_or("no directory of that name is configured")?;
+        let directory = (self.shared.directory)()
+            .ok_or_else(|| ConnectError::Unreachable("no directory of that name is configured".into()))?;
         open(directory.as_ref(), &mut self.pump.server, &mut self.embedded).await
     }
 
@@ -525,7 +533,7 @@ async fn open(
     directory: &dyn Directory,
     server: &mut Option<Port<Box<dyn Stream>>>,
     embedded: &mut Option<Arc<Tree>>,
-) -> Result<(), String> {
+) -> Result<(), ConnectError> {
     if server.is_none() && embedded.is_none() {
         match directory.connect().await? {
             Link::Remote(stream) => *server = Some(Port::new(stream)),

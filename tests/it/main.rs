@@ -43,6 +43,10 @@ mod gateway;
 mod ldap;
 // Directories that are halted, gone or half dead.
 mod outages;
+// Load balancers that say whose a connection is.
+mod proxy_protocol;
+// Codes that count for more than one bind.
+mod reuse;
 // Login prompts with pam_radius_auth.
 mod pam;
 // radclient: passwords, challenges, appended codes.

@@ -182,6 +182,7 @@ impl<'a> Tried<'a, '_> {
             nonce: self.nonce,
             spent: self.spent.filter(|_| !self.guessed),
             guessed: false,
+            reused: self.reused,
             asked: by.clone().map(Asked::password),
             passed: self.passed,
         };
