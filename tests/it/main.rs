@@ -47,12 +47,16 @@ mod outages;
 mod proxy_protocol;
 // Codes that count for more than one bind.
 mod reuse;
+// Machines whose people are in the directory.
+mod nslcd;
 // Login prompts with pam_radius_auth.
 mod pam;
 // radclient: passwords, challenges, appended codes.
 mod radius;
 // RADIUS over TLS through radsecproxy and FreeRADIUS.
 mod radsec;
+// Web sites behind Apache's mod_authnz_ldap.
+mod apache;
 // LDAP connections in great number, and clients that take nothing.
 mod crowd;
 // Attributes that rules add, with real decoders.

@@ -49,6 +49,11 @@ impl Process {
         kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
     }
 
+    /// Its process id.
+    pub(crate) fn number(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its resident memory in octets (proc(5)).
     pub(crate) fn resident(&self) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
