@@ -139,7 +139,7 @@ impl Reply {
         let code = fields.integer(ENUMERATED).unwrap();
         fields.expect(OCTET_STRING).unwrap();
         let text = fields.expect(OCTET_STRING).unwrap();
-        (code, String::from_utf8(text.to_vec()).unwrap())
+        (code, String::from_utf8_lossy(text).into_owned())
     }
 
     pub(crate) fn code(&self) -> i32 {
