@@ -246,7 +246,10 @@ impl Server {
             Err(_) => format!("no answer within {timeout:?}"),
         };
         if self.standing() == Standing::Healthy && self.used.load(Ordering::Relaxed) {
-            info!(server = self.url(), error, "directory server has not answered a try, but others");
+            info!(
+                server = self.url(),
+                error, "directory server has not answered a try, but others"
+            );
             return;
         }
         self.give_up(&error);
