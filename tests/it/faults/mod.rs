@@ -103,7 +103,7 @@ impl Rig {
     }
 
     fn verify(&self, password: &str) -> PasswordOutcome {
-        verify(&self.runtime, &*self.directory, password)
+        verify(&self.runtime, &self.directory, password)
     }
 
     fn look_up(&self) -> Lookup {
@@ -307,10 +307,11 @@ fn look_ups() {
     rig.expect_service("the start");
     let floods = [Fault::FloodEntries, Fault::FloodReferences].map(|fault| (fault, Want::Outage));
     for (fault, relayed) in ALL.into_iter().chain(floods) {
-        let want = match fault {
-            // An entry that comes twice is no second person, and no answer either.
-            Fault::Duplicate => Want::Outage,
-            other => timed(other, relayed),
+        // An entry that comes twice is no second person, and no answer either.
+        let want = if fault == Fault::Duplicate {
+            Want::Outage
+        } else {
+            timed(fault, relayed)
         };
         rig.faults.set(fault, Some(SEARCH));
         let found = rig.look_up();
