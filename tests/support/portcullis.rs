@@ -1,6 +1,7 @@
 //! The built binary as an installation of its own: configuration, policies, key, state, CLI.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 
@@ -179,6 +180,11 @@ directory = "main"
         self.process.as_ref().expect("portcullis runs").signal(signal);
     }
 
+    /// The resident memory of the server, in octets.
+    pub(crate) fn resident(&self) -> usize {
+        self.process.as_ref().expect("portcullis runs").resident()
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("portcullis.log")).unwrap_or_default()
@@ -228,6 +234,11 @@ directory = "main"
     /// Where applications bind without TLS, or with StartTLS.
     pub(crate) fn ldap_url(&self) -> String {
         format!("ldap://127.0.0.1:{}", self.ldap)
+    }
+
+    /// The same without its scheme.
+    pub(crate) fn ldap_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ldap).into()
     }
 
     /// Where applications bind with TLS.

@@ -38,6 +38,25 @@ pub(crate) fn bind_with(id: i32, dn: &str, password: &str, controls: &[u8]) -> V
     })
 }
 
+/// A bind with a SASL mechanism.
+pub(crate) fn sasl(id: i32, mechanism: &str, credentials: Option<&[u8]>) -> Vec<u8> {
+    message(id, 0x60, &[], |out| {
+        ber::write_integer(INTEGER, 3, out);
+        ber::write(OCTET_STRING, b"", out);
+        ber::write_with(0xa3, out, |out| {
+            ber::write(OCTET_STRING, mechanism.as_bytes(), out);
+            if let Some(credentials) = credentials {
+                ber::write(OCTET_STRING, credentials, out);
+            }
+        });
+    })
+}
+
+/// A bind with SASL PLAIN: `[authzid, authcid, password]`.
+pub(crate) fn plain(id: i32, parts: [&str; 3]) -> Vec<u8> {
+    sasl(id, "PLAIN", Some(parts.join("\0").as_bytes()))
+}
+
 /// `(objectClass=*)`
 pub(crate) fn search(id: i32, base: &str, scope: i32) -> Vec<u8> {
     search_with(id, base, scope, &[])
@@ -120,7 +139,7 @@ impl Reply {
         let code = fields.integer(ENUMERATED).unwrap();
         fields.expect(OCTET_STRING).unwrap();
         let text = fields.expect(OCTET_STRING).unwrap();
-        (code, String::from_utf8(text.to_vec()).unwrap())
+        (code, String::from_utf8_lossy(text).into_owned())
     }
 
     pub(crate) fn code(&self) -> i32 {
