@@ -7,6 +7,7 @@
 mod case;
 mod outcome;
 mod respond;
+mod shown;
 mod tried;
 mod upstream;
 
@@ -15,12 +16,12 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dictionary::Pair;
-use crate::engine::authenticator::KindSet;
+use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person};
-use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
+use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
+use crate::engine::policy::{Policy, Requirement, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Given};
 use crate::engine::response::{Response, ResponseOutcome};
@@ -168,12 +169,18 @@ pub struct Attempt<'a> {
 }
 
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for a moment on the stack, and nobody is pretended for often"
+)]
 enum Stage<'a> {
     /// The directory tries the password of a person.
     Trying {
         person: Arc<Person>,
         rule: &'a Rule,
         terms: &'a Terms,
+        /// What of the terms has to be typed.
+        requirement: &'a Requirement,
         proven: KindSet,
         nonce: u64,
         /// The record before its code was spent and after, to give the code back if there is an outage.
@@ -223,6 +230,15 @@ impl Engine {
         let Ruling::Require(terms) = &rule.ruling else {
             return self.reject(request, facts, decided, refusal, now);
         };
+        for whose in [&facts.certificate, &facts.acting_as] {
+            if let Whose::Unavailable(reason) = whose {
+                return self.outage(request, Some(rule), reason.clone(), now);
+            }
+        }
+        let held = match facts.certificate {
+            Whose::Theirs => KindSet::of(Kind::Certificate),
+            Whose::Absent | Whose::Others | Whose::Unavailable(_) => KindSet::EMPTY,
+        };
         let limit = terms.limit(self.settings.limit);
         let answered = request.dialog.as_ref().and_then(|dialog| dialog.asking);
         let standing = facts.throttle.value.standing(limit, answered, now);
@@ -235,6 +251,7 @@ impl Engine {
             Some(_) if facts.user.value.denial(now).is_some() => Some(Denial::Denied),
             Some(_) if standing == Standing::Over => Some(Denial::Throttled),
             Some(person) if !person.enabled => Some(Denial::Disabled),
+            Some(_) if facts.acting_as == Whose::Others => Some(Denial::NotThemselves),
             Some(_) | None => None,
         };
         let case = Case {
@@ -243,6 +260,8 @@ impl Engine {
             facts,
             rule: decided.unwrap_or(rule),
             terms,
+            requirement: terms.requirement.beside(held).unwrap_or(&terms.requirement),
+            held,
             limit,
             blocked,
             guessed: false,
@@ -253,6 +272,11 @@ impl Engine {
         match (blocked, standing) {
             (None, Standing::Busy) => Step::Wait,
             (None | Some(_), _) => match (&request.given, &request.dialog) {
+                (Given::Proven(kind), _) => case.proven(*kind),
+                // Nothing that is typed or computed would be enough.
+                (Given::Typed(_) | Given::Response(_), _) if terms.requirement.beside(held).is_none() => {
+                    case.without_certificate()
+                }
                 (Given::Typed(typed), Some(dialog)) => case.answer(typed, dialog),
                 (Given::Typed(typed), None) => case.opening(typed),
                 (Given::Response(response), dialog) => case.response(response, dialog.as_ref()),
@@ -328,6 +352,7 @@ impl<'a> Attempt<'a> {
                 person,
                 rule,
                 terms,
+                requirement,
                 proven,
                 nonce,
                 spent,
@@ -344,6 +369,7 @@ impl<'a> Attempt<'a> {
                     person,
                     rule,
                     terms,
+                    requirement,
                     limit,
                     proven,
                     nonce,

@@ -94,6 +94,12 @@ pub enum Denial {
     MethodImpossible,
     /// A response proves one thing, and the rule asks for more.
     MethodOneProof,
+    /// The rule asks for a certificate of the person's, and the connection has none.
+    MissingCertificate,
+    /// A certificate, or a SASL mechanism that the directory judged, is not what the rule asks for, or not all.
+    UntypedProof,
+    /// The authorization identity is not the person's own.
+    NotThemselves,
 }
 
 impl Denial {
@@ -119,6 +125,9 @@ impl Denial {
             | Self::Malformed
             | Self::MethodImpossible
             | Self::MethodOneProof
+            | Self::MissingCertificate
+            | Self::UntypedProof
+            | Self::NotThemselves
             | Self::ReplyAttribute => false,
         }
     }
@@ -141,6 +150,15 @@ impl Denial {
                 "the rule asks for a code that the client cannot ask for: set the client's profile to one that it can \
                  hold, or write a rule for it that asks for less",
             ),
+            Self::MissingCertificate => Some(
+                "the rule asks for a certificate: it takes an LDAP listener with client_ca, and a certificate whose \
+                 name (certificate_login) is the person's",
+            ),
+            Self::UntypedProof => Some(
+                "the rule asks for something else or for more: bind with a password over a connection with the \
+                 certificate, or write a rule that asks for a certificate, or for \"sasl\", alone",
+            ),
+            Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
@@ -192,6 +210,9 @@ impl Denial {
             Self::ReplyAttribute => "reply-attribute",
             Self::MethodImpossible => "method-impossible",
             Self::MethodOneProof => "method-one-proof",
+            Self::MissingCertificate => "missing-certificate",
+            Self::UntypedProof => "untyped-proof",
+            Self::NotThemselves => "not-themselves",
         }
     }
 }

@@ -4,6 +4,8 @@
 //! That connection never holds rights which the client has not just earned: whenever the session is not
 //! bound and the server may think otherwise, the connection to it is closed.
 
+mod relayed;
+mod shown;
 mod trial;
 
 use std::io;
@@ -27,13 +29,14 @@ use crate::ldap::frame::Head;
 use crate::ldap::listener::Shared;
 use crate::ldap::pump::{Event, Limits, Mode, Port, Pump};
 use crate::ldap::reply::{
-    Answer, BIND_REQUEST, BIND_RESPONSE, Code, notice_of_disconnection, response_to, start_tls, unbind,
+    Answer, BIND_REQUEST, BIND_RESPONSE, Code, empty_challenge, notice_of_disconnection, response_to, start_tls, unbind,
 };
 use crate::ldap::session::{Binding, Session, Step};
 use crate::ldap::stream::{ClientStream, handshake};
-use crate::ldap::translate::{BindEnd, SimpleBind, bind_response, end_of};
+use crate::ldap::translate::{Bind, BindEnd, How, bind_response, end_of};
 use crate::metrics::Decision;
 
+use shown::Shown;
 use trial::{Trial, Tried};
 
 /// A client connection, TLS done if it begins with TLS.
@@ -45,8 +48,12 @@ pub(super) struct Connection {
     embedded: Option<Arc<Tree>>,
     /// Who is bound.
     bound: Option<Bound>,
+    /// Who showed a certificate.
+    shown: Option<Box<Shown>>,
     /// Whether the server may hold the connection to be bound.
     server_has_rights: bool,
+    /// Whether the server waits for the next step of a mechanism.
+    negotiating: bool,
     /// Whether a bind was accepted or an operation sent on, ever: before, little patience is due.
     settled: bool,
     stop: CancellationToken,
@@ -88,6 +95,7 @@ impl Connection {
             next += period;
         }
         let tick = Box::pin(sleep_until(next.into()));
+        let shown = Shown::by(&stream, &shared.config.certificate_login);
         let pump = Pump::new(stream, limits, shared.metrics.ldap_relayed.clone());
         Self {
             shared,
@@ -95,7 +103,9 @@ impl Connection {
             pump,
             embedded: None,
             bound: None,
+            shown,
             server_has_rights: false,
+            negotiating: false,
             settled: false,
             stop,
             tick,
@@ -107,7 +117,7 @@ impl Connection {
     /// Serves the connection until it ends.
     pub(super) async fn serve(mut self) {
         let encrypted = self.pump.client.stream.is_encrypted();
-        let mut session = Session::new(self.shared.rules, encrypted);
+        let mut session = Session::new(self.shared.rules.clone(), encrypted);
         loop {
             if !session.is_bound() {
                 self.bound = None;
@@ -188,7 +198,13 @@ impl Connection {
         // Only what is not sent on without a look comes here: a copy costs little and frees the buffer.
         let here = self.pump.client.inbox.filled();
         let input = Zeroizing::new(here.get(..head.total).unwrap_or(here).to_vec());
-        match session.receive(&head, &input, self.pump.outstanding.len()) {
+        let step = session.receive(&head, &input, self.pump.outstanding.len());
+        let goes_on = std::mem::take(&mut self.negotiating);
+        if goes_on && !matches!(step, Step::Relayed(..)) {
+            // Given up half-way: whatever comes next finds a server that knows nothing of it.
+            self.drop_server();
+        }
+        match step {
             Step::Relay(session) => {
                 self.settled = true;
                 self.relay(&head, &input).await;
@@ -208,9 +224,18 @@ impl Connection {
                 self.pump.drop_message(&head);
                 Ok(session)
             }
+            Step::Challenge(session, id) => {
+                empty_challenge(id, &mut self.pump.client.outbox);
+                self.pump.drop_message(&head);
+                Ok(session)
+            }
             Step::Bind(binding, bind) => {
                 self.pump.drop_message(&head);
                 Ok(self.bind(binding, bind, arrived).await)
+            }
+            Step::Relayed(binding, bind) => {
+                self.pump.drop_message(&head);
+                Ok(self.relayed_bind(binding, bind, goes_on, arrived).await)
             }
             Step::StartTls(upgrading) => {
                 start_tls(head.id, Code::Success, "", &mut self.pump.client.outbox);
@@ -279,10 +304,15 @@ impl Connection {
     }
 
     /// Judges a bind and answers it.
-    async fn bind(&mut self, binding: Binding, bind: SimpleBind<'_>, arrived: Instant) -> Session {
+    async fn bind(&mut self, binding: Binding, bind: Bind<'_>, arrived: Instant) -> Session {
         // A reload may have brought other entries.
         self.embedded = None;
         let end = self.judge(&binding, &bind, arrived).await;
+        self.end_bind(binding, bind.id, end, arrived).await
+    }
+
+    /// Answers a bind, unless that is done.
+    async fn end_bind(&mut self, binding: Binding, id: i32, end: Judged, arrived: Instant) -> Session {
         let code = match end {
             Judged::In => {
                 self.settled = true;
@@ -294,7 +324,7 @@ impl Connection {
             sleep_until((arrived + self.shared.config.reject_delay).into()).await;
         }
         let answer = Answer {
-            id: bind.id,
+            id,
             response: BIND_RESPONSE,
             code,
             text: "",
@@ -303,15 +333,23 @@ impl Connection {
         binding.refused()
     }
 
-    async fn judge(&mut self, binding: &Binding, bind: &SimpleBind<'_>, arrived: Instant) -> Judged {
+    async fn judge(&mut self, binding: &Binding, bind: &Bind<'_>, arrived: Instant) -> Judged {
         let shared = Arc::clone(&self.shared);
         let Some(directory) = (shared.directory)() else {
             tracing::warn!(listener = %shared.config.name, "no directory of that name is configured");
             self.count(("unavailable", ""), arrived);
             return Judged::Out(Code::Unavailable);
         };
+        let certificate = match (&bind.how, &self.shown) {
+            // RFC 4511 appendix A.2: credentials are needed and there are none.
+            (How::External { .. }, None) => {
+                self.count(("reject", "malformed"), arrived);
+                return Judged::Out(Code::InappropriateAuthentication);
+            }
+            (_, shown) => shown.as_ref().and_then(|shown| shown.login(&shared, self.peer)),
+        };
         let origin = self.origin(directory.name(), binding.is_encrypted());
-        let Some(question) = bind.question(origin, shared.config.append.0) else {
+        let Some(question) = bind.question(origin, shared.config.append.0, certificate) else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
         };
@@ -337,7 +375,7 @@ impl Connection {
 
     /// Brings together what the engine says and what the server holds, so that neither goes further than
     /// the other.
-    fn conclude(&mut self, bind: &SimpleBind<'_>, verdict: Verdict, tried: Tried, arrived: Instant) -> Judged {
+    fn conclude(&mut self, bind: &Bind<'_>, verdict: Verdict, tried: Tried, arrived: Instant) -> Judged {
         match (end_of(&verdict), tried) {
             // Too many connections at once is no outage.
             (BindEnd::Refused(Code::Unavailable), Tried::Busy) => Judged::Out(Code::Busy),
@@ -515,7 +553,10 @@ impl Connection {
         match handshake(tls, plain, self.shared.unsettled).await {
             // A new port: octets that came before the handshake may be anybody's (RFC 4511 section 4.14.1)
             // and are forgotten.
-            Ok(stream) => self.pump.client = Port::new(stream),
+            Ok(stream) => {
+                self.shown = Shown::by(&stream, &self.shared.config.certificate_login);
+                self.pump.client = Port::new(stream);
+            }
             Err(fault) => {
                 self.shared.metrics.drop("ldap", "tls-handshake");
                 tracing::info!(

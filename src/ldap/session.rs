@@ -9,18 +9,25 @@
 //! what it ended with. RFC 4511 section 4.2.1 has clients wait, and lets servers choose: answering
 //! operationsError would break the many clients that send bind and search in one go.
 
+mod sasl;
+
+use std::sync::Arc;
+
 use crate::ber::Message;
-use crate::config::Anonymous;
+use crate::config::{Anonymous, RelayedMechanism};
 use crate::ldap::controls::{BindControls, ControlFault, has_critical};
 use crate::ldap::frame::{Head, leading};
 use crate::ldap::reply::{
     ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS,
     UNBIND_REQUEST, response_to,
 };
-use crate::ldap::translate::{BindRequest, Credentials, SimpleBind};
+use crate::ldap::sasl::Offered;
+use crate::ldap::translate::{Bind, BindRequest, Credentials, How};
+
+pub use sasl::RelayedBind;
 
 /// What the listener's configuration allows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Passwords without TLS.
     pub allow_plaintext: bool,
@@ -28,6 +35,10 @@ pub struct Rules {
     pub anonymous: Anonymous,
     /// Whether there is a certificate to start TLS with.
     pub start_tls: bool,
+    /// SASL mechanisms that are judged here.
+    pub sasl: Offered,
+    /// SASL mechanisms that are relayed to the directory.
+    pub relayed: Option<Arc<[RelayedMechanism]>>,
 }
 
 /// A connection that can take a message.
@@ -49,7 +60,11 @@ pub enum Step<'a> {
     /// It needs no answer and goes no further.
     Ignore(Session),
     /// Ask the engine.
-    Bind(Binding, SimpleBind<'a>),
+    Bind(Binding, Bind<'a>),
+    /// Have the directory judge a step of a SASL mechanism.
+    Relayed(Binding, RelayedBind<'a>),
+    /// Ask for the client's first octets of a mechanism; the number is the message's.
+    Challenge(Session, i32),
     /// Answer success, forget what else has arrived, and negotiate.
     StartTls(Upgrading),
     /// The client has said goodbye.
@@ -123,21 +138,21 @@ impl Session {
         }
     }
 
+    /// Answers a bind.
+    fn refuse<'a>(self, id: i32, code: Code, text: &'static str) -> Step<'a> {
+        let response = BIND_RESPONSE;
+        let answer = Answer {
+            id,
+            response,
+            code,
+            text,
+        };
+        Step::Answer(self, answer)
+    }
+
     fn bind<'a>(self, head: &Head, frame: &'a [u8]) -> Step<'a> {
         let anonymous = Self { bound: false, ..self };
-        let refuse = |session: Self, code, text| {
-            let response = BIND_RESPONSE;
-            let id = head.id;
-            Step::Answer(
-                session,
-                Answer {
-                    id,
-                    response,
-                    code,
-                    text,
-                },
-            )
-        };
+        let refuse = |session: Self, code, text| session.refuse(head.id, code, text);
         let Ok(message) = Message::read(frame) else {
             return Step::Disconnect("the bind request cannot be read");
         };
@@ -160,9 +175,13 @@ impl Session {
         if request.version != 3 {
             return refuse(anonymous, Code::ProtocolError, "only LDAP version 3 is served");
         }
-        let Credentials::Simple(password) = request.credentials else {
-            let text = "only simple binds are served";
-            return refuse(anonymous, Code::AuthMethodNotSupported, text);
+        let password = match request.credentials {
+            Credentials::Simple(password) => password,
+            Credentials::Sasl(sasl) => return anonymous.sasl(request.id, sasl, controls),
+            Credentials::Other => {
+                let text = "this way to bind is not served";
+                return refuse(anonymous, Code::AuthMethodNotSupported, text);
+            }
         };
         match (request.name.is_empty(), password.is_empty()) {
             (true, true) => refuse(anonymous, Code::Success, ""),
@@ -176,17 +195,23 @@ impl Session {
                 refuse(anonymous, Code::ConfidentialityRequired, text)
             }
             (_, false) => Step::Bind(
-                Binding {
-                    rules: self.rules,
-                    encrypted: self.encrypted,
-                },
-                SimpleBind {
+                anonymous.binding(),
+                Bind {
                     id: request.id,
-                    name: request.name,
-                    password,
+                    how: How::Simple {
+                        name: request.name,
+                        password,
+                    },
                     controls,
                 },
             ),
+        }
+    }
+
+    fn binding(self) -> Binding {
+        Binding {
+            rules: self.rules,
+            encrypted: self.encrypted,
         }
     }
 
@@ -294,6 +319,11 @@ mod tests {
         allow_plaintext: false,
         anonymous: Anonymous::RootDse,
         start_tls: true,
+        sasl: Offered {
+            plain: true,
+            external: false,
+        },
+        relayed: None,
     };
 
     fn message(operation: u8, controls: &[u8], fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -363,7 +393,8 @@ mod tests {
             Step::NoTls(session, code, _) => (code, session.is_bound()),
             Step::Relay(_) => panic!("relayed"),
             Step::Ignore(_) => panic!("ignored"),
-            Step::Bind(..) => panic!("bound"),
+            Step::Bind(..) | Step::Relayed(..) => panic!("bound"),
+            Step::Challenge(..) => panic!("challenged"),
             Step::StartTls(_) => panic!("started TLS"),
             Step::Close => panic!("closed"),
             Step::Disconnect(text) => panic!("disconnected: {text}"),
@@ -374,7 +405,7 @@ mod tests {
     fn whatever_a_bind_ends_with_the_earlier_one_is_gone() {
         let cases: [(Vec<u8>, Code); 5] = [
             (bind(2, "cn=x", 0x80, b"pw"), Code::ProtocolError),
-            (bind(3, "cn=x", 0xa3, b"\x04\x05PLAIN"), Code::AuthMethodNotSupported),
+            (bind(3, "cn=x", 0xa3, b"\x04\x05OTHER"), Code::AuthMethodNotSupported),
             (bind(3, "cn=x", 0x80, b""), Code::UnwillingToPerform),
             (bind(3, "", 0x80, b""), Code::Success),
             (message(BIND_REQUEST, &[], |out| out.push(0x05)), Code::ProtocolError),
@@ -383,10 +414,13 @@ mod tests {
             assert_eq!(answered(bound(), &input), (code, false));
         }
         let input = bind(3, "cn=x", 0x80, b"pw");
-        let Step::Bind(binding, simple) = receive(bound(), &input, 0) else {
+        let Step::Bind(binding, asked) = receive(bound(), &input, 0) else {
             panic!()
         };
-        assert_eq!((simple.name, simple.password), (&b"cn=x"[..], &b"pw"[..]));
+        let How::Simple { name, password } = asked.how else {
+            panic!()
+        };
+        assert_eq!((name, password), (&b"cn=x"[..], &b"pw"[..]));
         assert!(!binding.refused().is_bound());
     }
 

@@ -27,6 +27,8 @@ mod clients;
 mod deny;
 // Sessions ended and changed at a NAS.
 mod dynauth;
+// Directory servers that misbehave in every way, for every operation.
+mod faults;
 // RADIUS under load that nobody wants.
 mod flood;
 // RADIUS packets taken apart.
@@ -61,6 +63,8 @@ mod apache;
 mod crowd;
 // Attributes that rules add, with real decoders.
 mod reply;
+// Applications that bind by SASL: PLAIN, EXTERNAL with certificates.
+mod sasl;
 // The failure counter, over all protocols.
 mod throttle;
 // Other RADIUS servers that judge passwords or a factor.

@@ -277,7 +277,16 @@ directory = "main"
 
     /// Enrols a TOTP token for a user and returns its seed in base32.
     pub(crate) fn enrol(&self, user: &str) -> String {
-        let enrolled = self.json(&["token", "enrol", user]);
+        self.enrol_with(&[user])
+    }
+
+    /// The same for a user of one of two directories.
+    pub(crate) fn enrol_in(&self, directory: &str, user: &str) -> String {
+        self.enrol_with(&[user, "--directory", directory])
+    }
+
+    fn enrol_with(&self, arguments: &[&str]) -> String {
+        let enrolled = self.json(&[&["token", "enrol"], arguments].concat());
         let uri = find(&enrolled, "uri").and_then(Value::as_str).expect("an otpauth URI");
         let (_, rest) = uri.split_once("secret=").expect("a secret in the URI");
         rest.split('&').next().unwrap_or(rest).to_owned()

@@ -16,7 +16,7 @@ use crate::engine::login::outcome::{
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
-use crate::engine::policy::{Audit, Rule, Subject, Terms, Who};
+use crate::engine::policy::{Audit, Requirement, Rule, Subject, Terms, Who};
 use crate::engine::record::{Failure, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::reuse::{self, Reused};
@@ -32,6 +32,8 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) person: Arc<Person>,
     pub(super) rule: &'a Rule,
     pub(super) terms: &'a Terms,
+    /// What of the terms has to be typed.
+    pub(super) requirement: &'a Requirement,
     pub(super) limit: Limit,
     pub(super) proven: KindSet,
     pub(super) nonce: u64,
@@ -63,7 +65,7 @@ impl<'a> Tried<'a, '_> {
             // Likewise: a token revoked, the entry cleared.
             return self.barred(Denial::ReuseOver);
         }
-        let requirement = &self.terms.requirement;
+        let requirement = self.requirement;
         if requirement.is_met(proven) {
             return self.grant(proven);
         }
@@ -100,7 +102,7 @@ impl<'a> Tried<'a, '_> {
         let codes = match self.reused {
             // Given before, and counted then.
             Some(_) => KindSet::EMPTY,
-            None => proven.without(KindSet::of(Kind::Password)),
+            None => proven.codes(),
         };
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);

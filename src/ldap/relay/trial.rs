@@ -132,7 +132,7 @@ impl Trial<'_> {
         *self.has_rights = true;
         encode_bind(self.id, dn, password, self.asks_identity, &mut server.outbox);
         server.send().await.map_err(Fault::Io)?;
-        let head = response(server, self.id, self.outstanding, self.late).await?;
+        let head = response(server, (BIND_RESPONSE, self.id), self.outstanding, self.late).await?;
         let reply = server.inbox.filled().get(..head.total).unwrap_or_default();
         let message = Message::read(reply)?;
         let response = BindResponse::read(&message)?;
@@ -161,10 +161,10 @@ impl Drop for Trial<'_> {
     }
 }
 
-/// Waits for the BindResponse. It stands at the front of the inbox then.
-async fn response(
+/// Waits for the response of this operation and messageID. It stands at the front of the inbox then.
+pub(super) async fn response(
     server: &mut Port<Box<dyn Stream>>,
-    id: i32,
+    (kind, id): (u8, i32),
     outstanding: &Outstanding,
     late: &mut Vec<u8>,
 ) -> Result<Head, Fault> {
@@ -181,7 +181,7 @@ async fn response(
             }
             Front::Streamed(_) => return Err(Fault::Flood),
         };
-        if head.id == id && head.operation == BIND_RESPONSE {
+        if head.id == id && head.operation == kind {
             return Ok(head);
         }
         let frame = server.inbox.filled().get(..head.total).unwrap_or_default();
@@ -206,7 +206,7 @@ async fn response(
 
 /// Why a bind has no answer.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub(super) enum Fault {
     #[error("the connection failed")]
     Io(#[source] io::Error),
     #[error("the server closed the connection")]
@@ -217,7 +217,7 @@ enum Fault {
     Frame(#[from] FrameError),
     #[error("the server's answer cannot be read")]
     Answer(#[from] BerError),
-    #[error("the server sent message {id} (operation {operation:#04x}) instead of a BindResponse {asked}")]
+    #[error("the server sent message {id} (operation {operation:#04x}) instead of the answer to {asked}")]
     Stray { operation: u8, id: i32, asked: i32 },
     #[error("the server sends other messages without end")]
     Flood,
@@ -237,7 +237,7 @@ impl Fault {
     }
 }
 
-fn with_source(fault: &Fault) -> String {
+pub(super) fn with_source(fault: &Fault) -> String {
     match fault.source() {
         Some(source) => format!("{fault}: {source}"),
         None => fault.to_string(),
