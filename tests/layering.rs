@@ -20,13 +20,15 @@ const RULES: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("clock", &[]),
     ("ber", &[]),
+    ("schema", &[]),
+    ("dn", &["ber", "schema"]),
     ("metrics", &[]),
     ("document", &[]),
     ("dictionary", &["document"]),
     ("keyring", &["clock", "secret"]),
     ("tls", &["ber", "clock"]),
-    // Of the engine the configuration sees only how a code is cut off a password.
-    ("config", &["document", "engine", "secret"]),
+    // Of the engine the configuration sees only what a table of it says as well.
+    ("config", &["dn", "document", "engine", "schema", "secret"]),
     // Decides, and does no I/O.
     ("engine", &["clock", "dictionary", "document", "keyring", "secret"]),
     // Behind the engine.
@@ -92,7 +94,9 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     (
         "ldap",
-        &["accept", "ber", "clock", "config", "engine", "metrics", "secret", "tls"],
+        &[
+            "accept", "ber", "clock", "config", "dn", "engine", "metrics", "quiet", "schema", "secret", "tls",
+        ],
     ),
     // These three relay to a directory, and so see it.
     ("ldap::relay", RELAY),
@@ -127,8 +131,11 @@ const RELAY: &[&str] = &[
     "clock",
     "config",
     "directory",
+    "dn",
     "engine",
     "metrics",
+    "quiet",
+    "schema",
     "secret",
     "tls",
 ];

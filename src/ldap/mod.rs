@@ -13,6 +13,7 @@ pub mod login;
 mod pump;
 mod relay;
 pub mod reply;
+pub mod restrict;
 pub mod session;
 mod stream;
 pub mod translate;
