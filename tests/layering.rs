@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     // The ground: no room of the house, only each other.
     ("accept", &[]),
+    ("proxy_protocol", &[]),
     ("quiet", &[]),
     ("secret", &[]),
     ("clock", &[]),
@@ -50,6 +51,8 @@ const RULES: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    // What the verifier keeps in memory.
+    ("reuse", &["clock", "engine"]),
     // Joins engine, store and directory for a login.
     (
         "verifier",
@@ -60,6 +63,7 @@ const RULES: &[(&str, &[&str])] = &[
             "engine",
             "keyring",
             "metrics",
+            "reuse",
             "secret",
             "store",
             "upstream",
@@ -95,7 +99,18 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "ldap",
         &[
-            "accept", "ber", "clock", "config", "dn", "engine", "metrics", "quiet", "schema", "secret", "tls",
+            "accept",
+            "ber",
+            "clock",
+            "config",
+            "dn",
+            "engine",
+            "metrics",
+            "proxy_protocol",
+            "quiet",
+            "schema",
+            "secret",
+            "tls",
         ],
     ),
     // These three relay to a directory, and so see it.

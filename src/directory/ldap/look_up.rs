@@ -114,7 +114,7 @@ impl LdapDirectory {
         }
     }
 
-    async fn find_on(&self, lease: &mut Lease<'_>, question: &Question<'_>) -> Result<Result<Lookup, String>, Trouble> {
+    async fn find_on(&self, lease: &mut Lease, question: &Question<'_>) -> Result<Result<Lookup, String>, Trouble> {
         if !lease.reused
             && let Some(account) = &self.settings.account
         {
@@ -132,6 +132,10 @@ impl LdapDirectory {
         let entry = match (results.code, results.entries.as_slice()) {
             (SUCCESS, []) => return Ok(Ok(Lookup::Unknown)),
             (SUCCESS, [entry]) => entry,
+            // RFC 4511 section 4.5.2: no entry comes twice. One that does is no second person.
+            (SUCCESS, [entry, other]) if entry.dn == other.dn => {
+                return Ok(Err(format!("the server sent the entry {} twice", entry.dn)));
+            }
             (SUCCESS | SIZE_LIMIT_EXCEEDED, _) => return Ok(Ok(Lookup::Ambiguous)),
             (NO_SUCH_OBJECT, _) => {
                 if question.scope == Scope::Subtree {
@@ -163,7 +167,7 @@ impl LdapDirectory {
     /// cannot be read is an outage.
     async fn search_groups(
         &self,
-        lease: &mut Lease<'_>,
+        lease: &mut Lease,
         entry: &FoundEntry,
         groups: &mut Vec<String>,
     ) -> Result<Result<(), String>, Trouble> {
@@ -294,7 +298,7 @@ impl ServiceAccount {
         &self,
         directory: &str,
         account: &Account,
-        lease: &mut Lease<'_>,
+        lease: &mut Lease,
     ) -> Result<(), String> {
         self.bind(directory, account, lease)
             .await
@@ -304,7 +308,7 @@ impl ServiceAccount {
             })
     }
 
-    async fn bind(&self, directory: &str, account: &Account, lease: &mut Lease<'_>) -> Result<(), Trouble> {
+    async fn bind(&self, directory: &str, account: &Account, lease: &mut Lease) -> Result<(), Trouble> {
         if let Some((since, why)) = &*self.refused.lock()
             && clock::monotonic().saturating_duration_since(*since) < REFUSAL_STANDS
         {
