@@ -190,7 +190,13 @@ mod tests {
         let listed = read("operations = [\"search\", \"1.3.6.1.1.8\", \"modify-dn\"]").unwrap();
         assert_eq!(
             listed.operations(),
-            Some(&[Operation::Search, Operation::Extended("1.3.6.1.1.8".into()), Operation::ModifyDn][..])
+            Some(
+                &[
+                    Operation::Search,
+                    Operation::Extended("1.3.6.1.1.8".into()),
+                    Operation::ModifyDn
+                ][..]
+            )
         );
         for (wrong, told) in [
             ("serch", "did you mean `search`?"),

@@ -10,7 +10,9 @@ use crate::dictionary::Dictionary;
 use crate::document::{Faults, Source};
 use crate::engine::dialog::Lifetime;
 use crate::engine::login::Settings;
-use crate::engine::{Capability, Given, LoginName, Origin, PasswordCheck, Person, Protocol, Purpose, Split, policy};
+use crate::engine::{
+    Capability, Claims, Given, LoginName, Origin, PasswordCheck, Person, Protocol, Purpose, Split, policy,
+};
 use crate::secret::Secret;
 
 const RULE: &str = r#"
@@ -120,6 +122,7 @@ impl Site {
             },
             capability: Capability::Append(Split::Separator(',')),
             purpose: Purpose::Login,
+            claims: Claims::default(),
         };
         match self.verifier.verify(request, Check::Own(&mut meanwhile)).await {
             Verdict::Accept(_) => "accept",
