@@ -10,6 +10,7 @@ use crate::dictionary::Dictionary;
 use crate::document::{Faults, Source};
 use crate::engine::dialog::Lifetime;
 use crate::engine::login::Settings;
+use crate::engine::request::Claims;
 use crate::engine::{Capability, Given, LoginName, Origin, PasswordCheck, Person, Protocol, Purpose, Split, policy};
 use crate::secret::Secret;
 
@@ -120,6 +121,7 @@ impl Site {
             },
             capability: Capability::Append(Split::Separator(',')),
             purpose: Purpose::Login,
+            claims: Claims::default(),
         };
         match self.verifier.verify(request, Check::Own(&mut meanwhile)).await {
             Verdict::Accept(_) => "accept",
