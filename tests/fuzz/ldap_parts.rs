@@ -14,7 +14,9 @@ use super::ldap_frame::{CAPACITY, RULES, receive};
 
 /// `data` as a BindRequest and, from where its first octet says, its controls.
 pub fn ldap_bind(data: &[u8]) {
-    let Some((&split, data)) = data.split_first() else { return };
+    let Some((&split, data)) = data.split_first() else {
+        return;
+    };
     let (content, controls) = data.split_at(usize::from(split).min(data.len()));
     let frame = message(0x60, content, controls);
     let head = whole(&frame);
@@ -81,7 +83,9 @@ pub fn ldap_response(data: &[u8]) {
         rest = behind;
         assert!(head.id >= 0 && frame[head.offset] == head.operation);
         let Ok(message) = Message::read(frame) else { continue };
-        let Ok(response) = BindResponse::read(&message) else { continue };
+        let Ok(response) = BindResponse::read(&message) else {
+            continue;
+        };
         let outcome = outcome(&response);
         assert!(outcome != PasswordOutcome::Right || response.code == 0, "{response:?}");
         for asked in [false, true] {
