@@ -817,7 +817,7 @@ secret = "sixteen octets or more"
             ),
             (
                 "{ form = [\"10.0.0.1\"] }",
-                "21:20: ldap[0].proxy_protocol.form: unknown key; did you mean `from`?",
+                "21:20: ldap[0].proxy_protocol.form: unknown key",
             ),
             ("{}", "missing field `from`"),
         ] {

@@ -10,9 +10,8 @@ use crate::dictionary::Dictionary;
 use crate::document::{Faults, Source};
 use crate::engine::dialog::Lifetime;
 use crate::engine::login::Settings;
-use crate::engine::{
-    Capability, Claims, Given, LoginName, Origin, PasswordCheck, Person, Protocol, Purpose, Split, policy,
-};
+use crate::engine::request::Claims;
+use crate::engine::{Capability, Given, LoginName, Origin, PasswordCheck, Person, Protocol, Purpose, Split, policy};
 use crate::secret::Secret;
 
 const RULE: &str = r#"
