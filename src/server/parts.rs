@@ -74,6 +74,7 @@ impl Parts {
         fetch(&policy, &mut config);
         upstreams::check(&config, &dictionary, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
+        untyped::check(&config, &policy, &mut faults);
         name_strangers(&config, &policy, &mut faults);
         let mut directories = Directories::new();
         for (index, directory) in config.directories.iter().enumerate() {
