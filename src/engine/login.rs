@@ -169,6 +169,10 @@ pub struct Attempt<'a> {
 }
 
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for a moment on the stack, and nobody is pretended for often"
+)]
 enum Stage<'a> {
     /// The directory tries the password of a person.
     Trying {

@@ -149,6 +149,10 @@ impl Connection {
                         .await
                 }
                 Next::Event(Event::ServerGone) => self.server_gone(session).await,
+                Next::Event(Event::Dismissed) => {
+                    tracing::info!(listener = %self.shared.config.name, peer = %self.peer, "the directory server said goodbye");
+                    self.farewell().await
+                }
                 Next::Idle => {
                     self.goodbye(Code::Unavailable, "the connection was idle for too long")
                         .await
@@ -179,6 +183,7 @@ impl Connection {
                         continue;
                     }
                     self.quiet_ticks += 1;
+                    self.pump.rest();
                     // A search that waits for changes may be silent for long; a client that does not read may not.
                     let waits = !self.pump.outstanding.is_empty() && !self.pump.is_client_slow();
                     if self.quiet_ticks >= TICKS && !waits {
@@ -516,6 +521,7 @@ impl Connection {
                 self.drop_server();
                 Ok(())
             }
+            Ok(Event::Dismissed) => self.farewell().await,
             Ok(Event::ServerGone | Event::ClientGone | Event::Message(_) | Event::ClientMisbehaved(_)) | Err(_) => {
                 Err(Ended)
             }
@@ -549,8 +555,11 @@ impl Connection {
                 .goodbye(Code::Unavailable, "an administrator has ended this connection")
                 .await;
         }
-        let _best_effort = timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await;
-        self.goodbye(Code::Unavailable, "the server is shutting down").await
+        match timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await {
+            Ok(Event::Dismissed) => self.farewell().await,
+            // What did not end in time is given up.
+            _ => self.goodbye(Code::Unavailable, "the server is shutting down").await,
+        }
     }
 
     /// Sends a Notice of Disconnection and closes (RFC 4511 section 4.4.1).
@@ -558,8 +567,13 @@ impl Connection {
         if self.pump.is_amid_message() {
             return Err(Ended);
         }
+        notice_of_disconnection(code, text, &mut self.pump.client.outbox);
+        self.farewell().await
+    }
+
+    /// Closes, once the client has been sent what is there for it.
+    async fn farewell<T>(&mut self) -> Result<T, Ended> {
         let client = &mut self.pump.client;
-        notice_of_disconnection(code, text, &mut client.outbox);
         let _best_effort = timeout(FAREWELL, async {
             client.send().await?;
             client.stream.shutdown().await?;

@@ -127,9 +127,12 @@ impl Session {
                 Some(frame) => self.bind(head, frame),
                 None => Step::Disconnect("the bind request is too large"),
             },
-            EXTENDED_REQUEST if names_start_tls(head, input) => match frame {
-                Some(frame) => self.start_tls(frame, outstanding),
-                None => Step::Disconnect("the StartTLS request is too large"),
+            EXTENDED_REQUEST => match (requested(head, input), frame) {
+                (Some(START_TLS), Some(frame)) => self.start_tls(frame, outstanding),
+                (Some(START_TLS), None) => Step::Disconnect("the StartTLS request is too large"),
+                (Some(_), _) => self.ordinary(head, input, EXTENDED_REQUEST),
+                // OpenLDAP takes an element of any type for the name: what we cannot name must not pass.
+                (None, _) => Step::Disconnect("the extended request cannot be read"),
             },
             operation if operation == ABANDON_REQUEST || response_to(operation).is_some() => {
                 self.ordinary(head, input, operation)
@@ -308,9 +311,11 @@ impl Upgrading {
     }
 }
 
-fn names_start_tls(head: &Head, input: &[u8]) -> bool {
+/// The requestName of an extended request, which comes first (RFC 4511 section 4.12); empty when it is no text.
+fn requested<'a>(head: &Head, input: &'a [u8]) -> Option<&'a str> {
     const REQUEST_NAME: u8 = 0x80;
-    leading(input, head).is_some_and(|name| name.tag == REQUEST_NAME && name.content == START_TLS.as_bytes())
+    let name = leading(input, head).filter(|name| name.tag == REQUEST_NAME)?;
+    Some(std::str::from_utf8(name.content).unwrap_or_default())
 }
 
 /// A search of scope base for the empty name (RFC 4512 section 5.1).
@@ -368,6 +373,22 @@ mod tests {
 
     fn extended(oid: &str, controls: &[u8]) -> Vec<u8> {
         message(EXTENDED_REQUEST, controls, |out| ber::write(0x80, oid.as_bytes(), out))
+    }
+
+    #[test]
+    fn an_extended_request_without_a_name_that_can_be_read_goes_no_further() {
+        let mut named = extended("1.2.3.4", &[]);
+        assert!(matches!(receive(bound(), &named, 0), Step::Relay(_)));
+        let name = named.iter().position(|octet| *octet == 0x80).unwrap();
+        named[name] = OCTET_STRING;
+        assert!(matches!(receive(bound(), &named, 0), Step::Disconnect(_)));
+        let nameless = message(EXTENDED_REQUEST, &[], |_| {});
+        assert!(matches!(receive(bound(), &nameless, 0), Step::Disconnect(_)));
+        let odd = message(EXTENDED_REQUEST, &[], |out| ber::write(0x80, b"\xff", out));
+        assert!(
+            matches!(receive(bound(), &odd, 0), Step::Relay(_)),
+            "the server says what it thinks"
+        );
     }
 
     fn receive(session: Session, input: &[u8], outstanding: usize) -> Step<'_> {

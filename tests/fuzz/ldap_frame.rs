@@ -48,7 +48,7 @@ pub fn ldap_frame(data: &[u8]) {
 }
 
 /// Nothing but an accepted bind makes a session bound.
-fn receive(session: Session, head: &Head, frame: &[u8]) -> Option<Session> {
+pub(crate) fn receive(session: Session, head: &Head, frame: &[u8]) -> Option<Session> {
     let was_bound = session.is_bound();
     let next = match session.receive(head, frame, 0) {
         Step::Relay(session) | Step::Answer(session, _) | Step::NoTls(session, ..) | Step::Ignore(session) => session,
@@ -112,9 +112,9 @@ fn origin() -> Origin {
     }
 }
 
-const CAPACITY: usize = 64 * 1024;
+pub(crate) const CAPACITY: usize = 64 * 1024;
 
-const RULES: Rules = Rules {
+pub(crate) const RULES: Rules = Rules {
     allow_plaintext: true,
     anonymous: Anonymous::RootDse,
     start_tls: true,

@@ -276,7 +276,10 @@ fn configurations_that_cannot_be_meant() {
     let said = check("client_certificate = \"required\"\n");
     assert!(said.contains("ldap[2].client_ca: is missing"), "{said}");
     let said = check("sasl_relay = [\"gssapi\", \"plain\"]\n");
-    assert!(said.contains("ldap[2].sasl_relay") && said.contains("judged here"), "{said}");
+    assert!(
+        said.contains("ldap[2].sasl_relay") && said.contains("judged here"),
+        "{said}"
+    );
     let said = check("sasl_relay = [\"gssapi\"]\n");
     assert!(said.contains("warning: ldap[2].sasl_relay: GSSAPI"), "{said}");
     let rule = "asks for \"certificate\", but no [[ldap]] has `client_certificate`";

@@ -14,7 +14,7 @@ mod fidelity; // the same through us as without us
 mod limits; // clients and servers that misbehave
 mod names; // names of people, before real directories
 mod order; // binds and StartTLS among other operations
-mod peers; // a scripted server, the front end
+pub(crate) mod peers; // a scripted server, the front end
 mod relayed; // mechanisms that the directory judges
 mod sasl; // PLAIN as octets
 pub(crate) mod wire; // raw LDAP messages
