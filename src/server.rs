@@ -9,6 +9,7 @@ mod learned;
 pub mod parts;
 mod reuse;
 mod sessions;
+mod untyped;
 mod upstreams;
 mod watchful;
 

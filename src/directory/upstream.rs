@@ -104,6 +104,14 @@ impl Directory for Checked {
         self.inner.connect()
     }
 
+    fn authorizes(&self) -> bool {
+        self.inner.authorizes()
+    }
+
+    fn connect_authorized(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
+        self.inner.connect_authorized()
+    }
+
     fn forget_look_ups(&self) {
         self.inner.forget_look_ups();
     }

@@ -113,6 +113,15 @@ where
         self.relayed += 1;
     }
 
+    /// Takes note that the client's front message was written anew to the server's outbox, and drops it.
+    pub(super) fn sent_anew(&mut self, head: &Head) {
+        self.outstanding
+            .note(head, self.client.inbox.filled().get(head.offset..).unwrap_or_default());
+        self.relayed += 1;
+        self.activity += 1;
+        self.drop_message(head);
+    }
+
     /// Drops the client's front message, and overwrites what is here of it.
     pub(super) fn drop_message(&mut self, head: &Head) {
         let here = head.total.min(self.client.inbox.filled().len());
@@ -238,6 +247,20 @@ where
     /// From the client to the server.
     fn move_up(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<Moved, Event> {
         let mut moved = Moved::Nothing;
+        if let Some(server) = &mut self.server
+            && !server.outbox.is_empty()
+        {
+            // Written anew: nothing more is taken from the client until it is gone.
+            match server.poll_own(cx) {
+                Poll::Ready(Ok(())) => moved = Moved::Something,
+                Poll::Ready(Err(_)) => {
+                    server.outbox.clear();
+                    server.gone = true;
+                    return Ok(Moved::Something);
+                }
+                Poll::Pending => return Ok(Moved::Nothing),
+            }
+        }
         loop {
             if self.skipped > 0 {
                 let here = self.skipped.min(self.client.inbox.filled().len());

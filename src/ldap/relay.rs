@@ -4,6 +4,7 @@
 //! That connection never holds rights which the client has not just earned: whenever the session is not
 //! bound and the server may think otherwise, the connection to it is closed.
 
+mod authorized;
 mod relayed;
 mod shown;
 mod trial;
@@ -23,6 +24,7 @@ use crate::clock;
 use crate::directory::local::Tree;
 use crate::directory::{ConnectError, Directory, Link, Stream};
 use crate::engine::{Check, Origin, Protocol, Verdict};
+use crate::ldap::authorized::Authorized;
 use crate::ldap::bound::Bound;
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::Head;
@@ -36,6 +38,7 @@ use crate::ldap::stream::{ClientStream, handshake};
 use crate::ldap::translate::{Bind, BindEnd, How, bind_response, end_of};
 use crate::metrics::Decision;
 
+use authorized::Sent;
 use shown::Shown;
 use trial::{Trial, Tried};
 
@@ -50,6 +53,8 @@ pub(super) struct Connection {
     bound: Option<Bound>,
     /// Who showed a certificate.
     shown: Option<Box<Shown>>,
+    /// Whom operations are authorized as, where the server has not seen a bind of theirs.
+    acting_as: Option<Authorized>,
     /// Whether the server may hold the connection to be bound.
     server_has_rights: bool,
     /// Whether the server waits for the next step of a mechanism.
@@ -104,6 +109,7 @@ impl Connection {
             embedded: None,
             bound: None,
             shown,
+            acting_as: None,
             server_has_rights: false,
             negotiating: false,
             settled: false,
@@ -121,6 +127,7 @@ impl Connection {
         loop {
             if !session.is_bound() {
                 self.bound = None;
+                self.acting_as = None;
                 if self.server_has_rights {
                     self.drop_server();
                 }
@@ -194,6 +201,9 @@ impl Connection {
         let arrived = clock::monotonic();
         if head.operation == BIND_REQUEST {
             self.quiesce(&session).await?;
+            if self.acting_as.take().is_some() {
+                self.drop_server();
+            }
         }
         // Only what is not sent on without a look comes here: a copy costs little and frees the buffer.
         let here = self.pump.client.inbox.filled();
@@ -207,8 +217,10 @@ impl Connection {
         match step {
             Step::Relay(session) => {
                 self.settled = true;
-                self.relay(&head, &input).await;
-                Ok(session)
+                match self.relay(&head, &input).await {
+                    Ok(()) => Ok(session),
+                    Err(text) => self.misbehaved(text).await,
+                }
             }
             Step::Answer(session, answer) => {
                 answer.write(&mut self.pump.client.outbox);
@@ -250,16 +262,19 @@ impl Connection {
                 let _best_effort = timeout(FAREWELL, self.pump.client.stream.shutdown()).await;
                 Err(Ended)
             }
-            Step::Disconnect(text) => {
-                self.shared.metrics.drop("ldap", "protocol-error");
-                tracing::info!(listener = %self.shared.config.name, peer = %self.peer, text, "disconnected");
-                self.goodbye(Code::ProtocolError, text).await
-            }
+            Step::Disconnect(text) => self.misbehaved(text).await,
         }
     }
 
-    /// Sends the front message on, or answers it in the directory's place.
-    async fn relay(&mut self, head: &Head, input: &[u8]) {
+    async fn misbehaved(&mut self, text: &'static str) -> Result<Session, Ended> {
+        self.shared.metrics.drop("ldap", "protocol-error");
+        tracing::info!(listener = %self.shared.config.name, peer = %self.peer, text, "disconnected");
+        self.goodbye(Code::ProtocolError, text).await
+    }
+
+    /// Sends the front message on, or answers it in the directory's place. The error is what to say to a client
+    /// whose message has to be read and cannot be.
+    async fn relay(&mut self, head: &Head, input: &[u8]) -> Result<(), &'static str> {
         let refusal = match self.connect().await {
             Err(ConnectError::Busy(most)) => {
                 tracing::warn!(listener = %self.shared.config.name, most, "as many connections are relayed to the directory as may be");
@@ -270,7 +285,18 @@ impl Connection {
                 Some((Code::Unavailable, "the directory is out of reach"))
             }
             Ok(()) if self.pump.outstanding.is_full() => Some((Code::Busy, "too many operations at once")),
-            Ok(()) => None,
+            Ok(()) => match self.acting_as.take() {
+                None => None,
+                Some(authorized) => {
+                    let sent = self.send_authorized(&authorized, head, input);
+                    self.acting_as = Some(authorized);
+                    match sent {
+                        Sent::On => return Ok(()),
+                        Sent::Malformed => return Err("the request cannot be read"),
+                        Sent::Refused(code, text) => Some((code, text)),
+                    }
+                }
+            },
         };
         match (refusal, response_to(head.operation)) {
             (Some((code, text)), Some(response)) => {
@@ -293,7 +319,7 @@ impl Connection {
                     };
                     embedded.answer(head, input, &mut self.pump.client.outbox);
                     self.pump.drop_message(head);
-                } else if self.pump.server.is_some() {
+                } else if self.pump.server.is_some() && self.acting_as.is_none() {
                     self.pump.send_on(head);
                 } else {
                     // An abandon for a server that is gone: nothing is left to abandon.
@@ -301,6 +327,7 @@ impl Connection {
                 }
             }
         }
+        Ok(())
     }
 
     /// Judges a bind and answers it.
@@ -316,7 +343,10 @@ impl Connection {
         let code = match end {
             Judged::In => {
                 self.settled = true;
-                return binding.accepted();
+                return match self.acting_as {
+                    Some(_) => binding.accepted_rewriting(),
+                    None => binding.accepted(),
+                };
             }
             Judged::Out(code) => code,
         };
@@ -353,6 +383,7 @@ impl Connection {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
         };
+        let authorizes = directory.authorizes();
         let mut trial = Trial {
             directory,
             server: &mut self.pump.server,
@@ -370,12 +401,20 @@ impl Connection {
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
-        self.conclude(bind, verdict, tried, arrived)
+        self.conclude(bind, verdict, tried, authorizes, arrived)
     }
 
     /// Brings together what the engine says and what the server holds, so that neither goes further than
-    /// the other.
-    fn conclude(&mut self, bind: &Bind<'_>, verdict: Verdict, tried: Tried, arrived: Instant) -> Judged {
+    /// the other. `authorizes` is whether the directory's
+    /// account acts for people whose password was not tried.
+    fn conclude(
+        &mut self,
+        bind: &Bind<'_>,
+        verdict: Verdict,
+        tried: Tried,
+        authorizes: bool,
+        arrived: Instant,
+    ) -> Judged {
         match (end_of(&verdict), tried) {
             // Too many connections at once is no outage.
             (BindEnd::Refused(Code::Unavailable), Tried::Busy) => Judged::Out(Code::Busy),
@@ -389,10 +428,14 @@ impl Connection {
                 self.remember(verdict, arrived);
                 Judged::In
             }
-            (BindEnd::Accepted, Tried::Nothing | Tried::RightHere) => {
+            (BindEnd::Accepted, tried @ (Tried::Nothing | Tried::RightHere)) => {
                 // The rule asks for no password, or the directory has no server: what the server may hold
                 // belongs to somebody else.
                 if self.server_has_rights {
+                    self.drop_server();
+                }
+                if let (Verdict::Accept(grant), Tried::Nothing, true) = (&verdict, tried, authorizes) {
+                    self.acting_as = Authorized::new(&grant.person.dn);
                     self.drop_server();
                 }
                 let answer = Answer {
@@ -452,7 +495,10 @@ impl Connection {
         }
         let directory = (self.shared.directory)()
             .ok_or_else(|| ConnectError::Unreachable("no directory of that name is configured".into()))?;
-        open(directory.as_ref(), &mut self.pump.server, &mut self.embedded).await
+        match self.acting_as {
+            Some(_) => self.connect_authorized(directory.as_ref()).await,
+            None => open(directory.as_ref(), &mut self.pump.server, &mut self.embedded).await,
+        }
     }
 
     fn drop_server(&mut self) {
