@@ -36,7 +36,10 @@ fn moved(requests: &[u8], answers: &[u8], cuts: &[usize]) -> (Vec<u8>, Vec<u8>, 
         sasl: Offered::default(),
         relayed: None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let session = Session::new(rules, true);
         let (client, near) = duplex(300);
