@@ -311,6 +311,7 @@ impl Directory for Server {
             kind: "ldap".into(),
             servers: Vec::new(),
             queue: 0,
+            max_connection_age: None,
         }
     }
 }
