@@ -594,3 +594,6 @@ impl Buffer {
 pub(super) const CAPACITY: usize = 64 * 1024;
 /// What a buffer begins with: idle connections are many.
 const SMALLEST: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -558,11 +558,11 @@ impl Connection {
                 .goodbye(Code::Unavailable, "an administrator has ended this connection")
                 .await;
         }
-        match timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await {
-            Ok(Event::Dismissed) => self.farewell().await,
-            // What did not end in time is given up.
-            _ => self.goodbye(Code::Unavailable, "the server is shutting down").await,
+        // What does not end in time is given up.
+        if let Ok(Event::Dismissed) = timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await {
+            return self.farewell().await;
         }
+        self.goodbye(Code::Unavailable, "the server is shutting down").await
     }
 
     /// Sends a Notice of Disconnection and closes (RFC 4511 section 4.4.1).

@@ -51,7 +51,7 @@ impl Pair {
             without_last_words(&mut behind);
             let shown = &octets[..octets.len().min(300)];
             assert_eq!(direct, behind, "{dn} sent {}", shown.escape_ascii());
-            if !direct.last().is_some_and(|reply| reply.id == id) {
+            if direct.last().is_none_or(|reply| reply.id != id) {
                 both = self.bound(dn, password);
             }
         }
