@@ -1,5 +1,7 @@
 //! The verifier: loads facts, asks the engine, does what it wants done, commits, and only then answers.
 
+mod passwords;
+
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,12 +15,14 @@ use tracing::info;
 
 use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
+use crate::engine::account::Changed;
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
 use crate::engine::record::Record;
+use crate::engine::relayed::{Permit, RelayedChange, RelayedResult};
 use crate::engine::throttle::{Limit, Sources};
 use crate::engine::upstream::Answer;
 use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Facts, Lookup, Outage, Verdict, Verify, record};
@@ -254,6 +258,18 @@ impl Verifier {
                 let outcome = directory.verify_response(&person, &response).await;
                 Ok(Evidence::Response(outcome))
             }
+            Effect::Change {
+                person,
+                change,
+                reserve,
+            } => {
+                self.write(reserve, Durability::Durable).await?;
+                let changed = directory.change(&person, change.as_change()).await;
+                if matches!(changed, Changed::Done | Changed::Unavailable(_)) {
+                    self.password_changed(directory.name());
+                }
+                Ok(Evidence::Changed(changed))
+            }
             Effect::AskUpstream { question, reserve } => {
                 self.write(reserve, Durability::Visible).await?;
                 Ok(Evidence::Upstream(match self.upstream(&question.upstream) {
@@ -289,8 +305,14 @@ impl Verifier {
         }
         // The audit says which attribute; so shall the log.
         let detail = match verdict {
-            Verdict::Reject(Denial::ReplyAttribute) => batch.audit.iter().rev().find_map(|event| event.reason.clone()),
-            Verdict::Accept(_) | Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => None,
+            Verdict::Reject(Denial::ReplyAttribute | Denial::ChangeForbidden) => {
+                batch.audit.iter().rev().find_map(|event| event.reason.clone())
+            }
+            Verdict::Accept(_)
+            | Verdict::Restricted(_)
+            | Verdict::Challenge(_)
+            | Verdict::Reject(_)
+            | Verdict::Unavailable(_) => None,
         };
         match self.write(batch, Durability::Durable).await {
             Ok(()) => Some(Decided {
@@ -310,7 +332,7 @@ impl Verifier {
         let count = self.sources.refused(origin.source, now)?;
         Some(AuditEvent {
             at: now,
-            action: "login".into(),
+            action: request.purpose.operation().action().into(),
             actor: request.login.to_string(),
             target: None,
             via: origin.protocol.to_string(),
@@ -386,6 +408,7 @@ impl Verify for Verifier {
             let span = began.elapsed();
             let (outcome, denied, reason, advice) = match &verdict {
                 Verdict::Accept(_) => ("accept", "", "", None),
+                Verdict::Restricted(_) => ("restricted", "", "", None),
                 Verdict::Challenge(_) => ("challenge", "", "", None),
                 Verdict::Reject(denial) => {
                     if denial.counts_against_source() {
@@ -407,6 +430,7 @@ impl Verify for Verifier {
                 client = %origin.client,
                 source = %origin.source,
                 user = %request.login,
+                operation = %request.purpose.operation(),
                 rule = rule.as_deref().unwrap_or(""),
                 %factors,
                 outcome,
@@ -427,6 +451,19 @@ impl Verify for Verifier {
             );
             verdict
         })
+    }
+
+    fn permit<'a>(&'a self, change: &'a RelayedChange) -> BoxFuture<'a, Permit> {
+        Box::pin(self.permit_change(change))
+    }
+
+    fn relayed<'a>(
+        &'a self,
+        change: &'a RelayedChange,
+        rule: &'a str,
+        result: RelayedResult,
+    ) -> BoxFuture<'a, Result<(), Outage>> {
+        Box::pin(self.change_relayed(change, rule, result))
     }
 }
 

@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 
 use crate::clock;
-use crate::config;
+use crate::config::{self, ServerKind};
 use crate::directory::bind::{self, BindResponse, encode_bind};
 use crate::directory::filter::Filter;
 use crate::directory::pool::{Pool, Progress, Server};
 use crate::directory::search::{Answer, Scope, Search};
 use crate::directory::wire::{Connection, WireError, chain};
-use crate::directory::{Directory, DirectoryStatus, Link};
+use crate::directory::{Directory, DirectoryStatus, Link, PasswordModify};
 use crate::engine::account::{AccountChange, Changed};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person};
 use crate::secret::Secret;
@@ -205,6 +205,13 @@ impl Directory for LdapDirectory {
                 .await
                 .unwrap_or_else(|_| Err(format!("no connection within {:?}", self.settings.timeout)))
         })
+    }
+
+    fn password_modify(&self) -> PasswordModify {
+        match self.settings.server {
+            ServerKind::Openldap | ServerKind::Ds389 => PasswordModify::Relayed,
+            ServerKind::ActiveDirectory => PasswordModify::Translated,
+        }
     }
 
     fn forget_look_ups(&self) {

@@ -5,6 +5,7 @@
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
 mod case;
+mod change;
 mod outcome;
 mod respond;
 mod tried;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dictionary::Pair;
+use crate::engine::account::{Changed, PasswordChange};
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
@@ -22,7 +24,7 @@ use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person};
 use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
-use crate::engine::request::{AuthnRequest, Given};
+use crate::engine::request::{AuthnRequest, Given, Purpose};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::upstream::{Answer, Question};
@@ -114,6 +116,16 @@ pub enum Effect {
         /// The attempt counted, the code spent, and the challenge that is answered used up.
         reserve: Batch,
     },
+    /// Have a password changed, after committing `reserve` durably: what is done in the directory cannot be
+    /// taken back, and so a code that it rests on must not come back either, even if this process ends in between.
+    Change {
+        /// Whose.
+        person: Arc<Person>,
+        /// To what, and by what right.
+        change: PasswordChange,
+        /// The attempt counted, and the code spent.
+        reserve: Batch,
+    },
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
@@ -129,6 +141,7 @@ impl Effect {
         match self {
             Self::VerifyPassword { reserve, .. }
             | Self::VerifyResponse { reserve, .. }
+            | Self::Change { reserve, .. }
             | Self::AskUpstream { reserve, .. } => reserve.is_empty(),
             Self::VerifyNobody { .. } => true,
         }
@@ -144,6 +157,8 @@ pub enum Evidence {
     Response(ResponseOutcome),
     /// Of asking an upstream server.
     Upstream(Answer),
+    /// Of changing a password.
+    Changed(Changed),
 }
 
 /// An attempt between an effect and its evidence.
@@ -171,6 +186,8 @@ enum Stage<'a> {
         asked: Option<Asked>,
         /// What upstream servers said is to be passed on.
         passed: Vec<Pair>,
+        /// The password that is tried, where it is needed again if it must be changed.
+        held: Option<Secret>,
     },
     /// Time is spent for nobody.
     Pretending { rule: &'a Rule, denial: Denial },
@@ -179,7 +196,7 @@ enum Stage<'a> {
 impl Engine {
     /// Judges a request. `nonce` names this attempt among all of the last minutes.
     pub fn begin<'a>(&'a self, request: &'a AuthnRequest, facts: &Facts, now: Timestamp, nonce: u64) -> Step<'a> {
-        if matches!(&request.given, Given::Typed(typed) if typed.is_empty()) {
+        if is_malformed(request) {
             return self.reject(request, facts, None, Denial::Malformed, now);
         }
         let person = match &facts.lookup {
@@ -192,6 +209,7 @@ impl Engine {
             login: &request.login,
             origin: &request.origin,
             person: who,
+            operation: request.purpose.operation(),
             sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
             now,
         };
@@ -208,6 +226,7 @@ impl Engine {
         let Ruling::Require(terms) = &rule.ruling else {
             return self.reject(request, facts, decided, refusal, now);
         };
+        let possible = !terms.requirement_for(subject.operation).is_impossible();
         let limit = terms.limit(self.settings.limit);
         let answered = request.dialog.as_ref().and_then(|dialog| dialog.asking);
         let standing = facts.throttle.value.standing(limit, answered, now);
@@ -215,7 +234,7 @@ impl Engine {
         // Found out now, told at the end: the conversation is the same for everybody.
         let blocked = match person {
             Some(_) | None if facts.source_over_limit && !unlimited => Some(Denial::SourceThrottled),
-            Some(_) | None if admits.is_none() => Some(refusal),
+            Some(_) | None if admits.is_none() || !possible => Some(refusal),
             // No rule lets anyone past it, not one without limits either.
             Some(_) if facts.user.value.denial(now).is_some() => Some(Denial::Denied),
             Some(_) if standing == Standing::Over => Some(Denial::Throttled),
@@ -236,7 +255,9 @@ impl Engine {
         };
         match (blocked, standing) {
             (None, Standing::Busy) => Step::Wait,
+            (None | Some(_), _) if !possible => case.refuse(blocked.unwrap_or(refusal), case.record()),
             (None | Some(_), _) => match (&request.given, &request.dialog) {
+                (Given::Typed(typed), Some(dialog)) if case.new_password().is_some() => case.renew(typed, dialog),
                 (Given::Typed(typed), Some(dialog)) => case.answer(typed, dialog),
                 (Given::Typed(typed), None) => case.opening(typed),
                 (Given::Response(response), dialog) => case.response(response, dialog.as_ref()),
@@ -280,6 +301,20 @@ impl Engine {
     }
 }
 
+/// Whether nothing is given for what is asked.
+fn is_malformed(request: &AuthnRequest) -> bool {
+    let nothing_typed = matches!(&request.given, Given::Typed(typed) if typed.is_empty());
+    match (&request.purpose, &request.dialog, &request.given) {
+        (Purpose::Login | Purpose::LoginOrChange { .. }, _, _) | (Purpose::NewPassword(_), None, Given::Typed(_)) => {
+            nothing_typed || matches!(&request.purpose, Purpose::NewPassword(new) if new.is_empty())
+        }
+        // What is proven stands in the dialog.
+        (Purpose::NewPassword(new), Some(_), Given::Typed(_)) => new.is_empty(),
+        // A response is to a password that nobody here knows.
+        (Purpose::NewPassword(_), _, Given::Response(_)) => true,
+    }
+}
+
 /// A decision that changes no record and is written to the audit as `event` says for the rule's name.
 fn conclude<'a>(rule: Option<&Rule>, verdict: Verdict, event: impl FnOnce(Option<&str>) -> AuditEvent) -> Step<'a> {
     let rule = rule.map(|rule| Arc::clone(&rule.name));
@@ -317,6 +352,7 @@ impl<'a> Attempt<'a> {
                 guessed,
                 asked,
                 passed,
+                held,
             } => {
                 let limit = terms.limit(engine.settings.limit);
                 let tried = Tried {
@@ -333,18 +369,20 @@ impl<'a> Attempt<'a> {
                     guessed,
                     asked,
                     passed,
+                    held,
                     now,
                 };
                 match evidence {
                     Evidence::Password(PasswordOutcome::Right) => tried.right(),
                     Evidence::Password(PasswordOutcome::Wrong | PasswordOutcome::Unknown) => tried.wrong(),
-                    Evidence::Password(PasswordOutcome::Expired) => tried.barred(Denial::PasswordExpired),
-                    Evidence::Password(PasswordOutcome::MustChange) => tried.barred(Denial::PasswordMustChange),
+                    Evidence::Password(PasswordOutcome::Expired) => tried.outdated(Denial::PasswordExpired),
+                    Evidence::Password(PasswordOutcome::MustChange) => tried.outdated(Denial::PasswordMustChange),
                     Evidence::Password(PasswordOutcome::Locked) => tried.barred(Denial::Locked),
                     Evidence::Password(PasswordOutcome::Disabled) => tried.barred(Denial::Disabled),
                     Evidence::Password(PasswordOutcome::Unavailable(reason)) => tried.unavailable(reason),
                     Evidence::Response(outcome) => tried.responded(outcome),
                     Evidence::Upstream(answer) => tried.answered(answer),
+                    Evidence::Changed(changed) => tried.changed(changed),
                 }
             }
         }

@@ -10,6 +10,7 @@ pub mod embedded;
 pub mod frame;
 pub mod listener;
 pub mod login;
+pub mod password;
 mod pump;
 mod relay;
 pub mod reply;

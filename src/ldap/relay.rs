@@ -4,6 +4,7 @@
 //! That connection never holds rights which the client has not just earned: whenever the session is not
 //! bound and the server may think otherwise, the connection to it is closed.
 
+mod password;
 mod trial;
 
 use std::io;
@@ -18,22 +19,26 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::clock;
+use crate::config::MustChange;
 use crate::directory::local::Tree;
-use crate::directory::{Directory, Link, Stream};
-use crate::engine::{Check, Origin, Protocol, Verdict};
+use crate::directory::{Directory, Link, PasswordModify, Stream};
+use crate::engine::authenticator::{Kind, KindSet};
+use crate::engine::{Check, LoginName, Origin, Protocol, Purpose, Verdict};
 use crate::ldap::bound::Bound;
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::Head;
 use crate::ldap::listener::Shared;
+use crate::ldap::password::{CHANGE_AFTER_RESET, policy_response};
 use crate::ldap::pump::{Event, Limits, Mode, Port, Pump};
 use crate::ldap::reply::{
-    Answer, BIND_REQUEST, BIND_RESPONSE, Code, notice_of_disconnection, response_to, start_tls, unbind,
+    Answer, BIND_REQUEST, BIND_RESPONSE, Code, bound_to_change, notice_of_disconnection, response_to, start_tls, unbind,
 };
 use crate::ldap::session::{Binding, Session, Step};
 use crate::ldap::stream::{ClientStream, handshake};
 use crate::ldap::translate::{BindEnd, SimpleBind, bind_response, end_of};
 use crate::metrics::Decision;
 
+use password::Identity;
 use trial::{Trial, Tried};
 
 /// A client connection, TLS done if it begins with TLS.
@@ -45,6 +50,8 @@ pub(super) struct Connection {
     embedded: Option<Arc<Tree>>,
     /// Who is bound.
     bound: Option<Bound>,
+    /// What else is known of them.
+    identity: Option<Identity>,
     /// Whether the server may hold the connection to be bound.
     server_has_rights: bool,
     /// Whether a bind was accepted or an operation sent on, ever: before, little patience is due.
@@ -95,6 +102,7 @@ impl Connection {
             pump,
             embedded: None,
             bound: None,
+            identity: None,
             server_has_rights: false,
             settled: false,
             stop,
@@ -109,8 +117,9 @@ impl Connection {
         let encrypted = self.pump.client.stream.is_encrypted();
         let mut session = Session::new(self.shared.rules, encrypted);
         loop {
-            if !session.is_bound() {
+            if session.is_anonymous() {
                 self.bound = None;
+                self.identity = None;
                 if self.server_has_rights {
                     self.drop_server();
                 }
@@ -118,7 +127,7 @@ impl Connection {
             let next = self.next(&session).await;
             let step = match next {
                 Next::Event(Event::Message(head)) => self.message(session, head).await,
-                Next::Event(Event::Drained) => Ok(session),
+                Next::Event(Event::Drained | Event::Answered(_)) => Ok(session),
                 Next::Event(Event::ClientGone) => Err(Ended),
                 Next::Event(Event::ClientMisbehaved(fault)) => {
                     self.shared.metrics.drop("ldap", fault.word());
@@ -204,6 +213,9 @@ impl Connection {
                 self.pump.drop_message(&head);
                 Ok(self.bind(binding, bind, arrived).await)
             }
+            Step::ChangePassword(session, request) => {
+                self.change_password(session, &head, &input, &request, arrived).await
+            }
             Step::StartTls(upgrading) => {
                 start_tls(head.id, Code::Success, "", &mut self.pump.client.outbox);
                 self.upgrade().await?;
@@ -251,7 +263,7 @@ impl Connection {
                 if let Some(tree) = &self.embedded {
                     let embedded = Embedded {
                         tree,
-                        person: self.bound.as_ref().map(Bound::person),
+                        person: self.bound.as_ref().map(|bound| &**bound.person()),
                         start_tls: self.shared.rules.start_tls,
                     };
                     embedded.answer(head, input, &mut self.pump.client.outbox);
@@ -276,6 +288,10 @@ impl Connection {
                 self.settled = true;
                 return binding.accepted();
             }
+            Judged::InToChange => {
+                self.settled = true;
+                return binding.restricted();
+            }
             Judged::Out(code) => code,
         };
         if code == Code::InvalidCredentials {
@@ -299,10 +315,12 @@ impl Connection {
             return Judged::Out(Code::Unavailable);
         };
         let origin = self.origin(directory.name(), binding.is_encrypted());
-        let Some(question) = bind.question(origin, shared.config.append.0) else {
+        let Some(mut question) = bind.question(origin, shared.config.append.0) else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
         };
+        question.purpose = self.purpose(directory.as_ref(), bind);
+        let login = question.login.clone();
         let mut trial = Trial {
             directory,
             server: &mut self.pump.server,
@@ -319,12 +337,33 @@ impl Connection {
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
-        self.conclude(bind, verdict, tried, arrived)
+        self.conclude(bind, verdict, tried, (login, arrived))
+    }
+
+    /// What a bind is for: with a client that can see that the password must be changed, also for that.
+    fn purpose(&self, directory: &dyn Directory, bind: &SimpleBind<'_>) -> Purpose {
+        let may = match self.shared.config.must_change {
+            MustChange::Asked => bind.controls.policy,
+            MustChange::Always => true,
+            MustChange::Never => false,
+        };
+        match directory.password_modify() {
+            PasswordModify::Relayed if may => Purpose::LoginOrChange { expired: false },
+            // An expired password is changed by who knows it, although nobody can bind with it.
+            PasswordModify::Translated if may => Purpose::LoginOrChange { expired: true },
+            PasswordModify::Relayed | PasswordModify::Translated | PasswordModify::Never => Purpose::Login,
+        }
     }
 
     /// Brings together what the engine says and what the server holds, so that neither goes further than
     /// the other.
-    fn conclude(&mut self, bind: &SimpleBind<'_>, verdict: Verdict, tried: Tried, arrived: Instant) -> Judged {
+    fn conclude(
+        &mut self,
+        bind: &SimpleBind<'_>,
+        verdict: Verdict,
+        tried: Tried,
+        came: (LoginName, Instant),
+    ) -> Judged {
         match (end_of(&verdict), tried) {
             (BindEnd::Refused(code), _) => Judged::Out(code),
             (BindEnd::Accepted, Tried::Right(reply)) => {
@@ -333,8 +372,31 @@ impl Connection {
                     tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
                     return Judged::Out(Code::Unavailable);
                 }
-                self.remember(verdict, arrived);
+                self.remember(verdict, came);
                 Judged::In
+            }
+            (BindEnd::Restricted, Tried::MustChange(reply)) => {
+                let out = &mut self.pump.client.outbox;
+                if bind_response(&reply, bind.controls.policy, out).is_err() {
+                    tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
+                    return Judged::Out(Code::Unavailable);
+                }
+                self.remember(verdict, came);
+                Judged::InToChange
+            }
+            (BindEnd::Restricted, Tried::Nothing | Tried::NotRight) => {
+                if self.server_has_rights {
+                    self.drop_server();
+                }
+                let policy = policy_response(Some(CHANGE_AFTER_RESET));
+                let policy = bind.controls.policy.then_some(policy.as_slice());
+                bound_to_change(bind.id, policy, &mut self.pump.client.outbox);
+                self.remember(verdict, came);
+                Judged::InToChange
+            }
+            (BindEnd::Restricted, Tried::Right(_) | Tried::RightHere | Tried::Lost) => {
+                tracing::error!("a bind was restricted although the directory did not say so; refused");
+                Judged::Out(Code::InvalidCredentials)
             }
             (BindEnd::Accepted, Tried::Nothing | Tried::RightHere) => {
                 // The rule asks for no password, or the directory has no server: what the server may hold
@@ -349,21 +411,29 @@ impl Connection {
                     text: "",
                 };
                 answer.write(&mut self.pump.client.outbox);
-                self.remember(verdict, arrived);
+                self.remember(verdict, came);
                 Judged::In
             }
-            (BindEnd::Accepted, Tried::NotRight | Tried::Lost) => {
+            (BindEnd::Accepted, Tried::MustChange(_) | Tried::NotRight | Tried::Lost) => {
                 tracing::error!("a bind was accepted although the directory did not find the password right; refused");
                 Judged::Out(Code::InvalidCredentials)
             }
         }
     }
 
-    fn remember(&mut self, verdict: Verdict, arrived: Instant) {
-        if let Verdict::Accept(grant) = verdict {
-            let bindings = &self.shared.bindings;
-            self.bound = Some(bindings.enter(grant.person, arrived, &self.stop));
-        }
+    fn remember(&mut self, verdict: Verdict, (login, arrived): (LoginName, Instant)) {
+        let (person, proven, dialog) = match verdict {
+            Verdict::Accept(grant) => (grant.person, grant.proven, None),
+            Verdict::Restricted(restricted) => {
+                let dialog = restricted.dialog;
+                let password = dialog.password.as_ref().map(|_| KindSet::of(Kind::Password));
+                let proven = dialog.proven.union(password.unwrap_or(KindSet::EMPTY));
+                (restricted.person, proven, Some(dialog))
+            }
+            Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => return,
+        };
+        self.bound = Some(self.shared.bindings.enter(person, arrived, &self.stop));
+        self.identity = Some(Identity { login, proven, dialog });
     }
 
     fn origin(&self, directory: &str, encrypted: bool) -> Origin {
@@ -424,9 +494,14 @@ impl Connection {
                 self.drop_server();
                 Ok(())
             }
-            Ok(Event::ServerGone | Event::ClientGone | Event::Message(_) | Event::ClientMisbehaved(_)) | Err(_) => {
-                Err(Ended)
-            }
+            Ok(
+                Event::ServerGone
+                | Event::ClientGone
+                | Event::Message(_)
+                | Event::ClientMisbehaved(_)
+                | Event::Answered(_),
+            )
+            | Err(_) => Err(Ended),
         }
     }
 
@@ -442,7 +517,7 @@ impl Connection {
         }
         self.pump.outstanding.fail(&mut self.pump.client.outbox);
         self.drop_server();
-        if session.is_bound() {
+        if !session.is_anonymous() {
             return self.goodbye(Code::Unavailable, "the directory is out of reach").await;
         }
         Ok(session)
@@ -538,6 +613,8 @@ async fn discard(stream: &mut ClientStream) -> io::Result<()> {
 enum Judged {
     /// Accepted, and answered.
     In,
+    /// Accepted to change the password, and answered.
+    InToChange,
     /// Refused, to be answered with this.
     Out(Code),
 }

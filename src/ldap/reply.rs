@@ -24,10 +24,14 @@ pub enum Code {
     UnavailableCriticalExtension,
     /// 13: not without TLS.
     ConfidentialityRequired,
+    /// 19: the directory's policy does not take it.
+    ConstraintViolation,
     /// 32
     NoSuchObject,
     /// 49
     InvalidCredentials,
+    /// 50
+    InsufficientAccessRights,
     /// 51: too many operations at once.
     Busy,
     /// 52: the directory is out of reach.
@@ -49,8 +53,10 @@ impl Code {
             Self::AdminLimitExceeded => 11,
             Self::UnavailableCriticalExtension => 12,
             Self::ConfidentialityRequired => 13,
+            Self::ConstraintViolation => 19,
             Self::NoSuchObject => 32,
             Self::InvalidCredentials => 49,
+            Self::InsufficientAccessRights => 50,
             Self::Busy => 51,
             Self::Unavailable => 52,
             Self::UnwillingToPerform => 53,
@@ -74,13 +80,15 @@ pub struct Answer {
 impl Answer {
     /// Appends the message to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        message(self.id, self.response, out, |out| result(self.code, self.text, out));
+        message(self.id, self.response, None, out, |out| {
+            result(self.code, self.text, out)
+        });
     }
 }
 
 /// Appends the response to StartTLS (RFC 4511 section 4.14.2).
 pub(super) fn start_tls(id: i32, code: Code, text: &str, out: &mut Vec<u8>) {
-    message(id, EXTENDED_RESPONSE, out, |out| {
+    message(id, EXTENDED_RESPONSE, None, out, |out| {
         result(code, text, out);
         ber::write(RESPONSE_NAME, START_TLS.as_bytes(), out);
     });
@@ -88,7 +96,7 @@ pub(super) fn start_tls(id: i32, code: Code, text: &str, out: &mut Vec<u8>) {
 
 /// Appends a Notice of Disconnection (RFC 4511 section 4.4.1).
 pub(super) fn notice_of_disconnection(code: Code, text: &str, out: &mut Vec<u8>) {
-    message(0, EXTENDED_RESPONSE, out, |out| {
+    message(0, EXTENDED_RESPONSE, None, out, |out| {
         result(code, text, out);
         ber::write(RESPONSE_NAME, NOTICE_OF_DISCONNECTION.as_bytes(), out);
     });
@@ -97,7 +105,7 @@ pub(super) fn notice_of_disconnection(code: Code, text: &str, out: &mut Vec<u8>)
 /// Appends the response to WhoAmI (RFC 4532): the name of who is bound, nothing for nobody.
 pub(super) fn who_am_i(id: i32, dn: Option<&str>, out: &mut Vec<u8>) {
     const RESPONSE_VALUE: u8 = 0x8b;
-    message(id, EXTENDED_RESPONSE, out, |out| {
+    message(id, EXTENDED_RESPONSE, None, out, |out| {
         result(Code::Success, "", out);
         let identity = dn.map(|dn| format!("dn:{dn}")).unwrap_or_default();
         ber::write(RESPONSE_VALUE, identity.as_bytes(), out);
@@ -106,17 +114,37 @@ pub(super) fn who_am_i(id: i32, dn: Option<&str>, out: &mut Vec<u8>) {
 
 /// Appends an UnbindRequest (RFC 4511 section 4.3).
 pub(super) fn unbind(id: i32, out: &mut Vec<u8>) {
-    message(id, UNBIND_REQUEST, out, |_| {});
+    message(id, UNBIND_REQUEST, None, out, |_| {});
 }
 
-fn message(id: i32, operation: u8, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
+/// Appends the successful response to a bind that was let in to change the password (RFC 4511 section 4.2.2),
+/// with the password policy control where the client asked for it.
+pub(super) fn bound_to_change(id: i32, control: Option<&[u8]>, out: &mut Vec<u8>) {
+    message(id, BIND_RESPONSE, control, out, |out| result(Code::Success, "", out));
+}
+
+/// Appends a message with the `controls`, each an element, if there are any.
+pub(super) fn message(
+    id: i32,
+    operation: u8,
+    controls: Option<&[u8]>,
+    out: &mut Vec<u8>,
+    fill: impl FnOnce(&mut Vec<u8>),
+) {
     ber::write_with(SEQUENCE, out, |out| {
         ber::write_integer(INTEGER, id, out);
         ber::write_with(operation, out, fill);
+        if let Some(controls) = controls {
+            ber::write(CONTROLS, controls, out);
+        }
     });
 }
 
-fn result(code: Code, text: &str, out: &mut Vec<u8>) {
+/// The controls element of a message.
+const CONTROLS: u8 = 0xa0;
+
+/// Appends the fields of an LDAPResult.
+pub(super) fn result(code: Code, text: &str, out: &mut Vec<u8>) {
     ber::write_integer(ENUMERATED, code.number(), out);
     ber::write(OCTET_STRING, b"", out);
     ber::write(OCTET_STRING, text.as_bytes(), out);

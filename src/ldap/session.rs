@@ -13,9 +13,10 @@ use crate::ber::Message;
 use crate::config::Anonymous;
 use crate::ldap::controls::{BindControls, ControlFault, has_critical};
 use crate::ldap::frame::{Head, leading};
+use crate::ldap::password::{PASSWORD_MODIFY, PasswordModify};
 use crate::ldap::reply::{
-    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS,
-    UNBIND_REQUEST, response_to,
+    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, EXTENDED_RESPONSE, SEARCH_REQUEST,
+    START_TLS, UNBIND_REQUEST, response_to,
 };
 use crate::ldap::translate::{BindRequest, Credentials, SimpleBind};
 
@@ -35,7 +36,18 @@ pub struct Rules {
 pub struct Session {
     rules: Rules,
     encrypted: bool,
-    bound: bool,
+    standing: Standing,
+}
+
+/// What the last bind has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There was none, or it was refused.
+    Anonymous,
+    /// Accepted.
+    Bound,
+    /// Accepted to change the password, and for nothing else (draft-behera-ldap-password-policy-10 section 7.1).
+    MustChange,
 }
 
 /// What to do about a message.
@@ -50,6 +62,8 @@ pub enum Step<'a> {
     Ignore(Session),
     /// Ask the engine.
     Bind(Binding, SimpleBind<'a>),
+    /// Change a password, of who is bound or somebody else's.
+    ChangePassword(Session, PasswordModify<'a>),
     /// Answer success, forget what else has arrived, and negotiate.
     StartTls(Upgrading),
     /// The client has said goodbye.
@@ -77,13 +91,44 @@ impl Session {
         Self {
             rules,
             encrypted,
-            bound: false,
+            standing: Standing::Anonymous,
         }
     }
 
-    /// Whether a bind has been accepted, and nothing has undone it since.
+    /// What the last bind has come to.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Whether a bind has been accepted without restriction, and nothing has undone it since.
     pub fn is_bound(&self) -> bool {
-        self.bound
+        self.standing == Standing::Bound
+    }
+
+    /// Whether nobody is bound.
+    pub fn is_anonymous(&self) -> bool {
+        self.standing == Standing::Anonymous
+    }
+
+    /// The password is another one now, and the directory knows who is bound: nothing is in the way any more.
+    #[must_use]
+    pub fn freed(self) -> Self {
+        match self.standing {
+            Standing::Anonymous => self,
+            Standing::Bound | Standing::MustChange => Self {
+                standing: Standing::Bound,
+                ..self
+            },
+        }
+    }
+
+    /// Nobody is bound any more.
+    #[must_use]
+    pub fn ended(self) -> Self {
+        Self {
+            standing: Standing::Anonymous,
+            ..self
+        }
     }
 
     /// Whether the connection is over TLS.
@@ -93,8 +138,12 @@ impl Session {
 
     /// Whether messages of this operation are sent on without being looked at.
     pub fn relays(&self, operation: u8) -> bool {
-        (self.bound || self.rules.anonymous == Anonymous::Yes)
-            && !matches!(operation, BIND_REQUEST | EXTENDED_REQUEST | UNBIND_REQUEST)
+        let may = match self.standing {
+            Standing::Anonymous => self.rules.anonymous == Anonymous::Yes,
+            Standing::Bound => true,
+            Standing::MustChange => false,
+        };
+        may && !matches!(operation, BIND_REQUEST | EXTENDED_REQUEST | UNBIND_REQUEST)
             && (response_to(operation).is_some() || operation == ABANDON_REQUEST)
     }
 
@@ -108,10 +157,11 @@ impl Session {
                 Some(frame) => self.bind(head, frame),
                 None => Step::Disconnect("the bind request is too large"),
             },
-            EXTENDED_REQUEST if names_start_tls(head, input) => match frame {
+            EXTENDED_REQUEST if names(head, input, START_TLS) => match frame {
                 Some(frame) => self.start_tls(frame, outstanding),
                 None => Step::Disconnect("the StartTLS request is too large"),
             },
+            EXTENDED_REQUEST if names(head, input, PASSWORD_MODIFY) => self.change_password(head, frame),
             operation if operation == ABANDON_REQUEST || response_to(operation).is_some() => {
                 self.ordinary(head, input, operation)
             }
@@ -121,7 +171,7 @@ impl Session {
     }
 
     fn bind<'a>(self, head: &Head, frame: &'a [u8]) -> Step<'a> {
-        let anonymous = Self { bound: false, ..self };
+        let anonymous = self.ended();
         let refuse = |session: Self, code, text| {
             let response = BIND_RESPONSE;
             let id = head.id;
@@ -174,8 +224,8 @@ impl Session {
             }
             (_, false) => Step::Bind(
                 Binding {
-                    rules: self.rules,
-                    encrypted: self.encrypted,
+                    rules: anonymous.rules,
+                    encrypted: anonymous.encrypted,
                 },
                 SimpleBind {
                     id: request.id,
@@ -208,22 +258,61 @@ impl Session {
         Step::StartTls(Upgrading { rules: self.rules })
     }
 
+    fn change_password<'a>(self, head: &Head, frame: Option<&'a [u8]>) -> Step<'a> {
+        let answer = |code, text| Answer {
+            id: head.id,
+            response: EXTENDED_RESPONSE,
+            code,
+            text,
+        };
+        let Some(frame) = frame else {
+            let text = "the password change is too large";
+            return Step::Answer(self, answer(Code::UnwillingToPerform, text));
+        };
+        let Ok(message) = Message::read(frame) else {
+            return Step::Disconnect("the password change cannot be read");
+        };
+        let Ok(request) = PasswordModify::read(&message) else {
+            let text = "the password change cannot be read";
+            return Step::Answer(self, answer(Code::ProtocolError, text));
+        };
+        if !self.encrypted && !self.rules.allow_plaintext {
+            let text = "passwords are accepted over TLS only";
+            return Step::Answer(self, answer(Code::ConfidentialityRequired, text));
+        }
+        // Neither proves anything, and neither can be set.
+        if [request.old, request.new]
+            .iter()
+            .flatten()
+            .any(|password| password.is_empty())
+        {
+            return Step::Answer(self, answer(Code::UnwillingToPerform, "a password is empty"));
+        }
+        Step::ChangePassword(self, request)
+    }
+
     /// Anonymous connections are told strongerAuthRequired, as OpenLDAP's `require authc` does: binding
     /// would help, whereas insufficientAccessRights says that these rights are too few.
     fn ordinary<'a>(self, head: &Head, input: &'a [u8], operation: u8) -> Step<'a> {
-        let allowed = self.bound
-            || match self.rules.anonymous {
-                Anonymous::Yes => true,
-                Anonymous::RootDse => operation == SEARCH_REQUEST && reads_root_dse(head, input),
-            };
+        let allowed = match (self.standing, self.rules.anonymous) {
+            (Standing::Bound, _) | (Standing::Anonymous, Anonymous::Yes) => true,
+            (Standing::Anonymous, Anonymous::RootDse) => operation == SEARCH_REQUEST && reads_root_dse(head, input),
+            (Standing::MustChange, _) => false,
+        };
+        let (code, text) = if self.standing == Standing::MustChange {
+            let text = "the password must be changed first, and nothing else can be done until then";
+            (Code::InsufficientAccessRights, text)
+        } else {
+            (Code::StrongerAuthRequired, "bind first")
+        };
         match response_to(operation) {
             _ if allowed => Step::Relay(self),
             Some(response) => {
                 let answer = Answer {
                     id: head.id,
                     response,
-                    code: Code::StrongerAuthRequired,
-                    text: "bind first",
+                    code,
+                    text,
                 };
                 Step::Answer(self, answer)
             }
@@ -239,7 +328,16 @@ impl Binding {
         Session {
             rules: self.rules,
             encrypted: self.encrypted,
-            bound: true,
+            standing: Standing::Bound,
+        }
+    }
+
+    /// The bind was accepted to change the password.
+    pub fn restricted(self) -> Session {
+        Session {
+            rules: self.rules,
+            encrypted: self.encrypted,
+            standing: Standing::MustChange,
         }
     }
 
@@ -248,7 +346,7 @@ impl Binding {
         Session {
             rules: self.rules,
             encrypted: self.encrypted,
-            bound: false,
+            standing: Standing::Anonymous,
         }
     }
 
@@ -265,9 +363,10 @@ impl Upgrading {
     }
 }
 
-fn names_start_tls(head: &Head, input: &[u8]) -> bool {
+/// Whether this is the extended operation `oid`.
+fn names(head: &Head, input: &[u8], oid: &str) -> bool {
     const REQUEST_NAME: u8 = 0x80;
-    leading(input, head).is_some_and(|name| name.tag == REQUEST_NAME && name.content == START_TLS.as_bytes())
+    leading(input, head).is_some_and(|name| name.tag == REQUEST_NAME && name.content == oid.as_bytes())
 }
 
 /// A search of scope base for the empty name (RFC 4512 section 5.1).
@@ -343,6 +442,7 @@ mod tests {
             Step::Relay(_) => panic!("relayed"),
             Step::Ignore(_) => panic!("ignored"),
             Step::Bind(..) => panic!("bound"),
+            Step::ChangePassword(..) => panic!("changed a password"),
             Step::StartTls(_) => panic!("started TLS"),
             Step::Close => panic!("closed"),
             Step::Disconnect(text) => panic!("disconnected: {text}"),

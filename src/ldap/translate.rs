@@ -73,14 +73,8 @@ pub struct SimpleBind<'a> {
 impl SimpleBind<'_> {
     /// The question for the engine; `None` for a name that never matches anyone.
     pub fn question(&self, origin: Origin, split: Split) -> Option<AuthnRequest> {
-        let name = std::str::from_utf8(self.name).ok()?;
-        let login = if looks_like_dn(name) {
-            LoginName::parse_dn(name)
-        } else {
-            LoginName::parse(name)
-        };
         Some(AuthnRequest {
-            login: login.ok()?,
+            login: login_name(self.name)?,
             given: Given::Typed(Secret::new(self.password)),
             dialog: None,
             origin,
@@ -90,11 +84,24 @@ impl SimpleBind<'_> {
     }
 }
 
+/// The name that a client means: a distinguished name or a login name. `None` for one that never matches anyone.
+pub(super) fn login_name(name: &[u8]) -> Option<LoginName> {
+    let name = std::str::from_utf8(name).ok()?;
+    let login = if looks_like_dn(name) {
+        LoginName::parse_dn(name)
+    } else {
+        LoginName::parse(name)
+    };
+    login.ok()
+}
+
 /// What a verdict means for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BindEnd {
     /// Let in: the directory's own answer goes out, or plain success when it was not asked.
     Accepted,
+    /// Let in to change the password, and for nothing else.
+    Restricted,
     /// Not let in, and this is the result; the diagnostic message is always empty.
     Refused(Code),
 }
@@ -104,6 +111,7 @@ pub enum BindEnd {
 pub fn end_of(verdict: &Verdict) -> BindEnd {
     match verdict {
         Verdict::Accept(_) => BindEnd::Accepted,
+        Verdict::Restricted(_) => BindEnd::Restricted,
         Verdict::Reject(_) => BindEnd::Refused(Code::InvalidCredentials),
         Verdict::Unavailable(_) => BindEnd::Refused(Code::Unavailable),
         Verdict::Challenge(_) => {

@@ -287,6 +287,7 @@ impl World {
                 expires: START + Duration::from_secs(3600),
                 failures: 0,
                 sealed: None,
+                refused: 0,
             }),
             ever_enrolled: true,
             ..UserRecord::default()

@@ -15,7 +15,7 @@ use crate::engine::login::outcome::{
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
-use crate::engine::policy::{Order, Rule, Terms};
+use crate::engine::policy::{Order, Requirement, Rule, Terms};
 use crate::engine::record::{Failure, Pending, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::throttle::Limit;
@@ -42,9 +42,12 @@ pub(super) struct Case<'a, 'f> {
 impl<'a, 'f> Case<'a, 'f> {
     /// The first field of a conversation.
     pub(super) fn opening(mut self, typed: &Secret) -> Step<'a> {
-        let requirement = &self.terms.requirement;
+        let requirement = self.requirement();
         let instead = requirement.codes_instead_of_password();
-        let mut record = Cow::Borrowed(&self.facts.user.value);
+        let mut record = self.record();
+        if let Some(step) = self.opening_to_change(typed, &mut record) {
+            return step;
+        }
         if !instead.is_empty() {
             let judged = match self.judge(typed, instead, &mut record) {
                 Ok(judged) => judged,
@@ -69,6 +72,10 @@ impl<'a, 'f> Case<'a, 'f> {
             Capability::SingleChallenge if requirement.fewest_codes() > 1 => {
                 self.refuse(Denial::ClientCannotAsk, record)
             }
+            // A change is itself the try of the password, and so comes last.
+            Capability::Dialog | Capability::SingleChallenge if self.new_password().is_some() => {
+                self.challenge(KindSet::EMPTY, Some(typed.clone()), record, None)
+            }
             Capability::Dialog | Capability::SingleChallenge => match self.terms.order {
                 Order::CodeFirst => self.challenge(KindSet::EMPTY, Some(typed.clone()), record, None),
                 Order::PasswordFirst => self.try_password(KindSet::EMPTY, typed.clone(), record),
@@ -79,6 +86,16 @@ impl<'a, 'f> Case<'a, 'f> {
             },
             Capability::None => self.refuse(Denial::ClientCannotAsk, record),
         }
+    }
+
+    /// What has to be proven.
+    pub(super) fn requirement(&self) -> &'a Requirement {
+        self.terms.requirement_for(self.request.purpose.operation())
+    }
+
+    /// The person's record as it was read.
+    pub(super) const fn record(&self) -> Cow<'f, UserRecord> {
+        Cow::Borrowed(&self.facts.user.value)
     }
 
     /// An answer within a dialog.
@@ -105,7 +122,7 @@ impl<'a, 'f> Case<'a, 'f> {
         mut record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
-        let useful = self.terms.requirement.useful_codes(proven);
+        let useful = self.requirement().useful_codes(proven);
         match self.judge(typed, useful, &mut record) {
             Ok((Judgement::Right, Some(kind))) => self.proceed(proven.with(kind), password, record, dialog),
             Ok((judgement, _)) if useful.has(Kind::Radius) => {
@@ -125,9 +142,12 @@ impl<'a, 'f> Case<'a, 'f> {
         record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
-        let requirement = &self.terms.requirement;
+        let requirement = self.requirement();
         if requirement.is_met(proven) {
-            return self.accept(proven, record);
+            return match self.new_password() {
+                Some(new) => self.change(proven, None, new, record),
+                None => self.accept(proven, record),
+            };
         }
         if let Some(password) = password.as_ref().filter(|_| requirement.wants_only_password(proven)) {
             return self.try_password(proven, password.clone(), record);
@@ -143,7 +163,7 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     /// Judges `typed`, unless the person is barred anyway.
-    fn judge(
+    pub(super) fn judge(
         &self,
         typed: &Secret,
         wanted: KindSet,
@@ -164,6 +184,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if password.is_empty() {
             return self.refuse(Denial::Malformed, record);
         }
+        if let Some(new) = self.new_password() {
+            return self.change(proven, Some(password), new, record);
+        }
         let by = self.facts.password_by.clone();
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
             return self.pretend(password, by, record);
@@ -172,7 +195,8 @@ impl<'a, 'f> Case<'a, 'f> {
             let asked = Asked::password(upstream);
             return self.ask_upstream(person, asked, proven, password, record);
         }
-        let (reserve, attempt) = self.reserve(person, proven, record, None);
+        let (reserve, mut attempt) = self.reserve(person, proven, record, None);
+        attempt.hold(&password);
         let effect = Effect::VerifyPassword {
             person: Arc::clone(person),
             password,
@@ -230,6 +254,7 @@ impl<'a, 'f> Case<'a, 'f> {
             guessed: self.guessed,
             asked,
             passed: Vec::new(),
+            held: None,
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -246,7 +271,7 @@ impl<'a, 'f> Case<'a, 'f> {
         if one_too_many(self.facts, self.terms, self.now) {
             return self.refuse(Denial::SessionLimit, record);
         }
-        let grant = match grant(self.terms, self.request, person, self.nonce, &[]) {
+        let grant = match grant(self.terms, self.request, person, self.nonce, &[], proven) {
             Ok(grant) => grant,
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),
         };
@@ -399,7 +424,7 @@ impl<'a, 'f> Case<'a, 'f> {
 
     /// Writes the person's record if judging changed it.
     #[allow(clippy::ptr_arg, reason = "whether it was changed is what is asked")]
-    fn write_user(&self, batch: &mut Batch, person: &Person, record: &Cow<'_, UserRecord>) -> bool {
+    pub(super) fn write_user(&self, batch: &mut Batch, person: &Person, record: &Cow<'_, UserRecord>) -> bool {
         match record {
             // Nothing was judged by it.
             Cow::Borrowed(_) => false,

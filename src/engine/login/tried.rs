@@ -16,7 +16,7 @@ use crate::engine::login::outcome::{
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
-use crate::engine::policy::{Audit, Rule, Subject, Terms, Who};
+use crate::engine::policy::{Audit, Requirement, Rule, Subject, Terms, Who};
 use crate::engine::record::{Failure, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::throttle::Limit;
@@ -39,6 +39,8 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) asked: Option<Asked>,
     /// What upstream servers said is to be passed on.
     pub(super) passed: Vec<Pair>,
+    /// The password that was tried, where it is needed again if it must be changed.
+    pub(super) held: Option<Secret>,
     pub(super) now: Timestamp,
 }
 
@@ -54,9 +56,12 @@ impl<'a> Tried<'a, '_> {
             // Said while the directory or the upstream was asked.
             return self.barred(Denial::Denied);
         }
-        let requirement = &self.terms.requirement;
+        let requirement = self.requirement();
         if requirement.is_met(proven) {
-            return self.grant(proven);
+            return match self.request.new_password() {
+                Some(new) => self.change(proven, None, new),
+                None => self.grant(proven),
+            };
         }
         if let Some(password) = held.as_ref().filter(|_| requirement.wants_only_password(proven)) {
             return self.try_password(proven, password.clone());
@@ -76,12 +81,17 @@ impl<'a> Tried<'a, '_> {
         self.decided(Verdict::Challenge(prompt), batch, proven)
     }
 
+    /// What has to be proven.
+    pub(super) fn requirement(&self) -> &'a Requirement {
+        self.terms.requirement_for(self.request.purpose.operation())
+    }
+
     fn grant(self, proven: KindSet) -> Step<'a> {
         let mut batch = Batch::default();
         if one_too_many(self.facts, self.terms, self.now) || !self.rule_still_decides() {
             return self.barred(Denial::SessionLimit);
         }
-        let grant = match grant(self.terms, self.request, &self.person, self.nonce, &self.passed) {
+        let grant = match grant(self.terms, self.request, &self.person, self.nonce, &self.passed, proven) {
             Ok(grant) => grant,
             Err(error) => {
                 self.end_attempt(&mut batch);
@@ -123,6 +133,7 @@ impl<'a> Tried<'a, '_> {
             login: &self.request.login,
             origin: &self.request.origin,
             person: Who::Known(&self.person),
+            operation: self.request.purpose.operation(),
             sessions: Some(sessions.count(self.now)),
             now: self.now,
         };
@@ -132,7 +143,8 @@ impl<'a> Tried<'a, '_> {
 
     /// The record without a guess that was none: what was typed only looked like a code.
     pub(super) fn judged_record(&self) -> Cow<'_, UserRecord> {
-        match self.before_judging().filter(|_| self.guessed) {
+        // A code that was right stays spent, whatever else was guessed.
+        match self.before_judging().filter(|_| self.guessed && self.proven.is_empty()) {
             // It was the password after all, and only looked like a code.
             Some(before) => Cow::Owned(before.clone()),
             None => Cow::Borrowed(&self.facts.user.value),
@@ -198,7 +210,7 @@ impl<'a> Tried<'a, '_> {
     }
 
     /// The record as it was before codes were judged, if nobody has changed it since.
-    fn before_judging(&self) -> Option<&UserRecord> {
+    pub(super) fn before_judging(&self) -> Option<&UserRecord> {
         let (before, after) = self.spent.as_deref()?;
         (self.facts.user.value == *after).then_some(before)
     }
@@ -255,7 +267,7 @@ impl<'a> Tried<'a, '_> {
         }
     }
 
-    fn event(&self, proven: KindSet, outcome: Outcome, reason: Option<&str>) -> AuditEvent {
+    pub(super) fn event(&self, proven: KindSet, outcome: Outcome, reason: Option<&str>) -> AuditEvent {
         event(
             self.request,
             Some(&self.person),

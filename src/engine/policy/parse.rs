@@ -13,7 +13,7 @@ use crate::engine::policy::reply::{self, RawReply};
 use crate::engine::policy::{
     Audit, Condition, DEFAULT_PROMPT, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms, Window,
 };
-use crate::engine::request::Protocol;
+use crate::engine::request::{Operation, Protocol};
 
 /// Reads the rules of several files, in order, with the RADIUS attributes of `dictionary`; every fault goes
 /// to `faults`. The policy is whole only when none of the faults is an error.
@@ -98,6 +98,7 @@ struct RawRule {
 
 #[derive(Default, Deserialize)]
 struct RawConditions {
+    operation: Option<Vec<Operation>>,
     protocol: Option<Vec<Protocol>>,
     service: Option<Vec<String>>,
     client: Option<Vec<String>>,
@@ -205,6 +206,11 @@ impl RawRule {
         let ruling = match (self.deny, self.require) {
             (true, None) => Some(Ruling::Deny),
             (false, Some(requirement)) => Some(Ruling::Require(Terms {
+                change: if when.iter().any(is_about_changes) {
+                    requirement.clone()
+                } else {
+                    requirement.with_password()
+                },
                 requirement,
                 order: self.order,
                 user_failures: self.user_failures,
@@ -240,6 +246,11 @@ impl RawRule {
     }
 }
 
+/// Whether a rule with this condition is about password changes, and says so.
+fn is_about_changes(condition: &Condition) -> bool {
+    matches!(condition, Condition::Operation(list) if list.contains(&Operation::PasswordChange))
+}
+
 impl RawConditions {
     /// The conditions, and the keys whose lists are empty.
     fn compile(self) -> (Vec<Condition>, Vec<&'static str>) {
@@ -262,6 +273,7 @@ impl RawConditions {
                 }
             };
         }
+        list!(operation, Operation, |list| list);
         list!(protocol, Protocol, |list| list);
         list!(service, Service, |list| list);
         list!(client, Client, |list| list);

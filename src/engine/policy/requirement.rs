@@ -73,6 +73,21 @@ impl Requirement {
             .any(|alternative| alternative.has(Kind::Password))
     }
 
+    /// Less the sets that the password is no part of. Nothing meets what has none left.
+    #[must_use]
+    pub fn with_password(&self) -> Self {
+        let of_password = self.alternatives.iter().filter(|set| set.has(Kind::Password));
+        Self {
+            alternatives: of_password.copied().collect(),
+            written: self.written.clone(),
+        }
+    }
+
+    /// Whether nothing meets it.
+    pub const fn is_impossible(&self) -> bool {
+        self.alternatives.is_empty()
+    }
+
     /// The fewest codes that it takes beside the password.
     pub fn fewest_codes(&self) -> u32 {
         let codes = |alternative: &KindSet| alternative.without(KindSet::of(Kind::Password)).len();

@@ -45,6 +45,8 @@ pub(super) enum Tried {
     Right(Vec<u8>),
     /// Right, says a directory that has no server.
     RightHere,
+    /// Right, but to be changed first, and the server holds the connection to be bound; its answer.
+    MustChange(Vec<u8>),
     /// Anything else.
     NotRight,
     /// The connection cannot be used any more.
@@ -88,17 +90,23 @@ impl Trial<'_> {
         *self.has_rights = true;
         encode_bind(self.id, dn, password, self.asks_identity, &mut server.outbox);
         server.send().await?;
-        let head = response(server, self.id, self.late).await?;
+        let head = response(server, BIND_RESPONSE, self.id, self.late).await?;
         let reply = server.inbox.filled().get(..head.total).unwrap_or_default();
         let message = Message::read(reply).map_err(io::Error::other)?;
         let response = BindResponse::read(&message).map_err(io::Error::other)?;
         let outcome = outcome(&response);
         // RFC 4511 section 4.2.1: after a bind that failed the connection is anonymous.
         *self.has_rights = response.code == 0;
-        self.tried = if outcome == PasswordOutcome::Right {
-            Tried::Right(reply.to_vec())
-        } else {
-            Tried::NotRight
+        self.tried = match outcome {
+            PasswordOutcome::Right => Tried::Right(reply.to_vec()),
+            PasswordOutcome::MustChange if *self.has_rights => Tried::MustChange(reply.to_vec()),
+            PasswordOutcome::Wrong
+            | PasswordOutcome::Expired
+            | PasswordOutcome::MustChange
+            | PasswordOutcome::Locked
+            | PasswordOutcome::Disabled
+            | PasswordOutcome::Unknown
+            | PasswordOutcome::Unavailable(_) => Tried::NotRight,
         };
         server.inbox.consume(head.total);
         Ok(outcome)
@@ -114,13 +122,19 @@ impl Drop for Trial<'_> {
     }
 }
 
-/// Waits for the BindResponse. It stands at the front of the inbox then.
-async fn response(server: &mut Port<Box<dyn Stream>>, id: i32, late: &mut Vec<u8>) -> io::Result<Head> {
+/// Waits for the response to an operation. It stands at the front of the inbox then; what else has come goes to
+/// `late`.
+pub(super) async fn response(
+    server: &mut Port<Box<dyn Stream>>,
+    operation: u8,
+    id: i32,
+    late: &mut Vec<u8>,
+) -> io::Result<Head> {
     loop {
         match front(server.inbox.filled(), CAPACITY, CAPACITY, Sender::Server).map_err(io::Error::other)? {
             Front::Incomplete => server.fill().await?,
             Front::Streamed(_) => return Err(io::ErrorKind::InvalidData.into()),
-            Front::Whole(head) if head.operation == BIND_RESPONSE && head.id == id => return Ok(head),
+            Front::Whole(head) if head.operation == operation && head.id == id => return Ok(head),
             Front::Whole(head) => {
                 let frame = server.inbox.filled().get(..head.total).unwrap_or_default();
                 if is_goodbye(&head, frame) || late.len() + frame.len() > CAPACITY {
