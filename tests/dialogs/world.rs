@@ -135,6 +135,7 @@ impl World {
                 Reply::Challenge(prompt.text)
             }
             Verdict::Reject(denial) => Reply::Reject(denial.word().to_owned()),
+            Verdict::Restricted(_) => panic!("nobody asked for a session to change the password in"),
             Verdict::Unavailable(_) => Reply::Unavailable,
         });
     }
@@ -156,6 +157,7 @@ impl World {
                     self.now,
                 ),
                 Step::Do(Effect::VerifyResponse { .. }, _) => panic!("everything is typed"),
+                Step::Do(Effect::Change { .. }, _) => panic!("nobody changes a password"),
                 Step::Do(Effect::AskUpstream { question, reserve }, attempt) => {
                     self.commit(reserve);
                     let answer = self.upstream(&question);

@@ -58,6 +58,11 @@ fn receive(session: Session, head: &Head, frame: &[u8]) -> Option<Session> {
             }
             binding.refused()
         }
+        Step::ChangePassword(session, request) => {
+            let given = [request.old, request.new].into_iter().flatten();
+            assert!(given.into_iter().all(|password| !password.is_empty()));
+            session
+        }
         Step::StartTls(upgrading) => upgrading.done(),
         Step::Close | Step::Disconnect(_) => return None,
     };

@@ -368,6 +368,7 @@ mod tests {
             login: &login,
             origin,
             person: who,
+            operation: Operation::Login,
             sessions: None,
             now: Timestamp::from_secs(1_767_600_000),
         };
@@ -481,6 +482,7 @@ Tunnel-Password = "hunter2"
         let explain = |who: Who<'_>| {
             let login = LoginName::parse("ana").unwrap();
             let subject = Subject {
+                operation: Operation::Login,
                 sessions: None,
                 login: &login,
                 origin: &origin,

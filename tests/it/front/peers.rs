@@ -11,6 +11,7 @@ use std::thread;
 
 use portcullis::config::LdapListener;
 use portcullis::directory::{Directory, DirectoryStatus, Link};
+use portcullis::engine::authenticator::{Kind, KindSet};
 use portcullis::engine::request::LoginForm;
 use portcullis::engine::{
     AuthnRequest, BoxFuture, Capability, Check, Denial, Given, Grant, LoginName, Lookup, Outage, PasswordOutcome,
@@ -219,6 +220,7 @@ impl Verify for Truthful {
                     message: None,
                     reply: Vec::new(),
                     ms_chap: None,
+                    proven: KindSet::of(Kind::Password),
                 });
             }
             let outcome = match check {
@@ -233,6 +235,7 @@ impl Verify for Truthful {
                     message: None,
                     reply: Vec::new(),
                     ms_chap: None,
+                    proven: KindSet::of(Kind::Password),
                 }),
                 PasswordOutcome::Unavailable(reason) => Verdict::Unavailable(Outage { reason }),
                 PasswordOutcome::MustChange => Verdict::Reject(Denial::PasswordMustChange),
