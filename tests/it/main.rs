@@ -42,6 +42,8 @@ mod gateway;
 mod ldap;
 // Directories that are halted, gone or half dead.
 mod outages;
+// Passwords changed through the LDAP front end.
+mod password;
 // Login prompts with pam_radius_auth.
 mod pam;
 // radclient: passwords, challenges, appended codes.
