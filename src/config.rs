@@ -15,6 +15,7 @@ use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
 pub use dynauth::{DynamicAuthorization, Identifier};
+pub use proxy_protocol::ProxyProtocol;
 pub use upstream::{Names, RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
 
 /// A whole configuration.
@@ -362,6 +363,15 @@ pub struct LdapDirectory {
     /// How often an unused or failed server is tried.
     #[serde(default = "default::health", with = "crate::document::span")]
     pub health_interval: Duration,
+    /// Longest life of a connection, less up to a fifth by chance.
+    #[serde(default = "default::max_connection_age", with = "crate::document::span")]
+    pub max_connection_age: Duration,
+    /// Longest time that a connection lies idle.
+    #[serde(default = "default::max_connection_idle", with = "crate::document::span")]
+    pub max_connection_idle: Duration,
+    /// Connections of LDAP clients that are relayed to the directory at once; more are told that it is busy.
+    #[serde(default = "default::relay_connections")]
+    pub relay_connections: usize,
     /// The upstream that judges passwords in place of the directory.
     #[serde(default)]
     pub password_check: Option<String>,
@@ -784,6 +794,9 @@ pub struct LdapListener {
     /// Who is let in to change the password where it must be changed.
     #[serde(default)]
     pub must_change: MustChange,
+    /// Load balancers before it that say whose a connection is.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Service name for policies; the listener's name when absent.
     #[serde(default)]
     pub service: Option<String>,
@@ -848,6 +861,7 @@ mod certificate;
 mod default;
 mod dynauth;
 mod load;
+mod proxy_protocol;
 mod upstream;
 
 pub use certificate::{Fingerprint, IssuerName, SubjectName};

@@ -34,6 +34,8 @@ pub struct Metrics {
     pub asked: Family<Asked, Counter>,
     /// See [`Metrics::unproven`].
     unproven: Family<OfClient, Counter>,
+    /// See [`Metrics::reused`].
+    reused: Family<Application, Counter>,
     /// Open LDAP client connections.
     pub ldap_connections: Gauge,
     /// LDAP messages relayed in either direction.
@@ -96,6 +98,12 @@ struct OfClient {
     client: String,
 }
 
+/// An LDAP listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Application {
+    client: Arc<str>,
+}
+
 /// Labels of a drop.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Dropped {
@@ -127,6 +135,7 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             asked: Family::default(),
             unproven: Family::default(),
+            reused: Family::default(),
             ldap_connections: Gauge::default(),
             ldap_relayed: Counter::default(),
             registry: Arc::default(),
@@ -170,6 +179,11 @@ impl Default for Metrics {
             metrics.unproven.clone(),
         );
         registry.register(
+            "codes_reused",
+            "LDAP binds accepted with a code that was given before",
+            metrics.reused.clone(),
+        );
+        registry.register(
             "ldap_connections",
             "Open LDAP client connections",
             metrics.ldap_connections.clone(),
@@ -192,6 +206,12 @@ impl Metrics {
         let client = client.to_owned();
         // There from the first request on, so that its growth can be watched.
         let _ = self.unproven.get_or_create(&OfClient { client }).inc_by(replies.into());
+    }
+
+    /// Counts a bind of an application that was accepted with a code of before.
+    pub fn reused(&self, client: &Arc<str>) {
+        let client = Arc::clone(client);
+        self.reused.get_or_create(&Application { client }).inc();
     }
 
     /// Open connections of one RADIUS listener.

@@ -7,6 +7,7 @@ mod control;
 mod ending;
 mod learned;
 pub mod parts;
+mod reuse;
 mod sessions;
 mod upstreams;
 mod watchful;
@@ -37,7 +38,7 @@ use crate::document::Faults;
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::throttle::Limit;
-use crate::engine::{Keep, Verify};
+use crate::engine::{Keep, UserKey, Verify};
 use crate::keyring::Keyring;
 use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
@@ -418,6 +419,10 @@ impl Surroundings for Node {
 
     fn limit(&self) -> Limit {
         self.verifier.engine().settings.limit
+    }
+
+    fn changed(&self, user: &UserKey) {
+        self.clear_reuse(Some(user));
     }
 }
 

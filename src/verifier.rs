@@ -23,10 +23,12 @@ use crate::engine::facts::{PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
 use crate::engine::record::Record;
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult};
+use crate::engine::reuse::{self, Change};
 use crate::engine::throttle::{Limit, Sources};
 use crate::engine::upstream::Answer;
 use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Facts, Lookup, Outage, Verdict, Verify, record};
 use crate::metrics::{self, Metrics};
+use crate::reuse::{Moment, Reuse, Whose};
 use crate::store::{CommitError, Durability, Found, Store, StoreError};
 use crate::upstream::{Upstream, Upstreams};
 
@@ -42,6 +44,7 @@ pub struct Verifier {
     source_limit: ArcSwap<Limit>,
     sources: Sources,
     waiting: Waiting,
+    reuse: Reuse,
     /// Names the next attempt. Begins anywhere, so that attempts from before a restart have other names.
     nonce: AtomicU64,
     metrics: Metrics,
@@ -115,6 +118,7 @@ impl Verifier {
             source_limit: ArcSwap::from_pointee(source_limit),
             sources: Sources::default(),
             waiting: Waiting::default(),
+            reuse: Reuse::default(),
             nonce: AtomicU64::new(u64::from_be_bytes(clock::random())),
             metrics,
         }
@@ -125,6 +129,8 @@ impl Verifier {
         self.engine.store(Arc::new(engine));
         self.directories.store(Arc::new(directories));
         self.source_limit.store(Arc::new(source_limit));
+        // What was proven under the old rules counts no more.
+        self.reuse.forget(Whose::All, clock::now());
     }
 
     /// Replaces the upstream servers.
@@ -135,6 +141,11 @@ impl Verifier {
     /// The upstream servers in force.
     pub fn upstreams(&self) -> Arc<Upstreams> {
         self.upstreams.load_full()
+    }
+
+    /// The codes that count for longer than one login.
+    pub fn reuse(&self) -> &Reuse {
+        &self.reuse
     }
 
     /// The engine in force.
@@ -161,6 +172,7 @@ impl Verifier {
     }
 
     async fn decide(&self, request: &AuthnRequest, mut check: Check<'_>) -> Decided {
+        let began = self.reuse.moment();
         let engine = self.engine.load_full();
         let name: &str = &request.origin.directory;
         let Some(directory) = self.directories.load().get(name).cloned() else {
@@ -171,6 +183,7 @@ impl Verifier {
             lookup: &lookup,
             password_by: directory.password_by(),
             most_sessions: engine.policy.most_sessions(),
+            reuses: engine.policy.reuses() && reuse::split(request).is_some(),
         };
         let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
         let mut conflicts = 0;
@@ -197,7 +210,7 @@ impl Verifier {
             };
             let (effect, attempt) = match step {
                 Step::Do(effect, attempt) => (effect, attempt),
-                Step::Decided(decision) => match self.commit(decision, request).await {
+                Step::Decided(decision) => match self.commit(decision, request, began).await {
                     Some(decided) => return decided,
                     None => {
                         conflicts += 1;
@@ -266,7 +279,7 @@ impl Verifier {
                 self.write(reserve, Durability::Durable).await?;
                 let changed = directory.change(&person, change.as_change()).await;
                 if matches!(changed, Changed::Done | Changed::Unavailable(_)) {
-                    self.password_changed(directory.name());
+                    self.password_changed(directory.name(), Some(&person.key));
                 }
                 Ok(Evidence::Changed(changed))
             }
@@ -293,12 +306,13 @@ impl Verifier {
     }
 
     /// Makes a decision durable; `None` when its facts are out of date.
-    async fn commit(&self, decision: Decision, request: &AuthnRequest) -> Option<Decided> {
+    async fn commit(&self, decision: Decision, request: &AuthnRequest, began: Moment) -> Option<Decided> {
         let Decision {
             verdict,
             mut batch,
             rule,
             proven,
+            reuse: change,
         } = decision;
         if matches!(verdict, Verdict::Reject(Denial::SourceThrottled)) {
             batch.audit.extend(self.note_unheard(request, clock::now()));
@@ -308,6 +322,7 @@ impl Verifier {
             Verdict::Reject(Denial::ReplyAttribute | Denial::ChangeForbidden) => {
                 batch.audit.iter().rev().find_map(|event| event.reason.clone())
             }
+            Verdict::Accept(_) if change == Some(Change::Used) => Some(reuse::WORD.to_owned()),
             Verdict::Accept(_)
             | Verdict::Restricted(_)
             | Verdict::Challenge(_)
@@ -315,12 +330,20 @@ impl Verifier {
             | Verdict::Unavailable(_) => None,
         };
         match self.write(batch, Durability::Durable).await {
-            Ok(()) => Some(Decided {
-                verdict,
-                detail,
-                rule,
-                factors: proven,
-            }),
+            Ok(()) => {
+                if let Some(change) = change {
+                    if change == Change::Used {
+                        self.metrics.reused(&request.origin.client);
+                    }
+                    self.reuse.apply(change, began);
+                }
+                Some(Decided {
+                    verdict,
+                    detail,
+                    rule,
+                    factors: proven,
+                })
+            }
             Err(CommitError::Conflict) => None,
             Err(CommitError::Unavailable(error)) => Some(Decided::outage(error.to_string())),
         }
@@ -364,11 +387,17 @@ impl Verifier {
             password_by: known.password_by.cloned(),
             challenged: Versioned::default(),
             sessions: None,
+            reused: None,
         };
         if let Lookup::Found(person) = known.lookup
             && known.most_sessions > 0
         {
             facts.sessions = Some(self.sessions_of(&person.key, known.most_sessions, now).await?);
+        }
+        if let Lookup::Found(person) = known.lookup
+            && known.reuses
+        {
+            facts.reused = self.reuse.find(&person.key, &request.origin);
         }
         if let Lookup::Found(person) = known.lookup {
             let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -393,6 +422,8 @@ struct Known<'a> {
     password_by: Option<&'a Arc<str>>,
     /// Sessions that the policy wants counted at most.
     most_sessions: usize,
+    /// Whether the login may rest on one of before.
+    reuses: bool,
 }
 
 impl Verify for Verifier {
@@ -407,7 +438,7 @@ impl Verify for Verifier {
             } = self.decide(&request, check).await;
             let span = began.elapsed();
             let (outcome, denied, reason, advice) = match &verdict {
-                Verdict::Accept(_) => ("accept", "", "", None),
+                Verdict::Accept(_) => ("accept", "", detail.as_deref().unwrap_or(""), None),
                 Verdict::Restricted(_) => ("restricted", "", "", None),
                 Verdict::Challenge(_) => ("challenge", "", "", None),
                 Verdict::Reject(denial) => {

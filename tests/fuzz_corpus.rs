@@ -17,6 +17,9 @@ mod ldif;
 #[path = "fuzz/policy_file.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
 mod policy_file;
+#[path = "fuzz/proxy_protocol.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
+mod proxy_protocol;
 #[path = "fuzz/targets.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binaries use the same file")]
 mod targets;
@@ -54,6 +57,11 @@ fn radius_stream() {
 #[test]
 fn ldap_frame() {
     replay("ldap_frame", ldap_frame::ldap_frame);
+}
+
+#[test]
+fn proxy_protocol() {
+    replay("proxy_protocol", proxy_protocol::proxy_protocol);
 }
 
 #[test]

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     // The ground: no room of the house, only each other.
     ("accept", &[]),
+    ("proxy_protocol", &[]),
     ("quiet", &[]),
     ("secret", &[]),
     ("clock", &[]),
@@ -48,6 +49,8 @@ const RULES: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    // What the verifier keeps in memory.
+    ("reuse", &["clock", "engine"]),
     // Joins engine, store and directory for a login.
     (
         "verifier",
@@ -58,6 +61,7 @@ const RULES: &[(&str, &[&str])] = &[
             "engine",
             "keyring",
             "metrics",
+            "reuse",
             "secret",
             "store",
             "upstream",
@@ -92,7 +96,18 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     (
         "ldap",
-        &["accept", "ber", "clock", "config", "engine", "metrics", "secret", "tls"],
+        &[
+            "accept",
+            "ber",
+            "clock",
+            "config",
+            "engine",
+            "metrics",
+            "proxy_protocol",
+            "quiet",
+            "secret",
+            "tls",
+        ],
     ),
     // These three relay to a directory, and so see it.
     ("ldap::relay", RELAY),

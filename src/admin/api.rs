@@ -5,6 +5,7 @@
 
 mod clients;
 mod ending;
+mod reuse;
 mod sessions;
 
 use std::net::IpAddr;
@@ -29,6 +30,7 @@ pub use clients::{
     TroubleView,
 };
 
+pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
 
 /// Where the socket is unless configured otherwise.

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::config::{
     Accounting, Admin, Client, Config, Dictionary, Directory, DynamicAuthorization, LdapDirectory, LdapListener,
-    LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusDirectory, RadiusListener, Store,
-    Transport, Upstream,
+    LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, ProxyProtocol, RadiusDirectory,
+    RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
@@ -430,6 +430,17 @@ impl Reader<'_, '_, '_> {
         if directory.timeout.is_zero() || directory.connect_timeout.is_zero() {
             self.error(&at("timeout"), "`timeout` and `connect_timeout` must be above zero");
         }
+        for (key, span) in [
+            ("max_connection_age", directory.max_connection_age),
+            ("max_connection_idle", directory.max_connection_idle),
+        ] {
+            if span < Duration::from_secs(1) || span > Duration::from_secs(30 * 86400) {
+                self.error(&["directory", index, key], "must be 1s to 30d");
+            }
+        }
+        if directory.relay_connections == 0 || directory.relay_connections > 65536 {
+            self.error(&at("relay_connections"), "must be 1 to 65536");
+        }
     }
 
     fn clients(&mut self, config: &mut Config, directories: &[String]) {
@@ -592,6 +603,9 @@ impl Reader<'_, '_, '_> {
                     );
                 }
                 (LdapTls::None, _, _) => self.warn(&at("certificate"), "does nothing with tls = \"none\""),
+            }
+            if let Some(message) = listener.proxy_protocol.as_ref().and_then(ProxyProtocol::fault) {
+                self.error(&["ldap", &index, "proxy_protocol", "from"], message);
             }
             if listener.tls == LdapTls::None && !listener.allow_plaintext {
                 self.error(

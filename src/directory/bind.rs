@@ -275,7 +275,7 @@ const NETSCAPE_EXPIRED: &[u8] = b"2.16.840.1.113730.3.4.4";
 /// resultCode busy.
 pub(super) const BUSY: i32 = 51;
 /// resultCode unavailable.
-pub(super) const UNAVAILABLE: i32 = 52;
+pub const UNAVAILABLE: i32 = 52;
 
 const SUCCESS: i32 = 0;
 const CONSTRAINT_VIOLATION: i32 = 19;

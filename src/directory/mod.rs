@@ -2,29 +2,55 @@
 
 pub mod bind;
 pub mod filter;
+mod health;
 pub mod ldap;
 pub mod ldif;
 pub mod local;
 mod modify;
 mod person;
 mod pool;
+mod relayed;
+mod resolve;
 mod search;
+mod servers;
 pub mod upstream;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::engine::account::{AccountChange, Changed};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName};
 use crate::secret::Secret;
 
-/// A two-way stream of octets: TCP, or TLS over it.
-pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for T {}
+pub use health::Standing;
+
+/// A connection to a directory server that is relayed over: TCP, or TLS over it, nobody bound at first.
+pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {
+    /// Longest time for the answer to a bind, opening the connection included.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
+    /// Whether another bind should go over it: its server still is the one that new work goes to, and it
+    /// is not too old.
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    /// The server has answered a bind after `span`.
+    fn answered(&self, _span: Duration) {}
+
+    /// The server is to blame for a bind that came to nothing.
+    fn failed(&self, _why: &str) {}
+}
+
+impl Stream for tokio::net::TcpStream {}
 
 /// What the LDAP front end relays to.
 pub enum Link {
@@ -43,6 +69,17 @@ pub enum PasswordModify {
     Translated,
     /// There is nothing to change here.
     Never,
+}
+
+/// Why there is nothing to relay to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// As many connections are relayed as the directory is configured for.
+    #[error("{0} connections are relayed to the directory already")]
+    Busy(usize),
+    /// No server can be reached; the text says why, for logs.
+    #[error("{0}")]
+    Unreachable(String),
 }
 
 /// A directory. Every call ends within the directory's configured time-outs, and no call waits on
@@ -84,8 +121,8 @@ pub trait Directory: Send + Sync {
         PasswordModify::Never
     }
 
-    /// Opens what an LDAP client's operations are relayed to; the error says why it cannot, for logs.
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>>;
+    /// Opens what an LDAP client's operations are relayed to.
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>>;
 
     /// Forgets cached look-ups.
     fn forget_look_ups(&self);
@@ -111,16 +148,26 @@ pub struct DirectoryStatus {
 }
 
 /// One server of a directory.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ServerStatus {
     /// URL, or path of the LDIF file.
     pub address: String,
-    /// Whether new work goes there.
+    /// Whether it takes work: all of it, or what no better server takes.
     pub healthy: bool,
+    /// How it stands.
+    pub standing: Standing,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// When it is tried next, unless it is healthy.
+    pub next_try: Option<Timestamp>,
+    /// How often it was given up.
+    pub given_up: u64,
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
-    /// Connections open to it.
+    /// Connections open to it for look-ups and for trying passwords.
     pub connections: usize,
+    /// Connections of LDAP clients that are relayed to it.
+    pub relayed: usize,
     /// The last error.
     pub error: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use crate::config::Names;
-use crate::directory::{Directory, DirectoryStatus, Link};
+use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
 use crate::engine::account::{AccountChange, Changed};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
 use crate::engine::request::LoginForm;
@@ -100,7 +100,7 @@ impl Directory for Checked {
         self.inner.change(person, change)
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         self.inner.connect()
     }
 
@@ -151,8 +151,9 @@ impl Directory for Everybody {
         Box::pin(ready(elsewhere(&self.by)))
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
-        Box::pin(ready(Err(format!("the directory {} has no entries", self.name))))
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
+        let why = format!("the directory {} has no entries", self.name);
+        Box::pin(ready(Err(ConnectError::Unreachable(why))))
     }
 
     fn forget_look_ups(&self) {}

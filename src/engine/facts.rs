@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::engine::batch::Versioned;
 use crate::engine::record::{ThrottleRecord, UserRecord};
+use crate::engine::reuse::Entry;
 use crate::engine::session::GrantRecord;
 use crate::engine::upstream::UpstreamRecord;
 
@@ -30,6 +31,9 @@ pub struct Facts {
     pub challenged: Versioned<UpstreamRecord>,
     /// The person's sessions; loaded where the policy asks about them ([`crate::engine::policy::Policy::most_sessions`]).
     pub sessions: Option<SessionFacts>,
+    /// What the person has proven to the same application from the same source; looked for where the policy
+    /// lets codes count for longer than one login ([`crate::engine::policy::Policy::reuses`]).
+    pub reused: Option<Arc<Entry>>,
 }
 
 /// What is known of a person's sessions.

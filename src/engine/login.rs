@@ -26,6 +26,7 @@ use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Given, Purpose};
 use crate::engine::response::{Response, ResponseOutcome};
+use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::upstream::{Answer, Question};
 use crate::engine::verdict::{Denial, Outage, Verdict};
@@ -75,6 +76,16 @@ pub enum Step<'a> {
     Wait,
 }
 
+impl Step<'_> {
+    /// With what it changes about codes that count for longer than one login.
+    fn with_reuse(mut self, change: Option<reuse::Change>) -> Self {
+        if let Self::Decided(decision) = &mut self {
+            decision.reuse = change;
+        }
+        self
+    }
+}
+
 /// A verdict with what has to be durable before it leaves.
 #[derive(Debug)]
 pub struct Decision {
@@ -86,6 +97,8 @@ pub struct Decision {
     pub rule: Option<Arc<str>>,
     /// What was proven, for logs.
     pub proven: KindSet,
+    /// What it changes about codes that count for longer than one login, once it is committed.
+    pub reuse: Option<reuse::Change>,
 }
 
 /// Something to be done outside of the engine.
@@ -182,6 +195,8 @@ enum Stage<'a> {
         spent: Option<Box<(UserRecord, UserRecord)>>,
         /// What was typed has been judged as a code as well, and was wrong.
         guessed: bool,
+        /// What stands in for a code.
+        reused: Option<Reused>,
         /// What an upstream server was asked; nothing when the directory tries the password.
         asked: Option<Asked>,
         /// What upstream servers said is to be passed on.
@@ -250,6 +265,7 @@ impl Engine {
             limit,
             blocked,
             guessed: false,
+            reused: None,
             now,
             nonce,
         };
@@ -327,6 +343,7 @@ fn conclude<'a>(rule: Option<&Rule>, verdict: Verdict, event: impl FnOnce(Option
         batch,
         rule,
         proven: KindSet::EMPTY,
+        reuse: None,
     })
 }
 
@@ -350,6 +367,7 @@ impl<'a> Attempt<'a> {
                 nonce,
                 spent,
                 guessed,
+                reused,
                 asked,
                 passed,
                 held,
@@ -367,6 +385,7 @@ impl<'a> Attempt<'a> {
                     nonce,
                     spent,
                     guessed,
+                    reused,
                     asked,
                     passed,
                     held,

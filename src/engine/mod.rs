@@ -14,6 +14,7 @@ pub mod record;
 pub mod relayed;
 pub mod request;
 pub mod response;
+pub mod reuse;
 pub mod review;
 pub mod session;
 pub mod throttle;

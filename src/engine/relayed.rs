@@ -1,12 +1,13 @@
 //! Password changes that a directory is asked for on somebody's own connection, where it decides by its own access
 //! rules: whether policy lets them be asked for, and what the audit says of them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::engine::authenticator::KindSet;
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::Person;
+use crate::engine::facts::{Person, UserKey};
 use crate::engine::login::Engine;
 use crate::engine::policy::{Subject, Who};
 use crate::engine::record::UserRecord;
@@ -25,8 +26,26 @@ pub struct RelayedChange {
     pub proven: KindSet,
     /// Where it comes from.
     pub origin: Origin,
-    /// Whose password it is: the key of their record, or the name as sent where it is nobody's that is known.
-    pub target: String,
+    /// Whose password it is.
+    pub target: Target,
+}
+
+/// Whose password somebody asks to be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// This person's.
+    Known(UserKey),
+    /// Nobody's that is known; the name as it was sent.
+    Named(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Known(user) => user.fmt(f),
+            Self::Named(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Whether the directory may be asked.
@@ -114,7 +133,7 @@ impl RelayedChange {
             at,
             action: Operation::PasswordChange.action().into(),
             actor: self.login.to_string(),
-            target: Some(self.target.clone()),
+            target: Some(self.target.to_string()),
             via: self.origin.protocol.to_string(),
             client: Some(self.origin.client.to_string()),
             source: Some(self.origin.source),

@@ -34,6 +34,7 @@ use crate::secret::Secret;
 
 mod password;
 mod response;
+mod reuse;
 mod sessions;
 
 const SEED: &[u8] = b"12345678901234567890";
@@ -270,6 +271,7 @@ impl World {
             password_by: None,
             challenged: Versioned::default(),
             sessions: (known && self.engine.policy.most_sessions() > 0).then(|| self.sessions()),
+            reused: None,
         }
     }
 

@@ -38,7 +38,7 @@ pub struct Grant {
     pub reply: Vec<Pair>,
     /// What the client is to have when the login was proven by MS-CHAPv2.
     pub ms_chap: Option<Arc<MsChapSuccess>>,
-    /// What was proven.
+    /// What was proven by this very login: no code that only counts for longer.
     pub proven: KindSet,
 }
 
@@ -91,6 +91,8 @@ pub enum Denial {
     WrongCode,
     /// The code was right once, and has been used.
     CodeReplayed,
+    /// What was typed was right once, and the time in which its code could be used again is over.
+    ReuseOver,
     /// A code is required, and none was given.
     MissingCode,
     /// A code is required, and the client has no way to ask for one.
@@ -131,6 +133,7 @@ impl Denial {
             | Self::Disabled
             | Self::PasswordExpired
             | Self::PasswordMustChange
+            | Self::ReuseOver
             | Self::MissingCode
             | Self::ClientCannotAsk
             | Self::NotEnrolled
@@ -184,6 +187,7 @@ impl Denial {
             | Self::PasswordMustChange
             | Self::WrongCode
             | Self::CodeReplayed
+            | Self::ReuseOver
             | Self::MissingCode
             | Self::NotEnrolled
             | Self::BadDialog
@@ -213,6 +217,7 @@ impl Denial {
             Self::PasswordMustChange => "password-must-change",
             Self::WrongCode => "wrong-code",
             Self::CodeReplayed => "code-replayed",
+            Self::ReuseOver => "reuse-over",
             Self::MissingCode => "missing-code",
             Self::ClientCannotAsk => "client-cannot-ask",
             Self::NotEnrolled => "not-enrolled",

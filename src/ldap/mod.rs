@@ -4,12 +4,14 @@
 //! do about the rest; [`translate`] turns a bind into a question and the verdict into a result, [`controls`]
 //! reads what it asks for besides; `relay` does it; [`bound`] knows whose connections there are; `embedded` answers where the directory has no server.
 
+mod balancer;
 pub mod bound;
 pub mod controls;
 pub mod embedded;
 pub mod frame;
 pub mod listener;
 pub mod login;
+mod outstanding;
 pub mod password;
 mod pump;
 mod relay;

@@ -129,6 +129,7 @@ impl Changed {
             | Denial::PasswordExpired
             | Denial::PasswordMustChange
             | Denial::WrongCode
+            | Denial::ReuseOver
             | Denial::CodeReplayed
             | Denial::MissingCode
             | Denial::ClientCannotAsk

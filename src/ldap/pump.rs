@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::ldap::frame::{FrameError, Front, Head, Sender, front};
-use crate::ldap::reply::{ABANDON_REQUEST, Answer, Code, is_final, is_goodbye, response_to};
+use crate::ldap::outstanding::Outstanding;
+use crate::ldap::reply::{EXTENDED_RESPONSE, is_goodbye};
 use crate::ldap::session::Session;
 
 /// Both ends of a connection and what is on its way between them.
@@ -119,7 +120,8 @@ where
             answer.extend_from_slice(server.inbox.filled().get(..head.total).unwrap_or_default());
             server.inbox.wipe(head.total);
         }
-        self.outstanding.remove(head.id);
+        // It belongs: that operation was sent on, and this is its final response.
+        self.outstanding.answered(head);
         self.activity += 1;
         self.relayed += 1;
         answer
@@ -153,6 +155,7 @@ where
     /// Closes the connection to the server. What it has not answered stays outstanding.
     pub(super) fn drop_server(&mut self) {
         self.server = None;
+        self.outstanding.new_server();
         self.skipped += std::mem::take(&mut self.upward);
         self.downward = 0;
     }
@@ -362,11 +365,17 @@ fn scan_server<U>(
             server.gone = true;
             break;
         }
-        if is_final(head.operation) {
-            if awaited == Some(head.id) && whole {
-                return (octets, Some(head));
-            }
-            outstanding.remove(head.id);
+        if awaited == Some(head.id) && whole && head.operation == EXTENDED_RESPONSE {
+            return (octets, Some(head));
+        }
+        if !outstanding.answered(&head) {
+            tracing::warn!(
+                id = head.id,
+                operation = head.operation,
+                "the directory server answers what it was not asked; its connection is closed"
+            );
+            server.gone = true;
+            break;
         }
         *activity += 1;
         *relayed += 1;
@@ -555,64 +564,7 @@ impl Buffer {
     }
 }
 
-/// Operations that were sent on and not answered: what an abandoned connection owes its client.
-#[derive(Debug, Default)]
-pub(super) struct Outstanding(Vec<(i32, u8)>);
-
-impl Outstanding {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether the connection has as many operations under way as it may.
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= MOST_OUTSTANDING
-    }
-
-    /// Empties the list, with the answer that says the directory is out of reach.
-    pub(super) fn fail(&mut self, out: &mut Vec<u8>) {
-        for (id, response) in self.0.drain(..) {
-            let answer = Answer {
-                id,
-                response,
-                code: Code::Unavailable,
-                text: "the directory is out of reach",
-            };
-            answer.write(out);
-        }
-    }
-
-    /// Forgets all of them: abandoned.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// A request that is sent on; `operation` is its protocolOp, as far as it is there.
-    pub(super) fn note(&mut self, head: &Head, operation: &[u8]) {
-        if let Some(response) = response_to(head.operation) {
-            self.0.push((head.id, response));
-        } else if head.operation == ABANDON_REQUEST
-            && let Ok(target) = crate::ber::Reader::new(operation).integer(ABANDON_REQUEST)
-        {
-            // An abandoned operation may never be answered.
-            self.remove(target);
-        }
-    }
-
-    fn remove(&mut self, id: i32) {
-        if let Some(index) = self.0.iter().position(|(other, _)| *other == id) {
-            self.0.swap_remove(index);
-        }
-    }
-}
-
 /// Most octets held of one direction.
 pub(super) const CAPACITY: usize = 64 * 1024;
 /// What a buffer begins with: idle connections are many.
 const SMALLEST: usize = 4 * 1024;
-/// Most operations under way on one connection; more are answered busy.
-const MOST_OUTSTANDING: usize = 1024;

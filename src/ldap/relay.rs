@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::clock;
 use crate::config::MustChange;
 use crate::directory::local::Tree;
-use crate::directory::{Directory, Link, PasswordModify, Stream};
+use crate::directory::{ConnectError, Directory, Link, PasswordModify, Stream};
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::{Check, LoginName, Origin, Protocol, Purpose, Verdict};
 use crate::ldap::bound::Bound;
@@ -240,7 +240,11 @@ impl Connection {
     /// Sends the front message on, or answers it in the directory's place.
     async fn relay(&mut self, head: &Head, input: &[u8]) {
         let refusal = match self.connect().await {
-            Err(reason) => {
+            Err(ConnectError::Busy(most)) => {
+                tracing::warn!(listener = %self.shared.config.name, most, "as many connections are relayed to the directory as may be");
+                Some((Code::Busy, "too many connections to the directory"))
+            }
+            Err(ConnectError::Unreachable(reason)) => {
                 tracing::warn!(listener = %self.shared.config.name, %reason, "the directory is out of reach");
                 Some((Code::Unavailable, "the directory is out of reach"))
             }
@@ -325,6 +329,7 @@ impl Connection {
             directory,
             server: &mut self.pump.server,
             embedded: &mut self.embedded,
+            outstanding: &self.pump.outstanding,
             late: &mut self.pump.client.outbox,
             has_rights: &mut self.server_has_rights,
             id: bind.id,
@@ -365,6 +370,8 @@ impl Connection {
         came: (LoginName, Instant),
     ) -> Judged {
         match (end_of(&verdict), tried) {
+            // Too many connections at once is no outage.
+            (BindEnd::Refused(Code::Unavailable), Tried::Busy) => Judged::Out(Code::Busy),
             (BindEnd::Refused(code), _) => Judged::Out(code),
             (BindEnd::Accepted, Tried::Right(reply)) => {
                 let out = &mut self.pump.client.outbox;
@@ -394,7 +401,7 @@ impl Connection {
                 self.remember(verdict, came);
                 Judged::InToChange
             }
-            (BindEnd::Restricted, Tried::Right(_) | Tried::RightHere | Tried::Lost) => {
+            (BindEnd::Restricted, Tried::Right(_) | Tried::RightHere | Tried::Lost | Tried::Busy) => {
                 tracing::error!("a bind was restricted although the directory did not say so; refused");
                 Judged::Out(Code::InvalidCredentials)
             }
@@ -414,7 +421,7 @@ impl Connection {
                 self.remember(verdict, came);
                 Judged::In
             }
-            (BindEnd::Accepted, Tried::MustChange(_) | Tried::NotRight | Tried::Lost) => {
+            (BindEnd::Accepted, Tried::MustChange(_) | Tried::NotRight | Tried::Lost | Tried::Busy) => {
                 tracing::error!("a bind was accepted although the directory did not find the password right; refused");
                 Judged::Out(Code::InvalidCredentials)
             }
@@ -463,11 +470,12 @@ impl Connection {
     }
 
     /// Opens what operations go to, unless it is open.
-    async fn connect(&mut self) -> Result<(), String> {
+    async fn connect(&mut self) -> Result<(), ConnectError> {
         if self.pump.server.is_some() || self.embedded.is_some() {
             return Ok(());
         }
-        let directory = (self.shared.directory)().ok_or("no directory of that name is configured")?;
+        let directory = (self.shared.directory)()
+            .ok_or_else(|| ConnectError::Unreachable("no directory of that name is configured".into()))?;
         open(directory.as_ref(), &mut self.pump.server, &mut self.embedded).await
     }
 
@@ -586,7 +594,7 @@ async fn open(
     directory: &dyn Directory,
     server: &mut Option<Port<Box<dyn Stream>>>,
     embedded: &mut Option<Arc<Tree>>,
-) -> Result<(), String> {
+) -> Result<(), ConnectError> {
     if server.is_none() && embedded.is_none() {
         match directory.connect().await? {
             Link::Remote(stream) => *server = Some(Port::new(stream)),

@@ -160,6 +160,12 @@ pub(super) const UNBIND_REQUEST: u8 = 0x42;
 pub(super) const SEARCH_REQUEST: u8 = 0x63;
 /// SearchResultDone
 pub(super) const SEARCH_DONE: u8 = 0x65;
+/// SearchResultEntry.
+pub(super) const SEARCH_ENTRY: u8 = 0x64;
+/// SearchResultReference.
+pub(super) const SEARCH_REFERENCE: u8 = 0x73;
+/// IntermediateResponse (RFC 4511 section 4.13).
+pub(super) const INTERMEDIATE_RESPONSE: u8 = 0x79;
 /// AbandonRequest
 pub(super) const ABANDON_REQUEST: u8 = 0x50;
 /// ExtendedRequest

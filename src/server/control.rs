@@ -6,8 +6,9 @@ use tracing::{error, info, warn};
 
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine,
-    ForgetRequest, Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ServerStatus, SessionList,
-    SessionView, StatusReport, StoreStatus, StrangerView, TestReport, UpstreamServerStatus, UpstreamStatus,
+    ForgetRequest, Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ReuseList, ServerStatus,
+    SessionList, SessionView, StatusReport, StoreStatus, StrangerView, TestReport, UpstreamServerStatus,
+    UpstreamStatus,
 };
 use crate::admin::{Control, WhichSessions};
 use crate::clock::{self, Timestamp};
@@ -88,6 +89,14 @@ impl Control for Node {
         limit: usize,
     ) -> BoxFuture<'_, Result<SessionList, ApiError>> {
         Box::pin(self.session_list(user, client, limit))
+    }
+
+    fn reused(&self, user: Option<&UserKey>, limit: usize) -> ReuseList {
+        self.reuse_list(user, limit)
+    }
+
+    fn clear_reused(&self, user: Option<&UserKey>) -> usize {
+        self.clear_reuse(user)
     }
 
     fn session(&self, name: String) -> BoxFuture<'_, Result<SessionView, ApiError>> {

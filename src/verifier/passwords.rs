@@ -6,15 +6,20 @@ use super::{Verifier, decoded};
 use crate::clock::{self, Timestamp};
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::facts::UserKey;
 use crate::engine::record::UserRecord;
-use crate::engine::relayed::{Permit, RelayedChange, RelayedResult};
+use crate::engine::relayed::{Permit, RelayedChange, RelayedResult, Target};
 use crate::engine::{Denial, Outage};
+use crate::reuse::Whose;
 use crate::store::{CommitError, Durability, StoreError};
 
 impl Verifier {
     /// A password is another one now: nothing that rests on the old one may hold any longer, nor what was
     /// remembered of entries. Called for every change that is known, before its answer leaves.
-    pub(super) fn password_changed(&self, directory: &str) {
+    pub(super) fn password_changed(&self, directory: &str, user: Option<&UserKey>) {
+        if let Some(user) = user {
+            self.reuse.forget(Whose::Of(user), clock::now());
+        }
         if let Some(directory) = self.directories.load().get(directory) {
             directory.forget_look_ups();
         }
@@ -69,7 +74,11 @@ impl Verifier {
         log(change, event.outcome, event.reason.as_deref().unwrap_or_default());
         // Also where it is not known whether it was done.
         if event.outcome != Outcome::Reject {
-            self.password_changed(&change.origin.directory);
+            let user = match &change.target {
+                Target::Known(user) => Some(user),
+                Target::Named(_) => None,
+            };
+            self.password_changed(&change.origin.directory, user);
         }
         self.write_event(event).await.map_err(|error| Outage {
             reason: error.to_string(),

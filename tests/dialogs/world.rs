@@ -187,6 +187,7 @@ impl World {
                 password_by: self.password_by(),
                 challenged: Versioned::default(),
                 sessions: None,
+                reused: None,
             };
         };
         let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -196,6 +197,7 @@ impl World {
             throttle: self.read(&Key::throttle(&person.key)),
             source_over_limit: false,
             sessions: None,
+            reused: None,
             password_by: self.password_by(),
             challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
         }

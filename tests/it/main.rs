@@ -44,6 +44,10 @@ mod ldap;
 mod outages;
 // Passwords changed through the LDAP front end.
 mod password;
+// Load balancers that say whose a connection is.
+mod proxy_protocol;
+// Codes that count for more than one bind.
+mod reuse;
 // Login prompts with pam_radius_auth.
 mod pam;
 // radclient: passwords, challenges, appended codes.

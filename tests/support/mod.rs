@@ -4,6 +4,7 @@ pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod eap_server;
 pub(crate) mod freeradius;
+pub(crate) mod haproxy;
 pub(crate) mod nas;
 pub(crate) mod ocserv;
 pub(crate) mod pam;

@@ -120,7 +120,7 @@ impl LdapDirectory {
         }
     }
 
-    async fn service_lease(&self, progress: &mut Progress) -> Result<Lease<'_>, String> {
+    async fn service_lease(&self, progress: &mut Progress) -> Result<Lease, String> {
         let Some(account) = &self.settings.account else {
             return Err("changing accounts takes an account: set `bind_dn`".into());
         };

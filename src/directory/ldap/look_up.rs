@@ -114,7 +114,7 @@ impl LdapDirectory {
         }
     }
 
-    async fn find_on(&self, lease: &mut Lease<'_>, question: &Question<'_>) -> Result<Result<Lookup, String>, Trouble> {
+    async fn find_on(&self, lease: &mut Lease, question: &Question<'_>) -> Result<Result<Lookup, String>, Trouble> {
         if !lease.reused
             && let Some(account) = &self.settings.account
         {
@@ -163,7 +163,7 @@ impl LdapDirectory {
     /// cannot be read is an outage.
     async fn search_groups(
         &self,
-        lease: &mut Lease<'_>,
+        lease: &mut Lease,
         entry: &FoundEntry,
         groups: &mut Vec<String>,
     ) -> Result<Result<(), String>, Trouble> {
@@ -294,7 +294,7 @@ impl ServiceAccount {
         &self,
         directory: &str,
         account: &Account,
-        lease: &mut Lease<'_>,
+        lease: &mut Lease,
     ) -> Result<(), String> {
         self.bind(directory, account, lease)
             .await
@@ -304,7 +304,7 @@ impl ServiceAccount {
             })
     }
 
-    async fn bind(&self, directory: &str, account: &Account, lease: &mut Lease<'_>) -> Result<(), Trouble> {
+    async fn bind(&self, directory: &str, account: &Account, lease: &mut Lease) -> Result<(), Trouble> {
         if let Some((since, why)) = &*self.refused.lock()
             && clock::monotonic().saturating_duration_since(*since) < REFUSAL_STANDS
         {

@@ -4,6 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::config::{self, ServerKind};
 use crate::directory::filter::Filter;
 use crate::directory::person::Flag;
@@ -53,6 +55,9 @@ pub(super) struct Settings {
     pub(super) queue: usize,
     pub(super) cache: Duration,
     pub(super) health_interval: Duration,
+    pub(super) max_connection_age: Duration,
+    pub(super) max_connection_idle: Duration,
+    pub(super) relay_connections: usize,
 }
 
 /// Where groups are looked for that entries do not list by themselves.
@@ -146,6 +151,9 @@ impl Settings {
             queue: config.queue,
             cache: config.cache,
             health_interval: config.health_interval.max(SHORTEST_INTERVAL),
+            max_connection_age: config.max_connection_age,
+            max_connection_idle: config.max_connection_idle,
+            relay_connections: config.relay_connections.clamp(1, Semaphore::MAX_PERMITS),
         })
     }
 }

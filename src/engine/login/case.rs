@@ -10,14 +10,15 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, name_digest, one_too_many, prompt, write_grant,
-    write_throttle, write_user,
+    CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
+    write_grant, write_throttle, write_user,
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Order, Requirement, Rule, Terms};
 use crate::engine::record::{Failure, Pending, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
+use crate::engine::reuse::{self, Held, Reused};
 use crate::engine::throttle::Limit;
 use crate::engine::verdict::{Denial, Verdict};
 use crate::keyring::KeyError;
@@ -35,6 +36,8 @@ pub(super) struct Case<'a, 'f> {
     pub(super) blocked: Option<Denial>,
     /// What was typed has been judged as a code already, and was wrong: whatever follows, it counts.
     pub(super) guessed: bool,
+    /// What stands in for a code.
+    pub(super) reused: Option<Reused>,
     pub(super) now: Timestamp,
     pub(super) nonce: u64,
 }
@@ -47,6 +50,17 @@ impl<'a, 'f> Case<'a, 'f> {
         let mut record = self.record();
         if let Some(step) = self.opening_to_change(typed, &mut record) {
             return step;
+        }
+        let mut without_code = Denial::MissingCode;
+        match self.hold() {
+            Held::Nothing => {}
+            Held::Password(password, reused) => {
+                self.reused = Some(reused);
+                return self.try_password(reused.kinds, password, record);
+            }
+            // As long as the password alone can be right, it can be guessed: that counts.
+            Held::AnotherPassword => without_code = Denial::WrongPassword,
+            Held::TooLate => return self.refuse(Denial::ReuseOver, record),
         }
         if !instead.is_empty() {
             let judged = match self.judge(typed, instead, &mut record) {
@@ -82,7 +96,7 @@ impl<'a, 'f> Case<'a, 'f> {
             },
             Capability::Append(split) => match split.cut(typed) {
                 Some((password, code)) => self.code(&code, KindSet::EMPTY, Some(password), record, None),
-                None => self.refuse(Denial::MissingCode, record),
+                None => self.refuse(without_code, record),
             },
             Capability::None => self.refuse(Denial::ClientCannotAsk, record),
         }
@@ -96,6 +110,18 @@ impl<'a, 'f> Case<'a, 'f> {
     /// The person's record as it was read.
     pub(super) const fn record(&self) -> Cow<'f, UserRecord> {
         Cow::Borrowed(&self.facts.user.value)
+    }
+
+    /// Holds what was typed against what the person has proven here before, if anything.
+    fn hold(&self) -> Held {
+        match (&self.facts.reused, self.blocked) {
+            (Some(entry), None) => {
+                let record = &self.facts.user.value;
+                let keyring = &self.engine.keyring;
+                reuse::hold(entry, self.request, self.terms, record, keyring, self.now)
+            }
+            (Some(_) | None, _) => Held::Nothing,
+        }
     }
 
     /// An answer within a dialog.
@@ -252,6 +278,7 @@ impl<'a, 'f> Case<'a, 'f> {
             nonce: self.nonce,
             spent,
             guessed: self.guessed,
+            reused: self.reused,
             asked,
             passed: Vec::new(),
             held: None,
@@ -302,6 +329,7 @@ impl<'a, 'f> Case<'a, 'f> {
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
             proven,
+            reuse: None,
         })
     }
 
@@ -335,6 +363,7 @@ impl<'a, 'f> Case<'a, 'f> {
             batch,
             rule,
             proven,
+            reuse: None,
         })
     }
 
@@ -358,11 +387,13 @@ impl<'a, 'f> Case<'a, 'f> {
     /// Refuses, with more than the word of the denial for the audit.
     fn refuse_saying(self, denial: Denial, detail: Option<&str>, record: Cow<'f, UserRecord>) -> Step<'a> {
         let mut batch = Batch::default();
+        let mut reuse = None;
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person),
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
         };
         if let Some(person) = person {
+            reuse = self.after_refusal(denial, person);
             self.write_user(&mut batch, person, &record);
             if denial.is_guess() || self.guessed {
                 self.count_failure(&mut batch, person, denial);
@@ -380,6 +411,7 @@ impl<'a, 'f> Case<'a, 'f> {
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
             proven: KindSet::EMPTY,
+            reuse,
         })
     }
 
@@ -398,6 +430,16 @@ impl<'a, 'f> Case<'a, 'f> {
             .clone()
             .with_failure(None, failure, self.limit);
         write_throttle(batch, person, &self.facts.throttle, &counted, self.limit);
+    }
+
+    /// What a refusal means for codes that count for longer than one login.
+    fn after_refusal(&self, denial: Denial, person: &Person) -> Option<reuse::Change> {
+        if !self.engine.policy.reuses() {
+            return None;
+        }
+        let throttle = &self.facts.throttle.value;
+        let over = self.blocked.is_none() && locks(throttle, None, self.limit, self.now);
+        reuse::after_refusal(denial, over, self.reused.is_some(), person, &self.request.origin)
     }
 
     fn rejection(&self, denial: Denial) -> AuditEvent {

@@ -150,6 +150,7 @@ impl<'a, 'f> Case<'a, 'f> {
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
             proven: PASSCODE,
+            reuse: None,
         })
     }
 }
@@ -203,7 +204,14 @@ impl<'a> Tried<'a, '_> {
         };
         let proven = self.proven.with(Kind::Password);
         let denied = self.facts.user.value.denial(self.now).is_some();
-        if !may || denied || self.held.is_none() || !self.requirement().is_met(proven) || !self.may_change() {
+        // A code that counts for later binds has not been given with this one.
+        if !may
+            || denied
+            || self.reused.is_some()
+            || self.held.is_none()
+            || !self.requirement().is_met(proven)
+            || !self.may_change()
+        {
             return self.barred(denial);
         }
         let mut batch = Batch::default();

@@ -11,7 +11,7 @@ use crate::engine::dialog::MAX_ROUNDS;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
 use crate::engine::login::outcome::{
-    LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, one_too_many, prompt, write_grant,
+    LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt, write_grant,
     write_throttle, write_user,
 };
 use crate::engine::login::upstream::Asked;
@@ -19,6 +19,7 @@ use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Requirement, Rule, Subject, Terms, Who};
 use crate::engine::record::{Failure, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
+use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::Limit;
 use crate::engine::verdict::{Denial, Outage, Prompt, Verdict};
 use crate::secret::Secret;
@@ -36,6 +37,8 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) nonce: u64,
     pub(super) spent: Option<Box<(UserRecord, UserRecord)>>,
     pub(super) guessed: bool,
+    /// What stands in for a code.
+    pub(super) reused: Option<Reused>,
     pub(super) asked: Option<Asked>,
     /// What upstream servers said is to be passed on.
     pub(super) passed: Vec<Pair>,
@@ -55,6 +58,12 @@ impl<'a> Tried<'a, '_> {
         if self.facts.user.value.denial(self.now).is_some() {
             // Said while the directory or the upstream was asked.
             return self.barred(Denial::Denied);
+        }
+        if let Some(reused) = &self.reused
+            && !reused.still_stands(self.facts.reused.as_deref(), &self.facts.user.value)
+        {
+            // Likewise: a token revoked, the entry cleared.
+            return self.barred(Denial::ReuseOver);
         }
         let requirement = self.requirement();
         if requirement.is_met(proven) {
@@ -91,14 +100,22 @@ impl<'a> Tried<'a, '_> {
         if one_too_many(self.facts, self.terms, self.now) || !self.rule_still_decides() {
             return self.barred(Denial::SessionLimit);
         }
-        let grant = match grant(self.terms, self.request, &self.person, self.nonce, &self.passed, proven) {
+        let codes = match self.reused {
+            // Given before, and counted then.
+            Some(_) => KindSet::EMPTY,
+            None => proven.without(KindSet::of(Kind::Password)),
+        };
+        let fresh = match self.reused {
+            Some(reused) => proven.without(reused.kinds),
+            None => proven,
+        };
+        let grant = match grant(self.terms, self.request, &self.person, self.nonce, &self.passed, fresh) {
             Ok(grant) => grant,
             Err(error) => {
                 self.end_attempt(&mut batch);
                 return self.rejected(Denial::ReplyAttribute, Some(&error.to_string()), batch);
             }
         };
-        let codes = proven.without(KindSet::of(Kind::Password));
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
         self.throttle(&mut batch, |record, nonce| {
@@ -115,12 +132,34 @@ impl<'a> Tried<'a, '_> {
         };
         // A spent code is written down whatever the rule says, and so made durable before the answer.
         if self.terms.audit == Audit::All || !codes.is_empty() {
-            batch.audit.push(self.event(proven, Outcome::Accept, None));
+            let reason = self.reused.map(|_| reuse::WORD);
+            batch.audit.push(self.event(proven, Outcome::Accept, reason));
         }
-        if !written && !batch.is_empty() {
+        let change = self.remembered(proven, &record);
+        if !written && (!batch.is_empty() || self.reused.is_some()) {
             expect_user(&mut batch, &self.person, &self.facts.user);
         }
-        self.decided(Verdict::Accept(grant), batch, proven)
+        self.decided(Verdict::Accept(grant), batch, proven).with_reuse(change)
+    }
+
+    /// What a login leaves for later ones.
+    fn remembered(&self, proven: KindSet, record: &UserRecord) -> Option<reuse::Change> {
+        if self.reused.is_some() {
+            return Some(reuse::Change::Used);
+        }
+        let rule = (&self.rule.name, self.terms);
+        let keyring = &self.engine.keyring;
+        let entry = reuse::entry(self.request, &self.person, rule, proven, record, keyring, self.now)?;
+        Some(reuse::Change::Remember(Box::new(entry)))
+    }
+
+    /// What a refusal means for codes that count for longer than one login.
+    fn after_refusal(&self, denial: Denial) -> Option<reuse::Change> {
+        if !self.engine.policy.reuses() {
+            return None;
+        }
+        let over = locks(&self.facts.throttle.value, Some(self.nonce), self.limit, self.now);
+        reuse::after_refusal(denial, over, self.reused.is_some(), &self.person, &self.request.origin)
     }
 
     /// Where rules ask how many sessions there are: whether the rule still is the one that decides. Others may
@@ -206,7 +245,8 @@ impl<'a> Tried<'a, '_> {
         let event = self.event(self.proven, Outcome::Reject, Some(denial.word()));
         batch.audit.push(explained(event, detail));
         let proven = self.proven;
-        self.decided(Verdict::Reject(denial), batch, proven)
+        let change = self.after_refusal(denial);
+        self.decided(Verdict::Reject(denial), batch, proven).with_reuse(change)
     }
 
     /// The record as it was before codes were judged, if nobody has changed it since.
@@ -285,6 +325,7 @@ impl<'a> Tried<'a, '_> {
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
             proven,
+            reuse: None,
         })
     }
 }

@@ -206,6 +206,7 @@ impl<'a> Tried<'a, '_> {
             nonce: self.nonce,
             spent: self.spent.filter(|_| !self.guessed),
             guessed: false,
+            reused: self.reused,
             asked,
             passed: self.passed,
             held: None,

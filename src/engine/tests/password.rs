@@ -5,7 +5,7 @@ use crate::engine::Grant;
 use crate::engine::account::PasswordRefusal;
 use crate::engine::authenticator::passcode::MAX_REFUSED;
 use crate::engine::authenticator::{Kind, KindSet};
-use crate::engine::relayed::{Permit, RelayedChange};
+use crate::engine::relayed::{Permit, RelayedChange, Target};
 use crate::engine::request::Operation;
 use crate::engine::verdict::Restricted;
 
@@ -339,7 +339,7 @@ fn rules_say_who_may_ask_the_directory() {
             login: LoginName::parse("ana").unwrap(),
             proven: kinds(proven),
             origin: world.request(service, "ana", "x", None, APPENDED).origin,
-            target: "corp:1".into(),
+            target: Target::Known(world.person.key.clone()),
         };
         world.engine.permit(&change, &world.user(), None, world.now)
     };

@@ -19,7 +19,7 @@ use crate::directory::{self, Directory};
 use crate::engine::authenticator::KindSet;
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::normalise_dn;
-use crate::engine::relayed::{Permit, RelayedChange, RelayedResult};
+use crate::engine::relayed::{Permit, RelayedChange, RelayedResult, Target};
 use crate::engine::{AuthnRequest, Capability, Check, Given, LoginName, Lookup, Person, Purpose, Verdict};
 use crate::ldap::bound::Bound;
 use crate::ldap::controls::{ControlFault, asks_for_policy};
@@ -123,7 +123,7 @@ impl Connection {
             login: identity.login.clone(),
             proven: identity.proven,
             origin: self.origin(directory.name(), session.is_encrypted()),
-            target: other.unwrap_or_else(|| person.key.to_string()),
+            target: other.unwrap_or_else(|| Target::Known(person.key.clone())),
         };
         match self.shared.verify.permit(&change).await {
             Permit::Granted(rule) => By::Directory(change, rule),
@@ -174,7 +174,7 @@ impl Connection {
                 changed.write(head.id, false, None, out);
             }
         }
-        let own = change.target == change.person.key.as_str();
+        let own = matches!(&change.target, Target::Known(user) if *user == change.person.key);
         if code == Some(SUCCESS) && own {
             if let Some(identity) = &mut self.identity {
                 identity.dialog = None;
@@ -202,7 +202,7 @@ impl Connection {
                 let Some(server) = &mut self.pump.server else {
                     return Exchanged::Lost;
                 };
-                match response(server, EXTENDED_RESPONSE, head.id, &mut late).await {
+                match response(server, EXTENDED_RESPONSE, head.id, &self.pump.outstanding, &mut late).await {
                     Ok(head) => Exchanged::Answer(self.pump.take_answer(&head)),
                     Err(_) => Exchanged::Lost,
                 }
@@ -301,8 +301,8 @@ enum Exchanged {
     Lost,
 }
 
-/// Whose password is meant, if it is not that of `person`: the key of their record, or the name as it was sent.
-async fn other_target(person: &Person, directory: &dyn Directory, identity: Option<&[u8]>) -> Option<String> {
+/// Whose password is meant, if it is not that of `person`.
+async fn other_target(person: &Person, directory: &dyn Directory, identity: Option<&[u8]>) -> Option<Target> {
     let identity = bare(identity?);
     let text = String::from_utf8_lossy(identity);
     if normalise_dn(&text) == normalise_dn(&person.dn) {
@@ -314,10 +314,11 @@ async fn other_target(person: &Person, directory: &dyn Directory, identity: Opti
     };
     match lookup {
         Lookup::Found(found) if found.key == person.key => None,
-        Lookup::Found(found) => Some(found.key.to_string()),
+        Lookup::Found(found) => Some(Target::Known(found.key.clone())),
         Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => {
             let printable = |character: &char| !character.is_control();
-            Some(text.chars().filter(printable).take(LONGEST_NAME).collect())
+            let name = text.chars().filter(printable).take(LONGEST_NAME).collect();
+            Some(Target::Named(name))
         }
     }
 }

@@ -5,13 +5,14 @@
 
 use crate::support::slapd::Slapd;
 
+mod balancer; // many clients behind one address
 mod binds; // who is bound, and what is left of who was
 mod controls; // what a bind may ask for besides
 mod embedded; // a directory without a server
 mod fidelity; // the same through us as without us
 mod limits; // clients and servers that misbehave
 mod peers; // a scripted server, the front end
-mod wire; // raw LDAP messages
+pub(crate) mod wire; // raw LDAP messages
 
 /// A slapd with a few people, and limits that let large messages through.
 fn start() -> Slapd {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use portcullis::config::LdapListener;
-use portcullis::directory::{Directory, DirectoryStatus, Link};
+use portcullis::directory::{ConnectError, Directory, DirectoryStatus, Link};
 use portcullis::engine::authenticator::{Kind, KindSet};
 use portcullis::engine::request::LoginForm;
 use portcullis::engine::{
@@ -282,12 +282,14 @@ impl Directory for Server {
         Box::pin(async { PasswordOutcome::Unknown })
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         Box::pin(async {
             let stream = tokio::net::TcpStream::connect(self.0)
                 .await
-                .map_err(|fault| fault.to_string())?;
-            stream.set_nodelay(true).map_err(|fault| fault.to_string())?;
+                .map_err(|fault| ConnectError::Unreachable(fault.to_string()))?;
+            stream
+                .set_nodelay(true)
+                .map_err(|fault| ConnectError::Unreachable(fault.to_string()))?;
             Ok(Link::Remote(Box::new(stream)))
         })
     }
