@@ -211,3 +211,145 @@ const OLD_PASSWORD: u8 = 0x81;
 const NEW_PASSWORD: u8 = 0x82;
 const GENERATED: u8 = 0x80;
 const POLICY_ERROR: u8 = 0x81;
+
+#[cfg(test)]
+mod tests {
+    use ldap3_proto::LdapCodec;
+    use ldap3_proto::proto::{LdapMsg, LdapOp, LdapResultCode};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ber::INTEGER;
+    use crate::engine::Outage;
+
+    fn request(value: Option<&[u8]>) -> Vec<u8> {
+        let mut out = Vec::new();
+        ber::write_with(SEQUENCE, &mut out, |out| {
+            ber::write_integer(INTEGER, 7, out);
+            ber::write_with(EXTENDED_REQUEST, out, |out| {
+                ber::write(REQUEST_NAME, PASSWORD_MODIFY.as_bytes(), out);
+                if let Some(value) = value {
+                    ber::write(REQUEST_VALUE, value, out);
+                }
+            });
+        });
+        out
+    }
+
+    type Fields = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+    fn read(value: Option<&[u8]>) -> Result<Fields, BerError> {
+        let octets = request(value);
+        let message = Message::read(&octets).unwrap();
+        let owned = |field: Option<&[u8]>| field.map(<[u8]>::to_vec);
+        PasswordModify::read(&message).map(|request| (owned(request.identity), owned(request.old), owned(request.new)))
+    }
+
+    #[test]
+    fn every_field_may_be_absent() {
+        let some = |text: &str| Some(text.as_bytes().to_vec());
+        assert_eq!(read(None), Ok((None, None, None)));
+        assert_eq!(read(Some(b"\x30\x00")), Ok((None, None, None)));
+        assert_eq!(
+            read(Some(b"\x30\x0b\x80\x03u=x\x81\x01o\x82\x01n")),
+            Ok((some("u=x"), some("o"), some("n")))
+        );
+        assert_eq!(read(Some(b"\x30\x03\x82\x01n")), Ok((None, None, some("n"))));
+        assert_eq!(read(Some(b"\x30\x02\x80\x00")), Ok((None, None, None)), "nobody named");
+        assert_eq!(read(Some(b"\x30\x02\x81\x00")), Ok((None, some(""), None)));
+    }
+
+    #[test]
+    fn what_rfc_3062_does_not_have_is_a_fault() {
+        for value in [
+            &b""[..],
+            b"\x31\x00",
+            b"\x30\x80\x00\x00",
+            b"\x30\x00\x00",
+            b"\x30\x03\x82\x01",
+            b"\x30\x03\x83\x01x",
+            b"\x30\x03\x04\x01x",
+            b"\x30\x06\x82\x01n\x81\x01o",
+            b"\x30\x06\x81\x01o\x81\x01o",
+            b"\x30\x05\x82\x01n\x00\x00",
+        ] {
+            assert!(read(Some(value)).is_err(), "{value:x?}");
+        }
+    }
+
+    #[test]
+    fn answers_are_read_by_another_implementation() {
+        let decoded = |changed: &Changed, generated: Option<&Secret>| {
+            let mut out = Vec::new();
+            changed.write(9, true, generated, &mut out);
+            let message = Message::read(&out).unwrap();
+            let controls = message.controls.unwrap().to_vec();
+            let mut octets = bytes::BytesMut::from(&out[..]);
+            let read: LdapMsg =
+                tokio_util::codec::Decoder::decode(&mut LdapCodec::new(Some(1 << 20), None), &mut octets)
+                    .unwrap()
+                    .unwrap();
+            let LdapOp::ExtendedResponse(response) = read.op else {
+                panic!()
+            };
+            assert_eq!(read.msgid, 9);
+            (response, controls)
+        };
+        let refused = Changed::by(&Verdict::Reject(Denial::NewPassword(PasswordRefusal::TooShort)), false);
+        let (response, controls) = decoded(&refused, Some(&Secret::new("made")));
+        assert_eq!(response.res.code, LdapResultCode::ConstraintViolation);
+        assert_eq!(response.res.message, "the new password is not taken: it is too short");
+        assert_eq!((response.name, response.value), (None, None));
+        assert!(controls.ends_with(b"\x04\x05\x30\x03\x81\x01\x06"), "{controls:x?}");
+        let (response, controls) = decoded(&Changed::plain(Code::Success, ""), Some(&Secret::new("made")));
+        assert_eq!(response.value.as_deref(), Some(&b"\x30\x06\x80\x04made"[..]));
+        assert!(controls.ends_with(b"\x04\x02\x30\x00"), "{controls:x?}");
+        let mut out = Vec::new();
+        refused.write(9, false, None, &mut out);
+        assert_eq!(Message::read(&out).unwrap().controls, None, "not asked for");
+    }
+
+    #[test]
+    fn nobody_learns_more_than_was_proven() {
+        let code = |denial, known| Changed::by(&Verdict::Reject(denial), known).code;
+        for denial in [
+            Denial::UnknownUser,
+            Denial::Policy,
+            Denial::Denied,
+            Denial::Locked,
+            Denial::Throttled,
+            Denial::WrongPassword,
+            Denial::WrongCode,
+            Denial::NotEnrolled,
+        ] {
+            let answer = Changed::by(&Verdict::Reject(denial), false);
+            assert_eq!(answer, Changed::plain(Code::InvalidCredentials, ""), "{denial:?}");
+        }
+        assert_eq!(code(Denial::Policy, true), Code::UnwillingToPerform);
+        assert_eq!(code(Denial::WrongPassword, true), Code::InvalidCredentials);
+        assert_eq!(code(Denial::ChangeForbidden, false), Code::UnwillingToPerform);
+        let outage = Verdict::Unavailable(Outage { reason: "x".into() });
+        assert_eq!(Changed::by(&outage, false).code, Code::Unavailable);
+    }
+
+    #[test]
+    fn a_password_is_made_up_of_several_kinds() {
+        let random: Vec<u8> = (0..64_u8).map(|octet| octet.wrapping_mul(7)).collect();
+        let made = generate(&random).unwrap();
+        let text = made.expose_str().unwrap();
+        assert_eq!(text.len(), 23);
+        assert!(text.contains('-') && text.contains(|letter: char| letter.is_ascii_digit()));
+        assert!(generate(&[0; 64]).is_none(), "digits alone");
+        assert!(generate(&random[..10]).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_values_never_panic(value in prop::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok((identity, old, new)) = read(Some(&value)) {
+                let fields = [identity, old, new];
+                prop_assert!(fields.iter().flatten().map(Vec::len).sum::<usize>() <= value.len());
+            }
+        }
+    }
+}

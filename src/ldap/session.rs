@@ -583,6 +583,76 @@ mod tests {
         ));
     }
 
+    fn restricted() -> Session {
+        Binding {
+            rules: RULES,
+            encrypted: true,
+        }
+        .restricted()
+    }
+
+    const CHANGE: &[u8] = b"\x30\x06\x81\x01o\x82\x01n";
+
+    fn password_modify(value: &[u8]) -> Vec<u8> {
+        message(EXTENDED_REQUEST, &[], |out| {
+            ber::write(0x80, PASSWORD_MODIFY.as_bytes(), out);
+            ber::write(0x81, value, out);
+        })
+    }
+
+    #[test]
+    fn who_must_change_the_password_can_do_nothing_else() {
+        for operation in [SEARCH_REQUEST, 0x66, 0x68, 0x4a, 0x6c, 0x6e] {
+            let input = message(operation, &[], |out| out.extend([0; 4]));
+            let (code, bound) = answered(restricted(), &input);
+            assert_eq!((code, bound), (Code::InsufficientAccessRights, false), "{operation:x}");
+            assert!(!restricted().relays(operation), "{operation:x}");
+        }
+        assert_eq!(answered(restricted(), &search("", 0)).0, Code::InsufficientAccessRights);
+        let who_am_i = extended("1.3.6.1.4.1.4203.1.11.3", &[]);
+        assert_eq!(answered(restricted(), &who_am_i).0, Code::InsufficientAccessRights);
+        let abandon = message(ABANDON_REQUEST, &[], |_| {});
+        assert!(matches!(receive(restricted(), &abandon, 0), Step::Ignore(_)));
+        assert!(matches!(
+            receive(restricted(), &bind(3, "cn=x", 0x80, b"pw"), 0),
+            Step::Bind(..)
+        ));
+        let unbind = message(UNBIND_REQUEST, &[], |_| {});
+        assert!(matches!(receive(restricted(), &unbind, 0), Step::Close));
+        let input = password_modify(CHANGE);
+        let Step::ChangePassword(session, request) = receive(restricted(), &input, 0) else {
+            panic!()
+        };
+        assert_eq!((request.old, request.new), (Some(&b"o"[..]), Some(&b"n"[..])));
+        assert_eq!(session.standing(), Standing::MustChange);
+        assert!(session.freed().is_bound());
+        assert!(restricted().ended().is_anonymous());
+        assert!(
+            Session::new(RULES, true).freed().is_anonymous(),
+            "nobody is bound by it"
+        );
+    }
+
+    #[test]
+    fn passwords_are_changed_over_tls_unless_allowed_and_never_to_nothing() {
+        let input = password_modify(CHANGE);
+        assert_eq!(
+            answered(Session::new(RULES, false), &input).0,
+            Code::ConfidentialityRequired
+        );
+        assert!(matches!(
+            receive(Session::new(RULES, true), &input, 0),
+            Step::ChangePassword(..)
+        ));
+        for (value, code) in [
+            (&b"\x30\x02\x81\x00"[..], Code::UnwillingToPerform),
+            (b"\x30\x02\x82\x00", Code::UnwillingToPerform),
+            (b"\x30\x02\x83\x00", Code::ProtocolError),
+        ] {
+            assert_eq!(answered(bound(), &password_modify(value)), (code, true), "{value:x?}");
+        }
+    }
+
     #[test]
     fn what_is_not_looked_at_is_what_would_be_relayed_anyway() {
         for operation in 0..=u8::MAX {

@@ -9,6 +9,7 @@ use portcullis::directory::local::Tree;
 use portcullis::engine::{Given, Origin, Protocol, Split};
 use portcullis::ldap::embedded::Embedded;
 use portcullis::ldap::frame::{Front, Head, Sender, front};
+use portcullis::ldap::password::PasswordModify;
 use portcullis::ldap::session::{Rules, Session, Step};
 use portcullis::ldap::translate::bind_response;
 
@@ -26,6 +27,13 @@ pub fn ldap_frame(data: &[u8]) {
             break;
         };
         session = next;
+    }
+    if let Ok(message) = Message::read(data)
+        && let Ok(request) = PasswordModify::read(&message)
+    {
+        let fields = [request.identity, request.old, request.new];
+        let octets: usize = fields.iter().flatten().map(|field| field.len()).sum();
+        assert!(octets < data.len());
     }
     // A head tells the same whether the rest of its message has come or not.
     if let Ok(Some(head)) = Head::read(data, CAPACITY, Sender::Client) {

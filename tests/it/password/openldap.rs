@@ -151,6 +151,13 @@ fn a_passcode_sets_a_new_password_once() {
     assert!(done.status.success(), "{}", text(&done));
     assert!(is_password(&directory, 3, "battery-staple") && !is_password(&directory, 3, &password(3)));
     assert!(text(&set("another-staple")).contains("(49)"));
+    // One is made up where none is given.
+    let code = passcode(&site, &user(4));
+    let mut command = std::process::Command::new("ldappasswd");
+    command.args(["-x", "-H", &site.ldap_url(), "-a", &code, &user_dn(4)]);
+    let printed = text(&crate::support::process::run(&mut command, ""));
+    let made = printed.split("New password: ").nth(1).expect(&printed).trim();
+    assert!(is_password(&directory, 4, made), "{printed}");
     assert_eq!(
         changes(&site, &login(3)),
         [
