@@ -2,7 +2,7 @@
 //!
 //! A message's way: [`frame`] splits the stream; `pump` moves what needs no look; [`session`] says what to
 //! do about the rest; [`translate`] turns a bind into a question and the verdict into a result, [`controls`]
-//! reads what it asks for besides; `relay` does it; [`bound`] knows whose connections there are; `embedded` answers where the directory has no server.
+//! reads what it asks for besides; [`password`] reads what changes a password; `relay` does it; [`bound`] knows whose connections there are; `embedded` answers where the directory has no server.
 
 mod balancer;
 pub mod bound;
