@@ -782,6 +782,24 @@ pub struct LdapListener {
     /// PEM file of its private key.
     #[serde(default)]
     pub key: Option<PathBuf>,
+    /// Whether clients are asked for a certificate.
+    #[serde(default)]
+    pub client_certificate: ClientCertificate,
+    /// PEM file of the authorities that clients' certificates are from.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+    /// PEM file of those authorities' revocation lists.
+    #[serde(default)]
+    pub crl: Option<PathBuf>,
+    /// What in a certificate is its holder's login name: the first of these that is there.
+    #[serde(default = "CertificateName::usual")]
+    pub certificate_login: Vec<CertificateName>,
+    /// SASL mechanisms that are judged here.
+    #[serde(default = "SaslMechanism::all")]
+    pub sasl: Vec<SaslMechanism>,
+    /// SASL mechanisms that the directory judges.
+    #[serde(default)]
+    pub sasl_relay: Vec<RelayedMechanism>,
     /// Passwords are accepted over an unencrypted connection.
     #[serde(default)]
     pub allow_plaintext: bool,
@@ -862,6 +880,8 @@ mod default;
 mod dynauth;
 mod load;
 mod proxy_protocol;
+mod sasl;
 mod upstream;
 
 pub use certificate::{Fingerprint, IssuerName, SubjectName};
+pub use sasl::{CertificateName, ClientCertificate, RelayedMechanism, SaslMechanism};

@@ -19,14 +19,16 @@ use crate::engine::account::Changed;
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::{PasswordOutcome, SessionFacts, UserKey};
+use crate::engine::facts::{self, PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
 use crate::engine::record::Record;
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult};
 use crate::engine::reuse::{self, Change};
 use crate::engine::throttle::{Limit, Sources};
 use crate::engine::upstream::Answer;
-use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Facts, Lookup, Outage, Verdict, Verify, record};
+use crate::engine::{
+    AuthnRequest, BoxFuture, Check, Denial, Facts, LoginName, Lookup, Outage, Verdict, Verify, record,
+};
 use crate::metrics::{self, Metrics};
 use crate::reuse::{Moment, Reuse, Whose};
 use crate::store::{CommitError, Durability, Found, Store, StoreError};
@@ -179,8 +181,11 @@ impl Verifier {
             return Decided::outage(format!("there is no directory named {name}"));
         };
         let lookup = directory.look_up(&request.login).await;
+        let claims = &request.claims;
         let known = Known {
             lookup: &lookup,
+            certificate: whose(directory.as_ref(), request, claims.certificate.as_ref(), &lookup).await,
+            acting_as: whose(directory.as_ref(), request, claims.acting_as.as_ref(), &lookup).await,
             password_by: directory.password_by(),
             most_sessions: engine.policy.most_sessions(),
             reuses: engine.policy.reuses() && reuse::split(request).is_some(),
@@ -198,7 +203,7 @@ impl Verifier {
             let now = clock::now();
             let facts = match read_before.take() {
                 Some(facts) => facts,
-                None => match self.facts(known, request, now).await {
+                None => match self.facts(&known, request, now).await {
                     Ok(facts) => facts,
                     Err(error) => return Decided::outage(error.to_string()),
                 },
@@ -375,7 +380,7 @@ impl Verifier {
         self.store.commit(batch, durability).await.map(|_| ())
     }
 
-    async fn facts(&self, known: Known<'_>, request: &AuthnRequest, now: Timestamp) -> Result<Facts, StoreError> {
+    async fn facts(&self, known: &Known<'_>, request: &AuthnRequest, now: Timestamp) -> Result<Facts, StoreError> {
         let source_over_limit = self
             .sources
             .is_over(request.origin.source, **self.source_limit.load(), now);
@@ -387,6 +392,8 @@ impl Verifier {
             password_by: known.password_by.cloned(),
             challenged: Versioned::default(),
             sessions: None,
+            certificate: known.certificate.clone(),
+            acting_as: known.acting_as.clone(),
             reused: None,
         };
         if let Lookup::Found(person) = known.lookup
@@ -415,9 +422,12 @@ impl Verifier {
 }
 
 /// What is known of whoever logs in before the store is read.
-#[derive(Clone, Copy)]
 struct Known<'a> {
     lookup: &'a Lookup,
+    /// Whose the name is that a certificate gives.
+    certificate: facts::Whose,
+    /// Whose the authorization identity is.
+    acting_as: facts::Whose,
     /// The upstream that judges passwords in place of the directory.
     password_by: Option<&'a Arc<str>>,
     /// Sessions that the policy wants counted at most.
@@ -462,6 +472,7 @@ impl Verify for Verifier {
                 source = %origin.source,
                 user = %request.login,
                 operation = %request.purpose.operation(),
+                mechanism = request.claims.mechanism.as_deref(),
                 rule = rule.as_deref().unwrap_or(""),
                 %factors,
                 outcome,
@@ -515,6 +526,20 @@ impl Decided {
             rule: None,
             factors: KindSet::EMPTY,
         }
+    }
+}
+
+/// Whose a further name of a request is.
+async fn whose(
+    directory: &dyn Directory,
+    request: &AuthnRequest,
+    name: Option<&LoginName>,
+    login: &Lookup,
+) -> facts::Whose {
+    match name {
+        None => facts::Whose::Absent,
+        Some(name) if *name == request.login => facts::Whose::of(login, login),
+        Some(name) => facts::Whose::of(&directory.look_up(name).await, login),
     }
 }
 

@@ -11,6 +11,9 @@ mod dictionary;
 #[path = "fuzz/ldap_frame.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
 mod ldap_frame;
+#[path = "fuzz/ldap_parts.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binaries use the same file")]
+mod ldap_parts;
 #[path = "fuzz/ldif.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
 mod ldif;
@@ -62,6 +65,26 @@ fn ldap_frame() {
 #[test]
 fn proxy_protocol() {
     replay("proxy_protocol", proxy_protocol::proxy_protocol);
+}
+
+#[test]
+fn ldap_bind() {
+    replay("ldap_bind", ldap_parts::ldap_bind);
+}
+
+#[test]
+fn ldap_controls() {
+    replay("ldap_controls", ldap_parts::ldap_controls);
+}
+
+#[test]
+fn ldap_extended() {
+    replay("ldap_extended", ldap_parts::ldap_extended);
+}
+
+#[test]
+fn ldap_response() {
+    replay("ldap_response", ldap_parts::ldap_response);
 }
 
 #[test]

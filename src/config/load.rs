@@ -246,10 +246,15 @@ impl Reader<'_, '_, '_> {
             .for_each(fix);
         }
         for listener in &mut config.ldap {
-            [&mut listener.certificate, &mut listener.key]
-                .into_iter()
-                .flatten()
-                .for_each(fix);
+            [
+                &mut listener.certificate,
+                &mut listener.key,
+                &mut listener.client_ca,
+                &mut listener.crl,
+            ]
+            .into_iter()
+            .flatten()
+            .for_each(fix);
         }
     }
 
@@ -603,6 +608,12 @@ impl Reader<'_, '_, '_> {
                     );
                 }
                 (LdapTls::None, _, _) => self.warn(&at("certificate"), "does nothing with tls = \"none\""),
+            }
+            for (key, text, works) in super::sasl::faults(listener) {
+                match works {
+                    true => self.warn(&at(key), text),
+                    false => self.error(&at(key), text),
+                }
             }
             if let Some(message) = listener.proxy_protocol.as_ref().and_then(ProxyProtocol::fault) {
                 self.error(&["ldap", &index, "proxy_protocol", "from"], message);

@@ -8,6 +8,7 @@ mod case;
 mod change;
 mod outcome;
 mod respond;
+mod shown;
 mod tried;
 mod upstream;
 
@@ -17,12 +18,12 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dictionary::Pair;
 use crate::engine::account::{Changed, PasswordChange};
-use crate::engine::authenticator::KindSet;
+use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person};
-use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
+use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
+use crate::engine::policy::{Policy, Requirement, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Given, Purpose};
 use crate::engine::response::{Response, ResponseOutcome};
@@ -183,12 +184,18 @@ pub struct Attempt<'a> {
 }
 
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for a moment on the stack, and nobody is pretended for often"
+)]
 enum Stage<'a> {
     /// The directory tries the password of a person.
     Trying {
         person: Arc<Person>,
         rule: &'a Rule,
         terms: &'a Terms,
+        /// What of the terms has to be typed.
+        requirement: &'a Requirement,
         proven: KindSet,
         nonce: u64,
         /// The record before its code was spent and after, to give the code back if there is an outage.
@@ -241,7 +248,17 @@ impl Engine {
         let Ruling::Require(terms) = &rule.ruling else {
             return self.reject(request, facts, decided, refusal, now);
         };
-        let possible = !terms.requirement_for(subject.operation).is_impossible();
+        for whose in [&facts.certificate, &facts.acting_as] {
+            if let Whose::Unavailable(reason) = whose {
+                return self.outage(request, Some(rule), reason.clone(), now);
+            }
+        }
+        let held = match facts.certificate {
+            Whose::Theirs => KindSet::of(Kind::Certificate),
+            Whose::Absent | Whose::Others | Whose::Unavailable(_) => KindSet::EMPTY,
+        };
+        let requirement = terms.requirement_for(subject.operation);
+        let possible = !requirement.is_impossible();
         let limit = terms.limit(self.settings.limit);
         let answered = request.dialog.as_ref().and_then(|dialog| dialog.asking);
         let standing = facts.throttle.value.standing(limit, answered, now);
@@ -254,6 +271,7 @@ impl Engine {
             Some(_) if facts.user.value.denial(now).is_some() => Some(Denial::Denied),
             Some(_) if standing == Standing::Over => Some(Denial::Throttled),
             Some(person) if !person.enabled => Some(Denial::Disabled),
+            Some(_) if facts.acting_as == Whose::Others => Some(Denial::NotThemselves),
             Some(_) | None => None,
         };
         let case = Case {
@@ -262,6 +280,8 @@ impl Engine {
             facts,
             rule: decided.unwrap_or(rule),
             terms,
+            requirement: requirement.beside(held).unwrap_or(requirement),
+            held,
             limit,
             blocked,
             guessed: false,
@@ -273,6 +293,11 @@ impl Engine {
             (None, Standing::Busy) => Step::Wait,
             (None | Some(_), _) if !possible => case.refuse(blocked.unwrap_or(refusal), case.record()),
             (None | Some(_), _) => match (&request.given, &request.dialog) {
+                (Given::Proven(kind), _) => case.proven(*kind),
+                // Nothing that is typed or computed would be enough.
+                (Given::Typed(_) | Given::Response(_), _) if requirement.beside(held).is_none() => {
+                    case.without_certificate()
+                }
                 (Given::Typed(typed), Some(dialog)) if case.new_password().is_some() => case.renew(typed, dialog),
                 (Given::Typed(typed), Some(dialog)) => case.answer(typed, dialog),
                 (Given::Typed(typed), None) => case.opening(typed),
@@ -327,7 +352,7 @@ fn is_malformed(request: &AuthnRequest) -> bool {
         // What is proven stands in the dialog.
         (Purpose::NewPassword(new), Some(_), Given::Typed(_)) => new.is_empty(),
         // A response is to a password that nobody here knows.
-        (Purpose::NewPassword(_), _, Given::Response(_)) => true,
+        (Purpose::NewPassword(_), _, Given::Response(_) | Given::Proven(_)) => true,
     }
 }
 
@@ -363,6 +388,7 @@ impl<'a> Attempt<'a> {
                 person,
                 rule,
                 terms,
+                requirement,
                 proven,
                 nonce,
                 spent,
@@ -380,6 +406,7 @@ impl<'a> Attempt<'a> {
                     person,
                     rule,
                     terms,
+                    requirement,
                     limit,
                     proven,
                     nonce,

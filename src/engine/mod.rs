@@ -24,7 +24,7 @@ pub mod verdict;
 pub use batch::{Batch, Key, Version, Versioned};
 pub use facts::{Facts, Lookup, PasswordOutcome, Person, UserKey};
 pub use login::{Attempt, Decision, Effect, Engine, Evidence, Settings, Step};
-pub use request::{AuthnRequest, Capability, Given, LoginName, Operation, Origin, Protocol, Purpose, Split};
+pub use request::{AuthnRequest, Capability, Claims, Given, LoginName, Operation, Origin, Protocol, Purpose, Split};
 pub use session::Report;
 pub use verdict::{Denial, Grant, Outage, Prompt, Restricted, Verdict};
 

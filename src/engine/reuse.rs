@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::facts::{Person, UserKey};
-use crate::engine::policy::Terms;
+use crate::engine::policy::{Requirement, Terms};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Capability, Given, Origin, Protocol, Purpose, Split};
 use crate::engine::verdict::Denial;
@@ -135,27 +135,11 @@ pub fn split(request: &AuthnRequest) -> Option<Split> {
     }
 }
 
-/// Whether a code of this kind can count for longer than one login.
-const fn is_code(kind: Kind) -> bool {
-    match kind {
-        Kind::Totp | Kind::Hotp | Kind::RecoveryCode | Kind::Passcode | Kind::Radius => true,
-        Kind::Password => false,
-    }
-}
-
-/// The kinds of code among `kinds`.
-pub fn codes_of(kinds: KindSet) -> KindSet {
-    kinds
-        .iter()
-        .filter(|kind| is_code(*kind))
-        .fold(KindSet::EMPTY, KindSet::with)
-}
-
 /// Holds what was typed against the entry.
 pub(super) fn hold(
     entry: &Entry,
     request: &AuthnRequest,
-    terms: &Terms,
+    (terms, requirement): (&Terms, &Requirement),
     record: &UserRecord,
     keyring: &Keyring,
     now: Timestamp,
@@ -168,7 +152,7 @@ pub(super) fn hold(
     let live = entry.is_live(now)
         // A rule of shorter patience may have come to decide.
         && now < entry.at + reuse
-        && terms.requirement.is_met(entry.kinds.with(Kind::Password))
+        && requirement.is_met(entry.kinds.with(Kind::Password))
         && entry.mark == mark(record);
     if !live {
         return match digest(TYPED, typed) == entry.typed {
@@ -209,7 +193,7 @@ pub(super) fn entry(
     let (Some(split), Some(reuse), Given::Typed(typed)) = (split(request), terms.reuse, &request.given) else {
         return None;
     };
-    let kinds = codes_of(proven);
+    let kinds = proven.codes();
     if kinds.is_empty() || !proven.has(Kind::Password) {
         return None;
     }
@@ -272,7 +256,10 @@ pub(super) fn after_refusal(
         | Denial::MethodOneProof
         | Denial::NewPassword(_)
         | Denial::ChangeForbidden
-        | Denial::ChangeUnsupported => None,
+        | Denial::ChangeUnsupported
+        | Denial::MissingCertificate
+        | Denial::UntypedProof
+        | Denial::NotThemselves => None,
     }
 }
 

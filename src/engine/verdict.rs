@@ -116,6 +116,12 @@ pub enum Denial {
     ChangeForbidden,
     /// Passwords of this directory cannot be changed.
     ChangeUnsupported,
+    /// The rule asks for a certificate of the person's, and the connection has none.
+    MissingCertificate,
+    /// A certificate, or a SASL mechanism that the directory judged, is not what the rule asks for, or not all.
+    UntypedProof,
+    /// The authorization identity is not the person's own.
+    NotThemselves,
 }
 
 impl Denial {
@@ -144,6 +150,9 @@ impl Denial {
             | Self::NewPassword(_)
             | Self::ChangeForbidden
             | Self::ChangeUnsupported
+            | Self::MissingCertificate
+            | Self::UntypedProof
+            | Self::NotThemselves
             | Self::ReplyAttribute => false,
         }
     }
@@ -174,6 +183,15 @@ impl Denial {
                 "the directory knows no way to change passwords, or another server judges them: people have to \
                  change them there",
             ),
+            Self::MissingCertificate => Some(
+                "the rule asks for a certificate: it takes an LDAP listener with client_ca, and a certificate whose \
+                 name (certificate_login) is the person's",
+            ),
+            Self::UntypedProof => Some(
+                "the rule asks for something else or for more: bind with a password over a connection with the \
+                 certificate, or write a rule that asks for a certificate, or for \"sasl\", alone",
+            ),
+            Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
@@ -229,6 +247,9 @@ impl Denial {
             Self::NewPassword(refusal) => refusal.word(),
             Self::ChangeForbidden => "change-forbidden",
             Self::ChangeUnsupported => "change-unsupported",
+            Self::MissingCertificate => "missing-certificate",
+            Self::UntypedProof => "untyped-proof",
+            Self::NotThemselves => "not-themselves",
         }
     }
 }

@@ -15,12 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::{concerns_one_connection, prepare, report};
 use crate::clock;
-use crate::config::{LdapListener, LdapTls};
+use crate::config::{ClientCertificate, LdapListener, LdapTls};
 use crate::directory::Directory;
 use crate::engine::Verify;
 use crate::ldap::balancer::Balancers;
 use crate::ldap::bound::Bindings;
 use crate::ldap::relay::{Connection, TICKS};
+use crate::ldap::sasl::Offered;
 use crate::ldap::session::Rules;
 use crate::ldap::stream::{ClientStream, handshake};
 use crate::metrics::Metrics;
@@ -150,6 +151,8 @@ impl Shared {
                 allow_plaintext: config.allow_plaintext,
                 anonymous: config.anonymous,
                 start_tls: config.tls == LdapTls::Starttls && tls.is_some(),
+                sasl: Offered::new(&config.sasl, config.client_certificate != ClientCertificate::None),
+                relayed: (!config.sasl_relay.is_empty()).then(|| config.sasl_relay.as_slice().into()),
             },
             unsettled: config.idle.min(LONGEST_UNSETTLED),
             balancers: Balancers::new(&config),

@@ -1,8 +1,9 @@
 //! The LDAP front end: binds are judged by the engine, everything else is relayed octet for octet.
 //!
 //! A message's way: [`frame`] splits the stream; `pump` moves what needs no look; [`session`] says what to
-//! do about the rest; [`translate`] turns a bind into a question and the verdict into a result, [`controls`]
-//! reads what it asks for besides; [`password`] reads what changes a password; `relay` does it; [`bound`] knows whose connections there are; `embedded` answers where the directory has no server.
+//! do about the rest; [`translate`] turns a bind into a question and the verdict into a result, [`sasl`] and
+//! [`controls`]
+//! read what it asks for besides; [`password`] reads what changes a password; `relay` does it; [`bound`] knows whose connections there are; `embedded` answers where the directory has no server.
 
 mod balancer;
 pub mod bound;
@@ -16,6 +17,7 @@ pub mod password;
 mod pump;
 mod relay;
 pub mod reply;
+pub mod sasl;
 pub mod session;
 mod stream;
 pub mod translate;

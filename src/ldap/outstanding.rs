@@ -58,6 +58,12 @@ impl Outstanding {
         self.open.clear();
     }
 
+    /// Gives back the memory that many operations took.
+    pub(super) fn rest(&mut self) {
+        self.open.shrink_to(FEW);
+        self.abandoned.shrink_to(FEW);
+    }
+
     /// The server that knew of what was abandoned is gone.
     pub(super) fn new_server(&mut self) {
         self.abandoned = Vec::new();
@@ -125,6 +131,8 @@ const fn belongs(response: u8, last: u8) -> bool {
 
 /// Most operations under way on one connection; more are answered busy.
 const MOST_OUTSTANDING: usize = 1024;
+/// Operations that a quiet connection keeps room for.
+const FEW: usize = 8;
 /// Unsolicited notifications in a row.
 const MOST_UNSOLICITED: usize = 100;
 

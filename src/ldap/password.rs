@@ -110,7 +110,13 @@ impl Changed {
             },
             Denial::ChangeForbidden => Self::plain(Code::UnwillingToPerform, "the directory does not allow the change"),
             Denial::ChangeUnsupported => Self::plain(Code::UnwillingToPerform, NEVER),
-            Denial::Policy | Denial::Denied | Denial::MissingCode | Denial::NotEnrolled if known => {
+            Denial::Policy
+            | Denial::Denied
+            | Denial::MissingCode
+            | Denial::NotEnrolled
+            | Denial::MissingCertificate
+                if known =>
+            {
                 Self::plain(Code::UnwillingToPerform, PROVE_MORE)
             }
             Denial::BadDialog if known => {
@@ -138,7 +144,10 @@ impl Changed {
             | Denial::Malformed
             | Denial::ReplyAttribute
             | Denial::MethodImpossible
-            | Denial::MethodOneProof => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::MethodOneProof
+            | Denial::MissingCertificate
+            | Denial::UntypedProof
+            | Denial::NotThemselves => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

@@ -27,8 +27,11 @@ pub(super) struct Pump<C, U> {
     pub(super) server: Option<Port<U>>,
     /// Operations sent on and not answered yet.
     pub(super) outstanding: Outstanding,
-    /// Grows whenever a message, or a part of a large one, has moved.
+    /// Grows with every message that is found, and with every [`CAPACITY`] octets that have moved: the octets of a
+    /// large message do not keep a connection alive one by one.
     pub(super) activity: u64,
+    /// Octets moved since it last grew for them.
+    moved: usize,
     /// Messages sent on and not yet counted.
     relayed: u64,
     counter: Counter,
@@ -67,6 +70,8 @@ pub(super) enum Event {
     ClientMisbehaved(FrameError),
     /// The server has closed or failed; all that it had sent has been passed on.
     ServerGone,
+    /// The server has said goodbye, and the client has been sent its words.
+    Dismissed,
 }
 
 /// What the pump is to do.
@@ -89,6 +94,7 @@ where
             server: None,
             outstanding: Outstanding::default(),
             activity: 0,
+            moved: 0,
             relayed: 0,
             counter,
             upward: 0,
@@ -152,6 +158,15 @@ where
         self.downward > 0 || !self.client.outbox.is_empty()
     }
 
+    /// Gives back the memory that was needed while much was moved. For connections that are quiet: they are many.
+    pub(super) fn rest(&mut self) {
+        self.client.inbox.rest();
+        if let Some(server) = &mut self.server {
+            server.inbox.rest();
+        }
+        self.outstanding.rest();
+    }
+
     /// Closes the connection to the server. What it has not answered stays outstanding.
     pub(super) fn drop_server(&mut self) {
         self.server = None;
@@ -208,7 +223,7 @@ where
             let Some(server) = &mut self.server else {
                 return Ok(moved);
             };
-            if self.downward == 0 {
+            if self.downward == 0 && !server.dismissed {
                 let counts = (&mut self.activity, &mut self.relayed);
                 let (octets, answer) = scan_server(server, &mut self.outstanding, self.awaited, counts);
                 self.downward = octets;
@@ -223,7 +238,7 @@ where
                     Poll::Ready(Ok(count)) => {
                         server.inbox.consume(count);
                         self.downward -= count;
-                        self.activity += 1;
+                        note_moved(count, &mut self.moved, &mut self.activity);
                         moved = Moved::Something;
                         continue;
                     }
@@ -234,7 +249,11 @@ where
             }
             if server.gone {
                 // With nothing left that could be passed on, it is time to say so.
-                return if here == 0 { Err(Event::ServerGone) } else { Ok(moved) };
+                return match (here, server.dismissed) {
+                    (0, false) => Err(Event::ServerGone),
+                    (0, true) => Err(Event::Dismissed),
+                    _ => Ok(moved),
+                };
             }
             match server.poll_fill(cx) {
                 Poll::Ready(Ok(())) => moved = Moved::Something,
@@ -270,7 +289,7 @@ where
                         Poll::Ready(Ok(count)) => {
                             self.client.inbox.consume(count);
                             self.upward -= count;
-                            self.activity += 1;
+                            note_moved(count, &mut self.moved, &mut self.activity);
                             moved = Moved::Something;
                             continue;
                         }
@@ -323,10 +342,20 @@ where
                 .note(&head, input.get(head.offset..).unwrap_or_default());
             self.upward += head.total;
             self.relayed += 1;
+            self.activity += 1;
             if !whole {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Counts octets that have moved as activity, when they are enough.
+fn note_moved(count: usize, moved: &mut usize, activity: &mut u64) {
+    *moved += count;
+    if *moved >= CAPACITY {
+        *moved = 0;
+        *activity += 1;
     }
 }
 
@@ -361,8 +390,10 @@ fn scan_server<U>(
             }
         };
         if is_goodbye(&head, input.get(..head.total).unwrap_or_default()) {
-            // Ours follows, with answers for what is outstanding.
+            // It says more of the reason than we could, and nothing comes behind it (RFC 4511 section 4.4.1).
             server.gone = true;
+            server.dismissed = true;
+            octets += head.total;
             break;
         }
         if awaited == Some(head.id) && whole && head.operation == EXTENDED_RESPONSE {
@@ -398,6 +429,8 @@ pub(super) struct Port<S> {
     written: usize,
     unflushed: bool,
     gone: bool,
+    /// Its last message was a Notice of Disconnection.
+    dismissed: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
@@ -409,6 +442,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
             written: 0,
             unflushed: false,
             gone: false,
+            dismissed: false,
         }
     }
 
@@ -531,6 +565,13 @@ impl Buffer {
         self.consume(count);
     }
 
+    /// Lets go of its memory when nothing is in it.
+    fn rest(&mut self) {
+        if self.start == self.end && self.octets.len() > SMALLEST {
+            *self = Self::default();
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.end - self.start >= CAPACITY
     }
@@ -567,4 +608,4 @@ impl Buffer {
 /// Most octets held of one direction.
 pub(super) const CAPACITY: usize = 64 * 1024;
 /// What a buffer begins with: idle connections are many.
-const SMALLEST: usize = 4 * 1024;
+const SMALLEST: usize = 1024;

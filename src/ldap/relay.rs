@@ -5,6 +5,8 @@
 //! bound and the server may think otherwise, the connection to it is closed.
 
 mod password;
+mod relayed;
+mod shown;
 mod trial;
 
 use std::io;
@@ -31,14 +33,16 @@ use crate::ldap::listener::Shared;
 use crate::ldap::password::{CHANGE_AFTER_RESET, policy_response};
 use crate::ldap::pump::{Event, Limits, Mode, Port, Pump};
 use crate::ldap::reply::{
-    Answer, BIND_REQUEST, BIND_RESPONSE, Code, bound_to_change, notice_of_disconnection, response_to, start_tls, unbind,
+    Answer, BIND_REQUEST, BIND_RESPONSE, Code, bound_to_change, empty_challenge, notice_of_disconnection, response_to,
+    start_tls, unbind,
 };
 use crate::ldap::session::{Binding, Session, Step};
 use crate::ldap::stream::{ClientStream, handshake};
-use crate::ldap::translate::{BindEnd, SimpleBind, bind_response, end_of};
+use crate::ldap::translate::{Bind, BindEnd, How, bind_response, end_of};
 use crate::metrics::Decision;
 
 use password::Identity;
+use shown::Shown;
 use trial::{Trial, Tried};
 
 /// A client connection, TLS done if it begins with TLS.
@@ -52,8 +56,12 @@ pub(super) struct Connection {
     bound: Option<Bound>,
     /// What else is known of them.
     identity: Option<Identity>,
+    /// Who showed a certificate.
+    shown: Option<Box<Shown>>,
     /// Whether the server may hold the connection to be bound.
     server_has_rights: bool,
+    /// Whether the server waits for the next step of a mechanism.
+    negotiating: bool,
     /// Whether a bind was accepted or an operation sent on, ever: before, little patience is due.
     settled: bool,
     stop: CancellationToken,
@@ -95,6 +103,7 @@ impl Connection {
             next += period;
         }
         let tick = Box::pin(sleep_until(next.into()));
+        let shown = Shown::by(&stream, &shared.config.certificate_login);
         let pump = Pump::new(stream, limits, shared.metrics.ldap_relayed.clone());
         Self {
             shared,
@@ -103,7 +112,9 @@ impl Connection {
             embedded: None,
             bound: None,
             identity: None,
+            shown,
             server_has_rights: false,
+            negotiating: false,
             settled: false,
             stop,
             tick,
@@ -115,7 +126,7 @@ impl Connection {
     /// Serves the connection until it ends.
     pub(super) async fn serve(mut self) {
         let encrypted = self.pump.client.stream.is_encrypted();
-        let mut session = Session::new(self.shared.rules, encrypted);
+        let mut session = Session::new(self.shared.rules.clone(), encrypted);
         loop {
             if session.is_anonymous() {
                 self.bound = None;
@@ -141,6 +152,10 @@ impl Connection {
                         .await
                 }
                 Next::Event(Event::ServerGone) => self.server_gone(session).await,
+                Next::Event(Event::Dismissed) => {
+                    tracing::info!(listener = %self.shared.config.name, peer = %self.peer, "the directory server said goodbye");
+                    self.farewell().await
+                }
                 Next::Idle => {
                     self.goodbye(Code::Unavailable, "the connection was idle for too long")
                         .await
@@ -171,6 +186,7 @@ impl Connection {
                         continue;
                     }
                     self.quiet_ticks += 1;
+                    self.pump.rest();
                     // A search that waits for changes may be silent for long; a client that does not read may not.
                     let waits = !self.pump.outstanding.is_empty() && !self.pump.is_client_slow();
                     if self.quiet_ticks >= TICKS && !waits {
@@ -189,7 +205,13 @@ impl Connection {
         // Only what is not sent on without a look comes here: a copy costs little and frees the buffer.
         let here = self.pump.client.inbox.filled();
         let input = Zeroizing::new(here.get(..head.total).unwrap_or(here).to_vec());
-        match session.receive(&head, &input, self.pump.outstanding.len()) {
+        let step = session.receive(&head, &input, self.pump.outstanding.len());
+        let goes_on = std::mem::take(&mut self.negotiating);
+        if goes_on && !matches!(step, Step::Relayed(..)) {
+            // Given up half-way: whatever comes next finds a server that knows nothing of it.
+            self.drop_server();
+        }
+        match step {
             Step::Relay(session) => {
                 self.settled = true;
                 self.relay(&head, &input).await;
@@ -209,12 +231,21 @@ impl Connection {
                 self.pump.drop_message(&head);
                 Ok(session)
             }
+            Step::Challenge(session, id) => {
+                empty_challenge(id, &mut self.pump.client.outbox);
+                self.pump.drop_message(&head);
+                Ok(session)
+            }
             Step::Bind(binding, bind) => {
                 self.pump.drop_message(&head);
                 Ok(self.bind(binding, bind, arrived).await)
             }
             Step::ChangePassword(session, request) => {
                 self.change_password(session, &head, &input, &request, arrived).await
+            }
+            Step::Relayed(binding, bind) => {
+                self.pump.drop_message(&head);
+                Ok(self.relayed_bind(binding, bind, goes_on, arrived).await)
             }
             Step::StartTls(upgrading) => {
                 start_tls(head.id, Code::Success, "", &mut self.pump.client.outbox);
@@ -283,10 +314,15 @@ impl Connection {
     }
 
     /// Judges a bind and answers it.
-    async fn bind(&mut self, binding: Binding, bind: SimpleBind<'_>, arrived: Instant) -> Session {
+    async fn bind(&mut self, binding: Binding, bind: Bind<'_>, arrived: Instant) -> Session {
         // A reload may have brought other entries.
         self.embedded = None;
         let end = self.judge(&binding, &bind, arrived).await;
+        self.end_bind(binding, bind.id, end, arrived).await
+    }
+
+    /// Answers a bind, unless that is done.
+    async fn end_bind(&mut self, binding: Binding, id: i32, end: Judged, arrived: Instant) -> Session {
         let code = match end {
             Judged::In => {
                 self.settled = true;
@@ -302,7 +338,7 @@ impl Connection {
             sleep_until((arrived + self.shared.config.reject_delay).into()).await;
         }
         let answer = Answer {
-            id: bind.id,
+            id,
             response: BIND_RESPONSE,
             code,
             text: "",
@@ -311,15 +347,23 @@ impl Connection {
         binding.refused()
     }
 
-    async fn judge(&mut self, binding: &Binding, bind: &SimpleBind<'_>, arrived: Instant) -> Judged {
+    async fn judge(&mut self, binding: &Binding, bind: &Bind<'_>, arrived: Instant) -> Judged {
         let shared = Arc::clone(&self.shared);
         let Some(directory) = (shared.directory)() else {
             tracing::warn!(listener = %shared.config.name, "no directory of that name is configured");
             self.count(("unavailable", ""), arrived);
             return Judged::Out(Code::Unavailable);
         };
+        let certificate = match (&bind.how, &self.shown) {
+            // RFC 4511 appendix A.2: credentials are needed and there are none.
+            (How::External { .. }, None) => {
+                self.count(("reject", "malformed"), arrived);
+                return Judged::Out(Code::InappropriateAuthentication);
+            }
+            (_, shown) => shown.as_ref().and_then(|shown| shown.login(&shared, self.peer)),
+        };
         let origin = self.origin(directory.name(), binding.is_encrypted());
-        let Some(mut question) = bind.question(origin, shared.config.append.0) else {
+        let Some(mut question) = bind.question(origin, shared.config.append.0, certificate) else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
         };
@@ -346,7 +390,7 @@ impl Connection {
     }
 
     /// What a bind is for: with a client that can see that the password must be changed, also for that.
-    fn purpose(&self, directory: &dyn Directory, bind: &SimpleBind<'_>) -> Purpose {
+    fn purpose(&self, directory: &dyn Directory, bind: &Bind<'_>) -> Purpose {
         let may = match self.shared.config.must_change {
             MustChange::Asked => bind.controls.policy,
             MustChange::Always => true,
@@ -362,13 +406,7 @@ impl Connection {
 
     /// Brings together what the engine says and what the server holds, so that neither goes further than
     /// the other.
-    fn conclude(
-        &mut self,
-        bind: &SimpleBind<'_>,
-        verdict: Verdict,
-        tried: Tried,
-        came: (LoginName, Instant),
-    ) -> Judged {
+    fn conclude(&mut self, bind: &Bind<'_>, verdict: Verdict, tried: Tried, came: (LoginName, Instant)) -> Judged {
         match (end_of(&verdict), tried) {
             // Too many connections at once is no outage.
             (BindEnd::Refused(Code::Unavailable), Tried::Busy) => Judged::Out(Code::Busy),
@@ -502,6 +540,7 @@ impl Connection {
                 self.drop_server();
                 Ok(())
             }
+            Ok(Event::Dismissed) => self.farewell().await,
             Ok(
                 Event::ServerGone
                 | Event::ClientGone
@@ -540,8 +579,11 @@ impl Connection {
                 .goodbye(Code::Unavailable, "an administrator has ended this connection")
                 .await;
         }
-        let _best_effort = timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await;
-        self.goodbye(Code::Unavailable, "the server is shutting down").await
+        match timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await {
+            Ok(Event::Dismissed) => self.farewell().await,
+            // What did not end in time is given up.
+            _ => self.goodbye(Code::Unavailable, "the server is shutting down").await,
+        }
     }
 
     /// Sends a Notice of Disconnection and closes (RFC 4511 section 4.4.1).
@@ -549,8 +591,13 @@ impl Connection {
         if self.pump.is_amid_message() {
             return Err(Ended);
         }
+        notice_of_disconnection(code, text, &mut self.pump.client.outbox);
+        self.farewell().await
+    }
+
+    /// Closes, once the client has been sent what is there for it.
+    async fn farewell<T>(&mut self) -> Result<T, Ended> {
         let client = &mut self.pump.client;
-        notice_of_disconnection(code, text, &mut client.outbox);
         let _best_effort = timeout(FAREWELL, async {
             client.send().await?;
             client.stream.shutdown().await?;
@@ -573,7 +620,10 @@ impl Connection {
         match handshake(tls, plain, self.shared.unsettled).await {
             // A new port: octets that came before the handshake may be anybody's (RFC 4511 section 4.14.1)
             // and are forgotten.
-            Ok(stream) => self.pump.client = Port::new(stream),
+            Ok(stream) => {
+                self.shown = Shown::by(&stream, &self.shared.config.certificate_login);
+                self.pump.client = Port::new(stream);
+            }
             Err(fault) => {
                 self.shared.metrics.drop("ldap", "tls-handshake");
                 tracing::info!(

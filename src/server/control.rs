@@ -364,7 +364,7 @@ impl Node {
 
     fn ldap_ends(&self, listener: &str) -> Option<Timestamp> {
         let (_, tls) = self.certificates.iter().find(|(name, _)| name == listener)?;
-        tls.expires()
+        tls.endings().iter().map(|ending| ending.at).min()
     }
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {

@@ -3,6 +3,7 @@
 pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod eap_server;
+pub(crate) mod faults;
 pub(crate) mod freeradius;
 pub(crate) mod haproxy;
 pub(crate) mod nas;

@@ -132,6 +132,10 @@ impl LdapDirectory {
         let entry = match (results.code, results.entries.as_slice()) {
             (SUCCESS, []) => return Ok(Ok(Lookup::Unknown)),
             (SUCCESS, [entry]) => entry,
+            // RFC 4511 section 4.5.2: no entry comes twice. One that does is no second person.
+            (SUCCESS, [entry, other]) if entry.dn == other.dn => {
+                return Ok(Err(format!("the server sent the entry {} twice", entry.dn)));
+            }
             (SUCCESS | SIZE_LIMIT_EXCEEDED, _) => return Ok(Ok(Lookup::Ambiguous)),
             (NO_SUCH_OBJECT, _) => {
                 if question.scope == Scope::Subtree {

@@ -32,6 +32,10 @@ pub(super) struct Case<'a, 'f> {
     pub(super) facts: &'f Facts,
     pub(super) rule: &'a Rule,
     pub(super) terms: &'a Terms,
+    /// What of the terms has to be typed.
+    pub(super) requirement: &'a Requirement,
+    /// What was proven without being typed.
+    pub(super) held: KindSet,
     pub(super) limit: Limit,
     pub(super) blocked: Option<Denial>,
     /// What was typed has been judged as a code already, and was wrong: whatever follows, it counts.
@@ -45,7 +49,7 @@ pub(super) struct Case<'a, 'f> {
 impl<'a, 'f> Case<'a, 'f> {
     /// The first field of a conversation.
     pub(super) fn opening(mut self, typed: &Secret) -> Step<'a> {
-        let requirement = self.requirement();
+        let requirement = self.requirement;
         let instead = requirement.codes_instead_of_password();
         let mut record = self.record();
         if let Some(step) = self.opening_to_change(typed, &mut record) {
@@ -56,7 +60,7 @@ impl<'a, 'f> Case<'a, 'f> {
             Held::Nothing => {}
             Held::Password(password, reused) => {
                 self.reused = Some(reused);
-                return self.try_password(reused.kinds, password, record);
+                return self.try_password(self.held.union(reused.kinds), password, record);
             }
             // As long as the password alone can be right, it can be guessed: that counts.
             Held::AnotherPassword => without_code = Denial::WrongPassword,
@@ -68,7 +72,7 @@ impl<'a, 'f> Case<'a, 'f> {
                 Err(error) => return self.broken(&error),
             };
             match judged {
-                (Judgement::Right, Some(kind)) => return self.proceed(KindSet::of(kind), None, record, None),
+                (Judgement::Right, Some(kind)) => return self.proceed(self.held.with(kind), None, record, None),
                 // What cannot be a password was a code, and wrong.
                 (judgement, _) if !requirement.takes_password() && !instead.has(Kind::Radius) => {
                     return self.refuse_code(judgement, instead, record);
@@ -76,11 +80,11 @@ impl<'a, 'f> Case<'a, 'f> {
                 (judgement, _) => self.guessed = matches!(judgement, Judgement::Wrong | Judgement::Replayed),
             }
         }
-        if requirement.wants_only_password(KindSet::EMPTY) {
-            return self.try_password(KindSet::EMPTY, typed.clone(), record);
+        if requirement.wants_only_password(self.held) {
+            return self.try_password(self.held, typed.clone(), record);
         }
         if instead.has(Kind::Radius) {
-            return self.ask_factor(typed, KindSet::EMPTY, None, record);
+            return self.ask_factor(typed, self.held, None, record);
         }
         match self.request.capability {
             Capability::SingleChallenge if requirement.fewest_codes() > 1 => {
@@ -91,20 +95,15 @@ impl<'a, 'f> Case<'a, 'f> {
                 self.challenge(KindSet::EMPTY, Some(typed.clone()), record, None)
             }
             Capability::Dialog | Capability::SingleChallenge => match self.terms.order {
-                Order::CodeFirst => self.challenge(KindSet::EMPTY, Some(typed.clone()), record, None),
-                Order::PasswordFirst => self.try_password(KindSet::EMPTY, typed.clone(), record),
+                Order::CodeFirst => self.challenge(self.held, Some(typed.clone()), record, None),
+                Order::PasswordFirst => self.try_password(self.held, typed.clone(), record),
             },
             Capability::Append(split) => match split.cut(typed) {
-                Some((password, code)) => self.code(&code, KindSet::EMPTY, Some(password), record, None),
+                Some((password, code)) => self.code(&code, self.held, Some(password), record, None),
                 None => self.refuse(without_code, record),
             },
             Capability::None => self.refuse(Denial::ClientCannotAsk, record),
         }
-    }
-
-    /// What has to be proven.
-    pub(super) fn requirement(&self) -> &'a Requirement {
-        self.terms.requirement_for(self.request.purpose.operation())
     }
 
     /// The person's record as it was read.
@@ -118,7 +117,8 @@ impl<'a, 'f> Case<'a, 'f> {
             (Some(entry), None) => {
                 let record = &self.facts.user.value;
                 let keyring = &self.engine.keyring;
-                reuse::hold(entry, self.request, self.terms, record, keyring, self.now)
+                let terms = (self.terms, self.requirement);
+                reuse::hold(entry, self.request, terms, record, keyring, self.now)
             }
             (Some(_) | None, _) => Held::Nothing,
         }
@@ -148,7 +148,7 @@ impl<'a, 'f> Case<'a, 'f> {
         mut record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
-        let useful = self.requirement().useful_codes(proven);
+        let useful = self.requirement.useful_codes(proven);
         match self.judge(typed, useful, &mut record) {
             Ok((Judgement::Right, Some(kind))) => self.proceed(proven.with(kind), password, record, dialog),
             Ok((judgement, _)) if useful.has(Kind::Radius) => {
@@ -168,7 +168,7 @@ impl<'a, 'f> Case<'a, 'f> {
         record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
-        let requirement = self.requirement();
+        let requirement = self.requirement;
         if requirement.is_met(proven) {
             return match self.new_password() {
                 Some(new) => self.change(proven, None, new, record),
@@ -234,7 +234,10 @@ impl<'a, 'f> Case<'a, 'f> {
     /// Does what would be done for somebody who may be let in, as far as time can tell.
     pub(super) fn pretend(self, password: Secret, by: Option<Arc<str>>, record: Cow<'f, UserRecord>) -> Step<'a> {
         let denial = self.blocked.unwrap_or(Denial::UnknownUser);
-        if !matches!(denial, Denial::UnknownUser | Denial::Policy | Denial::Denied) {
+        if !matches!(
+            denial,
+            Denial::UnknownUser | Denial::Policy | Denial::Denied | Denial::NotThemselves
+        ) {
             // Someone locked out is refused without a word to the directory.
             return self.refuse(denial, record);
         }
@@ -274,6 +277,7 @@ impl<'a, 'f> Case<'a, 'f> {
             person: Arc::clone(person),
             rule: self.rule,
             terms: self.terms,
+            requirement: self.requirement,
             proven,
             nonce: self.nonce,
             spent,
@@ -310,7 +314,12 @@ impl<'a, 'f> Case<'a, 'f> {
             expect_user(&mut batch, person, &self.facts.user);
         }
         if self.limit.failures > 0 {
-            let cleared = self.facts.throttle.value.clone().with_success(None, true);
+            let cleared = self
+                .facts
+                .throttle
+                .value
+                .clone()
+                .with_success(None, !proven.codes().is_empty());
             write_throttle(&mut batch, person, &self.facts.throttle, &cleared, self.limit);
         }
         let event = event(

@@ -86,13 +86,14 @@ impl<'a, 'f> Case<'a, 'f> {
         let Some(new) = self.new_password().filter(|_| !foreign && self.now < dialog.expires) else {
             return self.refuse(Denial::BadDialog, record);
         };
-        let requirement = self.requirement();
+        let requirement = self.requirement;
+        let proven = dialog.proven.union(self.held);
         match &dialog.password {
-            Some(held) if requirement.is_met(dialog.proven.with(Kind::Password)) => {
+            Some(held) if requirement.is_met(proven.with(Kind::Password)) => {
                 let old = if typed.is_empty() { held } else { typed };
-                self.change(dialog.proven, Some(old.clone()), new, record)
+                self.change(proven, Some(old.clone()), new, record)
             }
-            None if requirement.is_met(dialog.proven) => self.change(dialog.proven, None, new, record),
+            None if requirement.is_met(proven) => self.change(proven, None, new, record),
             Some(_) | None => self.refuse(Denial::Policy, record),
         }
     }
@@ -105,7 +106,7 @@ impl<'a, 'f> Case<'a, 'f> {
         else {
             return None;
         };
-        if self.requirement().codes_instead_of_password().has(Kind::Passcode) {
+        if self.requirement.codes_instead_of_password().has(Kind::Passcode) {
             return None;
         }
         let rule = rule_for_change(self.engine, self.request, self.facts, person, self.now)?;
@@ -209,13 +210,13 @@ impl<'a> Tried<'a, '_> {
             || denied
             || self.reused.is_some()
             || self.held.is_none()
-            || !self.requirement().is_met(proven)
+            || !self.requirement.is_met(proven)
             || !self.may_change()
         {
             return self.barred(denial);
         }
         let mut batch = Batch::default();
-        let codes = !self.proven.is_empty();
+        let codes = !self.proven.codes().is_empty();
         self.throttle(&mut batch, |record, nonce| record.with_success(Some(nonce), codes));
         self.settle_record(&mut batch);
         batch
@@ -236,8 +237,8 @@ impl<'a> Tried<'a, '_> {
 
     /// The new password is set. What came meanwhile, a denial say, does not make it undone.
     fn renewed(self) -> Step<'a> {
-        let own = !self.requirement().is_met(self.proven);
-        let codes = !self.proven.is_empty();
+        let own = !self.requirement.is_met(self.proven);
+        let codes = !self.proven.codes().is_empty();
         let proven = if own {
             self.proven.with(Kind::Password)
         } else {

@@ -201,7 +201,10 @@ pub(super) fn event(
         action: request.purpose.operation().action().into(),
         actor: request.login.to_string(),
         target: person.map(|person| person.key.to_string()),
-        via: request.origin.protocol.to_string(),
+        via: match &request.claims.mechanism {
+            Some(mechanism) => format!("{}/{mechanism}", request.origin.protocol),
+            None => request.origin.protocol.to_string(),
+        },
         client: Some(request.origin.client.to_string()),
         source: Some(request.origin.source),
         rule: rule.map(ToOwned::to_owned),

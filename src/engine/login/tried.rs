@@ -32,6 +32,8 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) person: Arc<Person>,
     pub(super) rule: &'a Rule,
     pub(super) terms: &'a Terms,
+    /// What of the terms has to be typed.
+    pub(super) requirement: &'a Requirement,
     pub(super) limit: Limit,
     pub(super) proven: KindSet,
     pub(super) nonce: u64,
@@ -65,7 +67,7 @@ impl<'a> Tried<'a, '_> {
             // Likewise: a token revoked, the entry cleared.
             return self.barred(Denial::ReuseOver);
         }
-        let requirement = self.requirement();
+        let requirement = self.requirement;
         if requirement.is_met(proven) {
             return match self.request.new_password() {
                 Some(new) => self.change(proven, None, new),
@@ -90,11 +92,6 @@ impl<'a> Tried<'a, '_> {
         self.decided(Verdict::Challenge(prompt), batch, proven)
     }
 
-    /// What has to be proven.
-    pub(super) fn requirement(&self) -> &'a Requirement {
-        self.terms.requirement_for(self.request.purpose.operation())
-    }
-
     fn grant(self, proven: KindSet) -> Step<'a> {
         let mut batch = Batch::default();
         if one_too_many(self.facts, self.terms, self.now) || !self.rule_still_decides() {
@@ -103,7 +100,7 @@ impl<'a> Tried<'a, '_> {
         let codes = match self.reused {
             // Given before, and counted then.
             Some(_) => KindSet::EMPTY,
-            None => proven.without(KindSet::of(Kind::Password)),
+            None => proven.codes(),
         };
         let fresh = match self.reused {
             Some(reused) => proven.without(reused.kinds),
@@ -183,7 +180,10 @@ impl<'a> Tried<'a, '_> {
     /// The record without a guess that was none: what was typed only looked like a code.
     pub(super) fn judged_record(&self) -> Cow<'_, UserRecord> {
         // A code that was right stays spent, whatever else was guessed.
-        match self.before_judging().filter(|_| self.guessed && self.proven.is_empty()) {
+        match self
+            .before_judging()
+            .filter(|_| self.guessed && self.proven.codes().is_empty())
+        {
             // It was the password after all, and only looked like a code.
             Some(before) => Cow::Owned(before.clone()),
             None => Cow::Borrowed(&self.facts.user.value),

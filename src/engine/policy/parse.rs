@@ -322,7 +322,7 @@ impl Rule {
         };
         terms.reuse?;
         let mut alternatives = terms.requirement.alternatives().iter();
-        if !alternatives.any(|kinds| kinds.has(Kind::Password) && !reuse::codes_of(*kinds).is_empty()) {
+        if !alternatives.any(|kinds| kinds.has(Kind::Password) && !kinds.codes().is_empty()) {
             return Some("does nothing: the rule takes no code beside a password");
         }
         let elsewhere = |condition: &Condition| matches!(condition, Condition::Protocol(protocols) if !protocols.contains(&Protocol::Ldap));

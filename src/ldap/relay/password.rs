@@ -20,7 +20,7 @@ use crate::engine::authenticator::KindSet;
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::normalise_dn;
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult, Target};
-use crate::engine::{AuthnRequest, Capability, Check, Given, LoginName, Lookup, Person, Purpose, Verdict};
+use crate::engine::{AuthnRequest, Capability, Check, Claims, Given, LoginName, Lookup, Person, Purpose, Verdict};
 use crate::ldap::bound::Bound;
 use crate::ldap::controls::{ControlFault, asks_for_policy};
 use crate::ldap::frame::Head;
@@ -91,7 +91,7 @@ impl Connection {
         }
         let (Some(person), Some(identity)) = (self.bound.as_ref().map(Bound::person), &self.identity) else {
             return match (request.identity, request.old) {
-                (Some(name), Some(_)) => match login_name(bare(name)) {
+                (Some(name), Some(_)) => match named(name) {
                     Some(login) => By::Engine(login, None),
                     None => nobody(Code::InvalidCredentials, ""),
                 },
@@ -202,12 +202,12 @@ impl Connection {
                 let Some(server) = &mut self.pump.server else {
                     return Exchanged::Lost;
                 };
-                match response(server, EXTENDED_RESPONSE, head.id, &self.pump.outstanding, &mut late).await {
+                match response(server, (EXTENDED_RESPONSE, head.id), &self.pump.outstanding, &mut late).await {
                     Ok(head) => Exchanged::Answer(self.pump.take_answer(&head)),
                     Err(_) => Exchanged::Lost,
                 }
             }
-            Event::ClientGone | Event::ServerGone | Event::Drained | Event::Message(_) | Event::ClientMisbehaved(_) => {
+            Event::ClientGone | Event::ServerGone | Event::Dismissed | Event::Drained | Event::Message(_) | Event::ClientMisbehaved(_) => {
                 Exchanged::Lost
             }
         }
@@ -242,7 +242,13 @@ impl Connection {
                 (made.clone(), Some(made))
             }
         };
+        let shared = Arc::clone(&self.shared);
+        let certificate = self.shown.as_ref().and_then(|shown| shown.login(&shared, self.peer));
         let question = AuthnRequest {
+            claims: Claims {
+                certificate: certificate.cloned(),
+                ..Claims::default()
+            },
             login,
             given: Given::Typed(request.old.map(Secret::new).unwrap_or_default()),
             dialog,
@@ -250,7 +256,6 @@ impl Connection {
             capability: Capability::Append(self.shared.config.append.0),
             purpose: Purpose::NewPassword(new),
         };
-        let shared = Arc::clone(&self.shared);
         let verdict = shared.verify.verify(question, Check::Directory).await;
         let changed = Changed::by(&verdict, self.bound.is_some());
         self.hold_back(&changed, arrived).await;
@@ -303,12 +308,12 @@ enum Exchanged {
 
 /// Whose password is meant, if it is not that of `person`.
 async fn other_target(person: &Person, directory: &dyn Directory, identity: Option<&[u8]>) -> Option<Target> {
-    let identity = bare(identity?);
+    let identity = identity?;
     let text = String::from_utf8_lossy(identity);
-    if normalise_dn(&text) == normalise_dn(&person.dn) {
+    if normalise_dn(bare(&text)) == normalise_dn(&person.dn) {
         return None;
     }
-    let lookup = match login_name(identity) {
+    let lookup = match named(identity) {
         Some(login) => directory.look_up(&login).await,
         None => Lookup::Unknown,
     };
@@ -324,9 +329,14 @@ async fn other_target(person: &Person, directory: &dyn Directory, identity: Opti
 }
 
 /// A name without the mark of an authorization identity (RFC 4513 section 5.2.1.8), which some clients write.
-fn bare(name: &[u8]) -> &[u8] {
-    let marked = name.strip_prefix(b"dn:").or_else(|| name.strip_prefix(b"u:"));
+fn bare(name: &str) -> &str {
+    let marked = name.strip_prefix("dn:").or_else(|| name.strip_prefix("u:"));
     marked.unwrap_or(name)
+}
+
+/// The name that a request means; `None` for one that never matches anyone.
+fn named(identity: &[u8]) -> Option<LoginName> {
+    login_name(bare(std::str::from_utf8(identity).ok()?))
 }
 
 fn result_code(answer: &[u8]) -> Option<i32> {

@@ -134,7 +134,7 @@ impl Trial<'_> {
         *self.has_rights = true;
         encode_bind(self.id, dn, password, self.asks_identity, &mut server.outbox);
         server.send().await.map_err(Fault::Io)?;
-        let head = response(server, BIND_RESPONSE, self.id, self.outstanding, self.late).await?;
+        let head = response(server, (BIND_RESPONSE, self.id), self.outstanding, self.late).await?;
         let reply = server.inbox.filled().get(..head.total).unwrap_or_default();
         let message = Message::read(reply)?;
         let response = BindResponse::read(&message)?;
@@ -169,12 +169,11 @@ impl Drop for Trial<'_> {
     }
 }
 
-/// Waits for the response to an operation. It stands at the front of the inbox then; what else has come goes to
-/// `late`.
+/// Waits for the response of this operation and messageID. It stands at the front of the inbox then; what else
+/// has come goes to `late`.
 pub(super) async fn response(
     server: &mut Port<Box<dyn Stream>>,
-    operation: u8,
-    id: i32,
+    (kind, id): (u8, i32),
     outstanding: &Outstanding,
     late: &mut Vec<u8>,
 ) -> Result<Head, Fault> {
@@ -191,7 +190,7 @@ pub(super) async fn response(
             }
             Front::Streamed(_) => return Err(Fault::Flood),
         };
-        if head.id == id && head.operation == operation {
+        if head.id == id && head.operation == kind {
             return Ok(head);
         }
         let frame = server.inbox.filled().get(..head.total).unwrap_or_default();
@@ -227,7 +226,7 @@ pub(super) enum Fault {
     Frame(#[from] FrameError),
     #[error("the server's answer cannot be read")]
     Answer(#[from] BerError),
-    #[error("the server sent message {id} (operation {operation:#04x}) instead of a BindResponse {asked}")]
+    #[error("the server sent message {id} (operation {operation:#04x}) instead of the answer to {asked}")]
     Stray { operation: u8, id: i32, asked: i32 },
     #[error("the server sends other messages without end")]
     Flood,
@@ -247,7 +246,7 @@ impl Fault {
     }
 }
 
-fn with_source(fault: &Fault) -> String {
+pub(super) fn with_source(fault: &Fault) -> String {
     match fault.source() {
         Some(source) => format!("{fault}: {source}"),
         None => fault.to_string(),

@@ -11,7 +11,11 @@ mod controls; // what a bind may ask for besides
 mod embedded; // a directory without a server
 mod fidelity; // the same through us as without us
 mod limits; // clients and servers that misbehave
-mod peers; // a scripted server, the front end
+mod names; // names of people, before real directories
+mod order; // binds and StartTLS among other operations
+pub(crate) mod peers; // a scripted server, the front end
+mod relayed; // mechanisms that the directory judges
+mod sasl; // PLAIN as octets
 pub(crate) mod wire; // raw LDAP messages
 
 /// A slapd with a few people, and limits that let large messages through.

@@ -204,15 +204,13 @@ impl Verify for Truthful {
     fn verify<'a>(&'a self, request: AuthnRequest, check: Check<'a>) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             self.asked.fetch_add(1, Ordering::SeqCst);
-            let Capability::Append(split) = request.capability else {
-                panic!("an LDAP bind can append and nothing else");
-            };
-            let Given::Typed(typed) = request.given else {
-                panic!("a simple bind is typed");
-            };
-            let (password, code) = match split.cut(&typed) {
-                Some((password, code)) => (password, Some(code)),
-                None => (typed, None),
+            let (password, code) = match (request.given, request.capability) {
+                (Given::Typed(typed), Capability::Append(split)) => match split.cut(&typed) {
+                    Some((password, code)) => (password, Some(code)),
+                    None => (typed, None),
+                },
+                (Given::Proven(_), _) => (Secret::default(), None),
+                (given, _) => panic!("an LDAP bind can append and nothing else: {given:?}"),
             };
             if code.is_some_and(|code| !code.matches(b"123456")) {
                 return Verdict::Reject(Denial::WrongCode);
@@ -222,7 +220,17 @@ impl Verify for Truthful {
                 Lookup::Unknown | Lookup::Ambiguous => return Verdict::Reject(Denial::UnknownUser),
                 Lookup::Unavailable(reason) => return Verdict::Unavailable(Outage { reason }),
             };
-            if self.accept_unasked {
+            if let Some(acting_as) = &request.claims.acting_as {
+                match self.directory.look_up(acting_as).await {
+                    Lookup::Found(other) if other.key == person.key => {}
+                    _ => return Verdict::Reject(Denial::NotThemselves),
+                }
+            }
+            let unasked = self.accept_unasked || password.is_empty();
+            if unasked && self.refuse_anyway {
+                return Verdict::Reject(Denial::Throttled);
+            }
+            if unasked {
                 return Verdict::Accept(Grant {
                     person,
                     id: 1,

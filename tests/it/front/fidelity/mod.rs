@@ -1,12 +1,100 @@
-//! The same through us as without us: by output of real clients, and octet for octet.
+//! The same through us as without us: octet for octet.
+//!
+//! Each test starts two servers that cannot be told apart, one of them behind us, and does the same with both.
 
+mod operations; // one after the other
+mod random; // by chance
+mod requests; // what to send
+mod sessions; // several at once, large, unasked, the last words
+
+use std::net::TcpStream;
 use std::path::Path;
 
-use super::peers::{Setup, run};
+use super::peers::{Front, Setup, run};
 use super::start;
-use super::wire::{ANA, WHO_AM_I, Wire, bind, bind_with, control, extended, modify_description, search, search_with};
+use super::wire::{
+    ANA, Reply, WHO_AM_I, Wire, bind, bind_with, control, extended, modify_description, search, search_with,
+};
+use crate::support::slapd::Slapd;
+use requests::Request;
 
-const ADMIN: [&str; 5] = ["-x", "-D", "cn=admin,dc=example,dc=org", "-w", "adminpw"];
+const ADMIN: &str = "cn=admin,dc=example,dc=org";
+
+/// Two servers that cannot be told apart, and us before one of them.
+struct Pair {
+    direct: Slapd,
+    behind: Slapd,
+    front: Front,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let entries = include_str!("../entries/rich.ldif");
+        let (direct, behind) = Slapd::twins(include_str!("../entries/rich.conf"), &[entries]);
+        let front = Setup::before(behind.address()).and("max_pdu = 33554432").start();
+        Self { direct, behind, front }
+    }
+
+    /// A connection to the one server, and one to the other through us.
+    fn bound(&self, dn: &str, password: &str) -> [Wire<TcpStream>; 2] {
+        [self.direct.address(), self.front.address].map(|address| Wire::bound(address, dn, password))
+    }
+
+    /// Sends all of `requests`, each when the one before is answered, and compares what comes back. One that ends
+    /// the connection is followed by a new one.
+    fn compare(&self, dn: &str, password: &str, requests: &[Request]) {
+        let mut both = self.bound(dn, password);
+        for (id, request) in (2..).zip(requests) {
+            let octets = request.message(id);
+            let [direct, mut behind] = both.each_mut().map(|wire| replies(wire, &octets));
+            without_last_words(&mut behind);
+            let shown = &octets[..octets.len().min(300)];
+            assert_eq!(direct, behind, "{dn} sent {}", shown.escape_ascii());
+            if !direct.last().is_some_and(|reply| reply.id == id) {
+                both = self.bound(dn, password);
+            }
+        }
+    }
+
+    /// What one message alone brings, with the end of the connection if it brings that.
+    fn alone(&self, dn: &str, password: &str, octets: &[u8]) -> [Vec<Reply>; 2] {
+        let [direct, mut behind] = self.bound(dn, password).map(|mut wire| replies(&mut wire, octets));
+        without_last_words(&mut behind);
+        [direct, behind]
+    }
+}
+
+/// Leaves out what we say where the server closes without a word: unavailable for each operation under way, and a
+/// notice. A server that says why it closes is quoted.
+fn without_last_words(replies: &mut Vec<Reply>) {
+    let ours = |reply: &Reply| matches!(reply.operation, 0x65.. | 0x61) && reply.result() == (52, OUT_OF_REACH.into());
+    while replies.last().is_some_and(ours) {
+        replies.pop();
+    }
+}
+
+/// What we say of a server that is gone.
+const OUT_OF_REACH: &str = "the directory is out of reach";
+
+/// Sends `octets` and returns what comes until the operation or the connection ends.
+fn replies(wire: &mut Wire<TcpStream>, octets: &[u8]) -> Vec<Reply> {
+    use std::io::Write as _;
+    // The other side may have closed before all of it was written.
+    let _ = wire.stream.write_all(octets);
+    let mut replies = Vec::new();
+    while let Some(reply) = wire.next() {
+        let last = !matches!(reply.operation, 0x64 | 0x73 | 0x79) && !reply.is_notice_of_disconnection();
+        // OpenLDAP says goodbye twice sometimes, or stays; we pass on the first and close.
+        let goodbye = reply.is_notice_of_disconnection();
+        replies.push(reply);
+        if last || goodbye {
+            break;
+        }
+    }
+    replies
+}
+
+const AS_ADMIN: [&str; 5] = ["-x", "-D", ADMIN, "-w", "adminpw"];
 const POLICY: &str = "1.3.6.1.4.1.42.2.27.8.5.1";
 
 /// Runs the same commands on two fresh slapds, one of them behind us, and compares what they print.
@@ -59,7 +147,7 @@ fn ldap_utils_see_no_difference() {
     let front = Setup::before(behind.address()).start();
     for (program, arguments, input) in commands {
         let at = |url: &str| {
-            let all = [&["-H", url][..], &ADMIN, arguments].concat();
+            let all = [&["-H", url][..], &AS_ADMIN, arguments].concat();
             let output = run(program, &all, input, &[]);
             let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
             // Paged results name their cookies, which differ between any two connections.
