@@ -118,16 +118,18 @@ impl<'a, 'f> Case<'a, 'f> {
         }
         match self.judge(typed, PASSCODE, record) {
             Err(error) => Some(self.broken(&error)),
-            Ok((Judgement::Right, _)) => Some(Case { rule, terms, ..*self }.restrict(person, record)),
+            Ok((Judgement::Right, _)) => {
+                Some(Case { rule, terms, ..*self }.restrict(person, std::mem::replace(record, self.record())))
+            }
             // Counted by the passcode itself; it may well be the password.
             Ok((Judgement::Wrong | Judgement::Replayed | Judgement::NotApplicable, _)) => None,
         }
     }
 
     /// Let in with a passcode, for a new password.
-    fn restrict(self, person: &Arc<Person>, record: &Cow<'f, UserRecord>) -> Step<'a> {
+    fn restrict(self, person: &Arc<Person>, record: Cow<'f, UserRecord>) -> Step<'a> {
         let mut batch = Batch::default();
-        self.write_user(&mut batch, person, record);
+        self.write_user(&mut batch, person, &record);
         if self.limit.failures > 0 {
             let cleared = self.facts.throttle.value.clone().with_success(None, true);
             write_throttle(&mut batch, person, &self.facts.throttle, &cleared, self.limit);

@@ -59,6 +59,7 @@ pub struct Rule {
 
 /// What a rule says.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "rules are few, and made once")]
 pub enum Ruling {
     /// Refused.
     Deny,

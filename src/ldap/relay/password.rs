@@ -207,9 +207,12 @@ impl Connection {
                     Err(_) => Exchanged::Lost,
                 }
             }
-            Event::ClientGone | Event::ServerGone | Event::Dismissed | Event::Drained | Event::Message(_) | Event::ClientMisbehaved(_) => {
-                Exchanged::Lost
-            }
+            Event::ClientGone
+            | Event::ServerGone
+            | Event::Dismissed
+            | Event::Drained
+            | Event::Message(_)
+            | Event::ClientMisbehaved(_) => Exchanged::Lost,
         }
     }
 
