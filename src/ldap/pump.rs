@@ -16,7 +16,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::ldap::frame::{FrameError, Front, Head, Sender, front};
 use crate::ldap::outstanding::Outstanding;
-use crate::ldap::reply::is_goodbye;
+use crate::ldap::reply::{EXTENDED_RESPONSE, is_goodbye};
 use crate::ldap::session::Session;
 
 /// Both ends of a connection and what is on its way between them.
@@ -42,6 +42,8 @@ pub(super) struct Pump<C, U> {
     /// Octets of the client's, here and still to come, that go nowhere.
     skipped: usize,
     limits: Limits,
+    /// The operation whose answer is not to be passed on, but looked at first.
+    awaited: Option<i32>,
 }
 
 /// How large a client's messages may be, in octets.
@@ -58,6 +60,8 @@ pub(super) struct Limits {
 pub(super) enum Event {
     /// A message of the client's to look at; it stands at the front of the client's buffer.
     Message(Head),
+    /// The server's answer that was waited for stands at the front of its buffer.
+    Answered(Head),
     /// Nothing is outstanding and nothing is on its way to the client. Only when asked for.
     Drained,
     /// The client has closed, or cannot be written to.
@@ -97,12 +101,36 @@ where
             downward: 0,
             skipped: 0,
             limits,
+            awaited: None,
         }
     }
 
     /// Runs until something has to be decided. Dropping the future loses nothing.
     pub(super) async fn run(&mut self, session: &Session, mode: Mode) -> Event {
         poll_fn(|cx| self.poll(cx, session, mode)).await
+    }
+
+    /// Passes on what the server still sends until it answers the operation `id`; nothing more is taken from
+    /// the client.
+    pub(super) async fn await_answer(&mut self, session: &Session, id: i32) -> Event {
+        self.awaited = Some(id);
+        let event = self.run(session, Mode::Drain).await;
+        self.awaited = None;
+        event
+    }
+
+    /// Takes the answer that was waited for out of the server's buffer, and overwrites it there.
+    pub(super) fn take_answer(&mut self, head: &Head) -> Zeroizing<Vec<u8>> {
+        let mut answer = Zeroizing::new(Vec::new());
+        if let Some(server) = &mut self.server {
+            answer.extend_from_slice(server.inbox.filled().get(..head.total).unwrap_or_default());
+            server.inbox.wipe(head.total);
+        }
+        // It belongs: that operation was sent on, and this is its final response.
+        self.outstanding.answered(head);
+        self.activity += 1;
+        self.relayed += 1;
+        answer
     }
 
     /// Sends the client's front message on to the server, which must be there.
@@ -210,7 +238,12 @@ where
                 return Ok(moved);
             };
             if self.downward == 0 && !server.dismissed {
-                self.downward = scan_server(server, &mut self.outstanding, &mut self.activity, &mut self.relayed);
+                let counts = (&mut self.activity, &mut self.relayed);
+                let (octets, answer) = scan_server(server, &mut self.outstanding, self.awaited, counts);
+                self.downward = octets;
+                if let Some(head) = answer.filter(|_| octets == 0) {
+                    return Err(Event::Answered(head));
+                }
             }
             let here = self.downward.min(server.inbox.filled().len());
             if here > 0 {
@@ -361,8 +394,14 @@ enum Moved {
     Something,
 }
 
-/// Counts the octets of all messages at the front of the server's buffer, and notes which operations end.
-fn scan_server<U>(server: &mut Port<U>, outstanding: &mut Outstanding, activity: &mut u64, relayed: &mut u64) -> usize {
+/// Counts the octets of all messages at the front of the server's buffer, and notes which operations end. Stops
+/// at the answer that is `awaited`.
+fn scan_server<U>(
+    server: &mut Port<U>,
+    outstanding: &mut Outstanding,
+    awaited: Option<i32>,
+    (activity, relayed): (&mut u64, &mut u64),
+) -> (usize, Option<Head>) {
     let mut octets = 0;
     while let Some(input) = server.inbox.filled().get(octets..) {
         let (head, whole) = match front(input, CAPACITY, usize::MAX, Sender::Server) {
@@ -385,6 +424,9 @@ fn scan_server<U>(server: &mut Port<U>, outstanding: &mut Outstanding, activity:
             octets += head.total;
             break;
         }
+        if awaited == Some(head.id) && whole && head.operation == EXTENDED_RESPONSE {
+            return (octets, Some(head));
+        }
         if !outstanding.answered(&head) {
             tracing::warn!(
                 id = head.id,
@@ -401,7 +443,7 @@ fn scan_server<U>(server: &mut Port<U>, outstanding: &mut Outstanding, activity:
             break;
         }
     }
-    octets
+    (octets, None)
 }
 
 /// One end: the stream, what was read from it, what we have to say to it ourselves.
@@ -498,7 +540,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
             self.written += count;
             self.unflushed = true;
         }
-        self.outbox.clear();
+        // It may hold a password that was made up.
+        self.outbox.zeroize();
         self.outbox.shrink_to(CAPACITY);
         self.written = 0;
         Poll::Ready(Ok(()))
