@@ -16,6 +16,7 @@ use crate::secret::Secret;
 pub use crate::document::{Fault, Faults};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use proxy_protocol::ProxyProtocol;
+pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
 pub use upstream::{Names, RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
 
 /// A whole configuration.
@@ -836,6 +837,12 @@ pub struct LdapListener {
     /// How long a refused bind is held back, counted from its arrival.
     #[serde(default = "default::bind_reject_delay", with = "crate::document::span")]
     pub reject_delay: Duration,
+    /// What it lets through; everything when absent.
+    #[serde(default)]
+    pub restrict: Option<Restrict>,
+    /// `[[ldap.service_account]]`
+    #[serde(default, rename = "service_account")]
+    pub service_accounts: Vec<ServiceAccount>,
 }
 
 /// `ldap.tls`
@@ -867,6 +874,7 @@ mod default;
 mod dynauth;
 mod load;
 mod proxy_protocol;
+mod restrict;
 mod sasl;
 mod upstream;
 

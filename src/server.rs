@@ -188,6 +188,13 @@ impl Server {
             metrics,
             reloading: Mutex::new(()),
         });
+        // Weak: the node has the metrics.
+        let judges = Arc::downgrade(&node.verifier);
+        node.metrics.refresh_by(move |metrics| {
+            if let Some(verifier) = judges.upgrade() {
+                control::measure(&verifier.directories(), metrics);
+            }
+        });
         let surroundings: Arc<dyn Surroundings> = Arc::clone(&node) as Arc<dyn Surroundings>;
         let accounts = Arc::new(Accounts::new(
             Arc::clone(&node.store),

@@ -21,13 +21,15 @@ const RULES: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("clock", &[]),
     ("ber", &[]),
+    ("schema", &[]),
+    ("dn", &["ber", "schema"]),
     ("metrics", &[]),
     ("document", &[]),
     ("dictionary", &["document"]),
     ("keyring", &["clock", "secret"]),
     ("tls", &["ber", "clock"]),
-    // Of the engine the configuration sees only how a code is cut off a password.
-    ("config", &["document", "engine", "secret"]),
+    // Of the engine the configuration sees only what a table of it says as well.
+    ("config", &["dn", "document", "engine", "schema", "secret"]),
     // Decides, and does no I/O.
     ("engine", &["clock", "dictionary", "document", "keyring", "secret"]),
     // Behind the engine.
@@ -101,10 +103,12 @@ const RULES: &[(&str, &[&str])] = &[
             "ber",
             "clock",
             "config",
+            "dn",
             "engine",
             "metrics",
             "proxy_protocol",
             "quiet",
+            "schema",
             "secret",
             "tls",
         ],
@@ -142,8 +146,11 @@ const RELAY: &[&str] = &[
     "clock",
     "config",
     "directory",
+    "dn",
     "engine",
     "metrics",
+    "quiet",
+    "schema",
     "secret",
     "tls",
 ];

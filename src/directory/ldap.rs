@@ -169,6 +169,7 @@ impl LdapDirectory {
             kind: "ldap".into(),
             servers: self.servers.all().iter().map(|listed| listed.server.status()).collect(),
             queue: self.look_ups.waiting() + self.binds.waiting(),
+            max_connection_age: Some(self.settings.max_connection_age),
         }
     }
 }

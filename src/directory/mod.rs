@@ -142,6 +142,8 @@ pub struct DirectoryStatus {
     pub servers: Vec<ServerStatus>,
     /// Attempts waiting for a connection.
     pub queue: usize,
+    /// Longest life of a connection, where there are any.
+    pub max_connection_age: Option<Duration>,
 }
 
 /// One server of a directory.

@@ -176,6 +176,7 @@ impl Directory for Everybody {
             kind: "radius".into(),
             servers: Vec::new(),
             queue: 0,
+            max_connection_age: None,
         }
     }
 }

@@ -56,7 +56,7 @@ impl BindControls {
                 }
                 _ => continue,
             };
-            if control.has_value {
+            if control.value.is_some() {
                 fault = fault.or(Some(ControlFault::Value));
             }
             *known = true;
@@ -91,15 +91,19 @@ pub(super) fn each_control(controls: &[u8]) -> Result<Vec<&[u8]>, BerError> {
     Ok(types)
 }
 
-struct Control<'a> {
-    oid: &'a [u8],
-    critical: bool,
-    has_value: bool,
+/// One control.
+pub(super) struct Control<'a> {
+    /// controlType.
+    pub(super) oid: &'a [u8],
+    /// criticality.
+    pub(super) critical: bool,
+    /// controlValue.
+    pub(super) value: Option<&'a [u8]>,
 }
 
 impl<'a> Control<'a> {
     /// Reads the content of one control: type, criticality unless false, value if there is one, and no more.
-    fn read(content: &'a [u8]) -> Result<Self, BerError> {
+    pub(super) fn read(content: &'a [u8]) -> Result<Self, BerError> {
         let mut fields = Reader::new(content);
         let oid = fields.expect(OCTET_STRING)?;
         let critical = match fields.peek() {
@@ -110,18 +114,15 @@ impl<'a> Control<'a> {
             },
             Some(_) | None => false,
         };
-        let has_value = !fields.is_empty();
-        if has_value {
-            fields.expect(OCTET_STRING)?;
-        }
+        let value = if fields.is_empty() {
+            None
+        } else {
+            Some(fields.expect(OCTET_STRING)?)
+        };
         if !fields.is_empty() {
             return Err(BerError::Unexpected);
         }
-        Ok(Self {
-            oid,
-            critical,
-            has_value,
-        })
+        Ok(Self { oid, critical, value })
     }
 }
 

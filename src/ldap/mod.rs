@@ -18,6 +18,7 @@ mod outstanding;
 mod pump;
 mod relay;
 pub mod reply;
+pub mod restrict;
 pub mod sasl;
 pub mod session;
 mod stream;

@@ -148,6 +148,11 @@ where
         self.outstanding.rest();
     }
 
+    /// Whether the rest of a message is still to come from the client, whose beginning is on its way to the server.
+    pub(super) fn is_client_amid_message(&self) -> bool {
+        self.upward > self.client.inbox.filled().len()
+    }
+
     /// Closes the connection to the server. What it has not answered stays outstanding.
     pub(super) fn drop_server(&mut self) {
         self.server = None;

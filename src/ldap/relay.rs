@@ -184,8 +184,11 @@ impl Connection {
                     }
                     self.quiet_ticks += 1;
                     self.pump.rest();
-                    // A search that waits for changes may be silent for long; a client that does not read may not.
-                    let waits = !self.pump.outstanding.is_empty() && !self.pump.is_client_slow();
+                    // A search that waits for changes may be silent for long; a client that does not read, or has not
+                    // said all that it began to say, may not.
+                    let waits = !self.pump.outstanding.is_empty()
+                        && !self.pump.is_client_slow()
+                        && !self.pump.is_client_amid_message();
                     if self.quiet_ticks >= TICKS && !waits {
                         return Next::Idle;
                     }

@@ -30,8 +30,12 @@ pub enum Code {
     ConfidentialityRequired,
     /// 32
     NoSuchObject,
+    /// 34
+    InvalidDnSyntax,
     /// 49
     InvalidCredentials,
+    /// 50: not with these rights.
+    InsufficientAccessRights,
     /// 51: too many operations at once.
     Busy,
     /// 52: the directory is out of reach.
@@ -57,8 +61,10 @@ impl Code {
             Self::ConfidentialityRequired => 13,
             Self::SaslBindInProgress => 14,
             Self::NoSuchObject => 32,
+            Self::InvalidDnSyntax => 34,
             Self::InappropriateAuthentication => 48,
             Self::InvalidCredentials => 49,
+            Self::InsufficientAccessRights => 50,
             Self::Busy => 51,
             Self::Unavailable => 52,
             Self::UnwillingToPerform => 53,
@@ -199,6 +205,10 @@ const REQUEST_NAME: u8 = 0x80;
 pub(super) const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
 /// RFC 4532.
 pub(super) const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
+/// RFC 3062.
+pub(super) const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
+/// RFC 3909.
+pub(super) const CANCEL: &str = "1.3.6.1.1.8";
 /// RFC 4511 section 4.4.1.
 pub(super) const NOTICE_OF_DISCONNECTION: &str = "1.3.6.1.4.1.1466.20036";
 

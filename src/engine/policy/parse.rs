@@ -93,7 +93,7 @@ struct RawRule {
     #[serde(default, with = "crate::document::span::option")]
     reuse: Option<Duration>,
     #[serde(default)]
-    audit: RawAudit,
+    audit: Audit,
     #[serde(default)]
     prompt: Option<String>,
     #[serde(default)]
@@ -140,14 +140,6 @@ impl TryFrom<String> for RawNet {
         net.map(|net| Self(net.trunc()))
             .map_err(|_| format!("`{text}` is neither an address nor a prefix such as 10.1.0.0/16"))
     }
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum RawAudit {
-    #[default]
-    All,
-    Failures,
 }
 
 impl RawRule {
@@ -226,10 +218,7 @@ impl RawRule {
                 user_failures: self.user_failures,
                 max_sessions: self.max_sessions,
                 reuse: self.reuse,
-                audit: match self.audit {
-                    RawAudit::All => Audit::All,
-                    RawAudit::Failures => Audit::Failures,
-                },
+                audit: self.audit,
                 upstream: self.upstream.map(Arc::from),
                 prompt: self.prompt.as_deref().unwrap_or(DEFAULT_PROMPT).into(),
                 message,

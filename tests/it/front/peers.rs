@@ -313,6 +313,7 @@ impl Directory for Server {
             kind: "ldap".into(),
             servers: Vec::new(),
             queue: 0,
+            max_connection_age: None,
         }
     }
 }
