@@ -140,7 +140,9 @@ fn type_name(octets: &[u8]) -> Result<String, BadDn> {
     if !schema::is_number(text) && !schema::is_name(text) {
         return Err(BadDn);
     }
-    Ok(schema::attribute_type(text).map_or(text, |known| known.name()).to_owned())
+    Ok(schema::attribute_type(text)
+        .map_or(text, |known| known.name())
+        .to_owned())
 }
 
 /// The value of a `string` (RFC 4514 section 3), and how many octets it took, blanks at its end included.
@@ -212,7 +214,11 @@ fn hexadecimal(octets: &[u8]) -> Result<(Vec<u8>, usize), BadDn> {
 }
 
 fn hex_pair(first: u8, second: u8) -> Option<u8> {
-    let digit = |octet: u8| char::from(octet).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |octet: u8| {
+        char::from(octet)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     Some(digit(first)? << 4 | digit(second)?)
 }
 
@@ -225,7 +231,12 @@ fn prepared(value: &[u8]) -> Vec<u8> {
     let folded: Cow<'_, str> = if text.is_ascii() {
         text.to_ascii_lowercase().into()
     } else {
-        text.nfkc().collect::<String>().to_lowercase().nfkc().collect::<String>().into()
+        text.nfkc()
+            .collect::<String>()
+            .to_lowercase()
+            .nfkc()
+            .collect::<String>()
+            .into()
     };
     let mut prepared = Vec::with_capacity(folded.len());
     for word in folded.split(' ').filter(|word| !word.is_empty()) {
@@ -265,7 +276,11 @@ mod tests {
                 "uid=\\61n\\61,ou=p\\65ople,dc=example,dc=org",
                 "uid=#0403616e61,ou=#0c0670656F706c65,dc=example,dc=org",
             ][..],
-            &["cn=a\\,b+ou=x,dc=x", "OU = X + cn=A\\2cB,dc=x", "ou=x+2.5.4.3=a\\2Cb,dc=x"],
+            &[
+                "cn=a\\,b+ou=x,dc=x",
+                "OU = X + cn=A\\2cB,dc=x",
+                "ou=x+2.5.4.3=a\\2Cb,dc=x",
+            ],
             &["cn=a\\+b", "cn=a\\2bb"],
             &["cn=a  b", "cn= a b ", "cn=\\20a\\20b\\20", "cn=\\ a\\ b\\ "],
             &["cn=Änne", "cn=\\c3\\84nne", "cn=a\\cc\\88nne", "cn=ä\\6ene"],
@@ -320,7 +335,14 @@ mod tests {
         for inside in ["ou=people,dc=x", "uid=a,OU=People, DC=x", "uid=a,ou=b,ou=people,dc=x"] {
             assert!(dn(inside).is_within(&base), "{inside}");
         }
-        for outside in ["dc=x", "", "ou=otherpeople,dc=x", "uid=a\\,ou=people,dc=x", "ou=people+cn=x,dc=x", "ou=people,dc=x,dc=y"] {
+        for outside in [
+            "dc=x",
+            "",
+            "ou=otherpeople,dc=x",
+            "uid=a\\,ou=people,dc=x",
+            "ou=people+cn=x,dc=x",
+            "ou=people,dc=x,dc=y",
+        ] {
             assert!(!dn(outside).is_within(&base), "{outside}");
         }
         assert!(dn("dc=x").is_within(&dn("")));
@@ -334,7 +356,10 @@ mod tests {
         assert_eq!(ana.renamed(first(), Some(&dn("dc=y"))), Some(dn("uid=anna,dc=y")));
         assert_eq!(dn("").renamed(first(), None), None);
         assert!(Rdn::parse(b"").is_err() && Rdn::parse(b"a=b,c=d").is_err());
-        assert_eq!(Rdn::parse(b"cn=x+2.5.4.35=y").unwrap().attributes().collect::<Vec<_>>(), ["cn", "userpassword"]);
+        assert_eq!(
+            Rdn::parse(b"cn=x+2.5.4.35=y").unwrap().attributes().collect::<Vec<_>>(),
+            ["cn", "userpassword"]
+        );
     }
 
     /// A value in one of the ways in which it may be written.

@@ -217,7 +217,11 @@ impl Engine {
             sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
             now,
         };
-        let decided = person.and_then(|_| self.policy.decide(&subject));
+        let decided = match (person, &request.origin.service_account) {
+            (None, _) => None,
+            (Some(_), Some(own)) if !self.policy.bars_account(&subject) => Some(own.as_ref()),
+            (Some(_), Some(_) | None) => self.policy.decide(&subject),
+        };
         let admits = decided.filter(|rule| matches!(rule.ruling, Ruling::Require(_)));
         let refusal = if person.is_some() {
             Denial::Policy

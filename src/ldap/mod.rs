@@ -5,6 +5,7 @@
 //! [`controls`]
 //! reads what it asks for besides; `relay` does it; [`bound`] knows whose connections there are; `embedded` answers where the directory has no server.
 
+mod account;
 mod balancer;
 pub mod bound;
 pub mod controls;

@@ -4,6 +4,7 @@
 //! That connection never holds rights which the client has not just earned: whenever the session is not
 //! bound and the server may think otherwise, the connection to it is closed.
 
+mod gate;
 mod relayed;
 mod shown;
 mod trial;
@@ -23,6 +24,7 @@ use crate::clock;
 use crate::directory::local::Tree;
 use crate::directory::{ConnectError, Directory, Link, Stream};
 use crate::engine::{Check, Origin, Protocol, Verdict};
+use crate::ldap::account::{Account, Named};
 use crate::ldap::bound::Bound;
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::Head;
@@ -36,6 +38,7 @@ use crate::ldap::stream::{ClientStream, handshake};
 use crate::ldap::translate::{Bind, BindEnd, How, bind_response, end_of};
 use crate::metrics::Decision;
 
+use gate::Passage;
 use shown::Shown;
 use trial::{Trial, Tried};
 
@@ -48,6 +51,8 @@ pub(super) struct Connection {
     embedded: Option<Arc<Tree>>,
     /// Who is bound.
     bound: Option<Bound>,
+    /// The service account that is bound, if it is one.
+    account: Option<Arc<Account>>,
     /// Who showed a certificate.
     shown: Option<Box<Shown>>,
     /// Whether the server may hold the connection to be bound.
@@ -103,6 +108,7 @@ impl Connection {
             pump,
             embedded: None,
             bound: None,
+            account: None,
             shown,
             server_has_rights: false,
             negotiating: false,
@@ -121,10 +127,12 @@ impl Connection {
         loop {
             if !session.is_bound() {
                 self.bound = None;
+                self.account = None;
                 if self.server_has_rights {
                     self.drop_server();
                 }
             }
+            self.set_gate();
             let next = self.next(&session).await;
             let step = match next {
                 Next::Event(Event::Message(head)) => self.message(session, head).await,
@@ -203,8 +211,17 @@ impl Connection {
         }
         match step {
             Step::Relay(session) => {
-                self.settled = true;
-                self.relay(&head, &input).await;
+                match self.passes(&head, &input) {
+                    Passage::Closed => {}
+                    Passage::Open => {
+                        self.settled = true;
+                        self.relay(&head, &input, None).await;
+                    }
+                    Passage::Instead(octets) => {
+                        self.settled = true;
+                        self.relay(&head, &input, Some(&octets)).await;
+                    }
+                }
                 Ok(session)
             }
             Step::Answer(session, answer) => {
@@ -255,8 +272,8 @@ impl Connection {
         }
     }
 
-    /// Sends the front message on, or answers it in the directory's place.
-    async fn relay(&mut self, head: &Head, input: &[u8]) {
+    /// Sends the front message on, or `instead` of it, or answers it in the directory's place.
+    async fn relay(&mut self, head: &Head, input: &[u8], instead: Option<&[u8]>) {
         let refusal = match self.connect().await {
             Err(ConnectError::Busy(most)) => {
                 tracing::warn!(listener = %self.shared.config.name, most, "as many connections are relayed to the directory as may be");
@@ -288,10 +305,17 @@ impl Connection {
                         person: self.bound.as_ref().map(Bound::person),
                         start_tls: self.shared.rules.start_tls,
                     };
-                    embedded.answer(head, input, &mut self.pump.client.outbox);
+                    let answers = &mut self.pump.client.outbox;
+                    match self.pump.gate.as_deref_mut() {
+                        Some(gate) => gate::answer(&embedded, gate, instead.unwrap_or(input), answers),
+                        None => embedded.answer(head, input, answers),
+                    }
                     self.pump.drop_message(head);
                 } else if self.pump.server.is_some() {
-                    self.pump.send_on(head);
+                    match instead {
+                        Some(octets) => self.pump.send_instead(head, octets),
+                        None => self.pump.send_on(head),
+                    }
                 } else {
                     // An abandon for a server that is gone: nothing is left to abandon.
                     self.pump.drop_message(head);
@@ -345,18 +369,24 @@ impl Connection {
             }
             (_, shown) => shown.as_ref().and_then(|shown| shown.login(&shared, self.peer)),
         };
-        let origin = self.origin(directory.name(), binding.is_encrypted());
-        let Some(question) = bind.question(origin, shared.config.append.0, certificate) else {
+        let mut origin = self.origin(directory.name(), binding.is_encrypted());
+        let account = self.account_named(bind, &mut origin);
+        let mut question = bind.question(origin, shared.config.append.0, certificate);
+        gate::ask_for_account(&account, &mut question);
+        let Some(question) = question else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
         };
+        let source = self.peer.ip().to_canonical();
+        let mut late = Vec::new();
         let mut trial = Trial {
             directory,
             server: &mut self.pump.server,
             embedded: &mut self.embedded,
             outstanding: &self.pump.outstanding,
-            late: &mut self.pump.client.outbox,
+            late: &mut late,
             has_rights: &mut self.server_has_rights,
+            is_barred: &|person| shared.accounts.misplaces(&person.dn, source),
             id: bind.id,
             asks_identity: bind.controls.identity,
             tried: Tried::Nothing,
@@ -364,10 +394,19 @@ impl Connection {
         let verdict = shared.verify.verify(question, Check::Own(&mut trial)).await;
         let tried = std::mem::replace(&mut trial.tried, Tried::Nothing);
         drop(trial);
+        if !self.pump.gate.as_ref().is_some_and(|gate| gate.reads_answers()) {
+            // Nobody waits for them; where answers are looked at, they are not worth a look.
+            self.pump.client.outbox.append(&mut late);
+        }
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
-        self.conclude(bind, verdict, tried, arrived)
+        let end = self.conclude(bind, verdict, tried, arrived);
+        self.account = match (&end, account) {
+            (Judged::In, Named::Account(account)) => Some(account),
+            (Judged::In | Judged::Out(_), _) => None,
+        };
+        end
     }
 
     /// Brings together what the engine says and what the server holds, so that neither goes further than
@@ -426,7 +465,7 @@ impl Connection {
             nas_identifier: None,
             calling_station: None,
             encrypted,
-            service_account: false,
+            service_account: None,
         }
     }
 

@@ -14,7 +14,9 @@ use super::ldap_frame::{CAPACITY, RULES, receive};
 
 /// `data` as a BindRequest and, from where its first octet says, its controls.
 pub fn ldap_bind(data: &[u8]) {
-    let Some((&split, data)) = data.split_first() else { return };
+    let Some((&split, data)) = data.split_first() else {
+        return;
+    };
     let (content, controls) = data.split_at(usize::from(split).min(data.len()));
     let frame = message(0x60, content, controls);
     let head = whole(&frame);
@@ -29,7 +31,13 @@ pub fn ldap_bind(data: &[u8]) {
     // What goes to the server is one message with one bind, whatever the name and the password are.
     let Ok(dn) = std::str::from_utf8(bind.name) else { return };
     let mut sent = Vec::new();
-    encode_bind(bind.id, dn, &Secret::new(bind.password), bind.controls.identity, &mut sent);
+    encode_bind(
+        bind.id,
+        dn,
+        &Secret::new(bind.password),
+        bind.controls.identity,
+        &mut sent,
+    );
     let again = Message::read(&sent).expect("we write messages");
     let request = BindRequest::read(&again).expect("and binds");
     assert_eq!((request.id, request.version, request.name), (bind.id, 3, bind.name));
@@ -72,7 +80,9 @@ pub fn ldap_response(data: &[u8]) {
         rest = behind;
         assert!(head.id >= 0 && frame[head.offset] == head.operation);
         let Ok(message) = Message::read(frame) else { continue };
-        let Ok(response) = BindResponse::read(&message) else { continue };
+        let Ok(response) = BindResponse::read(&message) else {
+            continue;
+        };
         let outcome = outcome(&response);
         assert!(outcome != PasswordOutcome::Right || response.code == 0, "{response:?}");
         for asked in [false, true] {

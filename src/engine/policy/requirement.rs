@@ -42,6 +42,15 @@ pub enum Order {
 const MAX_ALTERNATIVES: usize = 64;
 
 impl Requirement {
+    /// The password and nothing else.
+    pub fn password() -> Self {
+        Self {
+            alternatives: vec![KindSet::of(Kind::Password)],
+            written: Kind::Password.to_string(),
+            split: None,
+        }
+    }
+
     /// The sets that are enough.
     pub fn alternatives(&self) -> &[KindSet] {
         &self.alternatives

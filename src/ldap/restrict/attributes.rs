@@ -94,10 +94,16 @@ mod tests {
         }
         assert!(!hidden.shows(b"\xff"));
         for plain in ["uid", "2.5.4.3", "cn;lang-de", "objectClass", "unheardOf"] {
-            assert!(hidden.shows(plain.as_bytes()) && hidden.tells(plain.as_bytes()), "{plain}");
+            assert!(
+                hidden.shows(plain.as_bytes()) && hidden.tells(plain.as_bytes()),
+                "{plain}"
+            );
         }
         for wider in ["name", "2.5.4.41", "anr"] {
-            assert!(hidden.shows(wider.as_bytes()) && !hidden.tells(wider.as_bytes()), "{wider}");
+            assert!(
+                hidden.shows(wider.as_bytes()) && !hidden.tells(wider.as_bytes()),
+                "{wider}"
+            );
         }
     }
 

@@ -97,4 +97,3 @@ const LESS_OR_EQUAL: u8 = 0xa6;
 const PRESENT: u8 = 0x87;
 const APPROXIMATELY: u8 = 0xa8;
 const EXTENSIBLE: u8 = 0xa9;
-

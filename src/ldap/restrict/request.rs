@@ -12,11 +12,7 @@ use crate::ldap::reply::{
 };
 
 /// Judges a whole message: `None` to send it on as it is, or what to send on in its place.
-pub(super) fn judge(
-    restriction: &Restriction,
-    pages: &mut Pages,
-    frame: &[u8],
-) -> Result<Option<Vec<u8>>, Refusal> {
+pub(super) fn judge(restriction: &Restriction, pages: &mut Pages, frame: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     let message = Message::read(frame)?;
     let content = message.operation.content;
     let request = match message.operation.tag {
@@ -82,7 +78,8 @@ impl Request<'_> {
         };
         let allowed = match &restriction.operations {
             Some(listed) => {
-                listed.contains(&operation) || extended_number(&operation).is_some_and(|number| listed.contains(&number))
+                listed.contains(&operation)
+                    || extended_number(&operation).is_some_and(|number| listed.contains(&number))
             }
             // One that we do not know could read or write anything.
             None => !restriction.withholds() || !matches!(operation, Operation::Extended(_)),
@@ -177,7 +174,11 @@ impl<'a> Search<'a> {
             && search.entries >= 0
             && search.seconds >= 0
             && search.types_only.len() == 1;
-        if sound { Ok(search) } else { Err(BerError::Unexpected.into()) }
+        if sound {
+            Ok(search)
+        } else {
+            Err(BerError::Unexpected.into())
+        }
     }
 
     /// Lowers the limits, and has aliases left alone where the search could get out by one: what it found
@@ -203,9 +204,10 @@ impl<'a> Search<'a> {
             let sent = if page.cookie.is_empty() {
                 0
             } else {
-                pages
-                    .before(page.cookie)
-                    .ok_or(Refusal(Code::UnwillingToPerform, "the page is not known on this connection"))?
+                pages.before(page.cookie).ok_or(Refusal(
+                    Code::UnwillingToPerform,
+                    "the page is not known on this connection",
+                ))?
             };
             let left = usize::try_from(most).unwrap_or_default().saturating_sub(sent);
             let left = i32::try_from(left).unwrap_or(i32::MAX);
@@ -225,11 +227,15 @@ impl<'a> Search<'a> {
         }
         Ok(Some(match controls {
             Some(controls) => rewritten(message, &controls, |out| self.write(out)),
-            None => written(message.id, |out| self.write(out), |out| {
-                if let Some(controls) = message.controls {
-                    ber::write(super::controls::CONTROLS, controls, out);
-                }
-            }),
+            None => written(
+                message.id,
+                |out| self.write(out),
+                |out| {
+                    if let Some(controls) = message.controls {
+                        ber::write(super::controls::CONTROLS, controls, out);
+                    }
+                },
+            ),
         }))
     }
 
