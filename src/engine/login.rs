@@ -23,7 +23,7 @@ use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
 use crate::engine::policy::{Policy, Requirement, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
-use crate::engine::request::{AuthnRequest, Given};
+use crate::engine::request::{AuthnRequest, Given, LoginForm};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::{Limit, Standing};
@@ -204,6 +204,9 @@ impl Engine {
         if matches!(&request.given, Given::Typed(typed) if typed.is_empty()) {
             return self.reject(request, facts, None, Denial::Malformed, now);
         }
+        if matches!(request.login.form(), LoginForm::Account(_)) && request.origin.service_account.is_none() {
+            return self.misplaced(request, facts, now);
+        }
         let person = match &facts.lookup {
             Lookup::Found(person) => Some(person),
             Lookup::Unknown | Lookup::Ambiguous => None,
@@ -286,6 +289,22 @@ impl Engine {
                 (Given::Response(response), dialog) => case.response(response, dialog.as_ref()),
             },
         }
+    }
+
+    /// A service account from an address that it may not come from is nobody, whatever a rule would ask of others:
+    /// that the name is one of a service account is no secret, and the guess counts against the source.
+    fn misplaced<'a>(&self, request: &AuthnRequest, facts: &Facts, now: Timestamp) -> Step<'a> {
+        if !facts.source_over_limit {
+            return self.reject(request, facts, None, Denial::UnknownUser, now);
+        }
+        // One audit record stands for many of these.
+        Step::Decided(Decision {
+            verdict: Verdict::Reject(Denial::SourceThrottled),
+            batch: Batch::default(),
+            rule: None,
+            proven: KindSet::EMPTY,
+            reuse: None,
+        })
     }
 
     fn reject<'a>(

@@ -11,15 +11,31 @@ const PEOPLE: &str = "ou=people,dc=example,dc=org";
 const ADMIN: &str = "cn=admin,dc=example,dc=org";
 
 fn restricted(slapd: &Slapd, table: &str) -> Front {
-    Setup::before(slapd.address()).and(&format!("[restrict]\n{table}")).start()
+    Setup::before(slapd.address())
+        .and(&format!("[restrict]\n{table}"))
+        .start()
 }
 
 /// Exit status and output of `ldapsearch` as the directory's administrator, whom no access rule holds back.
 fn found(front: &Front, arguments: &[&str]) -> (Option<i32>, String) {
     let url = front.url();
-    let login = ["-x", "-LLL", "-o", "ldif-wrap=no", "-H", url.as_str(), "-D", ADMIN, "-w", "adminpw"];
+    let login = [
+        "-x",
+        "-LLL",
+        "-o",
+        "ldif-wrap=no",
+        "-H",
+        url.as_str(),
+        "-D",
+        ADMIN,
+        "-w",
+        "adminpw",
+    ];
     let output = run("ldapsearch", &[&login[..], arguments].concat(), "", &[]);
-    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
 }
 
 /// The result code; `ldappasswd` has it in its output only.
@@ -49,7 +65,11 @@ fn a_read_only_listener_changes_nothing() {
         ("ldapdelete", vec![BEN], ""),
         ("ldapmodrdn", vec!["-r", BEN, "uid=bob"], ""),
         ("ldappasswd", vec!["-s", "other", BEN], ""),
-        ("ldapadd", vec![], "dn: ou=new,dc=example,dc=org\nobjectClass: organizationalUnit\nou: new\n"),
+        (
+            "ldapadd",
+            vec![],
+            "dn: ou=new,dc=example,dc=org\nobjectClass: organizationalUnit\nou: new\n",
+        ),
     ] {
         let output = run(program, &[&login[..], &arguments].concat(), input, &[]);
         assert_eq!(told(&output), Some(53), "{program}: {output:?}");
@@ -72,7 +92,11 @@ fn nothing_outside_of_the_bases_is_reached_in_any_spelling() {
         "ou=p\\65ople,domainComponent=e\\78ample,dc=org",
     ] {
         let (code, text) = found(&front, &["-b", inside, "(uid=ana)", "1.1"]);
-        assert_eq!((code, text.trim()), (Some(0), format!("dn: {ANA}").as_str()), "{inside}");
+        assert_eq!(
+            (code, text.trim()),
+            (Some(0), format!("dn: {ANA}").as_str()),
+            "{inside}"
+        );
     }
     for (outside, code) in [
         ("dc=example,dc=org", 32),
@@ -83,11 +107,23 @@ fn nothing_outside_of_the_bases_is_reached_in_any_spelling() {
         ("cn=default,dc=example,dc=org;ou=people,dc=example,dc=org", 34),
         ("\"cn=x,ou=people\",dc=example,dc=org", 34),
     ] {
-        assert_eq!(found(&front, &["-b", outside, "(cn=default)"]), (Some(code), String::new()), "{outside}");
+        assert_eq!(
+            found(&front, &["-b", outside, "(cn=default)"]),
+            (Some(code), String::new()),
+            "{outside}"
+        );
     }
     // Clients need these two.
-    assert!(found(&front, &["-b", "", "-s", "base", "+"]).1.contains("namingContexts"));
-    assert!(found(&front, &["-b", "cn=Subschema", "-s", "base", "+"]).1.contains("attributeTypes"));
+    assert!(
+        found(&front, &["-b", "", "-s", "base", "+"])
+            .1
+            .contains("namingContexts")
+    );
+    assert!(
+        found(&front, &["-b", "cn=Subschema", "-s", "base", "+"])
+            .1
+            .contains("attributeTypes")
+    );
     // An alias leads nowhere, not even by the number of what it leads to.
     let (code, text) = found(&front, &["-a", "always", "-b", PEOPLE, "-z", "1", "(cn=default)"]);
     assert_eq!((code, text.as_str()), (Some(0), ""));
@@ -100,8 +136,16 @@ fn nothing_outside_of_the_bases_is_reached_in_any_spelling() {
         ("ldapmodrdn", vec!["-r", "-s", "dc=example,dc=org", BEN, "uid=ben"], ""),
         ("ldapmodrdn", vec!["-r", PEOPLE, "ou=folk"], ""),
         ("ldappasswd", vec!["-s", "x", "cn=default,dc=example,dc=org"], ""),
-        ("ldapadd", vec![], "dn: ou=new,dc=example,dc=org\nobjectClass: organizationalUnit\nou: new\n"),
-        ("ldapmodify", vec![], "dn: dc=example,dc=org\nreplace: description\ndescription: x\n"),
+        (
+            "ldapadd",
+            vec![],
+            "dn: ou=new,dc=example,dc=org\nobjectClass: organizationalUnit\nou: new\n",
+        ),
+        (
+            "ldapmodify",
+            vec![],
+            "dn: dc=example,dc=org\nreplace: description\ndescription: x\n",
+        ),
     ] {
         let output = run(program, &[&login[..], &arguments].concat(), input, &[]);
         assert_eq!(told(&output), Some(32), "{program} {arguments:?}: {output:?}");
@@ -113,7 +157,9 @@ fn nothing_outside_of_the_bases_is_reached_in_any_spelling() {
 #[test]
 fn a_hidden_attribute_is_not_seen_and_not_guessed() {
     let slapd = start();
-    slapd.modify(&format!("dn: {ANA}\nchangetype: modify\nreplace: mail\nmail: ana@example.org\n"));
+    slapd.modify(&format!(
+        "dn: {ANA}\nchangetype: modify\nreplace: mail\nmail: ana@example.org\n"
+    ));
     let front = restricted(&slapd, "hide_attributes = [\"userPassword\", \"mail\", \"sn\"]");
     for selection in [
         &["*", "+"][..],
@@ -124,12 +170,18 @@ fn a_hidden_attribute_is_not_seen_and_not_guessed() {
         &["userPassword;x-foo", "uid"],
         &["-A", "*"],
     ] {
-        let (code, text) = found(&front, &[&["-b", ANA, "-s", "base", "(objectClass=*)"][..], selection].concat());
+        let (code, text) = found(
+            &front,
+            &[&["-b", ANA, "-s", "base", "(objectClass=*)"][..], selection].concat(),
+        );
         assert_eq!(code, Some(0), "{selection:?}");
         assert!(text.contains("uid:"), "{selection:?}: {text}");
         for hidden in ["userPassword", "mail", "sn:", "surname", "example.org\n"] {
             let shown = text.lines().filter(|line| !line.starts_with("dn:"));
-            assert!(!shown.clone().any(|line| line.starts_with(hidden)), "{selection:?}: {text}");
+            assert!(
+                !shown.clone().any(|line| line.starts_with(hidden)),
+                "{selection:?}: {text}"
+            );
         }
     }
     for filter in [
@@ -147,7 +199,11 @@ fn a_hidden_attribute_is_not_seen_and_not_guessed() {
         "(2.5.4.41=Example)",
         "(1.2.3.4=x)",
     ] {
-        assert_eq!(found(&front, &["-b", PEOPLE, filter, "uid"]), (Some(50), String::new()), "{filter}");
+        assert_eq!(
+            found(&front, &["-b", PEOPLE, filter, "uid"]),
+            (Some(50), String::new()),
+            "{filter}"
+        );
     }
     for (control, code) in [
         ("sss=mail", 50),
@@ -158,16 +214,26 @@ fn a_hidden_attribute_is_not_seen_and_not_guessed() {
         ("!mv=(mail=a*)", 12),
         ("!deref=member:mail", 12),
     ] {
-        assert_eq!(found(&front, &["-b", PEOPLE, "-E", control, "(uid=*)", "uid"]).0, Some(code), "{control}");
+        assert_eq!(
+            found(&front, &["-b", PEOPLE, "-E", control, "(uid=*)", "uid"]).0,
+            Some(code),
+            "{control}"
+        );
     }
     for control in ["sss=-uid:caseIgnoreOrderingMatch", "pr=1/noprompt"] {
         let (code, text) = found(&front, &["-b", PEOPLE, "-E", control, "(uid=*)", "uid", "mail"]);
-        assert!(code == Some(0) && text.contains("uid: ana") && !text.contains("mail"), "{control}: {code:?} {text}");
+        assert!(
+            code == Some(0) && text.contains("uid: ana") && !text.contains("mail"),
+            "{control}: {code:?} {text}"
+        );
     }
     let asserting = found(&front, &["-b", ANA, "-s", "base", "-e", "!assert=(mail=a*)"]);
     assert_eq!(asserting, (Some(12), String::new()));
     // Not critical: it is left out, and tells nothing.
-    let read = found(&front, &["-b", ANA, "-s", "base", "-e", "postread=mail", "(uid=ana)", "uid"]);
+    let read = found(
+        &front,
+        &["-b", ANA, "-s", "base", "-e", "postread=mail", "(uid=ana)", "uid"],
+    );
     assert!(read.0 == Some(0) && !read.1.contains("mail"), "{read:?}");
 
     let url = front.url();
@@ -176,8 +242,16 @@ fn a_hidden_attribute_is_not_seen_and_not_guessed() {
         ("ldapcompare", vec![ANA, "mail:ana@example.org"], String::new()),
         ("ldapcompare", vec![ANA, "2.5.4.4:Example"], String::new()),
         ("ldapcompare", vec![ANA, "name:Example"], String::new()),
-        ("ldapmodify", vec![], format!("dn: {ANA}\ndelete: mail\nmail: ana@example.org\n")),
-        ("ldapmodify", vec![], format!("dn: {ANA}\nadd: description\ndescription: x\n-\nadd: mail\nmail: x@y\n")),
+        (
+            "ldapmodify",
+            vec![],
+            format!("dn: {ANA}\ndelete: mail\nmail: ana@example.org\n"),
+        ),
+        (
+            "ldapmodify",
+            vec![],
+            format!("dn: {ANA}\nadd: description\ndescription: x\n-\nadd: mail\nmail: x@y\n"),
+        ),
         ("ldapmodrdn", vec![ANA, "mail=x"], String::new()),
         (
             "ldapadd",
@@ -216,7 +290,9 @@ fn large_messages_are_looked_at_as_a_whole() {
     let mut wire = Wire::bound(front.address, ADMIN, "adminpw");
     let large = vec![b'x'; 300_000];
     assert_eq!(wire.ask(&modify_description(2, ANA, &large)).code(), 0);
-    slapd.modify(&format!("dn: {ANA}\nchangetype: modify\nreplace: mail\nmail: ana@example.org\n"));
+    slapd.modify(&format!(
+        "dn: {ANA}\nchangetype: modify\nreplace: mail\nmail: ana@example.org\n"
+    ));
     for id in 3..6 {
         let replies = wire.ask_all(&search(id, ANA, 0));
         assert_eq!(replies.len(), 2);
