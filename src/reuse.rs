@@ -243,7 +243,7 @@ mod tests {
             nas_identifier: None,
             calling_station: None,
             encrypted: true,
-            service_account: false,
+            service_account: None,
         }
     }
 

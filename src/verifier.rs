@@ -23,6 +23,7 @@ use crate::engine::facts::{self, PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
 use crate::engine::record::Record;
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult};
+use crate::engine::request::LoginForm;
 use crate::engine::reuse::{self, Change};
 use crate::engine::throttle::{Limit, Sources};
 use crate::engine::upstream::Answer;
@@ -180,7 +181,11 @@ impl Verifier {
         let Some(directory) = self.directories.load().get(name).cloned() else {
             return Decided::outage(format!("there is no directory named {name}"));
         };
-        let lookup = directory.look_up(&request.login).await;
+        let lookup = match (request.login.form(), &request.origin.service_account) {
+            // From an address that it may not come from, a service account is nobody.
+            (LoginForm::Account(_), None) => Lookup::Unknown,
+            _ => directory.look_up(&request.login).await,
+        };
         let claims = &request.claims;
         let known = Known {
             lookup: &lookup,

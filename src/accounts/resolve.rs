@@ -10,7 +10,7 @@ use crate::directory::Directory;
 use crate::engine::batch::Key;
 use crate::engine::facts::{Lookup, UserKey};
 use crate::engine::record::{UserRecord, decode};
-use crate::engine::request::LoginName;
+use crate::engine::request::{LoginForm, LoginName};
 
 impl Accounts {
     /// Finds the one person called `name`: a login name, a distinguished name, or the key of a record.
@@ -150,7 +150,13 @@ pub(super) async fn look_up(directories: Vec<Arc<dyn Directory>>, login: &LoginN
     for (index, directory) in directories.into_iter().enumerate() {
         let login = login.clone();
         asked.spawn(async move {
-            let lookup = directory.look_up(&login).await;
+            let mut lookup = directory.look_up(&login).await;
+            // An application's own account need not be what the directory takes for a person.
+            if let (LoginForm::Dn(dn), Lookup::Unknown) = (login.form(), &lookup)
+                && let Ok(account) = LoginName::account(dn)
+            {
+                lookup = directory.look_up(&account).await;
+            }
             (index, directory.name().to_owned(), lookup)
         });
     }

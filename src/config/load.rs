@@ -615,6 +615,16 @@ impl Reader<'_, '_, '_> {
                     false => self.error(&at(key), text),
                 }
             }
+            for (path, text, works) in super::restrict::faults(listener) {
+                let path: Vec<&str> = ["ldap", &index]
+                    .into_iter()
+                    .chain(path.iter().map(String::as_str))
+                    .collect();
+                match works {
+                    true => self.warn(&path, text),
+                    false => self.error(&path, text),
+                }
+            }
             if let Some(message) = listener.proxy_protocol.as_ref().and_then(ProxyProtocol::fault) {
                 self.error(&["ldap", &index, "proxy_protocol", "from"], message);
             }

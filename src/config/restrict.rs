@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::config::AddressOrNet;
+use crate::config::{AddressOrNet, LdapListener, LdapTls};
 use crate::dn::Dn;
 use crate::document::nearest;
+use crate::engine::LoginName;
 use crate::engine::policy::Audit;
 use crate::schema;
 
@@ -172,6 +173,103 @@ pub struct ServiceAccount {
     /// What it may do instead of what the listener's table says.
     #[serde(default)]
     pub restrict: Option<Restrict>,
+}
+
+/// What is wrong with a listener's restrictions and service accounts: the keys that lead to it, a text, and
+/// whether it works all the same.
+pub(super) fn faults(listener: &LdapListener) -> Vec<(Vec<String>, String, bool)> {
+    let mut faults = Vec::new();
+    if let Some(restrict) = &listener.restrict {
+        table_faults(restrict, &["restrict".to_owned()], &mut faults);
+    }
+    for (index, account) in listener.service_accounts.iter().enumerate() {
+        let at = vec!["service_account".to_owned(), index.to_string()];
+        let mut say =
+            |key: &str, text: String, works| faults.push(([&at[..], &[key.to_owned()]].concat(), text, works));
+        let earlier = listener.service_accounts.iter().take(index);
+        if earlier.clone().any(|other| other.dn.dn == account.dn.dn) {
+            say("dn", format!("`{}` is in the list already", account.dn.text), false);
+        }
+        for name in &account.names {
+            if LoginName::parse(name).is_err() {
+                say("names", format!("`{name}` is no login name"), false);
+            }
+        }
+        if account.source.is_empty() {
+            let text = "is empty: say where the application is, as addresses or prefixes";
+            say("source", text.into(), false);
+        }
+        if let Some(wide) = account.source.iter().find(|net| net.0.prefix_len() == 0) {
+            let text = format!(
+                "{} is everywhere: the password alone opens this account to anybody",
+                wide.0
+            );
+            say("source", text, true);
+        }
+        let far = account.source.iter().any(|net| !net.0.addr().is_loopback());
+        if far && listener.tls == LdapTls::None {
+            let text = format!(
+                "the password of `{}` travels unencrypted: the listener has tls = \"none\"",
+                account.dn.text
+            );
+            say("dn", text, true);
+        } else if far && listener.allow_plaintext {
+            let text = format!(
+                "the password of `{}` may travel unencrypted: the listener has allow_plaintext = true",
+                account.dn.text
+            );
+            say("dn", text, true);
+        }
+        if let Some(restrict) = &account.restrict {
+            table_faults(restrict, &[&at[..], &["restrict".to_owned()]].concat(), &mut faults);
+        }
+    }
+    faults
+}
+
+fn table_faults(restrict: &Restrict, at: &[String], faults: &mut Vec<(Vec<String>, String, bool)>) {
+    let mut say =
+        |key: &str, text: &str, works| faults.push(([at, &[key.to_owned()]].concat(), text.to_owned(), works));
+    if restrict.read_only && restrict.operations.is_some() {
+        say("read_only", "stands beside `operations`; keep one of them", false);
+    }
+    if restrict.operations.as_ref().is_some_and(Vec::is_empty) {
+        say("operations", "is an empty list; name what may be done", false);
+    }
+    if restrict.bases.as_ref().is_some_and(Vec::is_empty) {
+        say(
+            "bases",
+            "is an empty list, below which nothing lies; remove it, or name a base",
+            false,
+        );
+    }
+    if restrict.hide_attributes.as_ref().is_some_and(Vec::is_empty) {
+        say(
+            "hide_attributes",
+            "is an empty list; remove it, or name an attribute",
+            false,
+        );
+    }
+    if restrict.max_entries == Some(0) {
+        say(
+            "max_entries",
+            "is 0, which no search could do with; leave searches out of `operations` for that",
+            false,
+        );
+    }
+    if restrict.time_limit.is_some_and(|limit| limit < Duration::from_secs(1)) {
+        say("time_limit", "is less than a second, which LDAP cannot say", false);
+    }
+    let withholds = restrict.bases.is_some() || restrict.hide_attributes.is_some();
+    let listed = restrict.operations.iter().flatten();
+    for operation in listed.filter(|operation| matches!(operation, Operation::Extended(_))) {
+        if withholds {
+            let text = format!(
+                "an extended operation by number ({operation:?}) is passed on unread: it may reach beyond `bases` and `hide_attributes`"
+            );
+            say("operations", &text, true);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ impl LocalDirectory {
             LoginForm::Plain(name) => self.by_login.get(name),
             LoginForm::Domain { user, .. } => self.by_login.get(user),
             LoginForm::Principal(name) => self.by_principal.get(name),
-            LoginForm::Dn(dn) => return self.at(self.by_normalised_dn.get(&normalise_dn(dn))),
+            LoginForm::Dn(dn) | LoginForm::Account(dn) => return self.at(self.by_normalised_dn.get(&normalise_dn(dn))),
         };
         match found.map(Vec::as_slice) {
             Some([_, _, ..]) => Lookup::Ambiguous,

@@ -59,7 +59,11 @@ impl Everybody {
             (Names::Domain, LoginForm::Domain { domain, user }) => bare(domain) && bare(user),
             (
                 Names::Plain | Names::Principal | Names::Domain,
-                LoginForm::Plain(_) | LoginForm::Principal(_) | LoginForm::Domain { .. } | LoginForm::Dn(_),
+                LoginForm::Plain(_)
+                | LoginForm::Principal(_)
+                | LoginForm::Domain { .. }
+                | LoginForm::Dn(_)
+                | LoginForm::Account(_),
             ) => false,
         };
         formed && login.as_str().len() <= MAX_NAME

@@ -25,7 +25,7 @@ use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
 use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
-use crate::engine::request::{AuthnRequest, Given, Purpose};
+use crate::engine::request::{AuthnRequest, Given, LoginForm, Purpose};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::{Limit, Standing};
@@ -219,6 +219,9 @@ impl Engine {
         if is_malformed(request) {
             return self.reject(request, facts, None, Denial::Malformed, now);
         }
+        if matches!(request.login.form(), LoginForm::Account(_)) && request.origin.service_account.is_none() {
+            return self.misplaced(request, facts, now);
+        }
         let person = match &facts.lookup {
             Lookup::Found(person) => Some(person),
             Lookup::Unknown | Lookup::Ambiguous => None,
@@ -233,7 +236,11 @@ impl Engine {
             sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
             now,
         };
-        let decided = person.and_then(|_| self.policy.decide(&subject));
+        let decided = match (person, &request.origin.service_account) {
+            (None, _) => None,
+            (Some(_), Some(own)) if !self.policy.bars_account(&subject) => Some(own.as_ref()),
+            (Some(_), Some(_) | None) => self.policy.decide(&subject),
+        };
         let admits = decided.filter(|rule| matches!(rule.ruling, Ruling::Require(_)));
         let refusal = if person.is_some() {
             Denial::Policy
@@ -302,6 +309,22 @@ impl Engine {
                 (Given::Response(response), dialog) => case.response(response, dialog.as_ref()),
             },
         }
+    }
+
+    /// A service account from an address that it may not come from is nobody, whatever a rule would ask of others:
+    /// that the name is one of a service account is no secret, and the guess counts against the source.
+    fn misplaced<'a>(&self, request: &AuthnRequest, facts: &Facts, now: Timestamp) -> Step<'a> {
+        if !facts.source_over_limit {
+            return self.reject(request, facts, None, Denial::UnknownUser, now);
+        }
+        // One audit record stands for many of these.
+        Step::Decided(Decision {
+            verdict: Verdict::Reject(Denial::SourceThrottled),
+            batch: Batch::default(),
+            rule: None,
+            proven: KindSet::EMPTY,
+            reuse: None,
+        })
     }
 
     fn reject<'a>(

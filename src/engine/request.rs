@@ -9,6 +9,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use crate::engine::authenticator::Kind;
 use crate::engine::dialog::Dialog;
+use crate::engine::policy::Rule;
 use crate::engine::response::Response;
 use crate::secret::Secret;
 
@@ -142,8 +143,9 @@ pub struct Origin {
     pub calling_station: Option<String>,
     /// Whether the transport between client and us is encrypted.
     pub encrypted: bool,
-    /// Whether the name is one of the listener's service accounts, and `source` one that it may come from.
-    pub service_account: bool,
+    /// What is asked of the name, where it is that of one of the listener's service accounts and `source` an
+    /// address that it may come from.
+    pub service_account: Option<Arc<Rule>>,
 }
 
 /// The front end that a request came through.
@@ -229,6 +231,9 @@ pub enum LoginForm {
     Principal(String),
     /// A distinguished name, as LDAP binds carry it; normalised by the directory, kept as sent here.
     Dn(String),
+    /// The distinguished name of a service account, as configured: looked up without regard to what the
+    /// directory's configuration says of people.
+    Account(String),
 }
 
 /// Why a name cannot belong to anybody.
@@ -283,6 +288,18 @@ impl LoginName {
         Ok(Self {
             shown: dn.to_owned(),
             form: LoginForm::Dn(dn.to_owned()),
+        })
+    }
+
+    /// Takes the distinguished name of a service account from the configuration.
+    ///
+    /// # Errors
+    /// [`BadName`] as for [`LoginName::parse`].
+    pub fn account(dn: &str) -> Result<Self, BadName> {
+        let dn = Self::checked(dn)?;
+        Ok(Self {
+            shown: dn.to_owned(),
+            form: LoginForm::Account(dn.to_owned()),
         })
     }
 

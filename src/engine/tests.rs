@@ -338,7 +338,7 @@ impl World {
                 nas_identifier: None,
                 calling_station: None,
                 encrypted: false,
-                service_account: false,
+                service_account: None,
             },
             capability,
             purpose: Purpose::Login,

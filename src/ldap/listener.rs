@@ -18,13 +18,17 @@ use crate::clock;
 use crate::config::{ClientCertificate, LdapListener, LdapTls};
 use crate::directory::Directory;
 use crate::engine::Verify;
+use crate::engine::policy::Rule;
+use crate::ldap::account::{Accounts, Named};
 use crate::ldap::balancer::Balancers;
 use crate::ldap::bound::Bindings;
 use crate::ldap::relay::{Connection, TICKS};
+use crate::ldap::restrict::Restriction;
 use crate::ldap::sasl::Offered;
 use crate::ldap::session::Rules;
 use crate::ldap::stream::{ClientStream, handshake};
 use crate::metrics::Metrics;
+use crate::quiet::Quiet;
 use crate::tls::TlsServer;
 
 /// Gives the listener's directory as it is configured now; `None` when it is configured no more. Asked for
@@ -121,6 +125,16 @@ pub async fn serve(listener: TcpListener, config: LdapListener, service: Service
     }
 }
 
+/// The service account that `user` names on a listener, as configured, with what is asked of it when it comes from
+/// `source`: nothing lets it in from anywhere else.
+pub fn service_account(config: &LdapListener, user: &str, source: IpAddr) -> Option<(String, Option<Arc<Rule>>)> {
+    match Accounts::new(config).named(user.as_bytes(), source) {
+        Named::Person => None,
+        Named::Account(account) => Some((account.written.clone(), Some(Arc::clone(&account.rule)))),
+        Named::Misplaced(account) => Some((account.written.clone(), None)),
+    }
+}
+
 /// What the connections of a listener have in common.
 pub(super) struct Shared {
     pub(super) config: LdapListener,
@@ -134,6 +148,11 @@ pub(super) struct Shared {
     pub(super) directory: DirectoryProvider,
     pub(super) bindings: Arc<Bindings>,
     pub(super) metrics: Metrics,
+    /// What connections may do that no service account is bound on.
+    pub(super) restriction: Option<Arc<Restriction>>,
+    pub(super) accounts: Accounts,
+    /// Keeps the lines few about service accounts that come from elsewhere.
+    pub(super) misplaced: Mutex<Quiet>,
     balancers: Balancers,
 }
 
@@ -158,6 +177,9 @@ impl Shared {
             balancers: Balancers::new(&config),
             name: config.name.as_str().into(),
             service: config.service.as_deref().unwrap_or(&config.name).into(),
+            restriction: config.restrict.as_ref().and_then(Restriction::new),
+            accounts: Accounts::new(&config),
+            misplaced: Mutex::default(),
             config,
             tls,
             verify,

@@ -6,6 +6,7 @@
 //! does it; [`authorized`] writes messages anew for people whom the directory has not seen; [`bound`] knows whose
 //! connections there are; `embedded` answers where the directory has no server.
 
+mod account;
 pub mod authorized;
 mod balancer;
 pub mod bound;

@@ -5,6 +5,8 @@
 //! Messages that have to be looked at come out as [`Event::Message`]; until the caller has dealt with one,
 //! nothing behind it is touched.
 
+mod gated;
+
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -17,6 +19,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 use crate::ldap::frame::{FrameError, Front, Head, Sender, front};
 use crate::ldap::outstanding::Outstanding;
 use crate::ldap::reply::{EXTENDED_RESPONSE, is_goodbye};
+use crate::ldap::restrict::Gate;
 use crate::ldap::session::Session;
 
 /// Both ends of a connection and what is on its way between them.
@@ -27,6 +30,8 @@ pub(super) struct Pump<C, U> {
     pub(super) server: Option<Port<U>>,
     /// Operations sent on and not answered yet.
     pub(super) outstanding: Outstanding,
+    /// What looks at every message, where not all may pass.
+    pub(super) gate: Option<Box<Gate>>,
     /// Grows with every message that is found, and with every [`CAPACITY`] octets that have moved: the octets of a
     /// large message do not keep a connection alive one by one.
     pub(super) activity: u64,
@@ -93,6 +98,7 @@ where
             client: Port::new(client),
             server: None,
             outstanding: Outstanding::default(),
+            gate: None,
             activity: 0,
             moved: 0,
             relayed: 0,
@@ -148,6 +154,14 @@ where
         self.relayed += 1;
         self.activity += 1;
         self.drop_message(head);
+    }
+
+    /// Sends a message on in place of the client's front one, which is dropped. The server must be there.
+    pub(super) fn send_instead(&mut self, head: &Head, octets: &[u8]) {
+        if let Some(server) = &mut self.server {
+            server.outbox.extend_from_slice(octets);
+        }
+        self.sent_anew(head);
     }
 
     /// Drops the client's front message, and overwrites what is here of it.
@@ -237,7 +251,21 @@ where
             let Some(server) = &mut self.server else {
                 return Ok(moved);
             };
-            if self.downward == 0 && !server.dismissed {
+            if let Some(gate) = self.gate.as_deref_mut().filter(|gate| gate.reads_answers())
+                && !server.gone
+            {
+                let sides = (&mut self.outstanding, &mut self.client.outbox);
+                let (seen, answer) = gated::show(server, gate, sides, self.awaited, self.limits.after_bind);
+                self.relayed += seen;
+                self.activity += seen;
+                if seen > 0 {
+                    moved = Moved::Something;
+                    continue;
+                }
+                if let Some(head) = answer {
+                    return Err(Event::Answered(head));
+                }
+            } else if self.downward == 0 && !server.dismissed {
                 let counts = (&mut self.activity, &mut self.relayed);
                 let (octets, answer) = scan_server(server, &mut self.outstanding, self.awaited, counts);
                 self.downward = octets;
@@ -350,15 +378,21 @@ where
         };
         loop {
             let input = self.client.inbox.filled().get(self.upward..).unwrap_or_default();
-            let (head, whole) = match front(input, CAPACITY, limit, Sender::Client) {
+            let (head, whole) = match front(input, self.client.inbox.most, limit, Sender::Client) {
                 Ok(Front::Incomplete) => return Ok(()),
                 Ok(Front::Whole(head)) => (head, true),
+                // It is looked at as a whole or not at all.
+                Ok(Front::Streamed(head)) if self.gate.is_some() => {
+                    self.client.inbox.hold(head.total);
+                    return Ok(());
+                }
                 Ok(Front::Streamed(head)) => (head, false),
                 // What came before it is sent on first.
                 Err(_) if self.upward > 0 => return Ok(()),
                 Err(fault) => return Err(Event::ClientMisbehaved(fault)),
             };
-            if !session.relays(head.operation) || self.server.is_none() || self.outstanding.is_full() {
+            let looked_at = !session.relays(head.operation) || self.gate.is_some();
+            if looked_at || self.server.is_none() || self.outstanding.is_full() {
                 return if self.upward > 0 {
                     Ok(())
                 } else {
@@ -558,18 +592,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
     }
 }
 
-/// Octets read and not yet dealt with: at most [`CAPACITY`], small until more is needed, overwritten when
-/// let go.
-#[derive(Default)]
+/// Octets read and not yet dealt with: at most [`CAPACITY`] unless one message has to be held as a whole, small
+/// until more is needed, overwritten when let go.
 pub(super) struct Buffer {
     octets: Zeroizing<Vec<u8>>,
     start: usize,
     end: usize,
     /// The last read could have brought more.
     wanting: bool,
+    /// Most octets that it holds now.
+    most: usize,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self {
+            octets: Zeroizing::default(),
+            start: 0,
+            end: 0,
+            wanting: false,
+            most: CAPACITY,
+        }
+    }
 }
 
 impl Buffer {
+    /// Makes room for a message of `octets` at its front, until that has been dealt with.
+    fn hold(&mut self, octets: usize) {
+        self.most = self.most.max(octets);
+        self.wanting = true;
+    }
+
     /// What is there.
     pub(super) fn filled(&self) -> &[u8] {
         self.octets.get(self.start..self.end).unwrap_or_default()
@@ -581,6 +634,14 @@ impl Buffer {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
+        }
+        if self.most > CAPACITY && self.end - self.start <= CAPACITY {
+            let rest = Zeroizing::new(self.filled().to_vec());
+            *self = Self {
+                end: rest.len(),
+                octets: rest,
+                ..Self::default()
+            };
         }
     }
 
@@ -601,15 +662,15 @@ impl Buffer {
     }
 
     fn is_full(&self) -> bool {
-        self.end - self.start >= CAPACITY
+        self.end - self.start >= self.most
     }
 
     /// Room for a read: never empty unless the buffer is full.
     fn space(&mut self) -> &mut [u8] {
         if self.end == self.octets.len() || self.wanting {
             let size = self.octets.len();
-            if size < CAPACITY && (self.start == 0 || self.wanting) {
-                let mut larger = Zeroizing::new(vec![0; (size * 4).clamp(SMALLEST, CAPACITY)]);
+            if size < self.most && (self.start == 0 || self.wanting) {
+                let mut larger = Zeroizing::new(vec![0; (size * 4).clamp(SMALLEST, self.most)]);
                 let filled = self.filled();
                 let count = filled.len();
                 if let Some(target) = larger.get_mut(..count) {
@@ -629,7 +690,7 @@ impl Buffer {
 
     fn filled_by(&mut self, count: usize) {
         self.end += count;
-        self.wanting = self.end == self.octets.len() && self.octets.len() < CAPACITY;
+        self.wanting = self.end == self.octets.len() && self.octets.len() < self.most;
     }
 }
 

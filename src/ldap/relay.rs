@@ -5,6 +5,7 @@
 //! bound and the server may think otherwise, the connection to it is closed.
 
 mod authorized;
+mod gate;
 mod password;
 mod relayed;
 mod shown;
@@ -27,6 +28,7 @@ use crate::directory::local::Tree;
 use crate::directory::{ConnectError, Directory, Link, PasswordModify, Stream};
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::{Check, LoginName, Origin, Protocol, Purpose, Verdict};
+use crate::ldap::account::{Account, Named};
 use crate::ldap::authorized::Authorized;
 use crate::ldap::bound::Bound;
 use crate::ldap::embedded::Embedded;
@@ -44,6 +46,7 @@ use crate::ldap::translate::{Bind, BindEnd, How, bind_response, end_of};
 use crate::metrics::Decision;
 
 use authorized::Sent;
+use gate::Passage;
 use password::Identity;
 use shown::Shown;
 use trial::{Trial, Tried};
@@ -59,6 +62,8 @@ pub(super) struct Connection {
     bound: Option<Bound>,
     /// What else is known of them.
     identity: Option<Identity>,
+    /// The service account that is bound, if it is one.
+    account: Option<Arc<Account>>,
     /// Who showed a certificate.
     shown: Option<Box<Shown>>,
     /// Whom operations are authorized as, where the server has not seen a bind of theirs.
@@ -117,6 +122,7 @@ impl Connection {
             embedded: None,
             bound: None,
             identity: None,
+            account: None,
             shown,
             acting_as: None,
             server_has_rights: false,
@@ -138,10 +144,12 @@ impl Connection {
                 self.bound = None;
                 self.acting_as = None;
                 self.identity = None;
+                self.account = None;
                 if self.server_has_rights {
                     self.drop_server();
                 }
             }
+            self.set_gate();
             let next = self.next(&session).await;
             let step = match next {
                 Next::Event(Event::Message(head)) => self.message(session, head).await,
@@ -226,8 +234,13 @@ impl Connection {
         }
         match step {
             Step::Relay(session) => {
+                let instead = match self.passes(&head, &input) {
+                    Passage::Closed => return Ok(session),
+                    Passage::Open => None,
+                    Passage::Instead(octets) => Some(octets),
+                };
                 self.settled = true;
-                match self.relay(&head, &input).await {
+                match self.relay(&head, &input, instead.as_deref()).await {
                     Ok(()) => Ok(session),
                     Err(text) => self.misbehaved(text).await,
                 }
@@ -256,7 +269,13 @@ impl Connection {
                 Ok(self.bind(binding, bind, arrived).await)
             }
             Step::ChangePassword(session, request) => {
-                self.change_password(session, &head, &input, &request, arrived).await
+                let instead = match self.passes(&head, &input) {
+                    Passage::Closed => return Ok(session),
+                    Passage::Open => None,
+                    Passage::Instead(octets) => Some(octets),
+                };
+                let frame = instead.as_deref().unwrap_or(&input);
+                self.change_password(session, &head, frame, &request, arrived).await
             }
             Step::Relayed(binding, bind) => {
                 self.pump.drop_message(&head);
@@ -285,9 +304,9 @@ impl Connection {
         self.goodbye(Code::ProtocolError, text).await
     }
 
-    /// Sends the front message on, or answers it in the directory's place. The error is what to say to a client
-    /// whose message has to be read and cannot be.
-    async fn relay(&mut self, head: &Head, input: &[u8]) -> Result<(), &'static str> {
+    /// Sends the front message on, or `instead` of it, or answers it in the directory's place. The error is what to
+    /// say to a client whose message has to be read and cannot be.
+    async fn relay(&mut self, head: &Head, input: &[u8], instead: Option<&[u8]>) -> Result<(), &'static str> {
         let refusal = match self.connect().await {
             Err(ConnectError::Busy(most)) => {
                 tracing::warn!(listener = %self.shared.config.name, most, "as many connections are relayed to the directory as may be");
@@ -301,7 +320,8 @@ impl Connection {
             Ok(()) => match self.acting_as.take() {
                 None => None,
                 Some(authorized) => {
-                    let sent = self.send_authorized(&authorized, head, input);
+                    let frame = instead.or_else(|| input.get(..head.total));
+                    let sent = self.send_authorized(&authorized, head, frame);
                     self.acting_as = Some(authorized);
                     match sent {
                         Sent::On => return Ok(()),
@@ -330,10 +350,17 @@ impl Connection {
                         person: self.bound.as_ref().map(|bound| &**bound.person()),
                         start_tls: self.shared.rules.start_tls,
                     };
-                    embedded.answer(head, input, &mut self.pump.client.outbox);
+                    let answers = &mut self.pump.client.outbox;
+                    match self.pump.gate.as_deref_mut() {
+                        Some(gate) => gate::answer(&embedded, gate, instead.unwrap_or(input), answers),
+                        None => embedded.answer(head, input, answers),
+                    }
                     self.pump.drop_message(head);
                 } else if self.pump.server.is_some() && self.acting_as.is_none() {
-                    self.pump.send_on(head);
+                    match instead {
+                        Some(octets) => self.pump.send_instead(head, octets),
+                        None => self.pump.send_on(head),
+                    }
                 } else {
                     // An abandon for a server that is gone: nothing is left to abandon.
                     self.pump.drop_message(head);
@@ -395,21 +422,29 @@ impl Connection {
             }
             (_, shown) => shown.as_ref().and_then(|shown| shown.login(&shared, self.peer)),
         };
-        let origin = self.origin(directory.name(), binding.is_encrypted());
-        let Some(mut question) = bind.question(origin, shared.config.append.0, certificate) else {
+        let mut origin = self.origin(directory.name(), binding.is_encrypted());
+        let account = self.account_named(bind, &mut origin);
+        let mut question = bind.question(origin, shared.config.append.0, certificate);
+        gate::ask_for_account(&account, &mut question);
+        let Some(mut question) = question else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
         };
         let authorizes = directory.authorizes();
-        question.purpose = self.purpose(directory.as_ref(), bind);
+        if matches!(account, Named::Person) {
+            question.purpose = self.purpose(directory.as_ref(), bind);
+        }
         let login = question.login.clone();
+        let source = self.peer.ip().to_canonical();
+        let mut late = Vec::new();
         let mut trial = Trial {
             directory,
             server: &mut self.pump.server,
             embedded: &mut self.embedded,
             outstanding: &self.pump.outstanding,
-            late: &mut self.pump.client.outbox,
+            late: &mut late,
             has_rights: &mut self.server_has_rights,
+            is_barred: &|person| shared.accounts.misplaces(&person.dn, source),
             id: bind.id,
             asks_identity: bind.controls.identity,
             tried: Tried::Nothing,
@@ -417,10 +452,19 @@ impl Connection {
         let verdict = shared.verify.verify(question, Check::Own(&mut trial)).await;
         let tried = std::mem::replace(&mut trial.tried, Tried::Nothing);
         drop(trial);
+        if !self.pump.gate.as_ref().is_some_and(|gate| gate.reads_answers()) {
+            // Nobody waits for them; where answers are looked at, they are not worth a look.
+            self.pump.client.outbox.append(&mut late);
+        }
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
-        self.conclude(bind, verdict, tried, authorizes, (login, arrived))
+        let end = self.conclude(bind, verdict, tried, authorizes, (login, arrived));
+        self.account = match (&end, account) {
+            (Judged::In, Named::Account(account)) => Some(account),
+            (Judged::In | Judged::InToChange | Judged::Out(_), _) => None,
+        };
+        end
     }
 
     /// What a bind is for: with a client that can see that the password must be changed, also for that.
@@ -537,7 +581,7 @@ impl Connection {
             nas_identifier: None,
             calling_station: None,
             encrypted,
-            service_account: false,
+            service_account: None,
         }
     }
 

@@ -106,6 +106,15 @@ impl How<'_> {
 }
 
 impl Bind<'_> {
+    /// The name that it gives; a certificate gives one in its place.
+    pub fn name(&self) -> Option<&[u8]> {
+        match self.how {
+            How::Simple { name, .. } => Some(name),
+            How::Plain(plain) => Some(plain.login.as_bytes()),
+            How::External { .. } => None,
+        }
+    }
+
     /// The question for the engine; `None` for names that never match anyone. `certificate` is the name that
     /// the connection's certificate gives, if it has one.
     pub fn question(&self, origin: Origin, split: Split, certificate: Option<&LoginName>) -> Option<AuthnRequest> {
@@ -257,7 +266,7 @@ mod tests {
             nas_identifier: None,
             calling_station: None,
             encrypted: true,
-            service_account: false,
+            service_account: None,
         }
     }
 

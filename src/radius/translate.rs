@@ -161,7 +161,7 @@ pub fn request(
             nas_identifier: fields.nas_identifier.and_then(plain_text),
             calling_station: fields.calling_station.and_then(plain_text),
             encrypted: sender.channel.encrypted(),
-            service_account: false,
+            service_account: None,
         },
         capability: client.capability,
         purpose: Purpose::Login,

@@ -21,6 +21,7 @@ use crate::engine::policy::{Ruling, Subject, Who};
 use crate::engine::record::{self, UserRecord};
 use crate::engine::request::BadName;
 use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol, UserKey};
+use crate::ldap::listener::service_account;
 use crate::metrics;
 use crate::server::Node;
 use crate::server::ending::Ending;
@@ -369,8 +370,18 @@ impl Node {
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
         let config = self.config.load_full();
-        let origin = origin(&config, &request)?;
-        let login = named(&request.user).map_err(|error| ApiError::new(ErrorKind::Invalid, error.to_string()))?;
+        let mut origin = origin(&config, &request)?;
+        let invalid = |error: BadName| ApiError::new(ErrorKind::Invalid, error.to_string());
+        let mut login = named(&request.user).map_err(invalid)?;
+        let listener = config.ldap.iter().find(|listener| listener.name == *origin.client);
+        let asked = listener
+            .filter(|_| origin.protocol == Protocol::Ldap)
+            .and_then(|listener| service_account(listener, &request.user, origin.source));
+        if let Some((account, rule)) = &asked {
+            login = LoginName::account(account).map_err(invalid)?;
+            origin.service_account = rule.clone();
+        }
+        let misplaced = asked.is_some_and(|(_, rule)| rule.is_none());
         let name: &str = &origin.directory;
         let Some(directory) = self.verifier.directories().get(name).cloned() else {
             return Err(ApiError::new(
@@ -378,7 +389,11 @@ impl Node {
                 format!("there is no directory \"{name}\""),
             ));
         };
-        let lookup = directory.look_up(&login).await;
+        let lookup = if misplaced {
+            Lookup::Unknown
+        } else {
+            directory.look_up(&login).await
+        };
         let person = match &lookup {
             Lookup::Found(person) => Who::Known(person),
             Lookup::Unknown | Lookup::Ambiguous => Who::Decoy,
@@ -405,7 +420,7 @@ impl Node {
             now: request.at.unwrap_or_else(clock::now),
         };
         let explained = engine.policy.explain(&subject);
-        let terms = engine.policy.decide(&subject).and_then(|rule| match &rule.ruling {
+        let terms = engine.policy.ruling(&subject).and_then(|rule| match &rule.ruling {
             Ruling::Require(terms) => Some(terms),
             Ruling::Deny => None,
         });
@@ -430,6 +445,9 @@ impl Node {
             text.push_str(reason);
         }
         match lookup {
+            Lookup::Unknown if misplaced => text.push_str(
+                "\nThe name is that of a service account, which may not come from this address, so the end is a refusal.",
+            ),
             Lookup::Unknown => text.push_str("\nNobody of this name is in the directory, so the end is a refusal."),
             Lookup::Ambiguous => text.push_str("\nMore than one entry has this name, so the end is a refusal."),
             Lookup::Found(_) | Lookup::Unavailable(_) => {}
@@ -514,7 +532,7 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
         nas_identifier: None,
         calling_station: None,
         encrypted: client.certificate.is_some(),
-        service_account: false,
+        service_account: None,
     };
     let ldap = |listener: &crate::config::LdapListener| Origin {
         protocol: Protocol::Ldap,
@@ -525,7 +543,7 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
         nas_identifier: None,
         calling_station: None,
         encrypted: listener.tls != LdapTls::None,
-        service_account: false,
+        service_account: None,
     };
     match (request.protocol, client, listener) {
         (Some(Protocol::Radius) | None, Some(client), _) => Ok(radius(client)),

@@ -117,7 +117,7 @@ impl Site {
                 nas_identifier: None,
                 calling_station: None,
                 encrypted: true,
-                service_account: false,
+                service_account: None,
             },
             capability: Capability::Append(Split::Separator(',')),
             purpose: Purpose::Login,

@@ -123,7 +123,7 @@ impl World {
                 nas_identifier: None,
                 calling_station: None,
                 encrypted: false,
-                service_account: false,
+                service_account: None,
             },
             capability: self.capability,
             purpose: Purpose::Login,

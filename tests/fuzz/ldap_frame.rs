@@ -121,7 +121,7 @@ fn origin() -> Origin {
         nas_identifier: None,
         calling_station: None,
         encrypted: false,
-        service_account: false,
+        service_account: None,
     }
 }
 

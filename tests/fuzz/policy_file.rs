@@ -37,7 +37,7 @@ pub fn policy_file(data: &[u8]) {
         nas_identifier: None,
         calling_station: None,
         encrypted: false,
-        service_account: false,
+        service_account: None,
     };
     let subject = Subject {
         sessions: None,

@@ -67,6 +67,8 @@ mod crowd;
 mod reply;
 // Applications that bind by SASL: PLAIN, EXTERNAL with certificates.
 mod sasl;
+// Applications' own accounts on LDAP listeners.
+mod service_accounts;
 // The failure counter, over all protocols.
 mod throttle;
 // Other RADIUS servers that judge passwords or a factor.

@@ -93,6 +93,12 @@ impl LdapDirectory {
                 filter: settings.filter.clone(),
             }),
             LoginForm::Dn(_) => None,
+            // Listed by name in the configuration: it may lie anywhere, and need not be a person.
+            LoginForm::Account(dn) => Some(Question {
+                base: dn,
+                scope: Scope::Base,
+                filter: Filter::Present("objectClass".into()),
+            }),
         }
     }
 

@@ -205,6 +205,21 @@ impl Policy {
         self.rules.iter().find(|rule| rule.matches(subject))
     }
 
+    /// The same for a subject that may be a service account: its own rule stands behind those that deny.
+    pub fn ruling<'r>(&'r self, subject: &Subject<'r>) -> Option<&'r Rule> {
+        match &subject.origin.service_account {
+            Some(own) if !self.bars_account(subject) => Some(own),
+            Some(_) | None => self.decide(subject),
+        }
+    }
+
+    /// Whether a service account is refused: the first rule that matches denies, and says of whom. A rule that
+    /// denies everybody stands for the default, which is meant for whoever no rule speaks of.
+    pub fn bars_account(&self, subject: &Subject<'_>) -> bool {
+        let told = |rule: &Rule| rule.denies() && !(rule.when.is_empty() && rule.unless.is_empty());
+        self.decide(subject).is_some_and(told)
+    }
+
     /// The rule that somebody unknown to the policy is asked by: the first that asks for a code of those
     /// that anybody might come to, or the first at all. None when everybody would be refused. The
     /// conversation then tells nothing; the end of it is a refusal.
@@ -248,13 +263,16 @@ impl Policy {
             let matched = step.matched;
             steps.push(step);
             if matched {
-                return Explanation {
-                    decided_by: Some(rule.name.to_string()),
-                    ruling: rule.ruling.to_string(),
-                    reply: rule.explain_reply(subject),
-                    steps,
-                };
+                break;
             }
+        }
+        if let Some(rule) = self.ruling(subject) {
+            return Explanation {
+                decided_by: Some(rule.name.to_string()),
+                ruling: rule.ruling.to_string(),
+                reply: rule.explain_reply(subject),
+                steps,
+            };
         }
         Explanation {
             decided_by: None,
@@ -266,6 +284,29 @@ impl Policy {
 }
 
 impl Rule {
+    /// The rule for a service account: its password, and nothing that stands in for it or comes besides.
+    pub fn service_account(name: &str, audit: Audit, user_failures: Option<u32>) -> Self {
+        Self {
+            name: format!("service account {name}").into(),
+            place: String::new(),
+            when: Vec::new(),
+            unless: Vec::new(),
+            ruling: Ruling::Require(Terms {
+                requirement: Requirement::password(),
+                change: Requirement::password(),
+                order: Order::default(),
+                user_failures,
+                max_sessions: None,
+                reuse: None,
+                audit,
+                upstream: None,
+                prompt: DEFAULT_PROMPT.into(),
+                message: None,
+                reply: Reply::default(),
+            }),
+        }
+    }
+
     /// Whether the rule applies to `subject`.
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
         self.when.iter().all(|condition| self.met(condition.holds(subject)))

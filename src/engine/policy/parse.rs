@@ -369,7 +369,7 @@ mod tests {
             nas_identifier: None,
             calling_station: None,
             encrypted: false,
-            service_account: false,
+            service_account: None,
         }
     }
 

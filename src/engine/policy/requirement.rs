@@ -42,6 +42,11 @@ pub enum Order {
 const MAX_ALTERNATIVES: usize = 64;
 
 impl Requirement {
+    /// The password and nothing else.
+    pub fn password() -> Self {
+        Self::new(vec![KindSet::of(Kind::Password)], Kind::Password.to_string())
+    }
+
     /// `alternatives`, none of which contains another.
     fn new(alternatives: Vec<KindSet>, written: String) -> Self {
         let untyped = |kinds: &KindSet| kinds.without(KindSet::UNTYPED) != *kinds;

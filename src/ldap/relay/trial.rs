@@ -35,6 +35,8 @@ pub(super) struct Trial<'c> {
     pub(super) late: &'c mut Vec<u8>,
     /// Whether the server may hold the connection to be bound.
     pub(super) has_rights: &'c mut bool,
+    /// Whether a password is not to be tried, whatever the engine says: the entry may not be bound to from here.
+    pub(super) is_barred: &'c (dyn Fn(&Person) -> bool + Sync),
     /// messageID of the client's bind.
     pub(super) id: i32,
     /// Whether the client asks for the authorization identity.
@@ -64,7 +66,7 @@ impl PasswordCheck for Trial<'_> {
     fn check<'a>(&'a mut self, person: &'a Person, password: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {
         Box::pin(async move {
             // RFC 4513 section 5.1.2: without a password the server would answer success.
-            if password.is_empty() || person.dn.is_empty() {
+            if password.is_empty() || person.dn.is_empty() || (self.is_barred)(person) {
                 return PasswordOutcome::Wrong;
             }
             if !matches!(self.tried, Tried::Nothing) {

@@ -189,7 +189,7 @@ fn origin(session: &SessionRecord) -> Origin {
         nas_identifier,
         calling_station: session.details.calling_station.clone(),
         encrypted: session.encrypted,
-        service_account: false,
+        service_account: None,
     }
 }
 

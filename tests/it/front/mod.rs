@@ -17,6 +17,7 @@ mod names; // names of people, before real directories
 mod order; // binds and StartTLS among other operations
 pub(crate) mod peers; // a scripted server, the front end
 mod relayed; // mechanisms that the directory judges
+mod restricted; // clients that want to see more
 mod sasl; // PLAIN as octets
 pub(crate) mod wire; // raw LDAP messages
 

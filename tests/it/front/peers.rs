@@ -277,7 +277,7 @@ impl Directory for Server {
 
     fn look_up<'a>(&'a self, login: &'a LoginName) -> BoxFuture<'a, Lookup> {
         let dn = match login.form() {
-            LoginForm::Dn(dn) => dn.clone(),
+            LoginForm::Dn(dn) | LoginForm::Account(dn) => dn.clone(),
             LoginForm::Plain(uid) => format!("uid={uid},ou=people,dc=example,dc=org"),
             LoginForm::Domain { .. } | LoginForm::Principal(_) => return Box::pin(async { Lookup::Unknown }),
         };
