@@ -139,6 +139,14 @@ where
         answer
     }
 
+    /// Passes on answers to operations that the client has abandoned. Nobody waits for them: where answers are
+    /// looked at, they are not worth a look.
+    pub(super) fn pass_late(&mut self, late: &mut Vec<u8>) {
+        if !self.gate.as_ref().is_some_and(|gate| gate.reads_answers()) {
+            self.client.outbox.append(late);
+        }
+    }
+
     /// Sends the client's front message on to the server, which must be there.
     pub(super) fn send_on(&mut self, head: &Head) {
         self.outstanding

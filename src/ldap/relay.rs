@@ -219,6 +219,9 @@ impl Connection {
         let arrived = clock::monotonic();
         if head.operation == BIND_REQUEST {
             self.quiesce(&session).await?;
+            // Whatever it ends with: they belong to who was bound before.
+            self.account = None;
+            self.identity = None;
             if self.acting_as.take().is_some() {
                 self.drop_server();
             }
@@ -452,10 +455,7 @@ impl Connection {
         let verdict = shared.verify.verify(question, Check::Own(&mut trial)).await;
         let tried = std::mem::replace(&mut trial.tried, Tried::Nothing);
         drop(trial);
-        if !self.pump.gate.as_ref().is_some_and(|gate| gate.reads_answers()) {
-            // Nobody waits for them; where answers are looked at, they are not worth a look.
-            self.pump.client.outbox.append(&mut late);
-        }
+        self.pump.pass_late(&mut late);
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
