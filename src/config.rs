@@ -332,6 +332,12 @@ pub struct LdapDirectory {
     /// Groups that groups are in count as well.
     #[serde(default)]
     pub nested_groups: bool,
+    /// Attribute of a person that names their manager.
+    #[serde(default = "default::manager_attribute")]
+    pub manager_attribute: String,
+    /// Entry of OpenLDAP's default password policy: how long locks last and passwords live.
+    #[serde(default)]
+    pub password_policy: Option<String>,
     /// Attributes of which a true one blocks: boolean, or `name&mask` for a bit.
     #[serde(default)]
     pub disabled_by: Vec<String>,

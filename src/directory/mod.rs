@@ -6,6 +6,7 @@ pub mod ldap;
 pub mod ldif;
 pub mod local;
 mod modify;
+mod moment;
 mod person;
 mod pool;
 mod search;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::account::{AccountChange, Changed};
+use crate::engine::account::{AccountChange, Changed, StateAnswer};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName};
@@ -66,6 +67,17 @@ pub trait Directory: Send + Sync {
     /// [`Changed::Unsupported`].
     fn change<'a>(&'a self, _person: &'a Person, _change: AccountChange<'a>) -> BoxFuture<'a, Changed> {
         Box::pin(std::future::ready(Changed::Unsupported))
+    }
+
+    /// What the directory says of the account, asked anew: locked, expired and the like.
+    fn state<'a>(&'a self, _person: &'a Person) -> BoxFuture<'a, StateAnswer> {
+        Box::pin(std::future::ready(StateAnswer::Unsupported))
+    }
+
+    /// The one whom the person's entry names as manager, found like everybody else;
+    /// [`Lookup::Unknown`] when it names none, or one who is not among this directory's people.
+    fn manager<'a>(&'a self, _person: &'a Person) -> BoxFuture<'a, Lookup> {
+        Box::pin(std::future::ready(Lookup::Unknown))
     }
 
     /// Opens what an LDAP client's operations are relayed to; the error says why it cannot, for logs.

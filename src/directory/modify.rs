@@ -124,7 +124,15 @@ impl Answer {
         if let Some(refused) = self.policy_error.and_then(by_policy_error)
             && self.code != SUCCESS
         {
-            return refused.map_or_else(|| Changed::Forbidden(told()), Changed::Refused);
+            // 389 Directory Server's "insufficient quality" is every reason; its text says which.
+            return match (refused, by_text(&text)) {
+                (None, _) => Changed::Forbidden(told()),
+                (Some(PasswordRefusal::TooSimple), PasswordRefusal::Unspecified) => {
+                    Changed::Refused(PasswordRefusal::TooSimple)
+                }
+                (Some(PasswordRefusal::TooSimple), told) => Changed::Refused(told),
+                (Some(refused), _) => Changed::Refused(refused),
+            };
         }
         match self.code {
             SUCCESS => Changed::Done,
@@ -160,15 +168,36 @@ fn by_policy_error(error: i32) -> Option<Option<PasswordRefusal>> {
 /// Servers without the control say it in words. Windows says nothing but `0000052D`.
 fn by_text(text: &str) -> PasswordRefusal {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if says(&["too short", "at least", "minimum length"]) {
+    // "must be at least 8 characters long", but also "must contain at least 1 digit characters".
+    if says(&[
+        "too short",
+        "characters long",
+        "minimum length",
+        "longer than or equal",
+        "equal to or longer",
+    ]) {
         PasswordRefusal::TooShort
     } else if says(&["too long", "longer than"]) {
         PasswordRefusal::TooLong
     } else if says(&["history", "already used", "reuse", "not being changed"]) {
         PasswordRefusal::UsedBefore
-    } else if says(&["minimum age", "too young", "too soon", "too recent"]) {
+    } else if says(&[
+        "minimum age",
+        "within password min",
+        "too young",
+        "too soon",
+        "too recent",
+    ]) {
         PasswordRefusal::TooSoon
-    } else if says(&["complexity", "quality", "syntax", "palindrome", "trivial", "based on"]) {
+    } else if says(&[
+        "complexity",
+        "quality",
+        "syntax",
+        "palindrome",
+        "trivial",
+        "based on",
+        "at least",
+    ]) {
         PasswordRefusal::TooSimple
     } else {
         PasswordRefusal::Unspecified
@@ -322,6 +351,49 @@ mod tests {
         assert!(matches!(refused(50, ""), Changed::Forbidden(_)));
         assert!(matches!(refused(52, ""), Changed::Unavailable(_)));
         assert_eq!(refused(2, "unsupported extended operation"), Changed::Unsupported);
+        for (text, expected) in [
+            (
+                "invalid password syntax - password must be at least 8 characters long",
+                PasswordRefusal::TooShort,
+            ),
+            (
+                "invalid password syntax - password must contain at least 1 digit characters",
+                PasswordRefusal::TooSimple,
+            ),
+            (
+                "invalid password syntax - password based off of user entry",
+                PasswordRefusal::TooSimple,
+            ),
+            (
+                "invalid password syntax - password is a palindrome",
+                PasswordRefusal::TooSimple,
+            ),
+            ("password in history", PasswordRefusal::UsedBefore),
+            ("within password minimum age", PasswordRefusal::TooSoon),
+            ("Password fails quality checking policy", PasswordRefusal::TooSimple),
+            ("Password is too short", PasswordRefusal::TooShort),
+            ("Password is too young to change", PasswordRefusal::TooSoon),
+            (
+                "Password is not being changed from existing value",
+                PasswordRefusal::UsedBefore,
+            ),
+            (
+                "0000052D: Constraint violation - check_password_restrictions: the password does not meet the \
+                 complexity criteria!",
+                PasswordRefusal::TooSimple,
+            ),
+            (
+                "0000052D: Constraint violation - check_password_restrictions: password is too young to change!",
+                PasswordRefusal::TooSoon,
+            ),
+        ] {
+            assert_eq!(refused(19, text), Changed::Refused(expected), "{text}");
+            let general = Answer {
+                policy_error: Some(5),
+                ..answer(19, text)
+            };
+            assert_eq!(general.changed(true), Changed::Refused(expected), "{text}");
+        }
         let by_control = Answer {
             policy_error: Some(8),
             ..answer(19, "Password is in history of old passwords")

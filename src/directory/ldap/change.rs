@@ -121,20 +121,10 @@ impl LdapDirectory {
     }
 
     async fn service_lease(&self, progress: &mut Progress) -> Result<Lease<'_>, String> {
-        let Some(account) = &self.settings.account else {
+        if self.settings.account.is_none() {
             return Err("changing accounts takes an account: set `bind_dn`".into());
-        };
-        let mut lease = self
-            .look_ups
-            .lease(false, progress)
-            .await
-            .map_err(|error| error.to_string())?;
-        if !lease.reused {
-            self.service_account
-                .bind_or_say(&self.settings.name, account, &mut lease)
-                .await?;
         }
-        Ok(lease)
+        self.reader(false, progress).await
     }
 }
 
@@ -177,27 +167,29 @@ async fn openldap(connection: &mut Connection, dn: &str, change: AccountChange<'
 async fn ds389(connection: &mut Connection, dn: &str, change: AccountChange<'_>) -> Result<Changed, WireError> {
     let expired = Modification {
         operation: Replace,
-        attribute: "passwordExpirationTime",
-        values: &[b"19700101000000Z"],
+        attribute: EXPIRATION,
+        values: &[AT_ONCE.as_bytes()],
     };
     match change {
         AccountChange::Password { old, new } => {
-            let answer = password_modify(connection, Some(dn), Some(old), new).await?;
-            Ok(answer.changed(true))
+            let changed = password_modify(connection, Some(dn), Some(old), new)
+                .await?
+                .changed(true);
+            let_be(connection, dn, changed).await
         }
         AccountChange::Reset { new, must_change } => {
             let changed = password_modify(connection, Some(dn), None, new).await?.changed(false);
             if must_change {
                 return then(connection, dn, changed, &[expired]).await;
             }
-            Ok(changed)
+            let_be(connection, dn, changed).await
         }
         AccountChange::Unlock => {
             let cleared = [cleared("accountUnlockTime"), cleared("passwordRetryCount")];
             modify(connection, dn, &cleared).await
         }
         AccountChange::MustChange(true) => modify(connection, dn, &[expired]).await,
-        AccountChange::MustChange(false) => modify(connection, dn, &[cleared("passwordExpirationTime")]).await,
+        AccountChange::MustChange(false) => modify(connection, dn, &[cleared(EXPIRATION)]).await,
         AccountChange::Enabled(true) => modify(connection, dn, &[cleared("nsAccountLock")]).await,
         AccountChange::Enabled(false) => {
             let locked = Modification {
@@ -208,6 +200,19 @@ async fn ds389(connection: &mut Connection, dn: &str, change: AccountChange<'_>)
             modify(connection, dn, &[locked]).await
         }
     }
+}
+
+/// With `passwordMustChange` 389 Directory Server has every password that somebody else set changed at the next
+/// login. This one was its owner's wish.
+async fn let_be(connection: &mut Connection, dn: &str, changed: Changed) -> Result<Changed, WireError> {
+    if changed != Changed::Done {
+        return Ok(changed);
+    }
+    let expires = read_value(connection, dn, EXPIRATION).await?;
+    if expires.is_none_or(|expires| expires != AT_ONCE) {
+        return Ok(changed);
+    }
+    modify(connection, dn, &[cleared(EXPIRATION)]).await
 }
 
 /// Active Directory and Samba.
@@ -366,6 +371,10 @@ const fn cleared(attribute: &str) -> Modification<'_> {
         values: &[],
     }
 }
+
+/// 389 Directory Server's moment from which a password is too old; in 1970 it is to be changed.
+const EXPIRATION: &str = "passwordExpirationTime";
+const AT_ONCE: &str = "19700101000000Z";
 
 /// ADS_UF_ACCOUNTDISABLE.
 const ACCOUNT_DISABLE: u32 = 2;

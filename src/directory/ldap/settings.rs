@@ -41,6 +41,10 @@ pub(super) struct Settings {
     pub(super) key_attribute: String,
     pub(super) person_key: Option<String>,
     pub(super) group_attribute: String,
+    /// Attribute that names a person's manager.
+    pub(super) manager_attribute: String,
+    /// The entry with OpenLDAP's default password policy.
+    pub(super) password_policy: Option<String>,
     pub(super) group_search: Option<GroupSearch>,
     pub(super) disabled_by: Vec<Flag>,
     pub(super) enabled_by: Vec<Flag>,
@@ -135,6 +139,8 @@ impl Settings {
             key_attribute: config.key_attribute.clone(),
             person_key: config.person_key.clone(),
             group_attribute: config.group_attribute.clone(),
+            manager_attribute: config.manager_attribute.clone(),
+            password_policy: config.password_policy.clone(),
             group_search: group_search(config, group_filter),
             disabled_by,
             enabled_by,

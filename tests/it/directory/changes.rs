@@ -13,17 +13,17 @@ use super::{PLAIN, ldap, name, person, verify};
 use crate::support::samba::{ADMIN_DN, ADMIN_PASSWORD, Samba};
 use crate::support::slapd::Slapd;
 
-async fn change(directory: &dyn Directory, person: &Person, change: AccountChange<'_>) -> Changed {
+pub(super) async fn change(directory: &dyn Directory, person: &Person, change: AccountChange<'_>) -> Changed {
     directory.change(person, change).await
 }
 
-async fn own(directory: &dyn Directory, person: &Person, old: &str, new: &str) -> Changed {
+pub(super) async fn own(directory: &dyn Directory, person: &Person, old: &str, new: &str) -> Changed {
     let (old, new) = (Secret::new(old), Secret::new(new));
     let own = AccountChange::Password { old: &old, new: &new };
     change(directory, person, own).await
 }
 
-async fn reset(directory: &dyn Directory, person: &Person, new: &str, must_change: bool) -> Changed {
+pub(super) async fn reset(directory: &dyn Directory, person: &Person, new: &str, must_change: bool) -> Changed {
     let new = Secret::new(new);
     change(directory, person, AccountChange::Reset { new: &new, must_change }).await
 }
