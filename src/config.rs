@@ -311,6 +311,9 @@ pub struct LdapDirectory {
     /// Attributes that a plain login name may stand in.
     #[serde(default = "default::login_attributes")]
     pub login_attributes: Vec<String>,
+    /// Domains whose people these are, as in `DOMAIN\user`: others' are nobody. Any when empty.
+    #[serde(default)]
+    pub domains: Vec<String>,
     /// Which entries are people, as an LDAP filter.
     #[serde(default = "default::person_filter")]
     pub filter: String,

@@ -98,6 +98,13 @@ impl Samba {
         );
     }
 
+    /// Locks accounts for half an hour after so many wrong passwords.
+    pub(crate) fn lock_out_after(&self, failures: u32) {
+        self.modify(&format!(
+            "dn: {SUFFIX}\nchangetype: modify\nreplace: lockoutThreshold\nlockoutThreshold: {failures}\n"
+        ));
+    }
+
     /// Adds a person who can log in.
     pub(crate) fn add(&self, name: &str, password: &str) -> String {
         let dn = format!("CN={name},CN=Users,{SUFFIX}");

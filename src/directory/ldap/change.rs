@@ -5,10 +5,10 @@ use crate::directory::filter::Filter;
 use crate::directory::ldap::look_up::run;
 use crate::directory::ldap::{LdapDirectory, bind_on};
 use crate::directory::modify::{
-    Answer, Modification, Operation, encode_modify, encode_password_modify, unicode_password,
+    Answer, Modification, Operation, POLICY_HINTS, encode_modify, encode_password_modify, unicode_password,
 };
 use crate::directory::pool::{Lease, Progress};
-use crate::directory::search::{Scope, Search};
+use crate::directory::search::{FoundEntry, Scope, Search};
 use crate::directory::wire::{Connection, WireError};
 use crate::engine::account::{AccountChange, Changed};
 use crate::engine::{PasswordOutcome, Person};
@@ -91,11 +91,15 @@ impl LdapDirectory {
             PasswordOutcome::Disabled => return Changed::Forbidden("the account is disabled".into()),
             PasswordOutcome::Unavailable(why) => return Changed::Unavailable(why),
         }
-        match password_modify(lease.connection(), None, Some(old), new).await {
-            Ok(answer) => {
-                lease.give_back();
-                answer.changed(true)
+        let answer = match self.settings.server {
+            ServerKind::Ds389 => send_modify(lease.connection(), &person.dn, &[user_password(&[new.expose()])]).await,
+            ServerKind::Openldap | ServerKind::ActiveDirectory => {
+                password_modify(lease.connection(), None, Some(old), new).await
             }
+        };
+        match answer {
+            // The connection is not kept: 389 Directory Server remembers on it that a password is to be changed.
+            Ok(answer) => answer.changed(true),
             Err(error) => Changed::Unavailable(lease.failed(&error)),
         }
     }
@@ -109,6 +113,11 @@ impl LdapDirectory {
         let done = match self.settings.server {
             ServerKind::Openldap => openldap(lease.connection(), &person.dn, change).await,
             ServerKind::Ds389 => ds389(lease.connection(), &person.dn, change).await,
+            ServerKind::ActiveDirectory if !self.settings.encrypted && sets_password(change) => {
+                lease.give_back();
+                let why = "Active Directory takes new passwords over TLS only; use `ldaps://` or StartTLS";
+                return Changed::Forbidden(why.into());
+            }
             ServerKind::ActiveDirectory => active_directory(lease.connection(), &person.dn, change).await,
         };
         match done {
@@ -125,6 +134,13 @@ impl LdapDirectory {
             return Err("changing accounts takes an account: set `bind_dn`".into());
         }
         self.reader(false, progress).await
+    }
+}
+
+const fn sets_password(change: AccountChange<'_>) -> bool {
+    match change {
+        AccountChange::Password { .. } | AccountChange::Reset { .. } => true,
+        AccountChange::Unlock | AccountChange::MustChange(_) | AccountChange::Enabled(_) => false,
     }
 }
 
@@ -163,7 +179,8 @@ async fn openldap(connection: &mut Connection, dn: &str, change: AccountChange<'
     }
 }
 
-/// 389 Directory Server and FreeIPA.
+/// 389 Directory Server and FreeIPA. Passwords are set by modifying the entry: to a Password Modify the server
+/// answers without the reason why it refuses one.
 async fn ds389(connection: &mut Connection, dn: &str, change: AccountChange<'_>) -> Result<Changed, WireError> {
     let expired = Modification {
         operation: Replace,
@@ -248,7 +265,15 @@ async fn active_directory(
                 attribute: "unicodePwd",
                 values: &[new.as_slice()],
             };
-            let changed = send_modify(connection, dn, &[password]).await?.changed(false);
+            // An administrator's password need not heed the history; its owner's own choice does.
+            let hints = if must_change {
+                None
+            } else {
+                policy_hints(connection).await?
+            };
+            let (id, out) = connection.request();
+            encode_modify(id, dn, &[password], hints, out);
+            let changed = answer(connection).await?.changed(false);
             then(connection, dn, changed, &[last_set(must_change)]).await
         }
         AccountChange::Unlock => {
@@ -262,6 +287,20 @@ async fn active_directory(
         AccountChange::MustChange(wanted) => modify(connection, dn, &[last_set(wanted)]).await,
         AccountChange::Enabled(wanted) => switch(connection, dn, wanted).await,
     }
+}
+
+/// The control by which a reset heeds the password history, as this server knows it.
+async fn policy_hints(connection: &mut Connection) -> Result<Option<&'static [u8]>, WireError> {
+    let attribute = "supportedControl";
+    let root = read_entry(connection, "", attribute).await?;
+    let known = |oid: &str| {
+        root.as_ref()
+            .is_some_and(|root| root.texts(attribute).any(|known| known == oid))
+    };
+    Ok(POLICY_HINTS
+        .iter()
+        .find(|(oid, _)| known(oid))
+        .map(|&(_, control)| control))
 }
 
 /// Sets or clears one bit of `userAccountControl`; only if nobody else changes it at the same time.
@@ -290,6 +329,11 @@ async fn switch(connection: &mut Connection, dn: &str, enabled: bool) -> Result<
 }
 
 async fn read_value(connection: &mut Connection, dn: &str, attribute: &str) -> Result<Option<String>, WireError> {
+    let entry = read_entry(connection, dn, attribute).await?;
+    Ok(entry.and_then(|entry| entry.texts(attribute).next().map(str::to_owned)))
+}
+
+async fn read_entry(connection: &mut Connection, dn: &str, attribute: &str) -> Result<Option<FoundEntry>, WireError> {
     let search = Search {
         base: dn,
         scope: Scope::Base,
@@ -298,9 +342,7 @@ async fn read_value(connection: &mut Connection, dn: &str, attribute: &str) -> R
         filter: &Filter::Present("objectClass".into()),
         attributes: &[attribute.to_owned()],
     };
-    let results = run(connection, &search, 1).await?;
-    let value = results.entries.first().and_then(|entry| entry.texts(attribute).next());
-    Ok(value.map(str::to_owned))
+    Ok(run(connection, &search, 1).await?.entries.into_iter().next())
 }
 
 /// Goes on with modifications when what came before is done.
@@ -335,7 +377,7 @@ async fn send_modify(
     modifications: &[Modification<'_>],
 ) -> Result<Answer, WireError> {
     let (id, out) = connection.request();
-    encode_modify(id, dn, modifications, out);
+    encode_modify(id, dn, modifications, None, out);
     answer(connection).await
 }
 
@@ -362,6 +404,10 @@ const fn change_of<'a>(attribute: &'a str, operation: Operation, values: &'a [&'
         attribute,
         values,
     }
+}
+
+const fn user_password<'a>(values: &'a [&'a [u8]]) -> Modification<'a> {
+    change_of("userPassword", Replace, values)
 }
 
 const fn cleared(attribute: &str) -> Modification<'_> {

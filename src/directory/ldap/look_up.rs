@@ -97,6 +97,12 @@ impl LdapDirectory {
         };
         match form {
             LoginForm::Plain(name) => named(&settings.login_attributes, name),
+            // Another domain's people may be called the same.
+            LoginForm::Domain { domain, .. }
+                if !settings.domains.is_empty() && !settings.domains.contains(&domain.to_lowercase()) =>
+            {
+                None
+            }
             LoginForm::Domain { user, .. } => named(&settings.login_attributes, user),
             LoginForm::Principal(name) => named(&settings.principal_attributes, name),
             LoginForm::Dn(dn) if dn_is_under(&normalise_dn(dn), &settings.normalised_base) => Some(Question {

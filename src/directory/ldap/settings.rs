@@ -31,6 +31,10 @@ pub(super) struct Settings {
     pub(super) name: Arc<str>,
     pub(super) server: ServerKind,
     pub(super) targets: Vec<Target>,
+    /// Whether every connection is encrypted.
+    pub(super) encrypted: bool,
+    /// Domains that a name like `DOMAIN\user` may be of, in lower case; any when there are none.
+    pub(super) domains: Vec<String>,
     pub(super) account: Option<Account>,
     pub(super) base_dn: String,
     pub(super) normalised_base: String,
@@ -129,7 +133,12 @@ impl Settings {
         Ok(Self {
             name: config.name.as_str().into(),
             server: config.server,
+            encrypted: targets.iter().all(|target| match target.security {
+                Security::Plain => false,
+                Security::Ldaps(_) | Security::StartTls(_) => true,
+            }),
             targets,
+            domains: config.domains.iter().map(|domain| domain.to_lowercase()).collect(),
             account,
             base_dn: config.base_dn.clone(),
             normalised_base: normalise_dn(&config.base_dn),

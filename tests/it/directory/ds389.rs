@@ -8,7 +8,7 @@ use portcullis::directory::ldap::LdapDirectory;
 use portcullis::engine::account::{AccountChange, AccountState, Changed, PasswordRefusal, StateAnswer};
 use portcullis::engine::{Lookup, PasswordOutcome, Person};
 
-use super::changes::{change, own, reset};
+use super::changes::{change, known, own, reset};
 use super::{battery_with_key, name, person, verify};
 use crate::support::ds389::Ds389;
 
@@ -101,14 +101,6 @@ async fn the_battery() {
     let key = ana.key.as_str().strip_prefix("corp:").unwrap();
     assert_eq!((key.len(), key.matches('-').count()), (35, 3), "{key}");
     battery_with_key(&*directory, ana.key.as_str()).await;
-}
-
-async fn known(directory: &dyn Directory, person: &Person) -> AccountState {
-    let answer = directory.state(person).await;
-    let StateAnswer::Known(state) = answer else {
-        panic!("{answer:?}");
-    };
-    state
 }
 
 #[tokio::test]
@@ -208,6 +200,9 @@ async fn accounts() {
         Changed::Done
     );
     assert_eq!(verify(directory, &lena, OLD).await, PasswordOutcome::MustChange);
+    // And says nothing of who is next on the same connection.
+    let ana = person(directory, &name("ana")).await;
+    assert_eq!(verify(directory, &ana, "secret").await, PasswordOutcome::Right);
     assert_eq!(
         change(directory, &lena, AccountChange::MustChange(false)).await,
         Changed::Done
