@@ -38,6 +38,10 @@ pub trait Surroundings: Send + Sync {
 
     /// Failures allowed to one person.
     fn limit(&self) -> Limit;
+
+    /// Hears that the record of a person has been changed, once that is durable: what they have proven counts
+    /// no more.
+    fn changed(&self, _user: &UserKey) {}
 }
 
 /// The one who asks.
@@ -327,6 +331,7 @@ impl Accounts {
             let what = format!("{}: {what}", subject.login);
             batch.audit.push(event(action, by, Some(subject), &what));
             if self.commit(batch).await? {
+                self.surroundings.changed(&subject.key);
                 return Ok(answer);
             }
         }

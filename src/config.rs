@@ -15,6 +15,8 @@ use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
 pub use dynauth::{DynamicAuthorization, Identifier};
+pub use proxy_protocol::ProxyProtocol;
+pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
 pub use upstream::{Names, RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
 
 /// A whole configuration.
@@ -306,6 +308,9 @@ pub struct LdapDirectory {
     /// File that holds its password.
     #[serde(default)]
     pub bind_password_file: Option<PathBuf>,
+    /// The account acts as people who were let in without their password (RFC 4370).
+    #[serde(default)]
+    pub proxy_authorization: bool,
     /// Where people are looked for.
     pub base_dn: String,
     /// Attributes that a plain login name may stand in.
@@ -371,6 +376,15 @@ pub struct LdapDirectory {
     /// How often an unused or failed server is tried.
     #[serde(default = "default::health", with = "crate::document::span")]
     pub health_interval: Duration,
+    /// Longest life of a connection, less up to a fifth by chance.
+    #[serde(default = "default::max_connection_age", with = "crate::document::span")]
+    pub max_connection_age: Duration,
+    /// Longest time that a connection lies idle.
+    #[serde(default = "default::max_connection_idle", with = "crate::document::span")]
+    pub max_connection_idle: Duration,
+    /// Connections of LDAP clients that are relayed to the directory at once; more are told that it is busy.
+    #[serde(default = "default::relay_connections")]
+    pub relay_connections: usize,
     /// The upstream that judges passwords in place of the directory.
     #[serde(default)]
     pub password_check: Option<String>,
@@ -781,6 +795,24 @@ pub struct LdapListener {
     /// PEM file of its private key.
     #[serde(default)]
     pub key: Option<PathBuf>,
+    /// Whether clients are asked for a certificate.
+    #[serde(default)]
+    pub client_certificate: ClientCertificate,
+    /// PEM file of the authorities that clients' certificates are from.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+    /// PEM file of those authorities' revocation lists.
+    #[serde(default)]
+    pub crl: Option<PathBuf>,
+    /// What in a certificate is its holder's login name: the first of these that is there.
+    #[serde(default = "CertificateName::usual")]
+    pub certificate_login: Vec<CertificateName>,
+    /// SASL mechanisms that are judged here.
+    #[serde(default = "SaslMechanism::all")]
+    pub sasl: Vec<SaslMechanism>,
+    /// SASL mechanisms that the directory judges.
+    #[serde(default)]
+    pub sasl_relay: Vec<RelayedMechanism>,
     /// Passwords are accepted over an unencrypted connection.
     #[serde(default)]
     pub allow_plaintext: bool,
@@ -790,6 +822,9 @@ pub struct LdapListener {
     /// How a code is cut off the password.
     #[serde(default)]
     pub append: Append,
+    /// Load balancers before it that say whose a connection is.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Service name for policies; the listener's name when absent.
     #[serde(default)]
     pub service: Option<String>,
@@ -811,6 +846,12 @@ pub struct LdapListener {
     /// How long a refused bind is held back, counted from its arrival.
     #[serde(default = "default::bind_reject_delay", with = "crate::document::span")]
     pub reject_delay: Duration,
+    /// What it lets through; everything when absent.
+    #[serde(default)]
+    pub restrict: Option<Restrict>,
+    /// `[[ldap.service_account]]`
+    #[serde(default, rename = "service_account")]
+    pub service_accounts: Vec<ServiceAccount>,
 }
 
 /// `ldap.tls`
@@ -841,6 +882,10 @@ mod certificate;
 mod default;
 mod dynauth;
 mod load;
+mod proxy_protocol;
+mod restrict;
+mod sasl;
 mod upstream;
 
 pub use certificate::{Fingerprint, IssuerName, SubjectName};
+pub use sasl::{CertificateName, ClientCertificate, RelayedMechanism, SaslMechanism};

@@ -55,6 +55,7 @@ pub struct Keyring {
     records: LessSafeKey,
     codes: hmac::Key,
     audit: hmac::Key,
+    typed: hmac::Key,
     fingerprint: [u8; 8],
     proxy_mark: [u8; 16],
     dialogs: Prk,
@@ -127,6 +128,7 @@ impl Keyring {
             records: aead_key(&prk, &[b"records"]),
             codes: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"codes"]).as_slice()),
             audit: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"audit"]).as_slice()),
+            typed: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"typed"]).as_slice()),
             dialogs: Salt::new(HKDF_SHA256, b"portcullis dialogs").extract(expand(&prk, &[b"dialogs"]).as_slice()),
             fingerprint,
             proxy_mark,
@@ -164,6 +166,17 @@ impl Keyring {
         tag(&self.codes, &[context, &[0], code])
     }
 
+    /// HMAC-SHA-256 of `parts`, each with its length before it: by it a text that somebody typed is known again
+    /// in the same context, while the process lives. Not for storing.
+    pub fn digest_typed(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut context = hmac::Context::with_key(&self.typed);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        octets_of(context)
+    }
+
     /// One link of the audit chain: HMAC-SHA-256 over the previous link, the sequence number and the record.
     pub fn audit_link(&self, previous: &[u8; 32], sequence: u64, body: &[u8]) -> [u8; 32] {
         tag(&self.audit, &[previous, &sequence.to_be_bytes(), body])
@@ -194,6 +207,10 @@ fn tag(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
     for part in parts {
         context.update(part);
     }
+    octets_of(context)
+}
+
+fn octets_of(context: hmac::Context) -> [u8; 32] {
     let mut octets = [0u8; 32];
     octets.copy_from_slice(context.sign().as_ref());
     octets
@@ -270,6 +287,14 @@ mod tests {
         *altered.last_mut().unwrap() ^= 1;
         assert!(ring().open(b"user/1/token/2", &altered).is_err());
         assert!(ring().open(b"user/1/token/2", &[]).is_err());
+    }
+
+    #[test]
+    fn the_parts_of_a_digest_do_not_run_into_one_another() {
+        assert_eq!(ring().digest_typed(&[b"ab", b"c"]), ring().digest_typed(&[b"ab", b"c"]));
+        assert_ne!(ring().digest_typed(&[b"ab", b"c"]), ring().digest_typed(&[b"a", b"bc"]));
+        let other = Keyring::from_root(&[8; 32]);
+        assert_ne!(ring().digest_typed(&[b"ab"]), other.digest_typed(&[b"ab"]));
     }
 
     #[test]

@@ -7,7 +7,9 @@ mod control;
 mod ending;
 mod learned;
 pub mod parts;
+mod reuse;
 mod sessions;
+mod untyped;
 mod upstreams;
 mod watchful;
 
@@ -37,7 +39,7 @@ use crate::document::Faults;
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::throttle::Limit;
-use crate::engine::{Keep, Verify};
+use crate::engine::{Keep, UserKey, Verify};
 use crate::keyring::Keyring;
 use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
@@ -185,6 +187,13 @@ impl Server {
             radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
+        });
+        // Weak: the node has the metrics.
+        let judges = Arc::downgrade(&node.verifier);
+        node.metrics.refresh_by(move |metrics| {
+            if let Some(verifier) = judges.upgrade() {
+                control::measure(&verifier.directories(), metrics);
+            }
         });
         let surroundings: Arc<dyn Surroundings> = Arc::clone(&node) as Arc<dyn Surroundings>;
         let accounts = Arc::new(Accounts::new(
@@ -418,6 +427,10 @@ impl Surroundings for Node {
 
     fn limit(&self) -> Limit {
         self.verifier.engine().settings.limit
+    }
+
+    fn changed(&self, user: &UserKey) {
+        self.clear_reuse(Some(user));
     }
 }
 

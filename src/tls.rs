@@ -3,6 +3,7 @@
 //! which is named explicitly, so that no process-wide default is needed.
 
 pub mod client;
+mod clients;
 pub mod mutual;
 pub mod peer;
 
@@ -24,6 +25,11 @@ use crate::ber::{INTEGER, Reader, SEQUENCE};
 use crate::clock::Timestamp;
 
 pub use client::client_config;
+pub use clients::ClientFiles;
+
+use clients::Clients;
+use mutual::Ending;
+use peer::Peer;
 
 /// A listener's certificate and key, and the configuration that serves whichever was loaded last.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub struct TlsServer {
     key: PathBuf,
     identity: Arc<Identity>,
     config: Arc<ServerConfig>,
+    /// Clients that show certificates.
+    clients: Option<Clients>,
 }
 
 impl TlsServer {
@@ -52,23 +60,59 @@ impl TlsServer {
             key: key.to_owned(),
             identity,
             config: Arc::new(config),
+            clients: None,
         })
     }
 
-    /// Reads both files again. Connections that are open stay as they are, new ones get the new certificate;
+    /// The same for a listener that asks clients for certificates and verifies those that are shown. Sessions
+    /// are not resumed then: a certificate is judged at every handshake.
+    ///
+    /// # Errors
+    /// As for [`TlsServer::load`], and for the files of authorities and revocation lists.
+    pub fn load_with_clients(certificate: &Path, key: &Path, files: ClientFiles) -> Result<Self, TlsError> {
+        let mut server = Self::load(certificate, key)?;
+        server.clients = Some(Clients::load(files, &server.identity)?);
+        Ok(server)
+    }
+
+    /// Reads all files again. Connections that are open stay as they are, new ones get the new certificate;
     /// after an error the one before stays in use.
     ///
     /// # Errors
     /// As for [`TlsServer::load`].
     pub fn reload(&self) -> Result<(), TlsError> {
         let loaded = Loaded::read(&self.certificate, &self.key)?;
+        if let Some(clients) = &self.clients {
+            clients.reload(&self.identity)?;
+        }
         self.identity.0.store(Arc::new(loaded));
         Ok(())
     }
 
-    /// What `tokio_rustls::TlsAcceptor` wants.
+    /// What `tokio_rustls::TlsAcceptor` wants for the next connection.
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config)
+        match &self.clients {
+            Some(clients) => clients.config(),
+            None => Arc::clone(&self.config),
+        }
+    }
+
+    /// Whether the certificate that a client showed would be accepted now: its authority may have been removed
+    /// since, it may have been revoked, or its time be over.
+    pub fn trusts(&self, peer: &Peer, now: Timestamp) -> bool {
+        self.clients.as_ref().is_some_and(|clients| clients.trust(peer, now))
+    }
+
+    /// When what was loaded last ends.
+    pub fn endings(&self) -> Vec<Ending> {
+        let own = self.expires().map(|at| Ending {
+            file: self.certificate.clone(),
+            what: "the certificate".into(),
+            at,
+            short_lived: false,
+        });
+        let clients = self.clients.iter().flat_map(Clients::endings);
+        own.into_iter().chain(clients).collect()
     }
 
     /// When the certificate now in use ends (RFC 5280 section 4.1.2.5); `None` when it cannot be read.

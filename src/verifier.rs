@@ -16,13 +16,17 @@ use crate::directory::Directory;
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::{PasswordOutcome, SessionFacts, UserKey};
+use crate::engine::facts::{self, PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
 use crate::engine::record::Record;
+use crate::engine::reuse::{self, Change};
 use crate::engine::throttle::{Limit, Sources};
 use crate::engine::upstream::Answer;
-use crate::engine::{AuthnRequest, BoxFuture, Check, Denial, Facts, Lookup, Outage, Verdict, Verify, record};
+use crate::engine::{
+    AuthnRequest, BoxFuture, Check, Denial, Facts, LoginName, Lookup, Outage, Verdict, Verify, record,
+};
 use crate::metrics::{self, Metrics};
+use crate::reuse::{Moment, Reuse, Whose};
 use crate::store::{CommitError, Durability, Found, Store, StoreError};
 use crate::upstream::{Upstream, Upstreams};
 
@@ -38,6 +42,7 @@ pub struct Verifier {
     source_limit: ArcSwap<Limit>,
     sources: Sources,
     waiting: Waiting,
+    reuse: Reuse,
     /// Names the next attempt. Begins anywhere, so that attempts from before a restart have other names.
     nonce: AtomicU64,
     metrics: Metrics,
@@ -111,6 +116,7 @@ impl Verifier {
             source_limit: ArcSwap::from_pointee(source_limit),
             sources: Sources::default(),
             waiting: Waiting::default(),
+            reuse: Reuse::default(),
             nonce: AtomicU64::new(u64::from_be_bytes(clock::random())),
             metrics,
         }
@@ -121,6 +127,8 @@ impl Verifier {
         self.engine.store(Arc::new(engine));
         self.directories.store(Arc::new(directories));
         self.source_limit.store(Arc::new(source_limit));
+        // What was proven under the old rules counts no more.
+        self.reuse.forget(Whose::All, clock::now());
     }
 
     /// Replaces the upstream servers.
@@ -131,6 +139,11 @@ impl Verifier {
     /// The upstream servers in force.
     pub fn upstreams(&self) -> Arc<Upstreams> {
         self.upstreams.load_full()
+    }
+
+    /// The codes that count for longer than one login.
+    pub fn reuse(&self) -> &Reuse {
+        &self.reuse
     }
 
     /// The engine in force.
@@ -157,16 +170,21 @@ impl Verifier {
     }
 
     async fn decide(&self, request: &AuthnRequest, mut check: Check<'_>) -> Decided {
+        let began = self.reuse.moment();
         let engine = self.engine.load_full();
         let name: &str = &request.origin.directory;
         let Some(directory) = self.directories.load().get(name).cloned() else {
             return Decided::outage(format!("there is no directory named {name}"));
         };
         let lookup = directory.look_up(&request.login).await;
+        let claims = &request.claims;
         let known = Known {
             lookup: &lookup,
+            certificate: whose(directory.as_ref(), request, claims.certificate.as_ref(), &lookup).await,
+            acting_as: whose(directory.as_ref(), request, claims.acting_as.as_ref(), &lookup).await,
             password_by: directory.password_by(),
             most_sessions: engine.policy.most_sessions(),
+            reuses: engine.policy.reuses() && reuse::split(request).is_some(),
         };
         let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
         let mut conflicts = 0;
@@ -181,7 +199,7 @@ impl Verifier {
             let now = clock::now();
             let facts = match read_before.take() {
                 Some(facts) => facts,
-                None => match self.facts(known, request, now).await {
+                None => match self.facts(&known, request, now).await {
                     Ok(facts) => facts,
                     Err(error) => return Decided::outage(error.to_string()),
                 },
@@ -193,7 +211,7 @@ impl Verifier {
             };
             let (effect, attempt) = match step {
                 Step::Do(effect, attempt) => (effect, attempt),
-                Step::Decided(decision) => match self.commit(decision, request).await {
+                Step::Decided(decision) => match self.commit(decision, request, began).await {
                     Some(decided) => return decided,
                     None => {
                         conflicts += 1;
@@ -277,12 +295,13 @@ impl Verifier {
     }
 
     /// Makes a decision durable; `None` when its facts are out of date.
-    async fn commit(&self, decision: Decision, request: &AuthnRequest) -> Option<Decided> {
+    async fn commit(&self, decision: Decision, request: &AuthnRequest, began: Moment) -> Option<Decided> {
         let Decision {
             verdict,
             mut batch,
             rule,
             proven,
+            reuse: change,
         } = decision;
         if matches!(verdict, Verdict::Reject(Denial::SourceThrottled)) {
             batch.audit.extend(self.note_unheard(request, clock::now()));
@@ -290,15 +309,24 @@ impl Verifier {
         // The audit says which attribute; so shall the log.
         let detail = match verdict {
             Verdict::Reject(Denial::ReplyAttribute) => batch.audit.iter().rev().find_map(|event| event.reason.clone()),
+            Verdict::Accept(_) if matches!(change, Some(Change::Used { .. })) => Some(reuse::WORD.to_owned()),
             Verdict::Accept(_) | Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => None,
         };
         match self.write(batch, Durability::Durable).await {
-            Ok(()) => Some(Decided {
-                verdict,
-                detail,
-                rule,
-                factors: proven,
-            }),
+            Ok(()) => {
+                if let Some(change) = change {
+                    if matches!(change, Change::Used { .. }) {
+                        self.metrics.reused(&request.origin.client);
+                    }
+                    self.reuse.apply(change, began);
+                }
+                Some(Decided {
+                    verdict,
+                    detail,
+                    rule,
+                    factors: proven,
+                })
+            }
             Err(CommitError::Conflict) => None,
             Err(CommitError::Unavailable(error)) => Some(Decided::outage(error.to_string())),
         }
@@ -330,7 +358,7 @@ impl Verifier {
         self.store.commit(batch, durability).await.map(|_| ())
     }
 
-    async fn facts(&self, known: Known<'_>, request: &AuthnRequest, now: Timestamp) -> Result<Facts, StoreError> {
+    async fn facts(&self, known: &Known<'_>, request: &AuthnRequest, now: Timestamp) -> Result<Facts, StoreError> {
         let source_over_limit = self
             .sources
             .is_over(request.origin.source, **self.source_limit.load(), now);
@@ -342,11 +370,19 @@ impl Verifier {
             password_by: known.password_by.cloned(),
             challenged: Versioned::default(),
             sessions: None,
+            certificate: known.certificate.clone(),
+            acting_as: known.acting_as.clone(),
+            reused: None,
         };
         if let Lookup::Found(person) = known.lookup
             && known.most_sessions > 0
         {
             facts.sessions = Some(self.sessions_of(&person.key, known.most_sessions, now).await?);
+        }
+        if let Lookup::Found(person) = known.lookup
+            && known.reuses
+        {
+            facts.reused = self.reuse.find(&person.key, &request.origin);
         }
         if let Lookup::Found(person) = known.lookup {
             let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -364,13 +400,18 @@ impl Verifier {
 }
 
 /// What is known of whoever logs in before the store is read.
-#[derive(Clone, Copy)]
 struct Known<'a> {
     lookup: &'a Lookup,
+    /// Whose the name is that a certificate gives.
+    certificate: facts::Whose,
+    /// Whose the authorization identity is.
+    acting_as: facts::Whose,
     /// The upstream that judges passwords in place of the directory.
     password_by: Option<&'a Arc<str>>,
     /// Sessions that the policy wants counted at most.
     most_sessions: usize,
+    /// Whether the login may rest on one of before.
+    reuses: bool,
 }
 
 impl Verify for Verifier {
@@ -385,7 +426,7 @@ impl Verify for Verifier {
             } = self.decide(&request, check).await;
             let span = began.elapsed();
             let (outcome, denied, reason, advice) = match &verdict {
-                Verdict::Accept(_) => ("accept", "", "", None),
+                Verdict::Accept(_) => ("accept", "", detail.as_deref().unwrap_or(""), None),
                 Verdict::Challenge(_) => ("challenge", "", "", None),
                 Verdict::Reject(denial) => {
                     if denial.counts_against_source() {
@@ -407,6 +448,7 @@ impl Verify for Verifier {
                 client = %origin.client,
                 source = %origin.source,
                 user = %request.login,
+                mechanism = request.claims.mechanism.as_deref(),
                 rule = rule.as_deref().unwrap_or(""),
                 %factors,
                 outcome,
@@ -450,6 +492,20 @@ impl Decided {
     }
 }
 
+/// Whose a further name of a request is.
+async fn whose(
+    directory: &dyn Directory,
+    request: &AuthnRequest,
+    name: Option<&LoginName>,
+    login: &Lookup,
+) -> facts::Whose {
+    match name {
+        None => facts::Whose::Absent,
+        Some(name) if *name == request.login => facts::Whose::of(login, login),
+        Some(name) => facts::Whose::of(&directory.look_up(name).await, login),
+    }
+}
+
 /// Awaits, and tells whether there was anything to wait for.
 async fn watched<T>(future: impl Future<Output = T>) -> (T, bool) {
     let mut future = pin!(future);
@@ -473,3 +529,6 @@ fn decoded<T: Record + Default>(found: Option<Found>) -> Result<Versioned<T>, St
     };
     Ok(Versioned { value, version })
 }
+
+#[cfg(test)]
+mod tests;

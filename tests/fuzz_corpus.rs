@@ -11,12 +11,18 @@ mod dictionary;
 #[path = "fuzz/ldap_frame.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
 mod ldap_frame;
+#[path = "fuzz/ldap_parts.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binaries use the same file")]
+mod ldap_parts;
 #[path = "fuzz/ldif.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
 mod ldif;
 #[path = "fuzz/policy_file.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
 mod policy_file;
+#[path = "fuzz/proxy_protocol.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
+mod proxy_protocol;
 #[path = "fuzz/targets.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binaries use the same file")]
 mod targets;
@@ -54,6 +60,31 @@ fn radius_stream() {
 #[test]
 fn ldap_frame() {
     replay("ldap_frame", ldap_frame::ldap_frame);
+}
+
+#[test]
+fn proxy_protocol() {
+    replay("proxy_protocol", proxy_protocol::proxy_protocol);
+}
+
+#[test]
+fn ldap_bind() {
+    replay("ldap_bind", ldap_parts::ldap_bind);
+}
+
+#[test]
+fn ldap_controls() {
+    replay("ldap_controls", ldap_parts::ldap_controls);
+}
+
+#[test]
+fn ldap_extended() {
+    replay("ldap_extended", ldap_parts::ldap_extended);
+}
+
+#[test]
+fn ldap_response() {
+    replay("ldap_response", ldap_parts::ldap_response);
 }
 
 #[test]

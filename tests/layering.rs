@@ -16,17 +16,20 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     // The ground: no room of the house, only each other.
     ("accept", &[]),
+    ("proxy_protocol", &[]),
     ("quiet", &[]),
     ("secret", &[]),
     ("clock", &[]),
     ("ber", &[]),
+    ("schema", &[]),
+    ("dn", &["ber", "schema"]),
     ("metrics", &[]),
     ("document", &[]),
     ("dictionary", &["document"]),
     ("keyring", &["clock", "secret"]),
     ("tls", &["ber", "clock"]),
-    // Of the engine the configuration sees only how a code is cut off a password.
-    ("config", &["document", "engine", "secret"]),
+    // Of the engine the configuration sees only what a table of it says as well.
+    ("config", &["dn", "document", "engine", "schema", "secret"]),
     // Decides, and does no I/O.
     ("engine", &["clock", "dictionary", "document", "keyring", "secret"]),
     // Behind the engine.
@@ -48,6 +51,8 @@ const RULES: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    // What the verifier keeps in memory.
+    ("reuse", &["clock", "engine"]),
     // Joins engine, store and directory for a login.
     (
         "verifier",
@@ -58,6 +63,7 @@ const RULES: &[(&str, &[&str])] = &[
             "engine",
             "keyring",
             "metrics",
+            "reuse",
             "secret",
             "store",
             "upstream",
@@ -92,7 +98,20 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     (
         "ldap",
-        &["accept", "ber", "clock", "config", "engine", "metrics", "secret", "tls"],
+        &[
+            "accept",
+            "ber",
+            "clock",
+            "config",
+            "dn",
+            "engine",
+            "metrics",
+            "proxy_protocol",
+            "quiet",
+            "schema",
+            "secret",
+            "tls",
+        ],
     ),
     // These three relay to a directory, and so see it.
     ("ldap::relay", RELAY),
@@ -127,8 +146,11 @@ const RELAY: &[&str] = &[
     "clock",
     "config",
     "directory",
+    "dn",
     "engine",
     "metrics",
+    "quiet",
+    "schema",
     "secret",
     "tls",
 ];

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::{Accounts, Actor, Subject, Surroundings};
 use crate::clock::Timestamp;
-use crate::directory::{Directory, DirectoryStatus, Link};
+use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
 use crate::engine::batch::{Batch, Change, Key};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
 use crate::engine::record::{Failure, ThrottleRecord, UserRecord, decode, encode};
@@ -100,8 +100,8 @@ impl Directory for TestDirectory {
         Box::pin(async { PasswordOutcome::Unknown })
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
-        Box::pin(async { Err("nothing to relay to".into()) })
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
+        Box::pin(async { Err(ConnectError::Unreachable("nothing to relay to".into())) })
     }
 
     fn forget_look_ups(&self) {}
@@ -116,6 +116,7 @@ impl Directory for TestDirectory {
             kind: "test".into(),
             servers: Vec::new(),
             queue: 0,
+            max_connection_age: None,
         }
     }
 }

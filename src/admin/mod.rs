@@ -13,7 +13,7 @@ pub mod router;
 use crate::engine::{BoxFuture, UserKey};
 use api::{
     ApiError, AskedReport, ClientRow, ClientView, ExplainRequest, Explanation, ForgetRequest, Forgotten, PolicyReport,
-    ReloadReport, SessionList, SessionView, StatusReport, StrangerView, TestReport,
+    ReloadReport, ReuseList, SessionList, SessionView, StatusReport, StrangerView, TestReport,
 };
 
 /// Which sessions are to end.
@@ -78,6 +78,12 @@ pub trait Control: Send + Sync {
         client: Option<String>,
         limit: usize,
     ) -> BoxFuture<'_, Result<SessionList, ApiError>>;
+
+    /// Codes that count for longer than one login, of one person or of everybody, at most `limit`.
+    fn reused(&self, user: Option<&UserKey>, limit: usize) -> ReuseList;
+
+    /// Lets them count no more. Returns how many there were.
+    fn clear_reused(&self, user: Option<&UserKey>) -> usize;
 
     /// An open session, by its name or its identifier.
     fn session(&self, name: String) -> BoxFuture<'_, Result<SessionView, ApiError>>;

@@ -66,6 +66,10 @@ pub enum Verb {
     ForgetClient,
     /// Look at open sessions.
     ReadSessions,
+    /// See which codes count for longer than one login.
+    ReadReuse,
+    /// Let them count no more.
+    ClearReuse,
 }
 
 impl Verb {
@@ -92,6 +96,8 @@ impl Verb {
             Self::TestClient => "client.test",
             Self::ForgetClient => "client.forget",
             Self::ReadSessions => "session.read",
+            Self::ReadReuse => "reuse.read",
+            Self::ClearReuse => "reuse.clear",
         }
     }
 }
@@ -170,6 +176,8 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             | Verb::Reload
             | Verb::ReadClients
             | Verb::ReadSessions
+            | Verb::ReadReuse
+            | Verb::ClearReuse
             | Verb::TestClient
             | Verb::ForgetClient,
             Target::Nobody | Target::Person { .. },

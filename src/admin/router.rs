@@ -2,6 +2,7 @@
 
 mod clients;
 mod ending;
+mod reuse;
 mod sessions;
 
 use std::sync::Arc;
@@ -67,6 +68,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
         .merge(clients::routes())
+        .merge(reuse::routes())
         .merge(sessions::routes())
         .layer(middleware::from_fn(in_time))
         .merge(ending::routes())
@@ -158,6 +160,8 @@ impl AdminState {
             | Verb::Reload
             | Verb::ReadClients
             | Verb::ReadSessions
+            | Verb::ReadReuse
+            | Verb::ClearReuse
             | Verb::TestClient
             | Verb::ForgetClient => false,
         };

@@ -17,6 +17,7 @@ pub(crate) mod qr;
 mod radius;
 mod recovery_codes;
 mod reload;
+mod reuse;
 mod session;
 mod status;
 mod store;
@@ -91,6 +92,8 @@ enum Command {
     Client(client::ClientArgs),
     /// Open sessions, as RADIUS accounting tells of them: list, show, end, refresh
     Session(session::SessionArgs),
+    /// Codes that count for more than one LDAP bind: list, clear
+    Reuse(reuse::ReuseArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
     /// The audit: follow, search, verify
@@ -185,6 +188,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Policy(_)
         | Command::Client(_)
         | Command::Session(_)
+        | Command::Reuse(_)
         | Command::Status(_)
         | Command::Audit(_)
         | Command::Reload
@@ -220,6 +224,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Policy(args) => policy::run(args, client, out).await,
         Command::Client(args) => client::run(args, client, out).await,
         Command::Session(args) => session::run(args, client, out).await,
+        Command::Reuse(args) => reuse::run(args, client, out).await,
         Command::Status(args) => status::run(args, client, out).await,
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,

@@ -42,6 +42,15 @@ pub(super) const fn cache() -> Duration {
 pub(super) const fn health() -> Duration {
     Duration::from_secs(5)
 }
+pub(super) const fn max_connection_age() -> Duration {
+    Duration::from_secs(3600)
+}
+pub(super) const fn max_connection_idle() -> Duration {
+    Duration::from_secs(240)
+}
+pub(super) const fn relay_connections() -> usize {
+    4096
+}
 pub(super) const fn remember() -> Duration {
     Duration::from_secs(300)
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use crate::config::{
     Accounting, Admin, Client, Config, Dictionary, Directory, DynamicAuthorization, LdapDirectory, LdapListener,
-    LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, RadiusDirectory, RadiusListener, Store,
-    Transport, Upstream,
+    LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, ProxyProtocol, RadiusDirectory,
+    RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
@@ -246,10 +246,15 @@ impl Reader<'_, '_, '_> {
             .for_each(fix);
         }
         for listener in &mut config.ldap {
-            [&mut listener.certificate, &mut listener.key]
-                .into_iter()
-                .flatten()
-                .for_each(fix);
+            [
+                &mut listener.certificate,
+                &mut listener.key,
+                &mut listener.client_ca,
+                &mut listener.crl,
+            ]
+            .into_iter()
+            .flatten()
+            .for_each(fix);
         }
     }
 
@@ -430,6 +435,17 @@ impl Reader<'_, '_, '_> {
         if directory.timeout.is_zero() || directory.connect_timeout.is_zero() {
             self.error(&at("timeout"), "`timeout` and `connect_timeout` must be above zero");
         }
+        for (key, span) in [
+            ("max_connection_age", directory.max_connection_age),
+            ("max_connection_idle", directory.max_connection_idle),
+        ] {
+            if span < Duration::from_secs(1) || span > Duration::from_secs(30 * 86400) {
+                self.error(&["directory", index, key], "must be 1s to 30d");
+            }
+        }
+        if directory.relay_connections == 0 || directory.relay_connections > 65536 {
+            self.error(&at("relay_connections"), "must be 1 to 65536");
+        }
     }
 
     fn clients(&mut self, config: &mut Config, directories: &[String]) {
@@ -592,6 +608,15 @@ impl Reader<'_, '_, '_> {
                     );
                 }
                 (LdapTls::None, _, _) => self.warn(&at("certificate"), "does nothing with tls = \"none\""),
+            }
+            for (key, text, works) in super::sasl::faults(listener) {
+                match works {
+                    true => self.warn(&at(key), text),
+                    false => self.error(&at(key), text),
+                }
+            }
+            if let Some(message) = listener.proxy_protocol.as_ref().and_then(ProxyProtocol::fault) {
+                self.error(&["ldap", &index, "proxy_protocol", "from"], message);
             }
             if listener.tls == LdapTls::None && !listener.allow_plaintext {
                 self.error(
@@ -765,6 +790,40 @@ secret = "sixteen octets or more"
                 "portcullis.toml:16:1: ldap[0].certificate: `certificate` and `key` are needed for TLS; docs/configuration.md shows how to make them",
             ]
         );
+    }
+
+    #[test]
+    fn balancers_are_listed_by_address() {
+        let with = |from: &str| {
+            let listener =
+                "[[ldap]]\nname = \"apps\"\nlisten = \"127.0.0.1:389\"\ntls = \"none\"\nallow_plaintext = true\n";
+            load(&format!("{GOOD}\n{listener}proxy_protocol = {from}\n"))
+        };
+        let (config, warnings) = with("{ from = [\"10.0.0.0/24\", \"2001:db8::1\"] }").unwrap();
+        let listed = config.ldap[0].proxy_protocol.as_ref().unwrap();
+        assert!(
+            listed.lists([10, 0, 0, 7].into()) && warnings.0.is_empty(),
+            "{warnings}"
+        );
+        for (from, fault) in [
+            ("{ from = [] }", "21:27: ldap[0].proxy_protocol.from: is empty"),
+            (
+                "{ from = [\"0.0.0.0/0\"] }",
+                "21:27: ldap[0].proxy_protocol.from: lists every address",
+            ),
+            (
+                "{ from = [\"10.0.0.300\"] }",
+                "21:27: ldap[0].proxy_protocol.from: `10.0.0.300` is neither",
+            ),
+            (
+                "{ form = [\"10.0.0.1\"] }",
+                "21:20: ldap[0].proxy_protocol.form: unknown key",
+            ),
+            ("{}", "missing field `from`"),
+        ] {
+            let faults = with(from).unwrap_err().join("\n");
+            assert!(faults.contains(fault), "{from}: {faults}");
+        }
     }
 
     #[test]

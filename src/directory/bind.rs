@@ -39,6 +39,36 @@ pub fn encode_bind(message_id: i32, dn: &str, password: &Secret, asks_identity: 
     out.extend_from_slice(further);
 }
 
+/// Appends a BindRequest with a step of a SASL mechanism to `out`, with the same controls. The name is empty (RFC
+/// 4511 section 4.2): the mechanism says who it is.
+pub fn encode_sasl_bind(
+    message_id: i32,
+    mechanism: &str,
+    credentials: Option<&[u8]>,
+    asks_identity: bool,
+    out: &mut Vec<u8>,
+) {
+    ber::write_with(ber::SEQUENCE, out, |out| {
+        ber::write_integer(ber::INTEGER, message_id, out);
+        ber::write_with(BIND_REQUEST, out, |out| {
+            out.extend_from_slice(&VERSION_3);
+            ber::write(ber::OCTET_STRING, b"", out);
+            ber::write_with(SASL, out, |out| {
+                ber::write(ber::OCTET_STRING, mechanism.as_bytes(), out);
+                if let Some(credentials) = credentials {
+                    ber::write(ber::OCTET_STRING, credentials, out);
+                }
+            });
+        });
+        ber::write_with(CONTROLS, out, |out| {
+            out.extend_from_slice(&PASSWORD_POLICY_REQUEST);
+            if asks_identity {
+                out.extend_from_slice(&IDENTITY_REQUEST);
+            }
+        });
+    });
+}
+
 /// A BindResponse, undecoded beyond its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindResponse<'a> {
@@ -257,6 +287,7 @@ const BIND_REQUEST: u8 = 0x60;
 const BIND_RESPONSE: u8 = 0x61;
 const CONTROLS: u8 = 0xa0;
 const SIMPLE: u8 = 0x80;
+const SASL: u8 = 0xa3;
 const POLICY_ERROR: u8 = 0x81;
 const VERSION_3: [u8; 3] = [0x02, 0x01, 0x03];
 
@@ -275,7 +306,7 @@ const NETSCAPE_EXPIRED: &[u8] = b"2.16.840.1.113730.3.4.4";
 /// resultCode busy.
 pub(super) const BUSY: i32 = 51;
 /// resultCode unavailable.
-pub(super) const UNAVAILABLE: i32 = 52;
+pub const UNAVAILABLE: i32 = 52;
 
 const SUCCESS: i32 = 0;
 const CONSTRAINT_VIOLATION: i32 = 19;

@@ -10,38 +10,39 @@ mod state;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::config;
 use crate::directory::bind::{self, BindResponse, encode_bind};
-use crate::directory::filter::Filter;
-use crate::directory::pool::{Pool, Progress, Server};
-use crate::directory::search::{Answer, Scope, Search};
+use crate::directory::pool::{Pool, Progress, Purpose};
+use crate::directory::servers::{Servers, Terms};
 use crate::directory::wire::{Connection, WireError, chain};
-use crate::directory::{Directory, DirectoryStatus, Link};
+use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
 use crate::engine::account::{AccountChange, Changed, StateAnswer};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person};
 use crate::secret::Secret;
 
 use cache::LookUpCache;
 use look_up::ServiceAccount;
-use settings::Settings;
+use settings::{Account, Settings};
 
 pub use settings::{SetupFault, SetupFaults};
 
 /// A directory behind LDAP servers.
 pub struct LdapDirectory {
     settings: Settings,
-    servers: Arc<[Arc<Server>]>,
+    servers: Arc<Servers>,
     look_ups: Pool,
     /// Connections that, once a user has bound on them, are used for nothing but the next bind.
     binds: Pool,
+    /// Places for connections that are relayed over.
+    relay: Arc<Semaphore>,
     cache: LookUpCache,
     service_account: ServiceAccount,
     /// A name below the base that nobody has.
     nobody: String,
-    watchers: Vec<AbortHandle>,
 }
 
 impl LdapDirectory {
@@ -55,23 +56,23 @@ impl LdapDirectory {
     /// Outside a Tokio runtime.
     pub fn new(config: &config::LdapDirectory) -> Result<Arc<Self>, SetupFaults> {
         let settings = Settings::read(config)?;
-        let servers: Arc<[Arc<Server>]> = settings
-            .targets
-            .iter()
-            .map(|target| Arc::new(Server::new(target.clone())))
-            .collect();
-        let watch = |server: &Arc<Server>| {
-            let watch = watch(Arc::clone(server), settings.health_interval, settings.timeout);
-            tokio::spawn(watch).abort_handle()
+        let terms = Terms {
+            look_ups: settings.look_up_connections,
+            binds: settings.bind_connections,
+            timeout: settings.timeout,
+            health_interval: settings.health_interval,
+            max_age: settings.max_connection_age,
+            max_idle: settings.max_connection_idle,
         };
+        let servers = Arc::new(Servers::new(settings.targets.clone(), terms));
         let random = data_encoding::HEXLOWER.encode(&clock::random::<16>());
         Ok(Arc::new(Self {
-            look_ups: Pool::new(Arc::clone(&servers), settings.look_up_connections, settings.queue),
-            binds: Pool::new(Arc::clone(&servers), settings.bind_connections, settings.queue),
+            look_ups: Pool::new(Arc::clone(&servers), Purpose::LookUps, settings.queue),
+            binds: Pool::new(Arc::clone(&servers), Purpose::Binds, settings.queue),
+            relay: Arc::new(Semaphore::new(settings.relay_connections)),
             cache: LookUpCache::new(settings.cache),
             service_account: ServiceAccount::default(),
             nobody: format!("cn=nobody-{random},{}", settings.base_dn),
-            watchers: servers.iter().map(watch).collect(),
             settings,
             servers,
         }))
@@ -126,33 +127,51 @@ impl LdapDirectory {
         }
     }
 
-    async fn connect_somewhere(&self) -> Result<Link, String> {
-        let mut why = String::from("no server is reachable");
-        while let Some(server) = self.servers.iter().find(|server| server.is_healthy()) {
+    async fn connect_in_time(&self, account: Option<&Account>) -> Result<Link, ConnectError> {
+        let mut progress = Progress::default();
+        let connect = self.connect_somewhere(&mut progress, account);
+        match tokio::time::timeout(self.settings.timeout, connect).await {
+            Ok(connected) => connected,
+            Err(_) => Err(ConnectError::Unreachable(progress.timed_out(self.settings.timeout))),
+        }
+    }
+
+    /// Connects to the best server, and binds as `account` if there is one.
+    async fn connect_somewhere(
+        &self,
+        progress: &mut Progress,
+        account: Option<&Account>,
+    ) -> Result<Link, ConnectError> {
+        let most = self.settings.relay_connections;
+        let Ok(place) = Arc::clone(&self.relay).try_acquire_owned() else {
+            return Err(ConnectError::Busy(most));
+        };
+        while let Some(server) = self.servers.best() {
+            let life = server.life();
+            progress.busy_with(&server);
             match server.open().await {
-                Ok(connection) => return Ok(Link::Remote(connection.into_stream())),
-                Err(error) => {
-                    why = format!("{}: {}", server.url(), chain(&error));
-                    server.give_up(&chain(&error));
+                Ok(mut connection) => {
+                    if let Some(account) = account {
+                        let name = &self.settings.name;
+                        let bound = self.service_account.bind_alone(name, account, &server, &mut connection);
+                        bound.await.map_err(ConnectError::Unreachable)?;
+                    }
+                    return Ok(Link::Remote(connection.relayed(server, &self.servers, life, place)));
                 }
+                Err(error) => server.give_up(&chain(&error)),
             }
         }
-        Err(why)
+        Err(ConnectError::Unreachable(self.servers.why_none()))
     }
 
     fn current(&self) -> DirectoryStatus {
         DirectoryStatus {
             name: self.settings.name.to_string(),
             kind: "ldap".into(),
-            servers: self.servers.iter().map(|server| server.status()).collect(),
+            servers: self.servers.all().iter().map(|listed| listed.server.status()).collect(),
             queue: self.look_ups.waiting() + self.binds.waiting(),
+            max_connection_age: Some(self.settings.max_connection_age),
         }
-    }
-}
-
-impl Drop for LdapDirectory {
-    fn drop(&mut self) {
-        self.watchers.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -208,11 +227,22 @@ impl Directory for LdapDirectory {
         Box::pin(self.read_manager(person))
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
+        Box::pin(self.connect_in_time(None))
+    }
+
+    fn authorizes(&self) -> bool {
+        self.settings.proxy_authorization
+    }
+
+    fn connect_authorized(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         Box::pin(async {
-            tokio::time::timeout(self.settings.timeout, self.connect_somewhere())
-                .await
-                .unwrap_or_else(|_| Err(format!("no connection within {:?}", self.settings.timeout)))
+            match &self.settings.account {
+                Some(account) if self.settings.proxy_authorization => self.connect_in_time(Some(account)).await,
+                Some(_) | None => Err(ConnectError::Unreachable(
+                    "proxy_authorization is not configured".to_owned(),
+                )),
+            }
         })
     }
 
@@ -223,10 +253,9 @@ impl Directory for LdapDirectory {
     fn probe(&self) -> BoxFuture<'_, DirectoryStatus> {
         Box::pin(async {
             let mut probes = JoinSet::new();
-            for server in self.servers.iter() {
-                let server = Arc::clone(server);
-                let timeout = self.settings.timeout;
-                probes.spawn(async move { try_server(&server, timeout).await });
+            for listed in self.servers.all().iter() {
+                let server = Arc::clone(&listed.server);
+                probes.spawn(async move { server.try_now().await });
             }
             while probes.join_next().await.is_some() {}
             self.current()
@@ -250,54 +279,4 @@ async fn bind_on(
     let message = connection.receive().await?;
     let response = BindResponse::read(&message).map_err(|_| WireError::WrongResponse)?;
     Ok((response.code, bind::outcome(&response)))
-}
-
-/// Tries a server that failed, or that was not needed, again and again.
-async fn watch(server: Arc<Server>, interval: Duration, timeout: Duration) {
-    loop {
-        if server.next_try(interval).await {
-            try_server(&server, timeout).await;
-        }
-    }
-}
-
-/// Asks the server for its root entry over a new connection, and judges it by the answer.
-async fn try_server(server: &Server, timeout: Duration) {
-    let started = clock::monotonic();
-    let ask = async {
-        let mut connection = server.open().await?;
-        read_root(&mut connection).await
-    };
-    let error = match tokio::time::timeout(timeout, ask).await {
-        Ok(Ok(None)) => return server.take_back(clock::monotonic().saturating_duration_since(started)),
-        Ok(Ok(Some(refusal))) => format!("the server answered {refusal}"),
-        Ok(Err(error)) => chain(&error),
-        Err(_) => format!("no answer within {timeout:?}"),
-    };
-    server.give_up(&error);
-}
-
-/// Whether the server is at work: any answer will do, except that it is busy or unavailable.
-async fn read_root(connection: &mut Connection) -> Result<Option<String>, WireError> {
-    let (id, out) = connection.request();
-    let search = Search {
-        base: "",
-        scope: Scope::Base,
-        size_limit: 1,
-        time_limit: 0,
-        filter: &Filter::Present("objectClass".into()),
-        attributes: &["1.1".to_owned()],
-    };
-    search.encode(id, out);
-    connection.send().await?;
-    loop {
-        let message = connection.receive().await?;
-        match Answer::read(&message)? {
-            Answer::Entry(_) | Answer::Reference => {}
-            Answer::Done { code, diagnostic } => {
-                let not_now = matches!(code, bind::BUSY | bind::UNAVAILABLE);
-                return Ok(not_now.then(|| bind::describe(code, diagnostic)));
-            }
-        }
-    }
 }

@@ -16,7 +16,7 @@ use ring::hmac;
 use crate::clock;
 use crate::config;
 use crate::directory::person::Flag;
-use crate::directory::{Directory, DirectoryStatus, Link, ServerStatus};
+use crate::directory::{ConnectError, Directory, DirectoryStatus, Link, ServerStatus};
 use crate::document::Faults;
 use crate::engine::facts::normalise_dn;
 use crate::engine::request::LoginForm;
@@ -226,11 +226,10 @@ impl LocalDirectory {
             servers: vec![ServerStatus {
                 address: self.file.display().to_string(),
                 healthy: true,
-                latency_ms: None,
-                connections: 0,
-                error: None,
+                ..ServerStatus::default()
             }],
             queue: self.workers.waiting(),
+            max_connection_age: None,
         }
     }
 }
@@ -267,7 +266,7 @@ impl Directory for LocalDirectory {
         Box::pin(std::future::ready(found))
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         Box::pin(std::future::ready(Ok(Link::Embedded(Arc::clone(&self.tree)))))
     }
 

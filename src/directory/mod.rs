@@ -2,6 +2,7 @@
 
 pub mod bind;
 pub mod filter;
+mod health;
 pub mod ldap;
 pub mod ldif;
 pub mod local;
@@ -9,23 +10,48 @@ mod modify;
 mod moment;
 mod person;
 mod pool;
+mod relayed;
+mod resolve;
 mod search;
+mod servers;
 pub mod upstream;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::engine::account::{AccountChange, Changed, StateAnswer};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName};
 use crate::secret::Secret;
 
-/// A two-way stream of octets: TCP, or TLS over it.
-pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
-impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for T {}
+pub use health::Standing;
+
+/// A connection to a directory server that is relayed over: TCP, or TLS over it, nobody bound at first.
+pub trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {
+    /// Longest time for the answer to a bind, opening the connection included.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
+    /// Whether another bind should go over it: its server still is the one that new work goes to, and it
+    /// is not too old.
+    fn is_wanted(&self) -> bool {
+        true
+    }
+
+    /// The server has answered a bind after `span`.
+    fn answered(&self, _span: Duration) {}
+
+    /// The server is to blame for a bind that came to nothing.
+    fn failed(&self, _why: &str) {}
+}
+
+impl Stream for tokio::net::TcpStream {}
 
 /// What the LDAP front end relays to.
 pub enum Link {
@@ -33,6 +59,17 @@ pub enum Link {
     Remote(Box<dyn Stream>),
     /// The directory has no server: its entries are answered from here.
     Embedded(Arc<local::Tree>),
+}
+
+/// Why there is nothing to relay to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// As many connections are relayed as the directory is configured for.
+    #[error("{0} connections are relayed to the directory already")]
+    Busy(usize),
+    /// No server can be reached; the text says why, for logs.
+    #[error("{0}")]
+    Unreachable(String),
 }
 
 /// A directory. Every call ends within the directory's configured time-outs, and no call waits on
@@ -80,8 +117,21 @@ pub trait Directory: Send + Sync {
         Box::pin(std::future::ready(Lookup::Unknown))
     }
 
-    /// Opens what an LDAP client's operations are relayed to; the error says why it cannot, for logs.
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>>;
+    /// Opens what an LDAP client's operations are relayed to.
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>>;
+
+    /// Whether people whose password it has not seen are served with its service account's right to act as them
+    /// (RFC 4370).
+    fn authorizes(&self) -> bool {
+        false
+    }
+
+    /// Opens a connection bound as the service account, for operations that each carry the person's
+    /// authorization.
+    fn connect_authorized(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
+        let none = "the directory's account acts for nobody".to_owned();
+        Box::pin(std::future::ready(Err(ConnectError::Unreachable(none))))
+    }
 
     /// Forgets cached look-ups.
     fn forget_look_ups(&self);
@@ -104,19 +154,31 @@ pub struct DirectoryStatus {
     pub servers: Vec<ServerStatus>,
     /// Attempts waiting for a connection.
     pub queue: usize,
+    /// Longest life of a connection, where there are any.
+    pub max_connection_age: Option<Duration>,
 }
 
 /// One server of a directory.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ServerStatus {
     /// URL, or path of the LDIF file.
     pub address: String,
-    /// Whether new work goes there.
+    /// Whether it takes work: all of it, or what no better server takes.
     pub healthy: bool,
+    /// How it stands.
+    pub standing: Standing,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// When it is tried next, unless it is healthy.
+    pub next_try: Option<Timestamp>,
+    /// How often it was given up.
+    pub given_up: u64,
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
-    /// Connections open to it.
+    /// Connections open to it for look-ups and for trying passwords.
     pub connections: usize,
+    /// Connections of LDAP clients that are relayed to it.
+    pub relayed: usize,
     /// The last error.
     pub error: Option<String>,
 }

@@ -5,7 +5,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use crate::config::Names;
-use crate::directory::{Directory, DirectoryStatus, Link};
+use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
 use crate::engine::account::{AccountChange, Changed, StateAnswer};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
 use crate::engine::request::LoginForm;
@@ -108,8 +108,16 @@ impl Directory for Checked {
         self.inner.manager(person)
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         self.inner.connect()
+    }
+
+    fn authorizes(&self) -> bool {
+        self.inner.authorizes()
+    }
+
+    fn connect_authorized(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
+        self.inner.connect_authorized()
     }
 
     fn forget_look_ups(&self) {
@@ -159,8 +167,9 @@ impl Directory for Everybody {
         Box::pin(ready(elsewhere(&self.by)))
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
-        Box::pin(ready(Err(format!("the directory {} has no entries", self.name))))
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
+        let why = format!("the directory {} has no entries", self.name);
+        Box::pin(ready(Err(ConnectError::Unreachable(why))))
     }
 
     fn forget_look_ups(&self) {}
@@ -175,6 +184,7 @@ impl Directory for Everybody {
             kind: "radius".into(),
             servers: Vec::new(),
             queue: 0,
+            max_connection_age: None,
         }
     }
 }

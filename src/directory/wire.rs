@@ -3,6 +3,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -14,11 +15,16 @@ use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::ber::{self, BerError, Header, Message, Reader};
+use crate::clock;
+use crate::directory::relayed::Relayed;
+use crate::directory::resolve::Resolver;
+use crate::directory::servers::{Server, Servers};
 use crate::directory::{Stream, bind};
 
 /// Where a server is and how it is spoken to.
@@ -59,6 +65,8 @@ pub(super) struct Verification {
 /// What went wrong with a connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WireError {
+    #[error("cannot find its address")]
+    Resolve(#[source] io::Error),
     #[error("cannot connect")]
     Connect(#[source] io::Error),
     #[error("no connection within {0:?}")]
@@ -88,6 +96,10 @@ pub(super) enum WireError {
     WrongResponse,
     #[error("the server sent more than {0} entries")]
     TooMany(usize),
+    #[error("the server sent more than {0} messages in answer to one")]
+    TooManyMessages(usize),
+    #[error("the server sent more than {0} octets in answer to one message")]
+    TooMuch(usize),
 }
 
 impl WireError {
@@ -95,7 +107,8 @@ impl WireError {
     pub(super) fn is_closed(&self) -> bool {
         match self {
             Self::NothingSent(_) | Self::Io(_) | Self::Closed | Self::Disconnected(_) => true,
-            Self::Connect(_)
+            Self::Resolve(_)
+            | Self::Connect(_)
             | Self::ConnectTimeout(_)
             | Self::Tls(_)
             | Self::StartTlsRefused(_)
@@ -104,7 +117,9 @@ impl WireError {
             | Self::TooLarge(_)
             | Self::WrongMessage { .. }
             | Self::WrongResponse
-            | Self::TooMany(_) => false,
+            | Self::TooMany(_)
+            | Self::TooManyMessages(_)
+            | Self::TooMuch(_) => false,
         }
     }
 }
@@ -118,6 +133,9 @@ pub(super) struct Connection {
     /// Overwritten when the connection goes away in the middle of a request, too.
     output: Zeroizing<Vec<u8>>,
     last_id: i32,
+    /// What has come in answer to the last request.
+    messages: usize,
+    octets: usize,
 }
 
 enum Transport {
@@ -126,16 +144,39 @@ enum Transport {
 }
 
 impl Connection {
-    /// Connects, and encrypts and verifies as the target wants it.
-    pub(super) async fn open(target: &Target) -> Result<Self, WireError> {
-        tokio::time::timeout(target.connect_timeout, Self::open_unbounded(target))
+    /// Connects, and encrypts and verifies as the target wants it. A name's addresses are tried one after
+    /// the other, each for its share of the time that is left.
+    pub(super) async fn open(target: &Target, resolver: &Resolver) -> Result<Self, WireError> {
+        let deadline = clock::monotonic() + target.connect_timeout;
+        let late = || WireError::ConnectTimeout(target.connect_timeout);
+        let addresses = tokio::time::timeout_at(deadline.into(), resolver.addresses())
             .await
-            .unwrap_or(Err(WireError::ConnectTimeout(target.connect_timeout)))
+            .map_err(|_| late())?
+            .map_err(WireError::Resolve)?;
+        let mut last = late();
+        for (address, left) in addresses.iter().zip((1..=addresses.len()).rev()) {
+            let time = deadline.saturating_duration_since(clock::monotonic());
+            let share = time / u32::try_from(left).unwrap_or(u32::MAX);
+            last = match tokio::time::timeout(share, Self::open_at(*address, target)).await {
+                Ok(Ok(connection)) => {
+                    if addresses.len() > 1 {
+                        resolver.prefer(*address);
+                    }
+                    return Ok(connection);
+                }
+                Ok(Err(error)) => error,
+                Err(_) => late(),
+            };
+        }
+        resolver.forget();
+        Err(last)
     }
 
     /// Starts the next request: an empty buffer to write it to, and its message id.
     pub(super) fn request(&mut self) -> (i32, &mut Vec<u8>) {
         self.output.clear();
+        self.messages = 0;
+        self.octets = 0;
         self.last_id = match self.last_id {
             i32::MAX => 1,
             id => id + 1,
@@ -159,6 +200,14 @@ impl Connection {
         self.handed_out = 0;
         let length = self.fill().await?;
         self.handed_out = length;
+        self.messages += 1;
+        self.octets = self.octets.saturating_add(length);
+        if self.messages > MOST_MESSAGES {
+            return Err(WireError::TooManyMessages(MOST_MESSAGES));
+        }
+        if self.octets > MOST_OCTETS {
+            return Err(WireError::TooMuch(MOST_OCTETS));
+        }
         let message = Message::read(self.input.get(..length).ok_or(WireError::Closed)?)?;
         if message.id == self.last_id {
             return Ok(message);
@@ -190,18 +239,23 @@ impl Connection {
         }
     }
 
-    /// Gives the bare stream away, to be relayed over.
-    pub(super) fn into_stream(self) -> Box<dyn Stream> {
+    /// Gives the bare stream away, to be relayed over; `life` is the server's before it was opened.
+    pub(super) fn relayed(
+        self,
+        server: Arc<Server>,
+        servers: &Arc<Servers>,
+        life: u64,
+        place: OwnedSemaphorePermit,
+    ) -> Box<dyn Stream> {
+        let servers = Arc::clone(servers);
         match self.transport {
-            Transport::Plain(stream) => Box::new(stream),
-            Transport::Tls(stream) => stream,
+            Transport::Plain(stream) => Box::new(Relayed::new(stream, server, servers, life, place)),
+            Transport::Tls(stream) => Box::new(Relayed::new(*stream, server, servers, life, place)),
         }
     }
 
-    async fn open_unbounded(target: &Target) -> Result<Self, WireError> {
-        let stream = TcpStream::connect((target.host.as_str(), target.port))
-            .await
-            .map_err(WireError::Connect)?;
+    async fn open_at(address: SocketAddr, target: &Target) -> Result<Self, WireError> {
+        let stream = TcpStream::connect(address).await.map_err(WireError::Connect)?;
         stream.set_nodelay(true).map_err(WireError::Connect)?;
         // An idle connection whose server vanished behind a firewall is noticed.
         let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
@@ -230,6 +284,8 @@ impl Connection {
             handed_out: 0,
             output: Zeroizing::default(),
             last_id: 0,
+            messages: 0,
+            octets: 0,
         }
     }
 
@@ -350,6 +406,57 @@ const START_TLS: &[u8] = b"1.3.6.1.4.1.1466.20037";
 
 /// Largest answer read, in octets: an entry in some tens of thousands of groups.
 const MAX_MESSAGE: usize = 4 << 20;
+/// Most that is read in answer to one request: bounds what a search that floods can make us keep.
+const MOST_OCTETS: usize = 32 << 20;
+const MOST_MESSAGES: usize = 20_000;
 const LONGEST_HEADER: usize = 32;
 const READ_AT_ONCE: usize = 2048;
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn target() -> Target {
+        Target {
+            url: "ldap://several".into(),
+            host: "several".into(),
+            port: 1,
+            security: Security::Plain,
+            connect_timeout: Duration::from_secs(2),
+        }
+    }
+
+    /// An address where connecting takes for ever: the queue of its listener is full.
+    fn tarpit() -> (Vec<socket2::Socket>, SocketAddr) {
+        let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let listener = socket();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut held = vec![listener];
+        for _ in 0..4 {
+            let stream = socket();
+            stream.set_nonblocking(true).unwrap();
+            let _ = stream.connect(&address);
+            held.push(stream);
+        }
+        (held, address.as_socket().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_leaves_time_for_the_next_and_is_asked_last_then() {
+        let (_held, dead) = tarpit();
+        let alive = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = alive.local_addr().unwrap();
+        let resolver = Resolver::knowing(&[dead, address]);
+        Connection::open(&target(), &resolver).await.unwrap();
+        assert_eq!(*resolver.addresses().await.unwrap(), [address, dead]);
+
+        let nowhere = Resolver::knowing(&[dead]);
+        let outcome = Connection::open(&target(), &nowhere).await;
+        assert!(matches!(outcome, Err(WireError::ConnectTimeout(_))));
+    }
+}

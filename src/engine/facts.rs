@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::engine::batch::Versioned;
 use crate::engine::record::{ThrottleRecord, UserRecord};
+use crate::engine::reuse::Entry;
 use crate::engine::session::GrantRecord;
 use crate::engine::upstream::UpstreamRecord;
 
@@ -30,6 +31,38 @@ pub struct Facts {
     pub challenged: Versioned<UpstreamRecord>,
     /// The person's sessions; loaded where the policy asks about them ([`crate::engine::policy::Policy::most_sessions`]).
     pub sessions: Option<SessionFacts>,
+    /// Whose the name is that a certificate gives ([`crate::engine::request::Claims::certificate`]).
+    pub certificate: Whose,
+    /// Whose the authorization identity is ([`crate::engine::request::Claims::acting_as`]).
+    pub acting_as: Whose,
+    /// What the person has proven to the same application from the same source; looked for where the policy
+    /// lets codes count for longer than one login ([`crate::engine::policy::Policy::reuses`]).
+    pub reused: Option<Arc<Entry>>,
+}
+
+/// Whose a further name of a request is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Whose {
+    /// The request has none.
+    #[default]
+    Absent,
+    /// The person's who logs in.
+    Theirs,
+    /// Somebody else's, or nobody's.
+    Others,
+    /// The directory could not be asked. The text says why, for logs.
+    Unavailable(String),
+}
+
+impl Whose {
+    /// What the look-up of the further name says beside that of the login name.
+    pub fn of(name: &Lookup, login: &Lookup) -> Self {
+        match (name, login) {
+            (Lookup::Found(one), Lookup::Found(other)) if one.key == other.key => Self::Theirs,
+            (Lookup::Unavailable(reason), _) => Self::Unavailable(reason.clone()),
+            (Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous, _) => Self::Others,
+        }
+    }
 }
 
 /// What is known of a person's sessions.

@@ -7,6 +7,7 @@
 mod case;
 mod outcome;
 mod respond;
+mod shown;
 mod tried;
 mod upstream;
 
@@ -15,15 +16,16 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dictionary::Pair;
-use crate::engine::authenticator::KindSet;
+use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person};
+use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
 use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Given};
 use crate::engine::response::{Response, ResponseOutcome};
+use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::upstream::{Answer, Question};
 use crate::engine::verdict::{Denial, Outage, Verdict};
@@ -73,6 +75,16 @@ pub enum Step<'a> {
     Wait,
 }
 
+impl Step<'_> {
+    /// With what it changes about codes that count for longer than one login.
+    fn with_reuse(mut self, change: Option<reuse::Change>) -> Self {
+        if let Self::Decided(decision) = &mut self {
+            decision.reuse = change;
+        }
+        self
+    }
+}
+
 /// A verdict with what has to be durable before it leaves.
 #[derive(Debug)]
 pub struct Decision {
@@ -84,6 +96,8 @@ pub struct Decision {
     pub rule: Option<Arc<str>>,
     /// What was proven, for logs.
     pub proven: KindSet,
+    /// What it changes about codes that count for longer than one login, once it is committed.
+    pub reuse: Option<reuse::Change>,
 }
 
 /// Something to be done outside of the engine.
@@ -155,6 +169,10 @@ pub struct Attempt<'a> {
 }
 
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "lives for a moment on the stack, and nobody is pretended for often"
+)]
 enum Stage<'a> {
     /// The directory tries the password of a person.
     Trying {
@@ -167,6 +185,8 @@ enum Stage<'a> {
         spent: Option<Box<(UserRecord, UserRecord)>>,
         /// What was typed has been judged as a code as well, and was wrong.
         guessed: bool,
+        /// What stands in for a code.
+        reused: Option<Reused>,
         /// What an upstream server was asked; nothing when the directory tries the password.
         asked: Option<Asked>,
         /// What upstream servers said is to be passed on.
@@ -208,6 +228,15 @@ impl Engine {
         let Ruling::Require(terms) = &rule.ruling else {
             return self.reject(request, facts, decided, refusal, now);
         };
+        for whose in [&facts.certificate, &facts.acting_as] {
+            if let Whose::Unavailable(reason) = whose {
+                return self.outage(request, Some(rule), reason.clone(), now);
+            }
+        }
+        let held = match facts.certificate {
+            Whose::Theirs => KindSet::of(Kind::Certificate),
+            Whose::Absent | Whose::Others | Whose::Unavailable(_) => KindSet::EMPTY,
+        };
         let limit = terms.limit(self.settings.limit);
         let answered = request.dialog.as_ref().and_then(|dialog| dialog.asking);
         let standing = facts.throttle.value.standing(limit, answered, now);
@@ -220,6 +249,7 @@ impl Engine {
             Some(_) if facts.user.value.denial(now).is_some() => Some(Denial::Denied),
             Some(_) if standing == Standing::Over => Some(Denial::Throttled),
             Some(person) if !person.enabled => Some(Denial::Disabled),
+            Some(_) if facts.acting_as == Whose::Others => Some(Denial::NotThemselves),
             Some(_) | None => None,
         };
         let case = Case {
@@ -228,15 +258,23 @@ impl Engine {
             facts,
             rule: decided.unwrap_or(rule),
             terms,
+            requirement: terms.requirement.beside(held).unwrap_or(&terms.requirement),
+            held,
             limit,
             blocked,
             guessed: false,
+            reused: None,
             now,
             nonce,
         };
         match (blocked, standing) {
             (None, Standing::Busy) => Step::Wait,
             (None | Some(_), _) => match (&request.given, &request.dialog) {
+                (Given::Proven(kind), _) => case.proven(*kind),
+                // Nothing that is typed or computed would be enough.
+                (Given::Typed(_) | Given::Response(_), _) if terms.requirement.beside(held).is_none() => {
+                    case.without_certificate()
+                }
                 (Given::Typed(typed), Some(dialog)) => case.answer(typed, dialog),
                 (Given::Typed(typed), None) => case.opening(typed),
                 (Given::Response(response), dialog) => case.response(response, dialog.as_ref()),
@@ -292,6 +330,7 @@ fn conclude<'a>(rule: Option<&Rule>, verdict: Verdict, event: impl FnOnce(Option
         batch,
         rule,
         proven: KindSet::EMPTY,
+        reuse: None,
     })
 }
 
@@ -315,6 +354,7 @@ impl<'a> Attempt<'a> {
                 nonce,
                 spent,
                 guessed,
+                reused,
                 asked,
                 passed,
             } => {
@@ -326,11 +366,13 @@ impl<'a> Attempt<'a> {
                     person,
                     rule,
                     terms,
+                    requirement: terms.requirement.beside(proven).unwrap_or(&terms.requirement),
                     limit,
                     proven,
                     nonce,
                     spent,
                     guessed,
+                    reused,
                     asked,
                     passed,
                     now,

@@ -13,6 +13,7 @@ pub mod policy;
 pub mod record;
 pub mod request;
 pub mod response;
+pub mod reuse;
 pub mod review;
 pub mod session;
 pub mod throttle;
@@ -22,7 +23,7 @@ pub mod verdict;
 pub use batch::{Batch, Key, Version, Versioned};
 pub use facts::{Facts, Lookup, PasswordOutcome, Person, UserKey};
 pub use login::{Attempt, Decision, Effect, Engine, Evidence, Settings, Step};
-pub use request::{AuthnRequest, Capability, Given, LoginName, Origin, Protocol, Purpose, Split};
+pub use request::{AuthnRequest, Capability, Claims, Given, LoginName, Origin, Protocol, Purpose, Split};
 pub use session::Report;
 pub use verdict::{Denial, Grant, Outage, Prompt, Verdict};
 

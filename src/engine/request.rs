@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
+use crate::engine::authenticator::Kind;
 use crate::engine::dialog::Dialog;
 use crate::engine::response::Response;
 use crate::secret::Secret;
@@ -26,6 +27,21 @@ pub struct AuthnRequest {
     pub capability: Capability,
     /// What for.
     pub purpose: Purpose,
+    /// What else it says of who it is from.
+    pub claims: Claims,
+}
+
+/// What a request says of who it is from besides the login name. Each name is looked up, and counts for as
+/// much as it turns out to be the same person's.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// The name that a verified certificate gives to whoever holds its key. It proves something if it is the
+    /// person's who logs in; otherwise it is somebody else's (an application's) and proves nothing.
+    pub certificate: Option<LoginName>,
+    /// The authorization identity (RFC 4513 section 5.2.1.8): it must be the person's who logs in.
+    pub acting_as: Option<LoginName>,
+    /// The SASL mechanism, for logs and the audit; `None` for what is no SASL.
+    pub mechanism: Option<Arc<str>>,
 }
 
 /// What somebody proves who they are for.
@@ -44,6 +60,9 @@ pub enum Given {
     Typed(Secret),
     /// The response to a challenge that somebody else has made: the password itself never gets here.
     Response(Response),
+    /// Nothing: this has been proven before the engine is asked, a certificate's key by TLS, a SASL mechanism
+    /// by the directory.
+    Proven(Kind),
 }
 
 /// Where a request came from, as policy conditions and the audit see it.

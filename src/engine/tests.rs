@@ -20,11 +20,11 @@ use crate::engine::authenticator::{passcode, recovery_code};
 use crate::engine::batch::{Batch, Change, Key, Version, Versioned};
 use crate::engine::dialog::{Dialog, Lifetime};
 use crate::engine::event::Outcome;
-use crate::engine::facts::SessionFacts;
+use crate::engine::facts::{SessionFacts, Whose};
 use crate::engine::login::{Effect, Engine, Evidence, Settings, Step};
 use crate::engine::policy;
 use crate::engine::record::{self, Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
-use crate::engine::request::{AuthnRequest, Capability, Given, LoginName, Origin, Protocol, Purpose, Split};
+use crate::engine::request::{AuthnRequest, Capability, Claims, Given, LoginName, Origin, Protocol, Purpose, Split};
 use crate::engine::response::{Kept, ResponseOutcome};
 use crate::engine::throttle::Limit;
 use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, UserKey, Verdict};
@@ -32,7 +32,9 @@ use crate::keyring::Keyring;
 use crate::secret::Secret;
 
 mod response;
+mod reuse;
 mod sessions;
+mod shown;
 
 const SEED: &[u8] = b"12345678901234567890";
 const PASSWORD: &str = "correct horse";
@@ -95,6 +97,31 @@ when = { service = ["closed"], user = ["ben"] }
 require = { all = ["password", "totp"] }
 
 [[rule]]
+name = "a certificate"
+when = { service = ["certificate"] }
+require = "certificate"
+
+[[rule]]
+name = "a certificate and a password"
+when = { service = ["certified"] }
+require = { all = ["certificate", "password"] }
+
+[[rule]]
+name = "a certificate and a code"
+when = { service = ["certified code"] }
+require = { all = ["certificate", "totp"] }
+
+[[rule]]
+name = "a certificate or a password and a code"
+when = { service = ["lenient"] }
+require = { any = ["certificate", { all = ["password", "totp"] }] }
+
+[[rule]]
+name = "a relayed mechanism"
+when = { service = ["sasl"] }
+require = { any = ["sasl", { all = ["password", "totp"] }] }
+
+[[rule]]
 name = "both"
 when = { service = ["vpn"], user = ["ana"] }
 require = { all = ["password", { any = ["totp", "recovery-code", "passcode"] }] }
@@ -110,6 +137,9 @@ struct World {
     outcome: Option<PasswordOutcome>,
     /// The password, in a directory that keeps it.
     kept: Option<Secret>,
+    /// Whose the name in a certificate is.
+    certificate: Whose,
+    acting_as: Whose,
     person: Arc<Person>,
     audit: Vec<crate::engine::event::AuditEvent>,
 }
@@ -156,6 +186,8 @@ impl World {
             binds: 0,
             outcome: None,
             kept: None,
+            certificate: Whose::Absent,
+            acting_as: Whose::Absent,
             person,
             audit: Vec::new(),
         };
@@ -250,7 +282,10 @@ impl World {
             source_over_limit: false,
             password_by: None,
             challenged: Versioned::default(),
+            certificate: self.certificate.clone(),
+            acting_as: self.acting_as.clone(),
             sessions: (known && self.engine.policy.most_sessions() > 0).then(|| self.sessions()),
+            reused: None,
         }
     }
 
@@ -288,6 +323,7 @@ impl World {
             },
             capability,
             purpose: Purpose::Login,
+            claims: Claims::default(),
         }
     }
 

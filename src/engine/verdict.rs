@@ -75,6 +75,8 @@ pub enum Denial {
     WrongCode,
     /// The code was right once, and has been used.
     CodeReplayed,
+    /// What was typed was right once, and the time in which its code could be used again is over.
+    ReuseOver,
     /// A code is required, and none was given.
     MissingCode,
     /// A code is required, and the client has no way to ask for one.
@@ -92,6 +94,12 @@ pub enum Denial {
     MethodImpossible,
     /// A response proves one thing, and the rule asks for more.
     MethodOneProof,
+    /// The rule asks for a certificate of the person's, and the connection has none.
+    MissingCertificate,
+    /// A certificate, or a SASL mechanism that the directory judged, is not what the rule asks for, or not all.
+    UntypedProof,
+    /// The authorization identity is not the person's own.
+    NotThemselves,
 }
 
 impl Denial {
@@ -109,6 +117,7 @@ impl Denial {
             | Self::Disabled
             | Self::PasswordExpired
             | Self::PasswordMustChange
+            | Self::ReuseOver
             | Self::MissingCode
             | Self::ClientCannotAsk
             | Self::NotEnrolled
@@ -116,6 +125,9 @@ impl Denial {
             | Self::Malformed
             | Self::MethodImpossible
             | Self::MethodOneProof
+            | Self::MissingCertificate
+            | Self::UntypedProof
+            | Self::NotThemselves
             | Self::ReplyAttribute => false,
         }
     }
@@ -138,6 +150,15 @@ impl Denial {
                 "the rule asks for a code that the client cannot ask for: set the client's profile to one that it can \
                  hold, or write a rule for it that asks for less",
             ),
+            Self::MissingCertificate => Some(
+                "the rule asks for a certificate: it takes an LDAP listener with client_ca, and a certificate whose \
+                 name (certificate_login) is the person's",
+            ),
+            Self::UntypedProof => Some(
+                "the rule asks for something else or for more: bind with a password over a connection with the \
+                 certificate, or write a rule that asks for a certificate, or for \"sasl\", alone",
+            ),
+            Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
@@ -151,6 +172,7 @@ impl Denial {
             | Self::PasswordMustChange
             | Self::WrongCode
             | Self::CodeReplayed
+            | Self::ReuseOver
             | Self::MissingCode
             | Self::NotEnrolled
             | Self::BadDialog
@@ -179,6 +201,7 @@ impl Denial {
             Self::PasswordMustChange => "password-must-change",
             Self::WrongCode => "wrong-code",
             Self::CodeReplayed => "code-replayed",
+            Self::ReuseOver => "reuse-over",
             Self::MissingCode => "missing-code",
             Self::ClientCannotAsk => "client-cannot-ask",
             Self::NotEnrolled => "not-enrolled",
@@ -187,6 +210,9 @@ impl Denial {
             Self::ReplyAttribute => "reply-attribute",
             Self::MethodImpossible => "method-impossible",
             Self::MethodOneProof => "method-one-proof",
+            Self::MissingCertificate => "missing-certificate",
+            Self::UntypedProof => "untyped-proof",
+            Self::NotThemselves => "not-themselves",
         }
     }
 }

@@ -56,7 +56,7 @@ impl BindControls {
                 }
                 _ => continue,
             };
-            if control.has_value {
+            if control.value.is_some() {
                 fault = fault.or(Some(ControlFault::Value));
             }
             *known = true;
@@ -78,15 +78,32 @@ pub fn has_critical(controls: Option<&[u8]>) -> bool {
     false
 }
 
-struct Control<'a> {
-    oid: &'a [u8],
-    critical: bool,
-    has_value: bool,
+/// The types of all controls.
+///
+/// # Errors
+/// [`BerError`] when any of them is not as RFC 4511 lays it out.
+pub(super) fn each_control(controls: &[u8]) -> Result<Vec<&[u8]>, BerError> {
+    let mut reader = Reader::new(controls);
+    let mut types = Vec::new();
+    while !reader.is_empty() {
+        types.push(Control::read(reader.expect(SEQUENCE)?)?.oid);
+    }
+    Ok(types)
+}
+
+/// One control.
+pub(super) struct Control<'a> {
+    /// controlType.
+    pub(super) oid: &'a [u8],
+    /// criticality.
+    pub(super) critical: bool,
+    /// controlValue.
+    pub(super) value: Option<&'a [u8]>,
 }
 
 impl<'a> Control<'a> {
     /// Reads the content of one control: type, criticality unless false, value if there is one, and no more.
-    fn read(content: &'a [u8]) -> Result<Self, BerError> {
+    pub(super) fn read(content: &'a [u8]) -> Result<Self, BerError> {
         let mut fields = Reader::new(content);
         let oid = fields.expect(OCTET_STRING)?;
         let critical = match fields.peek() {
@@ -97,23 +114,22 @@ impl<'a> Control<'a> {
             },
             Some(_) | None => false,
         };
-        let has_value = !fields.is_empty();
-        if has_value {
-            fields.expect(OCTET_STRING)?;
-        }
+        let value = if fields.is_empty() {
+            None
+        } else {
+            Some(fields.expect(OCTET_STRING)?)
+        };
         if !fields.is_empty() {
             return Err(BerError::Unexpected);
         }
-        Ok(Self {
-            oid,
-            critical,
-            has_value,
-        })
+        Ok(Self { oid, critical, value })
     }
 }
 
 /// draft-behera-ldap-password-policy-10 section 6.
 pub(super) const PASSWORD_POLICY: &[u8] = b"1.3.6.1.4.1.42.2.27.8.5.1";
+/// RFC 4370 section 3.
+pub(super) const PROXIED_AUTHORIZATION: &[u8] = b"2.16.840.1.113730.3.4.18";
 /// RFC 3829 section 2.
 const AUTHORIZATION_IDENTITY: &[u8] = b"2.16.840.1.113730.3.4.16";
 

@@ -15,11 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept::{concerns_one_connection, prepare, report};
 use crate::clock;
-use crate::config::{LdapListener, LdapTls};
+use crate::config::{ClientCertificate, LdapListener, LdapTls};
 use crate::directory::Directory;
 use crate::engine::Verify;
+use crate::ldap::balancer::Balancers;
 use crate::ldap::bound::Bindings;
 use crate::ldap::relay::{Connection, TICKS};
+use crate::ldap::sasl::Offered;
 use crate::ldap::session::Rules;
 use crate::ldap::stream::{ClientStream, handshake};
 use crate::metrics::Metrics;
@@ -76,15 +78,41 @@ pub async fn serve(listener: TcpListener, config: LdapListener, service: Service
             shared.metrics.drop("ldap", "too-many-connections");
             continue;
         };
-        let Some(share) = Share::take(&sources, peer.ip()) else {
-            shared.metrics.drop("ldap", "too-many-connections-of-one-source");
-            continue;
+        let proxied = shared.config.proxy_protocol.as_ref();
+        let unread = match proxied.is_some_and(|proxied| proxied.lists(peer.ip())) {
+            true => Some(shared.balancers.admit()),
+            false => None,
+        };
+        // A balancer's connections are counted as those of the clients behind it, once it has named them.
+        let share = match unread {
+            Some(Some(_)) => None,
+            Some(None) => {
+                shared.metrics.drop("ldap", "too-many-unread-proxy-headers");
+                continue;
+            }
+            None => match shared.share(&sources, peer) {
+                Some(share) => Some(share),
+                None => continue,
+            },
         };
         let (shared, stop) = (Arc::clone(&shared), shutdown.child_token());
+        let sources = Arc::clone(&sources);
         connections.spawn(async move {
-            let (_place, _share) = (place, share);
+            let _place = place;
             let _counted = Counted::new(&shared.metrics);
+            let (mut stream, mut peer, mut share) = (stream, peer, share);
+            if let Some(unread) = unread {
+                let announced = shared.announced(&mut stream, peer, &stop).await;
+                drop(unread);
+                let Some(client) = announced else { return };
+                peer = client;
+                share = shared.share(&sources, peer);
+                if share.is_none() {
+                    return;
+                }
+            }
             connection(&shared, stream, peer, stop).await;
+            drop(share);
         });
     }
     drop(listener);
@@ -106,6 +134,7 @@ pub(super) struct Shared {
     pub(super) directory: DirectoryProvider,
     pub(super) bindings: Arc<Bindings>,
     pub(super) metrics: Metrics,
+    balancers: Balancers,
 }
 
 impl Shared {
@@ -122,8 +151,11 @@ impl Shared {
                 allow_plaintext: config.allow_plaintext,
                 anonymous: config.anonymous,
                 start_tls: config.tls == LdapTls::Starttls && tls.is_some(),
+                sasl: Offered::new(&config.sasl, config.client_certificate != ClientCertificate::None),
+                relayed: (!config.sasl_relay.is_empty()).then(|| config.sasl_relay.as_slice().into()),
             },
             unsettled: config.idle.min(LONGEST_UNSETTLED),
+            balancers: Balancers::new(&config),
             name: config.name.as_str().into(),
             service: config.service.as_deref().unwrap_or(&config.name).into(),
             config,
@@ -133,6 +165,29 @@ impl Shared {
             bindings,
             metrics,
         }
+    }
+
+    /// One connection more of a source, if it may have it.
+    fn share(&self, sources: &Arc<Sources>, peer: SocketAddr) -> Option<Share> {
+        let share = Share::take(sources, peer.ip());
+        if share.is_none() {
+            self.metrics.drop("ldap", "too-many-connections-of-one-source");
+        }
+        share
+    }
+
+    /// Whose connection a balancer has made.
+    async fn announced(
+        &self,
+        stream: &mut TcpStream,
+        balancer: SocketAddr,
+        stop: &CancellationToken,
+    ) -> Option<SocketAddr> {
+        let name = &self.config.name;
+        let read = self
+            .balancers
+            .client(stream, balancer, self.unsettled, name, &self.metrics);
+        stop.run_until_cancelled(read).await.flatten()
     }
 
     /// How often a connection looks whether it is idle.

@@ -15,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::ldap::frame::{FrameError, Front, Head, Sender, front};
-use crate::ldap::reply::{ABANDON_REQUEST, Answer, Code, is_final, is_goodbye, response_to};
+use crate::ldap::outstanding::Outstanding;
+use crate::ldap::reply::is_goodbye;
 use crate::ldap::session::Session;
 
 /// Both ends of a connection and what is on its way between them.
@@ -26,8 +27,11 @@ pub(super) struct Pump<C, U> {
     pub(super) server: Option<Port<U>>,
     /// Operations sent on and not answered yet.
     pub(super) outstanding: Outstanding,
-    /// Grows whenever a message, or a part of a large one, has moved.
+    /// Grows with every message that is found, and with every [`CAPACITY`] octets that have moved: the octets of a
+    /// large message do not keep a connection alive one by one.
     pub(super) activity: u64,
+    /// Octets moved since it last grew for them.
+    moved: usize,
     /// Messages sent on and not yet counted.
     relayed: u64,
     counter: Counter,
@@ -62,6 +66,8 @@ pub(super) enum Event {
     ClientMisbehaved(FrameError),
     /// The server has closed or failed; all that it had sent has been passed on.
     ServerGone,
+    /// The server has said goodbye, and the client has been sent its words.
+    Dismissed,
 }
 
 /// What the pump is to do.
@@ -84,6 +90,7 @@ where
             server: None,
             outstanding: Outstanding::default(),
             activity: 0,
+            moved: 0,
             relayed: 0,
             counter,
             upward: 0,
@@ -106,6 +113,15 @@ where
         self.relayed += 1;
     }
 
+    /// Takes note that the client's front message was written anew to the server's outbox, and drops it.
+    pub(super) fn sent_anew(&mut self, head: &Head) {
+        self.outstanding
+            .note(head, self.client.inbox.filled().get(head.offset..).unwrap_or_default());
+        self.relayed += 1;
+        self.activity += 1;
+        self.drop_message(head);
+    }
+
     /// Drops the client's front message, and overwrites what is here of it.
     pub(super) fn drop_message(&mut self, head: &Head) {
         let here = head.total.min(self.client.inbox.filled().len());
@@ -123,9 +139,24 @@ where
         self.downward > 0 || !self.client.outbox.is_empty()
     }
 
+    /// Gives back the memory that was needed while much was moved. For connections that are quiet: they are many.
+    pub(super) fn rest(&mut self) {
+        self.client.inbox.rest();
+        if let Some(server) = &mut self.server {
+            server.inbox.rest();
+        }
+        self.outstanding.rest();
+    }
+
+    /// Whether the rest of a message is still to come from the client, whose beginning is on its way to the server.
+    pub(super) fn is_client_amid_message(&self) -> bool {
+        self.upward > self.client.inbox.filled().len()
+    }
+
     /// Closes the connection to the server. What it has not answered stays outstanding.
     pub(super) fn drop_server(&mut self) {
         self.server = None;
+        self.outstanding.new_server();
         self.skipped += std::mem::take(&mut self.upward);
         self.downward = 0;
     }
@@ -178,7 +209,7 @@ where
             let Some(server) = &mut self.server else {
                 return Ok(moved);
             };
-            if self.downward == 0 {
+            if self.downward == 0 && !server.dismissed {
                 self.downward = scan_server(server, &mut self.outstanding, &mut self.activity, &mut self.relayed);
             }
             let here = self.downward.min(server.inbox.filled().len());
@@ -188,7 +219,7 @@ where
                     Poll::Ready(Ok(count)) => {
                         server.inbox.consume(count);
                         self.downward -= count;
-                        self.activity += 1;
+                        note_moved(count, &mut self.moved, &mut self.activity);
                         moved = Moved::Something;
                         continue;
                     }
@@ -199,7 +230,11 @@ where
             }
             if server.gone {
                 // With nothing left that could be passed on, it is time to say so.
-                return if here == 0 { Err(Event::ServerGone) } else { Ok(moved) };
+                return match (here, server.dismissed) {
+                    (0, false) => Err(Event::ServerGone),
+                    (0, true) => Err(Event::Dismissed),
+                    _ => Ok(moved),
+                };
             }
             match server.poll_fill(cx) {
                 Poll::Ready(Ok(())) => moved = Moved::Something,
@@ -212,6 +247,20 @@ where
     /// From the client to the server.
     fn move_up(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<Moved, Event> {
         let mut moved = Moved::Nothing;
+        if let Some(server) = &mut self.server
+            && !server.outbox.is_empty()
+        {
+            // Written anew: nothing more is taken from the client until it is gone.
+            match server.poll_own(cx) {
+                Poll::Ready(Ok(())) => moved = Moved::Something,
+                Poll::Ready(Err(_)) => {
+                    server.outbox.clear();
+                    server.gone = true;
+                    return Ok(Moved::Something);
+                }
+                Poll::Pending => return Ok(Moved::Nothing),
+            }
+        }
         loop {
             if self.skipped > 0 {
                 let here = self.skipped.min(self.client.inbox.filled().len());
@@ -235,7 +284,7 @@ where
                         Poll::Ready(Ok(count)) => {
                             self.client.inbox.consume(count);
                             self.upward -= count;
-                            self.activity += 1;
+                            note_moved(count, &mut self.moved, &mut self.activity);
                             moved = Moved::Something;
                             continue;
                         }
@@ -288,10 +337,20 @@ where
                 .note(&head, input.get(head.offset..).unwrap_or_default());
             self.upward += head.total;
             self.relayed += 1;
+            self.activity += 1;
             if !whole {
                 return Ok(());
             }
         }
+    }
+}
+
+/// Counts octets that have moved as activity, when they are enough.
+fn note_moved(count: usize, moved: &mut usize, activity: &mut u64) {
+    *moved += count;
+    if *moved >= CAPACITY {
+        *moved = 0;
+        *activity += 1;
     }
 }
 
@@ -320,12 +379,20 @@ fn scan_server<U>(server: &mut Port<U>, outstanding: &mut Outstanding, activity:
             }
         };
         if is_goodbye(&head, input.get(..head.total).unwrap_or_default()) {
-            // Ours follows, with answers for what is outstanding.
+            // It says more of the reason than we could, and nothing comes behind it (RFC 4511 section 4.4.1).
             server.gone = true;
+            server.dismissed = true;
+            octets += head.total;
             break;
         }
-        if is_final(head.operation) {
-            outstanding.remove(head.id);
+        if !outstanding.answered(&head) {
+            tracing::warn!(
+                id = head.id,
+                operation = head.operation,
+                "the directory server answers what it was not asked; its connection is closed"
+            );
+            server.gone = true;
+            break;
         }
         *activity += 1;
         *relayed += 1;
@@ -348,6 +415,8 @@ pub(super) struct Port<S> {
     written: usize,
     unflushed: bool,
     gone: bool,
+    /// Its last message was a Notice of Disconnection.
+    dismissed: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
@@ -359,6 +428,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
             written: 0,
             unflushed: false,
             gone: false,
+            dismissed: false,
         }
     }
 
@@ -480,6 +550,13 @@ impl Buffer {
         self.consume(count);
     }
 
+    /// Lets go of its memory when nothing is in it.
+    fn rest(&mut self) {
+        if self.start == self.end && self.octets.len() > SMALLEST {
+            *self = Self::default();
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.end - self.start >= CAPACITY
     }
@@ -513,64 +590,10 @@ impl Buffer {
     }
 }
 
-/// Operations that were sent on and not answered: what an abandoned connection owes its client.
-#[derive(Debug, Default)]
-pub(super) struct Outstanding(Vec<(i32, u8)>);
-
-impl Outstanding {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether the connection has as many operations under way as it may.
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= MOST_OUTSTANDING
-    }
-
-    /// Empties the list, with the answer that says the directory is out of reach.
-    pub(super) fn fail(&mut self, out: &mut Vec<u8>) {
-        for (id, response) in self.0.drain(..) {
-            let answer = Answer {
-                id,
-                response,
-                code: Code::Unavailable,
-                text: "the directory is out of reach",
-            };
-            answer.write(out);
-        }
-    }
-
-    /// Forgets all of them: abandoned.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// A request that is sent on; `operation` is its protocolOp, as far as it is there.
-    fn note(&mut self, head: &Head, operation: &[u8]) {
-        if let Some(response) = response_to(head.operation) {
-            self.0.push((head.id, response));
-        } else if head.operation == ABANDON_REQUEST
-            && let Ok(target) = crate::ber::Reader::new(operation).integer(ABANDON_REQUEST)
-        {
-            // An abandoned operation may never be answered.
-            self.remove(target);
-        }
-    }
-
-    fn remove(&mut self, id: i32) {
-        if let Some(index) = self.0.iter().position(|(other, _)| *other == id) {
-            self.0.swap_remove(index);
-        }
-    }
-}
-
 /// Most octets held of one direction.
 pub(super) const CAPACITY: usize = 64 * 1024;
 /// What a buffer begins with: idle connections are many.
-const SMALLEST: usize = 4 * 1024;
-/// Most operations under way on one connection; more are answered busy.
-const MOST_OUTSTANDING: usize = 1024;
+const SMALLEST: usize = 1024;
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,9 @@
 //! That connection never holds rights which the client has not just earned: whenever the session is not
 //! bound and the server may think otherwise, the connection to it is closed.
 
+mod authorized;
+mod relayed;
+mod shown;
 mod trial;
 
 use std::io;
@@ -19,21 +22,24 @@ use zeroize::Zeroizing;
 
 use crate::clock;
 use crate::directory::local::Tree;
-use crate::directory::{Directory, Link, Stream};
+use crate::directory::{ConnectError, Directory, Link, Stream};
 use crate::engine::{Check, Origin, Protocol, Verdict};
+use crate::ldap::authorized::Authorized;
 use crate::ldap::bound::Bound;
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::Head;
 use crate::ldap::listener::Shared;
 use crate::ldap::pump::{Event, Limits, Mode, Port, Pump};
 use crate::ldap::reply::{
-    Answer, BIND_REQUEST, BIND_RESPONSE, Code, notice_of_disconnection, response_to, start_tls, unbind,
+    Answer, BIND_REQUEST, BIND_RESPONSE, Code, empty_challenge, notice_of_disconnection, response_to, start_tls, unbind,
 };
 use crate::ldap::session::{Binding, Session, Step};
 use crate::ldap::stream::{ClientStream, handshake};
-use crate::ldap::translate::{BindEnd, SimpleBind, bind_response, end_of};
+use crate::ldap::translate::{Bind, BindEnd, How, bind_response, end_of};
 use crate::metrics::Decision;
 
+use authorized::Sent;
+use shown::Shown;
 use trial::{Trial, Tried};
 
 /// A client connection, TLS done if it begins with TLS.
@@ -45,8 +51,14 @@ pub(super) struct Connection {
     embedded: Option<Arc<Tree>>,
     /// Who is bound.
     bound: Option<Bound>,
+    /// Who showed a certificate.
+    shown: Option<Box<Shown>>,
+    /// Whom operations are authorized as, where the server has not seen a bind of theirs.
+    acting_as: Option<Authorized>,
     /// Whether the server may hold the connection to be bound.
     server_has_rights: bool,
+    /// Whether the server waits for the next step of a mechanism.
+    negotiating: bool,
     /// Whether a bind was accepted or an operation sent on, ever: before, little patience is due.
     settled: bool,
     stop: CancellationToken,
@@ -88,6 +100,7 @@ impl Connection {
             next += period;
         }
         let tick = Box::pin(sleep_until(next.into()));
+        let shown = Shown::by(&stream, &shared.config.certificate_login);
         let pump = Pump::new(stream, limits, shared.metrics.ldap_relayed.clone());
         Self {
             shared,
@@ -95,7 +108,10 @@ impl Connection {
             pump,
             embedded: None,
             bound: None,
+            shown,
+            acting_as: None,
             server_has_rights: false,
+            negotiating: false,
             settled: false,
             stop,
             tick,
@@ -107,10 +123,11 @@ impl Connection {
     /// Serves the connection until it ends.
     pub(super) async fn serve(mut self) {
         let encrypted = self.pump.client.stream.is_encrypted();
-        let mut session = Session::new(self.shared.rules, encrypted);
+        let mut session = Session::new(self.shared.rules.clone(), encrypted);
         loop {
             if !session.is_bound() {
                 self.bound = None;
+                self.acting_as = None;
                 if self.server_has_rights {
                     self.drop_server();
                 }
@@ -132,6 +149,10 @@ impl Connection {
                         .await
                 }
                 Next::Event(Event::ServerGone) => self.server_gone(session).await,
+                Next::Event(Event::Dismissed) => {
+                    tracing::info!(listener = %self.shared.config.name, peer = %self.peer, "the directory server said goodbye");
+                    self.farewell().await
+                }
                 Next::Idle => {
                     self.goodbye(Code::Unavailable, "the connection was idle for too long")
                         .await
@@ -162,8 +183,12 @@ impl Connection {
                         continue;
                     }
                     self.quiet_ticks += 1;
-                    // A search that waits for changes may be silent for long; a client that does not read may not.
-                    let waits = !self.pump.outstanding.is_empty() && !self.pump.is_client_slow();
+                    self.pump.rest();
+                    // A search that waits for changes may be silent for long; a client that does not read, or has not
+                    // said all that it began to say, may not.
+                    let waits = !self.pump.outstanding.is_empty()
+                        && !self.pump.is_client_slow()
+                        && !self.pump.is_client_amid_message();
                     if self.quiet_ticks >= TICKS && !waits {
                         return Next::Idle;
                     }
@@ -176,15 +201,26 @@ impl Connection {
         let arrived = clock::monotonic();
         if head.operation == BIND_REQUEST {
             self.quiesce(&session).await?;
+            if self.acting_as.take().is_some() {
+                self.drop_server();
+            }
         }
         // Only what is not sent on without a look comes here: a copy costs little and frees the buffer.
         let here = self.pump.client.inbox.filled();
         let input = Zeroizing::new(here.get(..head.total).unwrap_or(here).to_vec());
-        match session.receive(&head, &input, self.pump.outstanding.len()) {
+        let step = session.receive(&head, &input, self.pump.outstanding.len());
+        let goes_on = std::mem::take(&mut self.negotiating);
+        if goes_on && !matches!(step, Step::Relayed(..)) {
+            // Given up half-way: whatever comes next finds a server that knows nothing of it.
+            self.drop_server();
+        }
+        match step {
             Step::Relay(session) => {
                 self.settled = true;
-                self.relay(&head, &input).await;
-                Ok(session)
+                match self.relay(&head, &input).await {
+                    Ok(()) => Ok(session),
+                    Err(text) => self.misbehaved(text).await,
+                }
             }
             Step::Answer(session, answer) => {
                 answer.write(&mut self.pump.client.outbox);
@@ -200,9 +236,18 @@ impl Connection {
                 self.pump.drop_message(&head);
                 Ok(session)
             }
+            Step::Challenge(session, id) => {
+                empty_challenge(id, &mut self.pump.client.outbox);
+                self.pump.drop_message(&head);
+                Ok(session)
+            }
             Step::Bind(binding, bind) => {
                 self.pump.drop_message(&head);
                 Ok(self.bind(binding, bind, arrived).await)
+            }
+            Step::Relayed(binding, bind) => {
+                self.pump.drop_message(&head);
+                Ok(self.relayed_bind(binding, bind, goes_on, arrived).await)
             }
             Step::StartTls(upgrading) => {
                 start_tls(head.id, Code::Success, "", &mut self.pump.client.outbox);
@@ -217,23 +262,41 @@ impl Connection {
                 let _best_effort = timeout(FAREWELL, self.pump.client.stream.shutdown()).await;
                 Err(Ended)
             }
-            Step::Disconnect(text) => {
-                self.shared.metrics.drop("ldap", "protocol-error");
-                tracing::info!(listener = %self.shared.config.name, peer = %self.peer, text, "disconnected");
-                self.goodbye(Code::ProtocolError, text).await
-            }
+            Step::Disconnect(text) => self.misbehaved(text).await,
         }
     }
 
-    /// Sends the front message on, or answers it in the directory's place.
-    async fn relay(&mut self, head: &Head, input: &[u8]) {
+    async fn misbehaved(&mut self, text: &'static str) -> Result<Session, Ended> {
+        self.shared.metrics.drop("ldap", "protocol-error");
+        tracing::info!(listener = %self.shared.config.name, peer = %self.peer, text, "disconnected");
+        self.goodbye(Code::ProtocolError, text).await
+    }
+
+    /// Sends the front message on, or answers it in the directory's place. The error is what to say to a client
+    /// whose message has to be read and cannot be.
+    async fn relay(&mut self, head: &Head, input: &[u8]) -> Result<(), &'static str> {
         let refusal = match self.connect().await {
-            Err(reason) => {
+            Err(ConnectError::Busy(most)) => {
+                tracing::warn!(listener = %self.shared.config.name, most, "as many connections are relayed to the directory as may be");
+                Some((Code::Busy, "too many connections to the directory"))
+            }
+            Err(ConnectError::Unreachable(reason)) => {
                 tracing::warn!(listener = %self.shared.config.name, %reason, "the directory is out of reach");
                 Some((Code::Unavailable, "the directory is out of reach"))
             }
             Ok(()) if self.pump.outstanding.is_full() => Some((Code::Busy, "too many operations at once")),
-            Ok(()) => None,
+            Ok(()) => match self.acting_as.take() {
+                None => None,
+                Some(authorized) => {
+                    let sent = self.send_authorized(&authorized, head, input);
+                    self.acting_as = Some(authorized);
+                    match sent {
+                        Sent::On => return Ok(()),
+                        Sent::Malformed => return Err("the request cannot be read"),
+                        Sent::Refused(code, text) => Some((code, text)),
+                    }
+                }
+            },
         };
         match (refusal, response_to(head.operation)) {
             (Some((code, text)), Some(response)) => {
@@ -256,7 +319,7 @@ impl Connection {
                     };
                     embedded.answer(head, input, &mut self.pump.client.outbox);
                     self.pump.drop_message(head);
-                } else if self.pump.server.is_some() {
+                } else if self.pump.server.is_some() && self.acting_as.is_none() {
                     self.pump.send_on(head);
                 } else {
                     // An abandon for a server that is gone: nothing is left to abandon.
@@ -264,17 +327,26 @@ impl Connection {
                 }
             }
         }
+        Ok(())
     }
 
     /// Judges a bind and answers it.
-    async fn bind(&mut self, binding: Binding, bind: SimpleBind<'_>, arrived: Instant) -> Session {
+    async fn bind(&mut self, binding: Binding, bind: Bind<'_>, arrived: Instant) -> Session {
         // A reload may have brought other entries.
         self.embedded = None;
         let end = self.judge(&binding, &bind, arrived).await;
+        self.end_bind(binding, bind.id, end, arrived).await
+    }
+
+    /// Answers a bind, unless that is done.
+    async fn end_bind(&mut self, binding: Binding, id: i32, end: Judged, arrived: Instant) -> Session {
         let code = match end {
             Judged::In => {
                 self.settled = true;
-                return binding.accepted();
+                return match self.acting_as {
+                    Some(_) => binding.accepted_rewriting(),
+                    None => binding.accepted(),
+                };
             }
             Judged::Out(code) => code,
         };
@@ -282,7 +354,7 @@ impl Connection {
             sleep_until((arrived + self.shared.config.reject_delay).into()).await;
         }
         let answer = Answer {
-            id: bind.id,
+            id,
             response: BIND_RESPONSE,
             code,
             text: "",
@@ -291,22 +363,32 @@ impl Connection {
         binding.refused()
     }
 
-    async fn judge(&mut self, binding: &Binding, bind: &SimpleBind<'_>, arrived: Instant) -> Judged {
+    async fn judge(&mut self, binding: &Binding, bind: &Bind<'_>, arrived: Instant) -> Judged {
         let shared = Arc::clone(&self.shared);
         let Some(directory) = (shared.directory)() else {
             tracing::warn!(listener = %shared.config.name, "no directory of that name is configured");
             self.count(("unavailable", ""), arrived);
             return Judged::Out(Code::Unavailable);
         };
+        let certificate = match (&bind.how, &self.shown) {
+            // RFC 4511 appendix A.2: credentials are needed and there are none.
+            (How::External { .. }, None) => {
+                self.count(("reject", "malformed"), arrived);
+                return Judged::Out(Code::InappropriateAuthentication);
+            }
+            (_, shown) => shown.as_ref().and_then(|shown| shown.login(&shared, self.peer)),
+        };
         let origin = self.origin(directory.name(), binding.is_encrypted());
-        let Some(question) = bind.question(origin, shared.config.append.0) else {
+        let Some(question) = bind.question(origin, shared.config.append.0, certificate) else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
         };
+        let authorizes = directory.authorizes();
         let mut trial = Trial {
             directory,
             server: &mut self.pump.server,
             embedded: &mut self.embedded,
+            outstanding: &self.pump.outstanding,
             late: &mut self.pump.client.outbox,
             has_rights: &mut self.server_has_rights,
             id: bind.id,
@@ -319,13 +401,23 @@ impl Connection {
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
-        self.conclude(bind, verdict, tried, arrived)
+        self.conclude(bind, verdict, tried, authorizes, arrived)
     }
 
     /// Brings together what the engine says and what the server holds, so that neither goes further than
-    /// the other.
-    fn conclude(&mut self, bind: &SimpleBind<'_>, verdict: Verdict, tried: Tried, arrived: Instant) -> Judged {
+    /// the other. `authorizes` is whether the directory's
+    /// account acts for people whose password was not tried.
+    fn conclude(
+        &mut self,
+        bind: &Bind<'_>,
+        verdict: Verdict,
+        tried: Tried,
+        authorizes: bool,
+        arrived: Instant,
+    ) -> Judged {
         match (end_of(&verdict), tried) {
+            // Too many connections at once is no outage.
+            (BindEnd::Refused(Code::Unavailable), Tried::Busy) => Judged::Out(Code::Busy),
             (BindEnd::Refused(code), _) => Judged::Out(code),
             (BindEnd::Accepted, Tried::Right(reply)) => {
                 let out = &mut self.pump.client.outbox;
@@ -336,10 +428,14 @@ impl Connection {
                 self.remember(verdict, arrived);
                 Judged::In
             }
-            (BindEnd::Accepted, Tried::Nothing | Tried::RightHere) => {
+            (BindEnd::Accepted, tried @ (Tried::Nothing | Tried::RightHere)) => {
                 // The rule asks for no password, or the directory has no server: what the server may hold
                 // belongs to somebody else.
                 if self.server_has_rights {
+                    self.drop_server();
+                }
+                if let (Verdict::Accept(grant), Tried::Nothing, true) = (&verdict, tried, authorizes) {
+                    self.acting_as = Authorized::new(&grant.person.dn);
                     self.drop_server();
                 }
                 let answer = Answer {
@@ -352,7 +448,7 @@ impl Connection {
                 self.remember(verdict, arrived);
                 Judged::In
             }
-            (BindEnd::Accepted, Tried::NotRight | Tried::Lost) => {
+            (BindEnd::Accepted, Tried::NotRight | Tried::Lost | Tried::Busy) => {
                 tracing::error!("a bind was accepted although the directory did not find the password right; refused");
                 Judged::Out(Code::InvalidCredentials)
             }
@@ -393,12 +489,16 @@ impl Connection {
     }
 
     /// Opens what operations go to, unless it is open.
-    async fn connect(&mut self) -> Result<(), String> {
+    async fn connect(&mut self) -> Result<(), ConnectError> {
         if self.pump.server.is_some() || self.embedded.is_some() {
             return Ok(());
         }
-        let directory = (self.shared.directory)().ok_or("no directory of that name is configured")?;
-        open(directory.as_ref(), &mut self.pump.server, &mut self.embedded).await
+        let directory = (self.shared.directory)()
+            .ok_or_else(|| ConnectError::Unreachable("no directory of that name is configured".into()))?;
+        match self.acting_as {
+            Some(_) => self.connect_authorized(directory.as_ref()).await,
+            None => open(directory.as_ref(), &mut self.pump.server, &mut self.embedded).await,
+        }
     }
 
     fn drop_server(&mut self) {
@@ -424,6 +524,7 @@ impl Connection {
                 self.drop_server();
                 Ok(())
             }
+            Ok(Event::Dismissed) => self.farewell().await,
             Ok(Event::ServerGone | Event::ClientGone | Event::Message(_) | Event::ClientMisbehaved(_)) | Err(_) => {
                 Err(Ended)
             }
@@ -457,7 +558,10 @@ impl Connection {
                 .goodbye(Code::Unavailable, "an administrator has ended this connection")
                 .await;
         }
-        let _best_effort = timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await;
+        // What does not end in time is given up.
+        if let Ok(Event::Dismissed) = timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await {
+            return self.farewell().await;
+        }
         self.goodbye(Code::Unavailable, "the server is shutting down").await
     }
 
@@ -466,8 +570,13 @@ impl Connection {
         if self.pump.is_amid_message() {
             return Err(Ended);
         }
+        notice_of_disconnection(code, text, &mut self.pump.client.outbox);
+        self.farewell().await
+    }
+
+    /// Closes, once the client has been sent what is there for it.
+    async fn farewell<T>(&mut self) -> Result<T, Ended> {
         let client = &mut self.pump.client;
-        notice_of_disconnection(code, text, &mut client.outbox);
         let _best_effort = timeout(FAREWELL, async {
             client.send().await?;
             client.stream.shutdown().await?;
@@ -490,7 +599,10 @@ impl Connection {
         match handshake(tls, plain, self.shared.unsettled).await {
             // A new port: octets that came before the handshake may be anybody's (RFC 4511 section 4.14.1)
             // and are forgotten.
-            Ok(stream) => self.pump.client = Port::new(stream),
+            Ok(stream) => {
+                self.shown = Shown::by(&stream, &self.shared.config.certificate_login);
+                self.pump.client = Port::new(stream);
+            }
             Err(fault) => {
                 self.shared.metrics.drop("ldap", "tls-handshake");
                 tracing::info!(
@@ -511,7 +623,7 @@ async fn open(
     directory: &dyn Directory,
     server: &mut Option<Port<Box<dyn Stream>>>,
     embedded: &mut Option<Arc<Tree>>,
-) -> Result<(), String> {
+) -> Result<(), ConnectError> {
     if server.is_none() && embedded.is_none() {
         match directory.connect().await? {
             Link::Remote(stream) => *server = Some(Port::new(stream)),

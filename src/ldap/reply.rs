@@ -1,6 +1,6 @@
 //! The few LDAP messages that we write ourselves (RFC 4511 sections 4.1.9, 4.4.1, 4.12).
 
-use crate::ber::{self, ENUMERATED, INTEGER, OCTET_STRING, SEQUENCE};
+use crate::ber::{self, ENUMERATED, INTEGER, Message, OCTET_STRING, Reader, SEQUENCE};
 use crate::ldap::frame::Head;
 
 /// A resultCode of RFC 4511 appendix A, as far as we send it.
@@ -14,26 +14,36 @@ pub enum Code {
     ProtocolError,
     /// 4
     SizeLimitExceeded,
-    /// 7: a bind that is neither simple nor anonymous.
+    /// 7: a way to bind that is not served.
     AuthMethodNotSupported,
     /// 8: bind first.
     StrongerAuthRequired,
     /// 11
     AdminLimitExceeded,
+    /// 14: a bind with SASL goes on.
+    SaslBindInProgress,
+    /// 48: EXTERNAL without a certificate.
+    InappropriateAuthentication,
     /// 12: a critical control that we do not know.
     UnavailableCriticalExtension,
     /// 13: not without TLS.
     ConfidentialityRequired,
     /// 32
     NoSuchObject,
+    /// 34
+    InvalidDnSyntax,
     /// 49
     InvalidCredentials,
+    /// 50: not with these rights.
+    InsufficientAccessRights,
     /// 51: too many operations at once.
     Busy,
     /// 52: the directory is out of reach.
     Unavailable,
     /// 53
     UnwillingToPerform,
+    /// 123: an authorization identity that may not be had (RFC 4370 section 4).
+    AuthorizationDenied,
 }
 
 impl Code {
@@ -49,11 +59,16 @@ impl Code {
             Self::AdminLimitExceeded => 11,
             Self::UnavailableCriticalExtension => 12,
             Self::ConfidentialityRequired => 13,
+            Self::SaslBindInProgress => 14,
             Self::NoSuchObject => 32,
+            Self::InvalidDnSyntax => 34,
+            Self::InappropriateAuthentication => 48,
             Self::InvalidCredentials => 49,
+            Self::InsufficientAccessRights => 50,
             Self::Busy => 51,
             Self::Unavailable => 52,
             Self::UnwillingToPerform => 53,
+            Self::AuthorizationDenied => 123,
         }
     }
 }
@@ -86,6 +101,15 @@ pub(super) fn start_tls(id: i32, code: Code, text: &str, out: &mut Vec<u8>) {
     });
 }
 
+/// Appends the answer that asks for the client's first octets of a mechanism in which it speaks first: an empty
+/// challenge (RFC 4422 section 3, RFC 4511 section 4.2.2).
+pub(super) fn empty_challenge(id: i32, out: &mut Vec<u8>) {
+    message(id, BIND_RESPONSE, out, |out| {
+        result(Code::SaslBindInProgress, "", out);
+        ber::write(SERVER_SASL_CREDS, b"", out);
+    });
+}
+
 /// Appends a Notice of Disconnection (RFC 4511 section 4.4.1).
 pub(super) fn notice_of_disconnection(code: Code, text: &str, out: &mut Vec<u8>) {
     message(0, EXTENDED_RESPONSE, out, |out| {
@@ -96,12 +120,35 @@ pub(super) fn notice_of_disconnection(code: Code, text: &str, out: &mut Vec<u8>)
 
 /// Appends the response to WhoAmI (RFC 4532): the name of who is bound, nothing for nobody.
 pub(super) fn who_am_i(id: i32, dn: Option<&str>, out: &mut Vec<u8>) {
-    const RESPONSE_VALUE: u8 = 0x8b;
     message(id, EXTENDED_RESPONSE, out, |out| {
         result(Code::Success, "", out);
         let identity = dn.map(|dn| format!("dn:{dn}")).unwrap_or_default();
         ber::write(RESPONSE_VALUE, identity.as_bytes(), out);
     });
+}
+
+/// Appends a WhoAmI request (RFC 4532).
+pub(super) fn ask_who_am_i(id: i32, out: &mut Vec<u8>) {
+    message(id, EXTENDED_REQUEST, out, |out| {
+        ber::write(REQUEST_NAME, WHO_AM_I.as_bytes(), out)
+    });
+}
+
+/// The authorization identity that a WhoAmI response tells; `None` when it tells none, or is no success.
+pub(super) fn told_who_am_i<'a>(message: &Message<'a>) -> Option<&'a str> {
+    let mut fields = Reader::new(message.operation.content);
+    if message.operation.tag != EXTENDED_RESPONSE || fields.integer(ENUMERATED) != Ok(Code::Success.number()) {
+        return None;
+    }
+    while !fields.is_empty() {
+        let field = fields.element().ok()?;
+        if field.tag == RESPONSE_VALUE {
+            return std::str::from_utf8(field.content)
+                .ok()
+                .filter(|identity| !identity.is_empty());
+        }
+    }
+    None
 }
 
 /// Appends an UnbindRequest (RFC 4511 section 4.3).
@@ -132,19 +179,36 @@ pub(super) const UNBIND_REQUEST: u8 = 0x42;
 pub(super) const SEARCH_REQUEST: u8 = 0x63;
 /// SearchResultDone
 pub(super) const SEARCH_DONE: u8 = 0x65;
+/// SearchResultEntry.
+pub(super) const SEARCH_ENTRY: u8 = 0x64;
+/// SearchResultReference.
+pub(super) const SEARCH_REFERENCE: u8 = 0x73;
+/// IntermediateResponse (RFC 4511 section 4.13).
+pub(super) const INTERMEDIATE_RESPONSE: u8 = 0x79;
 /// AbandonRequest
 pub(super) const ABANDON_REQUEST: u8 = 0x50;
 /// ExtendedRequest
 pub(super) const EXTENDED_REQUEST: u8 = 0x77;
 /// ExtendedResponse
 pub(super) const EXTENDED_RESPONSE: u8 = 0x78;
+/// serverSaslCreds of a BindResponse
+const SERVER_SASL_CREDS: u8 = 0x87;
 /// responseName of an ExtendedResponse
 const RESPONSE_NAME: u8 = 0x8a;
+
+/// responseValue of an ExtendedResponse
+const RESPONSE_VALUE: u8 = 0x8b;
+/// requestName of an ExtendedRequest
+const REQUEST_NAME: u8 = 0x80;
 
 /// RFC 4511 section 4.14.
 pub(super) const START_TLS: &str = "1.3.6.1.4.1.1466.20037";
 /// RFC 4532.
 pub(super) const WHO_AM_I: &str = "1.3.6.1.4.1.4203.1.11.3";
+/// RFC 3062.
+pub(super) const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
+/// RFC 3909.
+pub(super) const CANCEL: &str = "1.3.6.1.1.8";
 /// RFC 4511 section 4.4.1.
 pub(super) const NOTICE_OF_DISCONNECTION: &str = "1.3.6.1.4.1.1466.20036";
 

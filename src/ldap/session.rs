@@ -9,18 +9,25 @@
 //! what it ended with. RFC 4511 section 4.2.1 has clients wait, and lets servers choose: answering
 //! operationsError would break the many clients that send bind and search in one go.
 
+mod sasl;
+
+use std::sync::Arc;
+
 use crate::ber::Message;
-use crate::config::Anonymous;
+use crate::config::{Anonymous, RelayedMechanism};
 use crate::ldap::controls::{BindControls, ControlFault, has_critical};
 use crate::ldap::frame::{Head, leading};
 use crate::ldap::reply::{
     ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS,
     UNBIND_REQUEST, response_to,
 };
-use crate::ldap::translate::{BindRequest, Credentials, SimpleBind};
+use crate::ldap::sasl::Offered;
+use crate::ldap::translate::{Bind, BindRequest, Credentials, How};
+
+pub use sasl::RelayedBind;
 
 /// What the listener's configuration allows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// Passwords without TLS.
     pub allow_plaintext: bool,
@@ -28,6 +35,10 @@ pub struct Rules {
     pub anonymous: Anonymous,
     /// Whether there is a certificate to start TLS with.
     pub start_tls: bool,
+    /// SASL mechanisms that are judged here.
+    pub sasl: Offered,
+    /// SASL mechanisms that are relayed to the directory.
+    pub relayed: Option<Arc<[RelayedMechanism]>>,
 }
 
 /// A connection that can take a message.
@@ -36,6 +47,8 @@ pub struct Session {
     rules: Rules,
     encrypted: bool,
     bound: bool,
+    /// Messages are not sent on as they are, but written anew.
+    rewritten: bool,
 }
 
 /// What to do about a message.
@@ -49,7 +62,11 @@ pub enum Step<'a> {
     /// It needs no answer and goes no further.
     Ignore(Session),
     /// Ask the engine.
-    Bind(Binding, SimpleBind<'a>),
+    Bind(Binding, Bind<'a>),
+    /// Have the directory judge a step of a SASL mechanism.
+    Relayed(Binding, RelayedBind<'a>),
+    /// Ask for the client's first octets of a mechanism; the number is the message's.
+    Challenge(Session, i32),
     /// Answer success, forget what else has arrived, and negotiate.
     StartTls(Upgrading),
     /// The client has said goodbye.
@@ -78,6 +95,7 @@ impl Session {
             rules,
             encrypted,
             bound: false,
+            rewritten: false,
         }
     }
 
@@ -94,6 +112,7 @@ impl Session {
     /// Whether messages of this operation are sent on without being looked at.
     pub fn relays(&self, operation: u8) -> bool {
         (self.bound || self.rules.anonymous == Anonymous::Yes)
+            && !self.rewritten
             && !matches!(operation, BIND_REQUEST | EXTENDED_REQUEST | UNBIND_REQUEST)
             && (response_to(operation).is_some() || operation == ABANDON_REQUEST)
     }
@@ -108,9 +127,12 @@ impl Session {
                 Some(frame) => self.bind(head, frame),
                 None => Step::Disconnect("the bind request is too large"),
             },
-            EXTENDED_REQUEST if names_start_tls(head, input) => match frame {
-                Some(frame) => self.start_tls(frame, outstanding),
-                None => Step::Disconnect("the StartTLS request is too large"),
+            EXTENDED_REQUEST => match (requested(head, input), frame) {
+                (Some(START_TLS), Some(frame)) => self.start_tls(frame, outstanding),
+                (Some(START_TLS), None) => Step::Disconnect("the StartTLS request is too large"),
+                (Some(_), _) => self.ordinary(head, input, EXTENDED_REQUEST),
+                // OpenLDAP takes an element of any type for the name: what we cannot name must not pass.
+                (None, _) => Step::Disconnect("the extended request cannot be read"),
             },
             operation if operation == ABANDON_REQUEST || response_to(operation).is_some() => {
                 self.ordinary(head, input, operation)
@@ -120,21 +142,25 @@ impl Session {
         }
     }
 
-    fn bind<'a>(self, head: &Head, frame: &'a [u8]) -> Step<'a> {
-        let anonymous = Self { bound: false, ..self };
-        let refuse = |session: Self, code, text| {
-            let response = BIND_RESPONSE;
-            let id = head.id;
-            Step::Answer(
-                session,
-                Answer {
-                    id,
-                    response,
-                    code,
-                    text,
-                },
-            )
+    /// Answers a bind.
+    fn refuse<'a>(self, id: i32, code: Code, text: &'static str) -> Step<'a> {
+        let response = BIND_RESPONSE;
+        let answer = Answer {
+            id,
+            response,
+            code,
+            text,
         };
+        Step::Answer(self, answer)
+    }
+
+    fn bind<'a>(self, head: &Head, frame: &'a [u8]) -> Step<'a> {
+        let anonymous = Self {
+            bound: false,
+            rewritten: false,
+            ..self
+        };
+        let refuse = |session: Self, code, text| session.refuse(head.id, code, text);
         let Ok(message) = Message::read(frame) else {
             return Step::Disconnect("the bind request cannot be read");
         };
@@ -157,9 +183,13 @@ impl Session {
         if request.version != 3 {
             return refuse(anonymous, Code::ProtocolError, "only LDAP version 3 is served");
         }
-        let Credentials::Simple(password) = request.credentials else {
-            let text = "only simple binds are served";
-            return refuse(anonymous, Code::AuthMethodNotSupported, text);
+        let password = match request.credentials {
+            Credentials::Simple(password) => password,
+            Credentials::Sasl(sasl) => return anonymous.sasl(request.id, sasl, controls),
+            Credentials::Other => {
+                let text = "this way to bind is not served";
+                return refuse(anonymous, Code::AuthMethodNotSupported, text);
+            }
         };
         match (request.name.is_empty(), password.is_empty()) {
             (true, true) => refuse(anonymous, Code::Success, ""),
@@ -173,17 +203,23 @@ impl Session {
                 refuse(anonymous, Code::ConfidentialityRequired, text)
             }
             (_, false) => Step::Bind(
-                Binding {
-                    rules: self.rules,
-                    encrypted: self.encrypted,
-                },
-                SimpleBind {
+                anonymous.binding(),
+                Bind {
                     id: request.id,
-                    name: request.name,
-                    password,
+                    how: How::Simple {
+                        name: request.name,
+                        password,
+                    },
                     controls,
                 },
             ),
+        }
+    }
+
+    fn binding(self) -> Binding {
+        Binding {
+            rules: self.rules,
+            encrypted: self.encrypted,
         }
     }
 
@@ -240,6 +276,15 @@ impl Binding {
             rules: self.rules,
             encrypted: self.encrypted,
             bound: true,
+            rewritten: false,
+        }
+    }
+
+    /// The bind was accepted, and every message is to be written anew before it is sent on.
+    pub fn accepted_rewriting(self) -> Session {
+        Session {
+            rewritten: true,
+            ..self.accepted()
         }
     }
 
@@ -249,6 +294,7 @@ impl Binding {
             rules: self.rules,
             encrypted: self.encrypted,
             bound: false,
+            rewritten: false,
         }
     }
 
@@ -265,9 +311,11 @@ impl Upgrading {
     }
 }
 
-fn names_start_tls(head: &Head, input: &[u8]) -> bool {
+/// The requestName of an extended request, which comes first (RFC 4511 section 4.12); empty when it is no text.
+fn requested<'a>(head: &Head, input: &'a [u8]) -> Option<&'a str> {
     const REQUEST_NAME: u8 = 0x80;
-    leading(input, head).is_some_and(|name| name.tag == REQUEST_NAME && name.content == START_TLS.as_bytes())
+    let name = leading(input, head).filter(|name| name.tag == REQUEST_NAME)?;
+    Some(std::str::from_utf8(name.content).unwrap_or_default())
 }
 
 /// A search of scope base for the empty name (RFC 4512 section 5.1).
@@ -289,6 +337,11 @@ mod tests {
         allow_plaintext: false,
         anonymous: Anonymous::RootDse,
         start_tls: true,
+        sasl: Offered {
+            plain: true,
+            external: false,
+        },
+        relayed: None,
     };
 
     fn message(operation: u8, controls: &[u8], fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -322,6 +375,22 @@ mod tests {
         message(EXTENDED_REQUEST, controls, |out| ber::write(0x80, oid.as_bytes(), out))
     }
 
+    #[test]
+    fn an_extended_request_without_a_name_that_can_be_read_goes_no_further() {
+        let mut named = extended("1.2.3.4", &[]);
+        assert!(matches!(receive(bound(), &named, 0), Step::Relay(_)));
+        let name = named.iter().position(|octet| *octet == 0x80).unwrap();
+        named[name] = OCTET_STRING;
+        assert!(matches!(receive(bound(), &named, 0), Step::Disconnect(_)));
+        let nameless = message(EXTENDED_REQUEST, &[], |_| {});
+        assert!(matches!(receive(bound(), &nameless, 0), Step::Disconnect(_)));
+        let odd = message(EXTENDED_REQUEST, &[], |out| ber::write(0x80, b"\xff", out));
+        assert!(
+            matches!(receive(bound(), &odd, 0), Step::Relay(_)),
+            "the server says what it thinks"
+        );
+    }
+
     fn receive(session: Session, input: &[u8], outstanding: usize) -> Step<'_> {
         let head = Head::read(input, 1 << 20, Sender::Client).unwrap().unwrap();
         session.receive(&head, input, outstanding)
@@ -342,7 +411,8 @@ mod tests {
             Step::NoTls(session, code, _) => (code, session.is_bound()),
             Step::Relay(_) => panic!("relayed"),
             Step::Ignore(_) => panic!("ignored"),
-            Step::Bind(..) => panic!("bound"),
+            Step::Bind(..) | Step::Relayed(..) => panic!("bound"),
+            Step::Challenge(..) => panic!("challenged"),
             Step::StartTls(_) => panic!("started TLS"),
             Step::Close => panic!("closed"),
             Step::Disconnect(text) => panic!("disconnected: {text}"),
@@ -353,7 +423,7 @@ mod tests {
     fn whatever_a_bind_ends_with_the_earlier_one_is_gone() {
         let cases: [(Vec<u8>, Code); 5] = [
             (bind(2, "cn=x", 0x80, b"pw"), Code::ProtocolError),
-            (bind(3, "cn=x", 0xa3, b"\x04\x05PLAIN"), Code::AuthMethodNotSupported),
+            (bind(3, "cn=x", 0xa3, b"\x04\x05OTHER"), Code::AuthMethodNotSupported),
             (bind(3, "cn=x", 0x80, b""), Code::UnwillingToPerform),
             (bind(3, "", 0x80, b""), Code::Success),
             (message(BIND_REQUEST, &[], |out| out.push(0x05)), Code::ProtocolError),
@@ -362,10 +432,13 @@ mod tests {
             assert_eq!(answered(bound(), &input), (code, false));
         }
         let input = bind(3, "cn=x", 0x80, b"pw");
-        let Step::Bind(binding, simple) = receive(bound(), &input, 0) else {
+        let Step::Bind(binding, asked) = receive(bound(), &input, 0) else {
             panic!()
         };
-        assert_eq!((simple.name, simple.password), (&b"cn=x"[..], &b"pw"[..]));
+        let How::Simple { name, password } = asked.how else {
+            panic!()
+        };
+        assert_eq!((name, password), (&b"cn=x"[..], &b"pw"[..]));
         assert!(!binding.refused().is_bound());
     }
 
@@ -481,6 +554,21 @@ mod tests {
             receive(bound(), &message(UNBIND_REQUEST, &[], |_| {}), 0),
             Step::Close
         ));
+    }
+
+    #[test]
+    fn what_is_written_anew_is_always_looked_at() {
+        let acting = || {
+            Binding {
+                rules: RULES,
+                encrypted: true,
+            }
+            .accepted_rewriting()
+        };
+        for operation in 0..=u8::MAX {
+            assert!(!acting().relays(operation), "{operation:x}");
+        }
+        assert!(matches!(receive(acting(), &search("dc=x", 2), 0), Step::Relay(_)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::tls::TlsServer;
+use crate::tls::peer::Peer;
 
 /// A client's connection.
 pub(super) enum ClientStream {
@@ -24,6 +25,14 @@ pub(super) enum ClientStream {
 }
 
 impl ClientStream {
+    /// Who showed a certificate when TLS was negotiated.
+    pub(super) fn peer(&self) -> Option<Peer> {
+        match self {
+            Self::Tls(stream) => stream.get_ref().1.peer_certificates().and_then(Peer::read),
+            Self::Plain(_) | Self::Closed => None,
+        }
+    }
+
     /// Whether it is over TLS.
     pub(super) fn is_encrypted(&self) -> bool {
         matches!(self, Self::Tls(_))

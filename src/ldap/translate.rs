@@ -1,9 +1,13 @@
 //! Between LDAP and the engine: a BindRequest becomes a question, a verdict becomes a result code.
 
+use std::sync::Arc;
+
 use crate::ber::{self, BerError, Element, INTEGER, Message, OCTET_STRING, Reader, SEQUENCE};
-use crate::engine::{AuthnRequest, Capability, Given, LoginName, Origin, Purpose, Split, Verdict};
+use crate::engine::authenticator::Kind;
+use crate::engine::{AuthnRequest, Capability, Claims, Given, LoginName, Origin, Purpose, Split, Verdict};
 use crate::ldap::controls::{BindControls, PASSWORD_POLICY};
 use crate::ldap::reply::Code;
+use crate::ldap::sasl::{Plain, SaslCredentials, authorization_identity};
 use crate::secret::Secret;
 
 /// A BindRequest (RFC 4511 section 4.2) as it stands in its message. The password stays where it is until
@@ -25,7 +29,9 @@ pub struct BindRequest<'a> {
 pub enum Credentials<'a> {
     /// A password.
     Simple(&'a [u8]),
-    /// SASL, or a choice that no RFC knows (Active Directory's `sicily`).
+    /// A mechanism.
+    Sasl(SaslCredentials<'a>),
+    /// A choice that no RFC knows (Active Directory's `sicily`).
     Other,
 }
 
@@ -51,43 +57,96 @@ impl<'a> BindRequest<'a> {
             name,
             credentials: match choice.tag {
                 SIMPLE => Credentials::Simple(choice.content),
+                SASL => Credentials::Sasl(SaslCredentials::read(choice.content)?),
                 _ => Credentials::Other,
             },
         })
     }
 }
 
-/// A simple bind with a name and a password, both there: what the engine can be asked about.
+/// A bind that the engine can be asked about.
 #[derive(Clone, Copy)]
-pub struct SimpleBind<'a> {
+pub struct Bind<'a> {
     /// messageID.
     pub id: i32,
-    /// The name as sent.
-    pub name: &'a [u8],
-    /// The password as sent, a code perhaps appended; never empty.
-    pub password: &'a [u8],
+    /// Who, and by what.
+    pub how: How<'a>,
     /// What else it asks for.
     pub controls: BindControls,
 }
 
-impl SimpleBind<'_> {
-    /// The question for the engine; `None` for a name that never matches anyone.
-    pub fn question(&self, origin: Origin, split: Split) -> Option<AuthnRequest> {
-        let name = std::str::from_utf8(self.name).ok()?;
-        let login = if looks_like_dn(name) {
-            LoginName::parse_dn(name)
-        } else {
-            LoginName::parse(name)
+/// What a bind is judged by.
+#[derive(Clone, Copy)]
+pub enum How<'a> {
+    /// A name and a password, both there.
+    Simple {
+        /// The name as sent.
+        name: &'a [u8],
+        /// The password as sent, a code perhaps appended; never empty.
+        password: &'a [u8],
+    },
+    /// The same by SASL PLAIN; the password is not empty.
+    Plain(Plain<'a>),
+    /// SASL EXTERNAL: the certificate of the connection.
+    External {
+        /// The authorization identity as sent.
+        acting_as: &'a [u8],
+    },
+}
+
+impl How<'_> {
+    /// The SASL mechanism, for logs and the audit.
+    pub const fn mechanism(&self) -> Option<&'static str> {
+        match self {
+            Self::Simple { .. } => None,
+            Self::Plain(_) => Some("plain"),
+            Self::External { .. } => Some("external"),
+        }
+    }
+}
+
+impl Bind<'_> {
+    /// The question for the engine; `None` for names that never match anyone. `certificate` is the name that
+    /// the connection's certificate gives, if it has one.
+    pub fn question(&self, origin: Origin, split: Split, certificate: Option<&LoginName>) -> Option<AuthnRequest> {
+        let (login, given, acting_as) = match self.how {
+            How::Simple { name, password } => {
+                let name = std::str::from_utf8(name).ok()?;
+                (login_name(name)?, Given::Typed(Secret::new(password)), "")
+            }
+            How::Plain(plain) => {
+                let given = Given::Typed(Secret::new(plain.password));
+                (login_name(plain.login)?, given, plain.acting_as)
+            }
+            How::External { acting_as } => {
+                let given = Given::Proven(Kind::Certificate);
+                (certificate?.clone(), given, std::str::from_utf8(acting_as).ok()?)
+            }
         };
         Some(AuthnRequest {
-            login: login.ok()?,
-            given: Given::Typed(Secret::new(self.password)),
+            login,
+            given,
             dialog: None,
             origin,
             capability: Capability::Append(split),
             purpose: Purpose::Login,
+            claims: Claims {
+                certificate: certificate.cloned(),
+                acting_as: authorization_identity(acting_as).ok()?,
+                mechanism: self.how.mechanism().map(Arc::from),
+            },
         })
     }
+}
+
+/// The person that a bind names: by a distinguished name, or as people type their names.
+pub(super) fn login_name(name: &str) -> Option<LoginName> {
+    let login = if looks_like_dn(name) {
+        LoginName::parse_dn(name)
+    } else {
+        LoginName::parse(name)
+    };
+    login.ok()
 }
 
 /// What a verdict means for the client.
@@ -174,13 +233,13 @@ fn control_type<'a>(control: &Element<'a>) -> Option<&'a [u8]> {
 
 /// AuthenticationChoice `simple`.
 const SIMPLE: u8 = 0x80;
+/// AuthenticationChoice `sasl`.
+const SASL: u8 = 0xa3;
 /// The controls element of a message.
 const CONTROLS: u8 = 0xa0;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::engine::request::LoginForm;
     use crate::engine::{Denial, Outage, Protocol};
@@ -200,13 +259,42 @@ mod tests {
     }
 
     fn form(name: &str) -> Option<LoginForm> {
-        let bind = SimpleBind {
-            id: 1,
+        let simple = How::Simple {
             name: name.as_bytes(),
             password: b"p",
+        };
+        let plain = How::Plain(Plain {
+            acting_as: "",
+            login: name,
+            password: b"p",
+        });
+        let [simple, plain] = [simple, plain].map(|how| Some(question(how, None)?.login.form().clone()));
+        assert_eq!(simple, plain, "the same names by either way");
+        simple
+    }
+
+    fn question(how: How<'_>, certificate: Option<&LoginName>) -> Option<AuthnRequest> {
+        let bind = Bind {
+            id: 1,
+            how,
             controls: BindControls::default(),
         };
-        Some(bind.question(origin(), Split::Separator(','))?.login.form().clone())
+        bind.question(origin(), Split::Separator(','), certificate)
+    }
+
+    #[test]
+    fn a_certificate_names_who_logs_in_by_external() {
+        let ana = LoginName::parse("ana").unwrap();
+        let external = |acting_as: &'static str| How::External {
+            acting_as: acting_as.as_bytes(),
+        };
+        assert!(question(external(""), None).is_none());
+        let asked = question(external("u:ben"), Some(&ana)).unwrap();
+        assert_eq!((&asked.login, asked.claims.certificate.as_ref()), (&ana, Some(&ana)));
+        assert_eq!(asked.claims.acting_as, LoginName::parse("ben").ok());
+        assert!(matches!(asked.given, Given::Proven(Kind::Certificate)));
+        assert!(question(external("ben"), Some(&ana)).is_none());
+        assert!(question(How::External { acting_as: b"\xff" }, Some(&ana)).is_none());
     }
 
     #[test]

@@ -215,7 +215,7 @@ impl Service {
             Ok(request) => {
                 let text = match &request.given {
                     Given::Typed(typed) => typed.expose_str().is_some(),
-                    Given::Response(_) => true,
+                    Given::Response(_) | Given::Proven(_) => true,
                 };
                 if !text && !packet.has(MESSAGE_AUTHENTICATOR) {
                     sender.client.seen.garbled(sender.source.ip(), now);

@@ -11,7 +11,9 @@ use crate::dictionary::Home;
 use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
 use crate::engine::session::Class;
-use crate::engine::{AuthnRequest, Capability, Denial, Grant, LoginName, Origin, Prompt, Protocol, Purpose, Verdict};
+use crate::engine::{
+    AuthnRequest, Capability, Claims, Denial, Grant, LoginName, Origin, Prompt, Protocol, Purpose, Verdict,
+};
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
     ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, CLASS, EAP_MESSAGE,
@@ -163,6 +165,7 @@ pub fn request(
         },
         capability: client.capability,
         purpose: Purpose::Login,
+        claims: Claims::default(),
     })
 }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, Timestamp};
-use crate::config::{Config, RadiusListener, Transport};
+use crate::config::{ClientCertificate, Config, LdapListener, RadiusListener, Transport};
 use crate::document::{Document, Faults};
 use crate::radius::stream;
 use crate::server::parts::describe;
 use crate::tls::mutual::{Ending, Files, MutualServer};
-use crate::tls::{TlsError, TlsServer};
+use crate::tls::{ClientFiles, TlsError, TlsServer};
 
 /// How long before its end a certificate is warned of.
 const WARN_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -25,24 +25,42 @@ pub(super) fn ldap(config: &Config, document: &Document<'_>, faults: &mut Faults
         let (Some(certificate), Some(key)) = (&listener.certificate, &listener.key) else {
             continue;
         };
-        match TlsServer::load(certificate, key) {
+        let clients = client_files(listener);
+        let tls = match &clients {
+            Some(clients) => TlsServer::load_with_clients(certificate, key, clients.clone()),
+            None => TlsServer::load(certificate, key),
+        };
+        match tls {
             Ok(tls) => {
                 if let Some(warning) = tls.warning() {
                     faults.warn_file(certificate, warning);
                 }
-                let ending = tls.expires().map(|at| Ending {
-                    file: certificate.clone(),
-                    what: "the certificate".into(),
-                    at,
-                    short_lived: false,
-                });
-                warn_of_ends(ending.as_slice(), clock::now(), faults);
+                warn_of_ends(&tls.endings(), clock::now(), faults);
                 loaded.push((listener.name.clone(), Arc::new(tls)));
             }
-            Err(error) => place(document, ["ldap", &index.to_string()], &[("key", key)], error, faults),
+            Err(error) => {
+                let mut keys = vec![("key", key)];
+                keys.extend(clients.iter().map(|clients| ("client_ca", &clients.client_ca)));
+                let crl = clients.iter().filter_map(|clients| clients.crl.as_ref());
+                keys.extend(crl.map(|crl| ("crl", crl)));
+                place(document, ["ldap", &index.to_string()], &keys, error, faults);
+            }
         }
     }
     loaded
+}
+
+fn client_files(listener: &LdapListener) -> Option<ClientFiles> {
+    let required = match listener.client_certificate {
+        ClientCertificate::None => return None,
+        ClientCertificate::Optional => false,
+        ClientCertificate::Required => true,
+    };
+    Some(ClientFiles {
+        client_ca: listener.client_ca.clone()?,
+        crl: listener.crl.clone(),
+        required,
+    })
 }
 
 /// Those of the RADIUS listeners with TLS, by the listener's name. Blocks.

@@ -6,8 +6,9 @@ use tracing::{error, info, warn};
 
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine,
-    ForgetRequest, Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ServerStatus, SessionList,
-    SessionView, StatusReport, StoreStatus, StrangerView, TestReport, UpstreamServerStatus, UpstreamStatus,
+    ForgetRequest, Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ReuseList, ServerStatus,
+    SessionList, SessionView, StatusReport, StoreStatus, StrangerView, TestReport, UpstreamServerStatus,
+    UpstreamStatus,
 };
 use crate::admin::{Control, WhichSessions};
 use crate::clock::{self, Timestamp};
@@ -88,6 +89,14 @@ impl Control for Node {
         limit: usize,
     ) -> BoxFuture<'_, Result<SessionList, ApiError>> {
         Box::pin(self.session_list(user, client, limit))
+    }
+
+    fn reused(&self, user: Option<&UserKey>, limit: usize) -> ReuseList {
+        self.reuse_list(user, limit)
+    }
+
+    fn clear_reused(&self, user: Option<&UserKey>) -> usize {
+        self.clear_reuse(user)
     }
 
     fn session(&self, name: String) -> BoxFuture<'_, Result<SessionView, ApiError>> {
@@ -355,7 +364,7 @@ impl Node {
 
     fn ldap_ends(&self, listener: &str) -> Option<Timestamp> {
         let (_, tls) = self.certificates.iter().find(|(name, _)| name == listener)?;
-        tls.expires()
+        tls.endings().iter().map(|ending| ending.at).min()
     }
 
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
@@ -561,8 +570,13 @@ fn directory_status(status: directory::DirectoryStatus) -> DirectoryStatus {
     let server = |server: directory::ServerStatus| ServerStatus {
         address: server.address,
         healthy: server.healthy,
+        state: server.standing.word().into(),
+        since: server.since,
+        next_try: server.next_try,
+        given_up: server.given_up,
         latency_ms: server.latency_ms,
         connections: server.connections,
+        relayed: server.relayed,
         error: server.error,
     };
     DirectoryStatus {
@@ -570,6 +584,27 @@ fn directory_status(status: directory::DirectoryStatus) -> DirectoryStatus {
         kind: status.kind,
         servers: status.servers.into_iter().map(server).collect(),
         queue: status.queue,
+        max_connection_age_s: status.max_connection_age.map(|age| age.as_secs()),
+    }
+}
+
+/// How the directories are, for metrics.
+pub(super) fn measure(directories: &crate::verifier::Directories, metrics: &metrics::Metrics) {
+    for directory in directories.values() {
+        let status = directory.status();
+        if status.kind != "ldap" {
+            continue;
+        }
+        let figures = |server: directory::ServerStatus| metrics::ServerFigures {
+            server: server.address,
+            up: server.healthy,
+            connections: server.connections,
+            relayed: server.relayed,
+            latency: server.latency_ms.map(|millis| millis / 1000.0),
+            given_up: server.given_up,
+        };
+        let servers = status.servers.into_iter().map(figures).collect();
+        metrics.directory(&status.name, status.queue, servers);
     }
 }
 

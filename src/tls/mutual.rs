@@ -157,19 +157,7 @@ impl Current {
             at,
             short_lived: false,
         }));
-        let authorities = authorities(&files.client_ca, &mut endings)?;
-        let lists = match &files.crl {
-            Some(file) => lists(file, &mut endings)?,
-            None => Vec::new(),
-        };
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider())
-            .with_crls(lists)
-            .only_check_end_entity_revocation()
-            .build()
-            .map_err(|source| TlsError::Clients {
-                file: files.crl.clone().unwrap_or_else(|| files.client_ca.clone()),
-                source,
-            })?;
+        let verifier = verifier(&files.client_ca, files.crl.as_deref(), Insist::Always, &mut endings)?;
         let identity = Arc::new(Identity(ArcSwap::from_pointee(loaded)));
         let mut configs = Vec::new();
         for application in applications {
@@ -204,6 +192,38 @@ fn config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+/// Whether a client must show a certificate. One that is shown must be good either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Insist {
+    Always,
+    Never,
+}
+
+/// Verifies clients by the authorities and revocation lists in these files, and tells when those end.
+pub(super) fn verifier(
+    client_ca: &Path,
+    crl: Option<&Path>,
+    insist: Insist,
+    endings: &mut Vec<Ending>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let authorities = authorities(client_ca, endings)?;
+    let lists = match crl {
+        Some(file) => lists(file, endings)?,
+        None => Vec::new(),
+    };
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider())
+        .with_crls(lists)
+        .only_check_end_entity_revocation();
+    let builder = match insist {
+        Insist::Always => builder,
+        Insist::Never => builder.allow_unauthenticated(),
+    };
+    builder.build().map_err(|source| TlsError::Clients {
+        file: crl.unwrap_or(client_ca).to_owned(),
+        source,
+    })
 }
 
 /// Suites of TLS 1.3 have numbers of their own (RFC 8446 section B.4); who offers none does not speak it.

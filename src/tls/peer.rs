@@ -6,7 +6,9 @@ use ring::digest::{SHA256, digest};
 use rustls::pki_types::CertificateDer;
 use x509_parser::objects::{oid_registry, oid2abbrev};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
-use x509_parser::x509::X509Name;
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+use crate::ber::Reader;
 
 /// Who presented a certificate that was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,13 @@ pub struct Peer {
     pub issuer: Vec<(String, String)>,
     /// The subject's distinguished name, for logs.
     pub subject: String,
+    /// subjectAltName: mail addresses.
+    pub emails: Vec<String>,
+    /// subjectAltName: user principal names (otherName 1.3.6.1.4.1.311.20.2.3).
+    pub principals: Vec<String>,
+    /// The subject, one relative name after the other as they stand in the certificate, each of one attribute or
+    /// more; `None` when a value in it is no text.
+    pub subject_names: Option<Vec<Vec<(String, String)>>>,
     chain: Vec<CertificateDer<'static>>,
 }
 
@@ -42,6 +51,9 @@ impl Peer {
             uris: Vec::new(),
             issuer: attributes(certificate.issuer()),
             subject: certificate.subject().to_string(),
+            emails: Vec::new(),
+            principals: Vec::new(),
+            subject_names: relative_names(certificate.subject()),
             chain: chain
                 .iter()
                 .map(|certificate| certificate.clone().into_owned())
@@ -56,8 +68,11 @@ impl Peer {
                 GeneralName::DNSName(host) => peer.hosts.push(host.to_ascii_lowercase()),
                 GeneralName::IPAddress(octets) => peer.addresses.extend(address(octets)),
                 GeneralName::URI(uri) => peer.uris.push((*uri).to_owned()),
+                GeneralName::RFC822Name(address) => peer.emails.push((*address).to_owned()),
+                GeneralName::OtherName(kind, value) if kind.to_id_string() == PRINCIPAL => {
+                    peer.principals.extend(principal(value));
+                }
                 GeneralName::OtherName(..)
-                | GeneralName::RFC822Name(_)
                 | GeneralName::X400Address(_)
                 | GeneralName::DirectoryName(_)
                 | GeneralName::EDIPartyName(_)
@@ -75,17 +90,33 @@ impl Peer {
 }
 
 fn attributes(name: &X509Name<'_>) -> Vec<(String, String)> {
-    name.iter_attributes()
-        .filter_map(|attribute| {
-            let value = attribute.as_str().ok()?.to_owned();
-            let kind = match oid2abbrev(attribute.attr_type(), oid_registry()) {
-                Ok(short) => short.to_owned(),
-                Err(_) => attribute.attr_type().to_id_string(),
-            };
-            Some((kind, value))
-        })
-        .collect()
+    name.iter_attributes().filter_map(attribute).collect()
 }
+
+fn attribute(attribute: &AttributeTypeAndValue<'_>) -> Option<(String, String)> {
+    let value = attribute.as_str().ok()?.to_owned();
+    let kind = match oid2abbrev(attribute.attr_type(), oid_registry()) {
+        Ok(short) => short.to_owned(),
+        Err(_) => attribute.attr_type().to_id_string(),
+    };
+    Some((kind, value))
+}
+
+fn relative_names(name: &X509Name<'_>) -> Option<Vec<Vec<(String, String)>>> {
+    name.iter_rdn().map(|rdn| rdn.iter().map(attribute).collect()).collect()
+}
+
+/// The value of an otherName: `[0] EXPLICIT UTF8String`.
+fn principal(value: &[u8]) -> Option<String> {
+    const EXPLICIT: u8 = 0xa0;
+    const UTF8_STRING: u8 = 0x0c;
+    let mut outer = Reader::new(value);
+    let text = Reader::new(outer.expect(EXPLICIT).ok()?).expect(UTF8_STRING).ok()?;
+    String::from_utf8(text.to_vec()).ok()
+}
+
+/// The user principal name of Active Directory.
+const PRINCIPAL: &str = "1.3.6.1.4.1.311.20.2.3";
 
 fn address(octets: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
@@ -106,6 +137,10 @@ mod tests {
             SanType::IpAddress("2001:db8::7".parse().unwrap()),
             SanType::URI("urn:nas:1".try_into().unwrap()),
             SanType::Rfc822Name("nas@example.org".try_into().unwrap()),
+            SanType::OtherName((
+                vec![1, 3, 6, 1, 4, 1, 311, 20, 2, 3],
+                rcgen::OtherNameValue::Utf8String("nas@EXAMPLE.ORG".into()),
+            )),
         ]);
         params.distinguished_name.push(DnType::OrganizationName, "Example");
         params.distinguished_name.push(DnType::CommonName, "NAS 1");
@@ -118,6 +153,13 @@ mod tests {
             ["192.0.2.7", "2001:db8::7"].map(|text| text.parse::<IpAddr>().unwrap())
         );
         assert_eq!(peer.uris, ["urn:nas:1"]);
+        assert_eq!(peer.emails, ["nas@example.org"]);
+        assert_eq!(peer.principals, ["nas@EXAMPLE.ORG"]);
+        let names = peer.subject_names.unwrap();
+        assert!(
+            names.contains(&vec![("CN".to_owned(), "NAS 1".to_owned())]),
+            "{names:?}"
+        );
         assert!(
             peer.issuer.contains(&("CN".into(), "NAS 1".into())),
             "{:?}",

@@ -96,6 +96,7 @@ impl Stub {
         *self.calls.lock().entry(user.clone()).or_default() += 1;
         let typed = match &request.given {
             Given::Typed(typed) => typed.clone(),
+            Given::Proven(_) => panic!("RADIUS has nothing that is proven before"),
             Given::Response(response) => {
                 let verdict = respond(&user, response);
                 *self.last.lock() = Some(request);

@@ -11,12 +11,13 @@ use portcullis::document::{Faults, Source};
 use portcullis::engine::authenticator::{passcode, recovery_code};
 use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
 use portcullis::engine::dialog::{Dialog, Lifetime};
+use portcullis::engine::facts::Whose;
 use portcullis::engine::record::{self, Algorithm, Passcode, Token, TokenKind, UserRecord};
 use portcullis::engine::throttle::Limit;
 use portcullis::engine::upstream::{self, Answer, Awaiting, Question};
 use portcullis::engine::{
-    AuthnRequest, Capability, Effect, Engine, Evidence, Facts, Given, LoginName, Lookup, Origin, PasswordOutcome,
-    Person, Protocol, Purpose, Settings, Step, UserKey, Verdict, policy,
+    AuthnRequest, Capability, Claims, Effect, Engine, Evidence, Facts, Given, LoginName, Lookup, Origin,
+    PasswordOutcome, Person, Protocol, Purpose, Settings, Step, UserKey, Verdict, policy,
 };
 use portcullis::keyring::Keyring;
 use portcullis::secret::Secret;
@@ -126,6 +127,7 @@ impl World {
             },
             capability: self.capability,
             purpose: Purpose::Login,
+            claims: Claims::default(),
         };
         let verdict = self.judge(&request);
         self.reply = Some(match verdict {
@@ -185,6 +187,9 @@ impl World {
                 password_by: self.password_by(),
                 challenged: Versioned::default(),
                 sessions: None,
+                certificate: Whose::Absent,
+                acting_as: Whose::Absent,
+                reused: None,
             };
         };
         let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -194,6 +199,9 @@ impl World {
             throttle: self.read(&Key::throttle(&person.key)),
             source_over_limit: false,
             sessions: None,
+            certificate: Whose::Absent,
+            acting_as: Whose::Absent,
+            reused: None,
             password_by: self.password_by(),
             challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
         }

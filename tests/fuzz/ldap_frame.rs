@@ -6,11 +6,13 @@ use std::sync::LazyLock;
 use portcullis::ber::{Message, Reader};
 use portcullis::config::Anonymous;
 use portcullis::directory::local::Tree;
-use portcullis::engine::{Given, Origin, Protocol, Split};
+use portcullis::engine::authenticator::Kind;
+use portcullis::engine::{Given, LoginName, Origin, Protocol, Split};
 use portcullis::ldap::embedded::Embedded;
 use portcullis::ldap::frame::{Front, Head, Sender, front};
+use portcullis::ldap::sasl::{Offered, Plain};
 use portcullis::ldap::session::{Rules, Session, Step};
-use portcullis::ldap::translate::bind_response;
+use portcullis::ldap::translate::{How, bind_response};
 
 /// Splits `data` and deals with every message in it, as both sides do.
 pub fn ldap_frame(data: &[u8]) {
@@ -46,17 +48,31 @@ pub fn ldap_frame(data: &[u8]) {
 }
 
 /// Nothing but an accepted bind makes a session bound.
-fn receive(session: Session, head: &Head, frame: &[u8]) -> Option<Session> {
+pub(crate) fn receive(session: Session, head: &Head, frame: &[u8]) -> Option<Session> {
     let was_bound = session.is_bound();
     let next = match session.receive(head, frame, 0) {
         Step::Relay(session) | Step::Answer(session, _) | Step::NoTls(session, ..) | Step::Ignore(session) => session,
         Step::Bind(binding, bind) => {
-            assert!(!bind.password.is_empty());
-            if let Some(question) = bind.question(origin(), Split::Separator(',')) {
-                assert!(matches!(question.given, Given::Typed(typed) if typed.matches(bind.password)));
+            let sent = match bind.how {
+                How::Simple { password, .. } | How::Plain(Plain { password, .. }) => Some(password),
+                How::External { .. } => None,
+            };
+            assert_ne!(sent, Some(&b""[..]));
+            let certificate = LoginName::parse("ana").expect("a name");
+            if let Some(question) = bind.question(origin(), Split::Separator(','), Some(&certificate)) {
+                match (question.given, sent) {
+                    (Given::Typed(typed), Some(sent)) => assert!(typed.matches(sent)),
+                    (Given::Proven(kind), None) => assert_eq!(kind, Kind::Certificate),
+                    (given, _) => panic!("{given:?}"),
+                }
                 return Some(binding.accepted());
             }
             binding.refused()
+        }
+        Step::Relayed(binding, _) => binding.goes_on(),
+        Step::Challenge(session, id) => {
+            assert_eq!(id, head.id);
+            session
         }
         Step::StartTls(upgrading) => upgrading.done(),
         Step::Close | Step::Disconnect(_) => return None,
@@ -96,12 +112,17 @@ fn origin() -> Origin {
     }
 }
 
-const CAPACITY: usize = 64 * 1024;
+pub(crate) const CAPACITY: usize = 64 * 1024;
 
-const RULES: Rules = Rules {
+pub(crate) const RULES: Rules = Rules {
     allow_plaintext: true,
     anonymous: Anonymous::RootDse,
     start_tls: true,
+    sasl: Offered {
+        plain: true,
+        external: true,
+    },
+    relayed: None,
 };
 
 /// SHA-1 of a password and a salt, in Base64, as RFC 2307 servers store them.

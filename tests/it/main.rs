@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test that meets something unexpected should end there, and say so"
 )]
 
@@ -26,6 +27,8 @@ mod clients;
 mod deny;
 // Sessions ended and changed at a NAS.
 mod dynauth;
+// Directory servers that misbehave in every way, for every operation.
+mod faults;
 // RADIUS under load that nobody wants.
 mod flood;
 // RADIUS packets taken apart.
@@ -42,14 +45,26 @@ mod gateway;
 mod ldap;
 // Directories that are halted, gone or half dead.
 mod outages;
+// Load balancers that say whose a connection is.
+mod proxy_protocol;
+// Codes that count for more than one bind.
+mod reuse;
+// Machines whose people are in the directory.
+mod nslcd;
 // Login prompts with pam_radius_auth.
 mod pam;
 // radclient: passwords, challenges, appended codes.
 mod radius;
 // RADIUS over TLS through radsecproxy and FreeRADIUS.
 mod radsec;
+// Web sites behind Apache's mod_authnz_ldap.
+mod apache;
+// LDAP connections in great number, and clients that take nothing.
+mod crowd;
 // Attributes that rules add, with real decoders.
 mod reply;
+// Applications that bind by SASL: PLAIN, EXTERNAL with certificates.
+mod sasl;
 // The failure counter, over all protocols.
 mod throttle;
 // Other RADIUS servers that judge passwords or a factor.

@@ -1,6 +1,7 @@
 //! The built binary as an installation of its own: configuration, policies, key, state, CLI.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 
@@ -179,6 +180,11 @@ directory = "main"
         self.process.as_ref().expect("portcullis runs").signal(signal);
     }
 
+    /// The resident memory of the server, in octets.
+    pub(crate) fn resident(&self) -> usize {
+        self.process.as_ref().expect("portcullis runs").resident()
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("portcullis.log")).unwrap_or_default()
@@ -230,6 +236,11 @@ directory = "main"
         format!("ldap://127.0.0.1:{}", self.ldap)
     }
 
+    /// The same without its scheme.
+    pub(crate) fn ldap_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ldap).into()
+    }
+
     /// Where applications bind with TLS.
     pub(crate) fn ldaps_url(&self) -> String {
         format!("ldaps://127.0.0.1:{}", self.ldaps)
@@ -266,7 +277,16 @@ directory = "main"
 
     /// Enrols a TOTP token for a user and returns its seed in base32.
     pub(crate) fn enrol(&self, user: &str) -> String {
-        let enrolled = self.json(&["token", "enrol", user]);
+        self.enrol_with(&[user])
+    }
+
+    /// The same for a user of one of two directories.
+    pub(crate) fn enrol_in(&self, directory: &str, user: &str) -> String {
+        self.enrol_with(&[user, "--directory", directory])
+    }
+
+    fn enrol_with(&self, arguments: &[&str]) -> String {
+        let enrolled = self.json(&[&["token", "enrol"], arguments].concat());
         let uri = find(&enrolled, "uri").and_then(Value::as_str).expect("an otpauth URI");
         let (_, rest) = uri.split_once("secret=").expect("a secret in the URI");
         rest.split('&').next().unwrap_or(rest).to_owned()

@@ -49,6 +49,27 @@ impl Process {
         kill(Pid::from_raw(pid), signal).unwrap_or_else(|error| panic!("cannot signal {}: {error}", self.name));
     }
 
+    /// Its process id.
+    pub(crate) fn number(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its resident memory in octets (proc(5)).
+    pub(crate) fn resident(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("its resident memory");
+        let kibibytes: usize = line
+            .split_whitespace()
+            .nth(1)
+            .expect("a number")
+            .parse()
+            .expect("a number");
+        kibibytes * 1024
+    }
+
     /// Whether SIGSTOP has reached every thread (proc(5)).
     pub(crate) fn is_halted(&self) -> bool {
         let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a running process");

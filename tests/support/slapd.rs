@@ -62,6 +62,24 @@ impl Slapd {
     ///
     /// `@DIR@` stands for a folder with `data`, and with `authority.pem`, `server.pem` and `server.key`.
     pub(crate) fn serving(configuration: &str, entries: &[&str]) -> Self {
+        let mut slapd = Self::filled(configuration, entries);
+        slapd.start_again();
+        slapd
+    }
+
+    /// Starts two servers like [`Slapd::serving`] that cannot be told apart: the second has a copy of the first's
+    /// database, so that entryUUIDs, times and change numbers are the same.
+    pub(crate) fn twins(configuration: &str, entries: &[&str]) -> (Self, Self) {
+        let (mut one, mut other) = (Self::filled(configuration, entries), Self::filled(configuration, &[]));
+        let data = |slapd: &Self| slapd.folder.path().join("data/data.mdb");
+        fs::copy(data(&one), data(&other)).expect("copying the database");
+        one.start_again();
+        other.start_again();
+        (one, other)
+    }
+
+    /// A server with its entries, not started.
+    fn filled(configuration: &str, entries: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let certificates = Certificates::make(folder.path());
         let path = folder.path();
@@ -71,20 +89,18 @@ impl Slapd {
         for text in entries {
             fs::write(path.join("entries.ldif"), text).expect("writing the LDIF");
             let mut add = Command::new("/usr/sbin/slapadd");
-            add.arg("-q").arg("-f").arg(path.join("slapd.conf"));
+            add.arg("-q").arg("-w").arg("-f").arg(path.join("slapd.conf"));
             add.arg("-l").arg(path.join("entries.ldif")).args(["-b", SUFFIX]);
             let output = run(&mut add, "");
             assert!(output.status.success(), "slapadd: {}", text_of(&output));
         }
-        let mut slapd = Self {
+        Self {
             folder,
             process: None,
             port: free_port(),
             tls_port: free_port(),
             certificates,
-        };
-        slapd.start_again();
-        slapd
+        }
     }
 
     /// Starts the same server, on the same ports with the same data, after [`Slapd::kill`].
@@ -103,6 +119,13 @@ impl Slapd {
     /// Ends it: from now on connections are refused.
     pub(crate) fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// Has it shut down as an operator does (SIGTERM), and waits until it has.
+    pub(crate) fn terminate(&mut self) {
+        let mut process = self.process.take().expect("slapd runs");
+        process.signal(Signal::SIGTERM);
+        process.wait();
     }
 
     /// Halts it (SIGSTOP): connections are accepted by the kernel, and nothing ever comes back.

@@ -10,8 +10,8 @@ use super::*;
 use crate::accounts::fixture::Fixture;
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten,
-    PolicyReport, PolicySummary, ReloadReport, SessionList, SessionView, StatusReport, StoreStatus, StrangerView,
-    TestReport, Verification,
+    PolicyReport, PolicySummary, ReloadReport, ReuseList, SessionList, SessionView, StatusReport, StoreStatus,
+    StrangerView, TestReport, Verification,
 };
 use crate::admin::client::{AdminClient, ClientError};
 use crate::admin::{Control, WhichSessions};
@@ -122,6 +122,17 @@ impl Control for TestControl {
                 format!("no session `{name}` is open"),
             ))
         })
+    }
+
+    fn reused(&self, _: Option<&UserKey>, _: usize) -> ReuseList {
+        ReuseList {
+            reused: Vec::new(),
+            more: false,
+        }
+    }
+
+    fn clear_reused(&self, user: Option<&UserKey>) -> usize {
+        if user.is_some() { 1 } else { 2 }
     }
 
     fn clients(&self) -> Vec<ClientRow> {
@@ -464,6 +475,8 @@ async fn strangers_get_nothing_at_any_door() {
         ("GET", "/v1/passcodes", ""),
         ("POST", "/v1/passcode/issue", ana),
         ("POST", "/v1/passcode/revoke", ana),
+        ("GET", "/v1/reuse", ""),
+        ("POST", "/v1/reuse/clear", ana),
         ("POST", "/v1/policy/check", "null"),
         ("POST", "/v1/policy/explain", r#"{"user":"ana","client":"vpn"}"#),
         ("GET", "/v1/audit", ""),

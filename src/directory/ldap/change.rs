@@ -10,7 +10,7 @@ use crate::directory::modify::{
 use crate::directory::pool::{Lease, Progress};
 use crate::directory::search::{FoundEntry, Scope, Search};
 use crate::directory::wire::{Connection, WireError};
-use crate::engine::account::{AccountChange, Changed};
+use crate::engine::account::{AccountChange, Changed, PasswordRefusal};
 use crate::engine::{PasswordOutcome, Person};
 use crate::secret::Secret;
 
@@ -91,15 +91,18 @@ impl LdapDirectory {
             PasswordOutcome::Disabled => return Changed::Forbidden("the account is disabled".into()),
             PasswordOutcome::Unavailable(why) => return Changed::Unavailable(why),
         }
-        let answer = match self.settings.server {
-            ServerKind::Ds389 => send_modify(lease.connection(), &person.dn, &[user_password(&[new.expose()])]).await,
+        let changed = match self.settings.server {
+            ServerKind::Ds389 => ds389_password(lease.connection(), &person.dn, None, Some(old), new).await,
             ServerKind::Openldap | ServerKind::ActiveDirectory => {
-                password_modify(lease.connection(), None, Some(old), new).await
+                let answer = password_modify(lease.connection(), None, Some(old), new).await;
+                answer.map(|answer| answer.changed(true))
             }
         };
-        match answer {
-            // The connection is not kept: 389 Directory Server remembers on it that a password is to be changed.
-            Ok(answer) => answer.changed(true),
+        match changed {
+            Ok(changed) => {
+                lease.give_back();
+                changed
+            }
             Err(error) => Changed::Unavailable(lease.failed(&error)),
         }
     }
@@ -129,7 +132,7 @@ impl LdapDirectory {
         }
     }
 
-    async fn service_lease(&self, progress: &mut Progress) -> Result<Lease<'_>, String> {
+    async fn service_lease(&self, progress: &mut Progress) -> Result<Lease, String> {
         if self.settings.account.is_none() {
             return Err("changing accounts takes an account: set `bind_dn`".into());
         }
@@ -179,8 +182,7 @@ async fn openldap(connection: &mut Connection, dn: &str, change: AccountChange<'
     }
 }
 
-/// 389 Directory Server and FreeIPA. Passwords are set by modifying the entry: to a Password Modify the server
-/// answers without the reason why it refuses one.
+/// 389 Directory Server and FreeIPA.
 async fn ds389(connection: &mut Connection, dn: &str, change: AccountChange<'_>) -> Result<Changed, WireError> {
     let expired = Modification {
         operation: Replace,
@@ -217,6 +219,44 @@ async fn ds389(connection: &mut Connection, dn: &str, change: AccountChange<'_>)
             modify(connection, dn, &[locked]).await
         }
     }
+}
+
+/// 389 Directory Server answers a Password Modify without its reason for refusing one, and a change of the
+/// attribute with it, but before it has taken note of the change. So the second only asks why the first was refused.
+async fn ds389_password(
+    connection: &mut Connection,
+    dn: &str,
+    user: Option<&str>,
+    old: Option<&Secret>,
+    new: &Secret,
+) -> Result<Changed, WireError> {
+    let changed = password_modify(connection, user, old, new)
+        .await?
+        .changed(old.is_some());
+    match changed {
+        Changed::Refused(PasswordRefusal::TooSimple | PasswordRefusal::Unspecified) => {}
+        Changed::Done
+        | Changed::WrongPassword
+        | Changed::Refused(
+            PasswordRefusal::TooShort
+            | PasswordRefusal::TooLong
+            | PasswordRefusal::UsedBefore
+            | PasswordRefusal::TooSoon,
+        )
+        | Changed::Forbidden(_)
+        | Changed::Unsupported
+        | Changed::Unknown
+        | Changed::Unavailable(_) => return Ok(changed),
+    }
+    let again = modify(connection, dn, &[change_of("userPassword", Replace, &[new.expose()])]).await?;
+    Ok(match again {
+        Changed::Done | Changed::Refused(_) => again,
+        Changed::WrongPassword
+        | Changed::Forbidden(_)
+        | Changed::Unsupported
+        | Changed::Unknown
+        | Changed::Unavailable(_) => changed,
+    })
 }
 
 /// With `passwordMustChange` 389 Directory Server has every password that somebody else set changed at the next
@@ -404,10 +444,6 @@ const fn change_of<'a>(attribute: &'a str, operation: Operation, values: &'a [&'
         attribute,
         values,
     }
-}
-
-const fn user_password<'a>(values: &'a [&'a [u8]]) -> Modification<'a> {
-    change_of("userPassword", Replace, values)
 }
 
 const fn cleared(attribute: &str) -> Modification<'_> {

@@ -15,6 +15,7 @@ use crate::directory::ldap::{LdapDirectory, bind_on};
 use crate::directory::person::{Flag, format_guid, format_uuid};
 use crate::directory::pool::{Lease, Progress};
 use crate::directory::search::{Answer, FoundEntry, Scope, Search};
+use crate::directory::servers::Server;
 use crate::directory::wire::{Connection, WireError, chain};
 use crate::engine::facts::{dn_is_under, normalise_dn};
 use crate::engine::request::LoginForm;
@@ -26,6 +27,15 @@ enum Trouble {
     Wire(WireError),
     /// The service account cannot bind; the text says why.
     Account(String),
+}
+
+impl Trouble {
+    fn words(self) -> String {
+        match self {
+            Self::Wire(error) => chain(&error),
+            Self::Account(why) => why,
+        }
+    }
 }
 
 impl From<WireError> for Trouble {
@@ -56,7 +66,7 @@ impl LdapDirectory {
     }
 
     /// A connection that reads as the account for look-ups.
-    pub(super) async fn reader(&self, fresh: bool, progress: &mut Progress) -> Result<Lease<'_>, String> {
+    pub(super) async fn reader(&self, fresh: bool, progress: &mut Progress) -> Result<Lease, String> {
         let mut lease = self
             .look_ups
             .lease(fresh, progress)
@@ -69,10 +79,7 @@ impl LdapDirectory {
                 .service_account
                 .bind(&self.settings.name, account, &mut lease)
                 .await;
-            bound.map_err(|trouble| match trouble {
-                Trouble::Wire(error) => chain(&error),
-                Trouble::Account(why) => why,
-            })?;
+            bound.map_err(Trouble::words)?;
         }
         Ok(lease)
     }
@@ -142,7 +149,7 @@ impl LdapDirectory {
         }
     }
 
-    async fn find_on(&self, lease: &mut Lease<'_>, question: &Question<'_>) -> Result<Result<Lookup, String>, Trouble> {
+    async fn find_on(&self, lease: &mut Lease, question: &Question<'_>) -> Result<Result<Lookup, String>, Trouble> {
         if !lease.reused
             && let Some(account) = &self.settings.account
         {
@@ -160,6 +167,10 @@ impl LdapDirectory {
         let entry = match (results.code, results.entries.as_slice()) {
             (SUCCESS, []) => return Ok(Ok(Lookup::Unknown)),
             (SUCCESS, [entry]) => entry,
+            // RFC 4511 section 4.5.2: no entry comes twice. One that does is no second person.
+            (SUCCESS, [entry, other]) if entry.dn == other.dn => {
+                return Ok(Err(format!("the server sent the entry {} twice", entry.dn)));
+            }
             (SUCCESS | SIZE_LIMIT_EXCEEDED, _) => return Ok(Ok(Lookup::Ambiguous)),
             (NO_SUCH_OBJECT, _) => {
                 if question.scope == Scope::Subtree {
@@ -191,7 +202,7 @@ impl LdapDirectory {
     /// cannot be read is an outage.
     async fn search_groups(
         &self,
-        lease: &mut Lease<'_>,
+        lease: &mut Lease,
         entry: &FoundEntry,
         groups: &mut Vec<String>,
     ) -> Result<Result<(), String>, Trouble> {
@@ -322,13 +333,36 @@ pub(super) struct ServiceAccount {
 impl ServiceAccount {
     /// Binds as the account. A refusal stands for a while, so that a wrong password in the configuration
     /// is not tried again with every login, which would soon lock the account.
-    async fn bind(&self, directory: &str, account: &Account, lease: &mut Lease<'_>) -> Result<(), Trouble> {
+    async fn bind(&self, directory: &str, account: &Account, lease: &mut Lease) -> Result<(), Trouble> {
+        let server = Arc::clone(lease.server());
+        self.bind_on(directory, account, &server, lease.connection()).await
+    }
+
+    /// The same on a connection that belongs to no pool.
+    pub(super) async fn bind_alone(
+        &self,
+        directory: &str,
+        account: &Account,
+        server: &Server,
+        connection: &mut Connection,
+    ) -> Result<(), String> {
+        let bound = self.bind_on(directory, account, server, connection).await;
+        bound.map_err(Trouble::words)
+    }
+
+    async fn bind_on(
+        &self,
+        directory: &str,
+        account: &Account,
+        server: &Server,
+        connection: &mut Connection,
+    ) -> Result<(), Trouble> {
         if let Some((since, why)) = &*self.refused.lock()
             && clock::monotonic().saturating_duration_since(*since) < REFUSAL_STANDS
         {
             return Err(Trouble::Account(why.clone()));
         }
-        let (code, outcome) = bind_on(lease.connection(), &account.dn, &account.password).await?;
+        let (code, outcome) = bind_on(connection, &account.dn, &account.password).await?;
         let reason = match outcome {
             PasswordOutcome::Right => {
                 if self.refused.lock().take().is_some() {
@@ -348,7 +382,7 @@ impl ServiceAccount {
             PasswordOutcome::Unknown => "the directory does not know it; correct `bind_dn`",
             PasswordOutcome::Unavailable(why) => {
                 if code == bind::UNAVAILABLE {
-                    lease.server().give_up(&why);
+                    server.give_up(&why);
                 }
                 return Err(Trouble::Account(why));
             }

@@ -4,6 +4,8 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use crate::config::{self, ServerKind};
 use crate::directory::filter::Filter;
 use crate::directory::person::Flag;
@@ -36,6 +38,8 @@ pub(super) struct Settings {
     /// Domains that a name like `DOMAIN\user` may be of, in lower case; any when there are none.
     pub(super) domains: Vec<String>,
     pub(super) account: Option<Account>,
+    /// The account may act as people whose password was not tried.
+    pub(super) proxy_authorization: bool,
     pub(super) base_dn: String,
     pub(super) normalised_base: String,
     pub(super) filter: Filter,
@@ -61,6 +65,9 @@ pub(super) struct Settings {
     pub(super) queue: usize,
     pub(super) cache: Duration,
     pub(super) health_interval: Duration,
+    pub(super) max_connection_age: Duration,
+    pub(super) max_connection_idle: Duration,
+    pub(super) relay_connections: usize,
 }
 
 /// Where groups are looked for that entries do not list by themselves.
@@ -84,6 +91,12 @@ impl Settings {
 
         let targets = targets(config, &mut fault);
         let account = account(config, &mut fault);
+        if config.proxy_authorization && account.is_none() {
+            fault(
+                "proxy_authorization",
+                "needs an account that may act as others; write `bind_dn` and `bind_password_file`".into(),
+            );
+        }
         let mut filter = |key, text: &str| {
             Filter::parse(text).unwrap_or_else(|error| {
                 fault(key, error.to_string());
@@ -140,6 +153,7 @@ impl Settings {
             targets,
             domains: config.domains.iter().map(|domain| domain.to_lowercase()).collect(),
             account,
+            proxy_authorization: config.proxy_authorization,
             base_dn: config.base_dn.clone(),
             normalised_base: normalise_dn(&config.base_dn),
             filter: person_filter,
@@ -161,6 +175,9 @@ impl Settings {
             queue: config.queue,
             cache: config.cache,
             health_interval: config.health_interval.max(SHORTEST_INTERVAL),
+            max_connection_age: config.max_connection_age,
+            max_connection_idle: config.max_connection_idle,
+            relay_connections: config.relay_connections.clamp(1, Semaphore::MAX_PERMITS),
         })
     }
 }

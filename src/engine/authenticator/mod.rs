@@ -117,17 +117,23 @@ pub enum Kind {
     Passcode,
     /// Whatever an upstream RADIUS server judges: asked, as an effect, like the password.
     Radius,
+    /// The certificate that a client showed when TLS was negotiated. Nothing is typed for it.
+    Certificate,
+    /// A SASL mechanism that the directory has judged, relayed to it. Nothing is typed for it.
+    Sasl,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Password,
         Self::Totp,
         Self::Hotp,
         Self::RecoveryCode,
         Self::Passcode,
         Self::Radius,
+        Self::Certificate,
+        Self::Sasl,
     ];
 
     /// The word for it in policies, logs and the audit.
@@ -139,6 +145,8 @@ impl Kind {
             Self::RecoveryCode => "recovery-code",
             Self::Passcode => "passcode",
             Self::Radius => "radius",
+            Self::Certificate => "certificate",
+            Self::Sasl => "sasl",
         }
     }
 }
@@ -157,6 +165,9 @@ pub struct KindSet(u16);
 impl KindSet {
     /// Nothing.
     pub const EMPTY: Self = Self(0);
+
+    /// What is proven before anything is typed: by the connection, or by a mechanism that ran before.
+    pub const UNTYPED: Self = Self::of(Kind::Certificate).with(Kind::Sasl);
 
     /// One kind.
     pub const fn of(kind: Kind) -> Self {
@@ -179,6 +190,12 @@ impl KindSet {
     #[must_use]
     pub const fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// The kinds that are typed as codes: all but the password and what is not typed at all.
+    #[must_use]
+    pub const fn codes(self) -> Self {
+        self.without(Self::UNTYPED.with(Kind::Password))
     }
 
     /// Whether `kind` is in it.

@@ -10,14 +10,15 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, name_digest, one_too_many, prompt, write_grant,
-    write_throttle, write_user,
+    CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
+    write_grant, write_throttle, write_user,
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
-use crate::engine::policy::{Order, Rule, Terms};
+use crate::engine::policy::{Order, Requirement, Rule, Terms};
 use crate::engine::record::{Failure, Pending, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
+use crate::engine::reuse::{self, Held, Reused};
 use crate::engine::throttle::Limit;
 use crate::engine::verdict::{Denial, Verdict};
 use crate::keyring::KeyError;
@@ -31,10 +32,16 @@ pub(super) struct Case<'a, 'f> {
     pub(super) facts: &'f Facts,
     pub(super) rule: &'a Rule,
     pub(super) terms: &'a Terms,
+    /// What of the terms has to be typed.
+    pub(super) requirement: &'a Requirement,
+    /// What was proven without being typed.
+    pub(super) held: KindSet,
     pub(super) limit: Limit,
     pub(super) blocked: Option<Denial>,
     /// What was typed has been judged as a code already, and was wrong: whatever follows, it counts.
     pub(super) guessed: bool,
+    /// What stands in for a code.
+    pub(super) reused: Option<Reused>,
     pub(super) now: Timestamp,
     pub(super) nonce: u64,
 }
@@ -42,16 +49,27 @@ pub(super) struct Case<'a, 'f> {
 impl<'a, 'f> Case<'a, 'f> {
     /// The first field of a conversation.
     pub(super) fn opening(mut self, typed: &Secret) -> Step<'a> {
-        let requirement = &self.terms.requirement;
+        let requirement = self.requirement;
         let instead = requirement.codes_instead_of_password();
         let mut record = Cow::Borrowed(&self.facts.user.value);
+        let mut without_code = Denial::MissingCode;
+        match self.hold() {
+            Held::Nothing => {}
+            Held::Password(password, reused) => {
+                self.reused = Some(reused);
+                return self.try_password(self.held.union(reused.kinds), password, record);
+            }
+            // As long as the password alone can be right, it can be guessed: that counts.
+            Held::AnotherPassword => without_code = Denial::WrongPassword,
+            Held::TooLate => return self.refuse(Denial::ReuseOver, record),
+        }
         if !instead.is_empty() {
             let judged = match self.judge(typed, instead, &mut record) {
                 Ok(judged) => judged,
                 Err(error) => return self.broken(&error),
             };
             match judged {
-                (Judgement::Right, Some(kind)) => return self.proceed(KindSet::of(kind), None, record, None),
+                (Judgement::Right, Some(kind)) => return self.proceed(self.held.with(kind), None, record, None),
                 // What cannot be a password was a code, and wrong.
                 (judgement, _) if !requirement.takes_password() && !instead.has(Kind::Radius) => {
                     return self.refuse_code(judgement, instead, record);
@@ -59,25 +77,38 @@ impl<'a, 'f> Case<'a, 'f> {
                 (judgement, _) => self.guessed = matches!(judgement, Judgement::Wrong | Judgement::Replayed),
             }
         }
-        if requirement.wants_only_password(KindSet::EMPTY) {
-            return self.try_password(KindSet::EMPTY, typed.clone(), record);
+        if requirement.wants_only_password(self.held) {
+            return self.try_password(self.held, typed.clone(), record);
         }
         if instead.has(Kind::Radius) {
-            return self.ask_factor(typed, KindSet::EMPTY, None, record);
+            return self.ask_factor(typed, self.held, None, record);
         }
         match self.request.capability {
             Capability::SingleChallenge if requirement.fewest_codes() > 1 => {
                 self.refuse(Denial::ClientCannotAsk, record)
             }
             Capability::Dialog | Capability::SingleChallenge => match self.terms.order {
-                Order::CodeFirst => self.challenge(KindSet::EMPTY, Some(typed.clone()), record, None),
-                Order::PasswordFirst => self.try_password(KindSet::EMPTY, typed.clone(), record),
+                Order::CodeFirst => self.challenge(self.held, Some(typed.clone()), record, None),
+                Order::PasswordFirst => self.try_password(self.held, typed.clone(), record),
             },
             Capability::Append(split) => match split.cut(typed) {
-                Some((password, code)) => self.code(&code, KindSet::EMPTY, Some(password), record, None),
-                None => self.refuse(Denial::MissingCode, record),
+                Some((password, code)) => self.code(&code, self.held, Some(password), record, None),
+                None => self.refuse(without_code, record),
             },
             Capability::None => self.refuse(Denial::ClientCannotAsk, record),
+        }
+    }
+
+    /// Holds what was typed against what the person has proven here before, if anything.
+    fn hold(&self) -> Held {
+        match (&self.facts.reused, self.blocked) {
+            (Some(entry), None) => {
+                let record = &self.facts.user.value;
+                let keyring = &self.engine.keyring;
+                let terms = (self.terms, self.requirement);
+                reuse::hold(entry, self.request, terms, record, keyring, self.now)
+            }
+            (Some(_) | None, _) => Held::Nothing,
         }
     }
 
@@ -105,7 +136,7 @@ impl<'a, 'f> Case<'a, 'f> {
         mut record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
-        let useful = self.terms.requirement.useful_codes(proven);
+        let useful = self.requirement.useful_codes(proven);
         match self.judge(typed, useful, &mut record) {
             Ok((Judgement::Right, Some(kind))) => self.proceed(proven.with(kind), password, record, dialog),
             Ok((judgement, _)) if useful.has(Kind::Radius) => {
@@ -125,7 +156,7 @@ impl<'a, 'f> Case<'a, 'f> {
         record: Cow<'f, UserRecord>,
         dialog: Option<&Dialog>,
     ) -> Step<'a> {
-        let requirement = &self.terms.requirement;
+        let requirement = self.requirement;
         if requirement.is_met(proven) {
             return self.accept(proven, record);
         }
@@ -184,7 +215,10 @@ impl<'a, 'f> Case<'a, 'f> {
     /// Does what would be done for somebody who may be let in, as far as time can tell.
     pub(super) fn pretend(self, password: Secret, by: Option<Arc<str>>, record: Cow<'f, UserRecord>) -> Step<'a> {
         let denial = self.blocked.unwrap_or(Denial::UnknownUser);
-        if !matches!(denial, Denial::UnknownUser | Denial::Policy | Denial::Denied) {
+        if !matches!(
+            denial,
+            Denial::UnknownUser | Denial::Policy | Denial::Denied | Denial::NotThemselves
+        ) {
             // Someone locked out is refused without a word to the directory.
             return self.refuse(denial, record);
         }
@@ -228,6 +262,7 @@ impl<'a, 'f> Case<'a, 'f> {
             nonce: self.nonce,
             spent,
             guessed: self.guessed,
+            reused: self.reused,
             asked,
             passed: Vec::new(),
         };
@@ -258,7 +293,12 @@ impl<'a, 'f> Case<'a, 'f> {
             expect_user(&mut batch, person, &self.facts.user);
         }
         if self.limit.failures > 0 {
-            let cleared = self.facts.throttle.value.clone().with_success(None, true);
+            let cleared = self
+                .facts
+                .throttle
+                .value
+                .clone()
+                .with_success(None, !proven.codes().is_empty());
             write_throttle(&mut batch, person, &self.facts.throttle, &cleared, self.limit);
         }
         let event = event(
@@ -277,6 +317,7 @@ impl<'a, 'f> Case<'a, 'f> {
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
             proven,
+            reuse: None,
         })
     }
 
@@ -310,6 +351,7 @@ impl<'a, 'f> Case<'a, 'f> {
             batch,
             rule,
             proven,
+            reuse: None,
         })
     }
 
@@ -333,11 +375,13 @@ impl<'a, 'f> Case<'a, 'f> {
     /// Refuses, with more than the word of the denial for the audit.
     fn refuse_saying(self, denial: Denial, detail: Option<&str>, record: Cow<'f, UserRecord>) -> Step<'a> {
         let mut batch = Batch::default();
+        let mut reuse = None;
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person),
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
         };
         if let Some(person) = person {
+            reuse = self.after_refusal(denial, person);
             self.write_user(&mut batch, person, &record);
             if denial.is_guess() || self.guessed {
                 self.count_failure(&mut batch, person, denial);
@@ -355,6 +399,7 @@ impl<'a, 'f> Case<'a, 'f> {
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
             proven: KindSet::EMPTY,
+            reuse,
         })
     }
 
@@ -373,6 +418,16 @@ impl<'a, 'f> Case<'a, 'f> {
             .clone()
             .with_failure(None, failure, self.limit);
         write_throttle(batch, person, &self.facts.throttle, &counted, self.limit);
+    }
+
+    /// What a refusal means for codes that count for longer than one login.
+    fn after_refusal(&self, denial: Denial, person: &Person) -> Option<reuse::Change> {
+        if !self.engine.policy.reuses() {
+            return None;
+        }
+        let throttle = &self.facts.throttle.value;
+        let over = self.blocked.is_none() && locks(throttle, None, self.limit, self.now);
+        reuse::after_refusal(denial, over, self.reused.is_some(), person, &self.request.origin)
     }
 
     fn rejection(&self, denial: Denial) -> AuditEvent {

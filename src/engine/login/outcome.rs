@@ -12,9 +12,9 @@ use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
 use crate::engine::login::Engine;
 use crate::engine::policy::{Terms, Unreplied};
-use crate::engine::record::{self, ThrottleRecord, UserRecord};
+use crate::engine::record::{self, Failure, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Protocol};
-use crate::engine::throttle::Limit;
+use crate::engine::throttle::{Limit, Standing};
 use crate::engine::verdict::{Grant, Prompt};
 use crate::secret::Secret;
 
@@ -178,6 +178,13 @@ pub(super) fn write_throttle(
     }
 }
 
+/// Whether one more failure, of the attempt named by `nonce`, locks the person out.
+pub(super) fn locks(throttle: &ThrottleRecord, nonce: Option<u64>, limit: Limit, now: Timestamp) -> bool {
+    let failure = Failure { at: now, code: true };
+    let counted = throttle.clone().with_failure(nonce, failure, limit);
+    counted.standing(limit, None, now) == Standing::Over
+}
+
 pub(super) fn event(
     request: &AuthnRequest,
     person: Option<&Person>,
@@ -192,7 +199,10 @@ pub(super) fn event(
         action: "login".into(),
         actor: request.login.to_string(),
         target: person.map(|person| person.key.to_string()),
-        via: request.origin.protocol.to_string(),
+        via: match &request.claims.mechanism {
+            Some(mechanism) => format!("{}/{mechanism}", request.origin.protocol),
+            None => request.origin.protocol.to_string(),
+        },
         client: Some(request.origin.client.to_string()),
         source: Some(request.origin.source),
         rule: rule.map(ToOwned::to_owned),

@@ -27,7 +27,7 @@ impl<'a, 'f> Case<'a, 'f> {
         if let Some(denial) = refused {
             return self.refuse(denial, record);
         }
-        let requirement = &self.terms.requirement;
+        let requirement = self.requirement;
         let password = requirement.is_met(KindSet::of(Kind::Password));
         let code = KindSet::of(Kind::Passcode);
         if requirement.is_met(code) {

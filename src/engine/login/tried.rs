@@ -11,14 +11,15 @@ use crate::engine::dialog::MAX_ROUNDS;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
 use crate::engine::login::outcome::{
-    LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, one_too_many, prompt, write_grant,
+    LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt, write_grant,
     write_throttle, write_user,
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
-use crate::engine::policy::{Audit, Rule, Subject, Terms, Who};
+use crate::engine::policy::{Audit, Requirement, Rule, Subject, Terms, Who};
 use crate::engine::record::{Failure, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
+use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::Limit;
 use crate::engine::verdict::{Denial, Outage, Prompt, Verdict};
 use crate::secret::Secret;
@@ -31,11 +32,15 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) person: Arc<Person>,
     pub(super) rule: &'a Rule,
     pub(super) terms: &'a Terms,
+    /// What of the terms has to be typed.
+    pub(super) requirement: &'a Requirement,
     pub(super) limit: Limit,
     pub(super) proven: KindSet,
     pub(super) nonce: u64,
     pub(super) spent: Option<Box<(UserRecord, UserRecord)>>,
     pub(super) guessed: bool,
+    /// What stands in for a code.
+    pub(super) reused: Option<Reused>,
     pub(super) asked: Option<Asked>,
     /// What upstream servers said is to be passed on.
     pub(super) passed: Vec<Pair>,
@@ -54,7 +59,13 @@ impl<'a> Tried<'a, '_> {
             // Said while the directory or the upstream was asked.
             return self.barred(Denial::Denied);
         }
-        let requirement = &self.terms.requirement;
+        if let Some(reused) = &self.reused
+            && !reused.still_stands(self.facts.reused.as_deref(), &self.facts.user.value)
+        {
+            // Likewise: a token revoked, the entry cleared.
+            return self.barred(Denial::ReuseOver);
+        }
+        let requirement = self.requirement;
         if requirement.is_met(proven) {
             return self.grant(proven);
         }
@@ -88,7 +99,11 @@ impl<'a> Tried<'a, '_> {
                 return self.rejected(Denial::ReplyAttribute, Some(&error.to_string()), batch);
             }
         };
-        let codes = proven.without(KindSet::of(Kind::Password));
+        let codes = match self.reused {
+            // Given before, and counted then.
+            Some(_) => KindSet::EMPTY,
+            None => proven.codes(),
+        };
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
         self.throttle(&mut batch, |record, nonce| {
@@ -105,12 +120,40 @@ impl<'a> Tried<'a, '_> {
         };
         // A spent code is written down whatever the rule says, and so made durable before the answer.
         if self.terms.audit == Audit::All || !codes.is_empty() {
-            batch.audit.push(self.event(proven, Outcome::Accept, None));
+            let reason = self.reused.map(|_| reuse::WORD);
+            batch.audit.push(self.event(proven, Outcome::Accept, reason));
         }
-        if !written && !batch.is_empty() {
+        let change = self.remembered(proven, &record);
+        if !written && (!batch.is_empty() || self.reused.is_some()) {
             expect_user(&mut batch, &self.person, &self.facts.user);
         }
-        self.decided(Verdict::Accept(grant), batch, proven)
+        self.decided(Verdict::Accept(grant), batch, proven).with_reuse(change)
+    }
+
+    /// What a login leaves for later ones.
+    fn remembered(&self, proven: KindSet, record: &UserRecord) -> Option<reuse::Change> {
+        if let Some(reused) = &self.reused {
+            return Some(reused.used(&self.person, &self.request.origin));
+        }
+        self.terms.reuse?;
+        // What proved it may have been revoked while the directory was asked.
+        let judged_by = self.spent.as_deref().map(|(_, after)| reuse::mark(after));
+        if judged_by.is_some_and(|mark| mark != reuse::mark(record)) {
+            return None;
+        }
+        let rule = (&self.rule.name, self.terms);
+        let keyring = &self.engine.keyring;
+        let entry = reuse::entry(self.request, &self.person, rule, proven, record, keyring, self.now)?;
+        Some(reuse::Change::Remember(Box::new(entry)))
+    }
+
+    /// What a refusal means for codes that count for longer than one login.
+    fn after_refusal(&self, denial: Denial) -> Option<reuse::Change> {
+        if !self.engine.policy.reuses() {
+            return None;
+        }
+        let over = locks(&self.facts.throttle.value, Some(self.nonce), self.limit, self.now);
+        reuse::after_refusal(denial, over, self.reused.is_some(), &self.person, &self.request.origin)
     }
 
     /// Where rules ask how many sessions there are: whether the rule still is the one that decides. Others may
@@ -194,7 +237,8 @@ impl<'a> Tried<'a, '_> {
         let event = self.event(self.proven, Outcome::Reject, Some(denial.word()));
         batch.audit.push(explained(event, detail));
         let proven = self.proven;
-        self.decided(Verdict::Reject(denial), batch, proven)
+        let change = self.after_refusal(denial);
+        self.decided(Verdict::Reject(denial), batch, proven).with_reuse(change)
     }
 
     /// The record as it was before codes were judged, if nobody has changed it since.
@@ -273,6 +317,7 @@ impl<'a> Tried<'a, '_> {
             batch,
             rule: Some(Arc::clone(&self.rule.name)),
             proven,
+            reuse: None,
         })
     }
 }

@@ -87,7 +87,8 @@ impl<'a, 'f> Case<'a, 'f> {
         let upstream = match kind {
             Some(Kind::Password) => self.facts.password_by.as_ref(),
             Some(Kind::Radius) => self.terms.upstream.as_ref(),
-            Some(Kind::Totp | Kind::Hotp | Kind::RecoveryCode | Kind::Passcode) | None => None,
+            Some(Kind::Totp | Kind::Hotp | Kind::RecoveryCode | Kind::Passcode | Kind::Certificate | Kind::Sasl)
+            | None => None,
         };
         let upstream = upstream.filter(|upstream| ***upstream == *challenged.value.upstream);
         let (Some(kind), Some(upstream), Version(1..)) = (kind, upstream, challenged.version) else {
@@ -182,6 +183,7 @@ impl<'a> Tried<'a, '_> {
             nonce: self.nonce,
             spent: self.spent.filter(|_| !self.guessed),
             guessed: false,
+            reused: self.reused,
             asked: by.clone().map(Asked::password),
             passed: self.passed,
         };

@@ -13,8 +13,9 @@ mod template;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::engine::facts::Person;
@@ -37,6 +38,8 @@ pub struct Policy {
     pub digest: String,
     /// See [`Policy::most_sessions`].
     most_sessions: usize,
+    /// See [`Policy::reuses`].
+    reuses: bool,
 }
 
 /// One rule.
@@ -74,6 +77,8 @@ pub struct Terms {
     pub user_failures: Option<u32>,
     /// Most open sessions of the person, the one that the login opens included.
     pub max_sessions: Option<usize>,
+    /// How long codes count for later binds of the same application, source and password.
+    pub reuse: Option<Duration>,
     /// Which verdicts are written to the audit.
     pub audit: Audit,
     /// The upstream that judges the factor `radius`; set wherever the requirement has it.
@@ -87,7 +92,8 @@ pub struct Terms {
 }
 
 /// Which verdicts of a rule are written to the audit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Audit {
     /// All.
     #[default]
@@ -160,7 +166,9 @@ impl Policy {
             conditions.filter_map(asked).chain(limit(rule)).max()
         };
         let most_sessions = rules.iter().filter_map(of).max().unwrap_or(0);
+        let reuses = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.reuse.is_some());
         Self {
+            reuses: rules.iter().any(reuses),
             rules,
             digest,
             most_sessions,
@@ -171,6 +179,11 @@ impl Policy {
     /// Zero when none asks; then they are not counted.
     pub const fn most_sessions(&self) -> usize {
         self.most_sessions
+    }
+
+    /// Whether any rule lets codes count for longer than one login. Where none does, nothing is looked for.
+    pub const fn reuses(&self) -> bool {
+        self.reuses
     }
 
     /// The first rule that matches; `None` means refused.
@@ -325,10 +338,25 @@ impl fmt::Display for Ruling {
                     Some(1) => f.write_str(", one session at most"),
                     Some(most) => write!(f, ", {most} sessions at most"),
                     None => Ok(()),
+                }?;
+                match terms.reuse {
+                    Some(reuse) => write!(f, ", code reused for {}", span(reuse)),
+                    None => Ok(()),
                 }
             }
         }
     }
+}
+
+/// A span of time as rules write it: `10m`, `1h 30m`.
+fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    parts
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// How a decision came about.

@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::dictionary::Dictionary;
 use crate::document::{Document, Fault, Faults, Source};
+use crate::engine::authenticator::Kind;
 use crate::engine::facts::normalise_dn;
 use crate::engine::policy::reply::{self, RawReply};
 use crate::engine::policy::{
     Audit, Condition, DEFAULT_PROMPT, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms, Window,
 };
 use crate::engine::request::Protocol;
+use crate::engine::reuse;
 
 /// Reads the rules of several files, in order, with the RADIUS attributes of `dictionary`; every fault goes
 /// to `faults`. The policy is whole only when none of the faults is an error.
@@ -55,6 +58,9 @@ pub fn parse(sources: &[Source], dictionary: &Dictionary, faults: &mut Faults) -
                 );
                 faults.0.push(document.warning(&at(&["name"]), message));
             }
+            if let Some(message) = rule.idle_reuse() {
+                faults.0.push(document.warning(&at(&["reuse"]), message.to_owned()));
+            }
             rules.push(rule);
         }
     }
@@ -84,8 +90,10 @@ struct RawRule {
     user_failures: Option<u32>,
     #[serde(default)]
     max_sessions: Option<usize>,
+    #[serde(default, with = "crate::document::span::option")]
+    reuse: Option<Duration>,
     #[serde(default)]
-    audit: RawAudit,
+    audit: Audit,
     #[serde(default)]
     prompt: Option<String>,
     #[serde(default)]
@@ -134,14 +142,6 @@ impl TryFrom<String> for RawNet {
     }
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum RawAudit {
-    #[default]
-    All,
-    Failures,
-}
-
 impl RawRule {
     fn compile(
         self,
@@ -167,6 +167,14 @@ impl RawRule {
         }
         if self.max_sessions.is_some() && self.deny {
             say(&["max_sessions"], "does nothing beside `deny`");
+        }
+        if let Some(reuse) = self.reuse {
+            if reuse < Duration::from_secs(1) || reuse > reuse::LONGEST {
+                say(&["reuse"], "must be at least one second and at most 12 hours");
+            }
+            if self.deny {
+                say(&["reuse"], "does nothing beside `deny`");
+            }
         }
         for (table, raw) in [("when", &self.when), ("unless", &self.unless)] {
             if raw.sessions.as_ref().is_some_and(|sessions| sessions.at_least == 0) {
@@ -209,10 +217,8 @@ impl RawRule {
                 order: self.order,
                 user_failures: self.user_failures,
                 max_sessions: self.max_sessions,
-                audit: match self.audit {
-                    RawAudit::All => Audit::All,
-                    RawAudit::Failures => Audit::Failures,
-                },
+                reuse: self.reuse,
+                audit: self.audit,
                 upstream: self.upstream.map(Arc::from),
                 prompt: self.prompt.as_deref().unwrap_or(DEFAULT_PROMPT).into(),
                 message,
@@ -286,6 +292,23 @@ impl RawConditions {
 }
 
 impl Rule {
+    /// Why `reuse` does nothing, where it stands in vain.
+    fn idle_reuse(&self) -> Option<&'static str> {
+        let Ruling::Require(terms) = &self.ruling else {
+            return None;
+        };
+        terms.reuse?;
+        let mut alternatives = terms.requirement.alternatives().iter();
+        if !alternatives.any(|kinds| kinds.has(Kind::Password) && !kinds.codes().is_empty()) {
+            return Some("does nothing: the rule takes no code beside a password");
+        }
+        let elsewhere = |condition: &Condition| matches!(condition, Condition::Protocol(protocols) if !protocols.contains(&Protocol::Ldap));
+        self.when
+            .iter()
+            .any(elsewhere)
+            .then_some("does nothing: only LDAP binds reuse codes, and the rule is not for them")
+    }
+
     /// Whether nothing that `later` matches gets past this rule.
     fn shadows(&self, later: &Self) -> bool {
         // A rule with exceptions lets those through; missing data lets a deny rule match where an

@@ -14,6 +14,17 @@ use crate::engine::authenticator::{Kind, KindSet};
 pub struct Requirement {
     alternatives: Vec<KindSet>,
     written: String,
+    /// What is left to be typed, where anything in it is not typed.
+    split: Option<Box<Split>>,
+}
+
+/// What is left of a requirement to be typed; `None` where that cannot be enough.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Split {
+    /// Without a certificate.
+    bare: Option<Requirement>,
+    /// Beside a certificate of the person's.
+    certified: Option<Requirement>,
 }
 
 /// What is judged first.
@@ -36,6 +47,16 @@ impl Requirement {
         &self.alternatives
     }
 
+    /// What is left to be typed by somebody who has proven `held` without typing; `None` when nothing that is
+    /// typed can be enough. Where `held` would do by itself, a password that is typed all the same must be right.
+    pub fn beside(&self, held: KindSet) -> Option<&Self> {
+        match &self.split {
+            None => Some(self),
+            Some(split) if held.has(Kind::Certificate) => split.certified.as_ref(),
+            Some(split) => split.bare.as_ref(),
+        }
+    }
+
     /// Whether `proven` is enough.
     pub fn is_met(&self, proven: KindSet) -> bool {
         self.alternatives.iter().any(|alternative| proven.covers(*alternative))
@@ -51,11 +72,11 @@ impl Requirement {
         let ahead = self
             .alternatives
             .iter()
-            .filter(|alternative| alternative.covers(proven.without(KindSet::of(Kind::Password))));
+            .filter(|alternative| alternative.covers(proven.codes()));
         ahead
             .fold(KindSet::EMPTY, |kinds, alternative| kinds.union(*alternative))
             .without(proven)
-            .without(KindSet::of(Kind::Password))
+            .codes()
     }
 
     /// The kinds of code that can be enough without a password.
@@ -75,7 +96,7 @@ impl Requirement {
 
     /// The fewest codes that it takes beside the password.
     pub fn fewest_codes(&self) -> u32 {
-        let codes = |alternative: &KindSet| alternative.without(KindSet::of(Kind::Password)).len();
+        let codes = |alternative: &KindSet| alternative.codes().len();
         self.alternatives.iter().map(codes).min().unwrap_or(0)
     }
 }
@@ -90,11 +111,42 @@ impl<'de> Deserialize<'de> for Requirement {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let node = Node::deserialize(deserializer)?;
         let alternatives = minimal(node.alternatives().map_err(D::Error::custom)?);
+        let written = node.to_string();
+        let untyped = |kinds: &KindSet| kinds.without(KindSet::UNTYPED) != *kinds;
+        let split = alternatives.iter().any(untyped).then(|| {
+            Box::new(Split {
+                bare: typed(&alternatives, KindSet::EMPTY, &written),
+                certified: typed(&alternatives, KindSet::of(Kind::Certificate), &written),
+            })
+        });
         Ok(Self {
             alternatives,
-            written: node.to_string(),
+            written,
+            split,
         })
     }
+}
+
+/// What has to be typed beside `held`.
+fn typed(alternatives: &[KindSet], held: KindSet, written: &str) -> Option<Requirement> {
+    let possible = alternatives
+        .iter()
+        .map(|kinds| kinds.without(held))
+        .filter(|kinds| kinds.without(KindSet::UNTYPED) == *kinds);
+    let left: Vec<KindSet> = possible
+        .map(|kinds| {
+            if kinds.is_empty() {
+                KindSet::of(Kind::Password)
+            } else {
+                kinds
+            }
+        })
+        .collect();
+    (!left.is_empty()).then(|| Requirement {
+        alternatives: minimal(left),
+        written: written.to_owned(),
+        split: None,
+    })
 }
 
 /// A requirement as written: `"password"`, `{ all = […] }`, `{ any = […] }`.
@@ -261,10 +313,30 @@ mod tests {
     }
 
     #[test]
+    fn what_a_certificate_leaves_to_be_typed() {
+        let certificate = KindSet::of(Kind::Certificate);
+        let both = read(r#"{ all = ["certificate", "password"] }"#).unwrap();
+        assert_eq!(both.beside(KindSet::EMPTY), None);
+        let left = both.beside(certificate).unwrap();
+        assert!(left.wants_only_password(certificate) && left.useful_codes(certificate).is_empty());
+        let alone = read(r#""certificate""#).unwrap();
+        assert!(alone.beside(certificate).unwrap().wants_only_password(certificate));
+        let code =
+            read(r#"{ any = [{ all = ["certificate", "totp"] }, { all = ["password", "totp"] }, "sasl"] }"#).unwrap();
+        let bare = code.beside(KindSet::EMPTY).unwrap();
+        assert_eq!(bare.alternatives(), [KindSet::of(Kind::Password).with(Kind::Totp)]);
+        let certified = code.beside(certificate).unwrap();
+        assert_eq!(certified.alternatives(), [KindSet::of(Kind::Totp)]);
+        let usual = read(r#"{ all = ["password", "totp"] }"#).unwrap();
+        assert_eq!(usual.beside(certificate), Some(&usual));
+        assert_eq!(usual.useful_codes(certificate), KindSet::of(Kind::Totp));
+    }
+
+    #[test]
     fn faults_say_what_is_meant() {
         assert_eq!(
             read(r#""topt""#).unwrap_err(),
-            "`topt` is no authenticator; there are password, totp, hotp, recovery-code, passcode, radius; did you mean `totp`?"
+            "`topt` is no authenticator; there are password, totp, hotp, recovery-code, passcode, radius, certificate, sasl; did you mean `totp`?"
         );
         assert!(read("{ all = [] }").unwrap_err().contains("not empty"));
         assert!(read("{ some = [\"totp\"] }").unwrap_err().contains("`all` or `any`"));

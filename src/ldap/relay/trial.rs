@@ -1,22 +1,25 @@
 //! One try of one password, for the engine: by a bind on the client's own connection to the server, which
 //! is opened only now. Whoever is refused before costs the directory nothing.
 
+use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use zeroize::Zeroize as _;
 
 use super::open;
-use crate::ber::Message;
-use crate::directory::bind::{BindResponse, encode_bind, outcome};
+use crate::ber::{BerError, Message};
+use crate::clock;
+use crate::directory::bind::{BindResponse, UNAVAILABLE, encode_bind, outcome};
 use crate::directory::local::Tree;
-use crate::directory::{Directory, Stream};
+use crate::directory::{ConnectError, Directory, Stream};
 use crate::engine::{BoxFuture, PasswordCheck, PasswordOutcome, Person};
-use crate::ldap::frame::{Front, Head, Sender, front};
+use crate::ldap::frame::{FrameError, Front, Head, Sender, front};
+use crate::ldap::outstanding::Outstanding;
 use crate::ldap::pump::{CAPACITY, Port};
-use crate::ldap::reply::{BIND_RESPONSE, is_goodbye};
+use crate::ldap::reply::{BIND_RESPONSE, EXTENDED_RESPONSE, is_goodbye};
 use crate::secret::Secret;
 
 /// Tries a password, once.
@@ -26,6 +29,8 @@ pub(super) struct Trial<'c> {
     pub(super) server: &'c mut Option<Port<Box<dyn Stream>>>,
     /// What is there instead of it for a directory that has no server.
     pub(super) embedded: &'c mut Option<Arc<Tree>>,
+    /// What the client had sent on before.
+    pub(super) outstanding: &'c Outstanding,
     /// Takes answers to operations that the client had abandoned.
     pub(super) late: &'c mut Vec<u8>,
     /// Whether the server may hold the connection to be bound.
@@ -49,6 +54,8 @@ pub(super) enum Tried {
     NotRight,
     /// The connection cannot be used any more.
     Lost,
+    /// Not at all: as many connections are relayed to the directory as may be.
+    Busy,
 }
 
 impl PasswordCheck for Trial<'_> {
@@ -62,8 +69,20 @@ impl PasswordCheck for Trial<'_> {
                 return PasswordOutcome::Unavailable("a second try of one attempt".into());
             }
             self.tried = Tried::NotRight;
-            if let Err(reason) = open(self.directory.as_ref(), self.server, self.embedded).await {
-                return PasswordOutcome::Unavailable(reason);
+            let started = clock::monotonic();
+            // Nothing is outstanding now, and nothing of the old connection's state outlives a bind.
+            if self.server.as_ref().is_some_and(|server| !server.stream.is_wanted()) {
+                *self.server = None;
+                *self.has_rights = false;
+            }
+            let is_new = self.server.is_none();
+            match open(self.directory.as_ref(), self.server, self.embedded).await {
+                Ok(()) => {}
+                Err(busy @ ConnectError::Busy(_)) => {
+                    self.tried = Tried::Busy;
+                    return PasswordOutcome::Unavailable(busy.to_string());
+                }
+                Err(error) => return PasswordOutcome::Unavailable(error.to_string()),
             }
             if self.server.is_none() {
                 let outcome = self.directory.verify(person, password).await;
@@ -73,25 +92,50 @@ impl PasswordCheck for Trial<'_> {
                 return outcome;
             }
             self.tried = Tried::Lost;
-            match timeout(BIND_TIME, self.exchange(&person.dn, password)).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(fault)) => PasswordOutcome::Unavailable(format!("binding on the relayed connection: {fault}")),
-                Err(_elapsed) => PasswordOutcome::Unavailable("the server did not answer a bind in time".into()),
+            match self.bind(&person.dn, password, started).await {
+                Ok(outcome) => outcome,
+                Err(fault) => {
+                    let why = format!("a bind on a relayed connection: {}", with_source(&fault));
+                    if let Some(server) = self.server
+                        && fault.is_the_servers(is_new)
+                    {
+                        server.stream.failed(&why);
+                    }
+                    PasswordOutcome::Unavailable(why)
+                }
             }
         })
     }
 }
 
 impl Trial<'_> {
-    async fn exchange(&mut self, dn: &str, password: &Secret) -> io::Result<PasswordOutcome> {
-        let server = self.server.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+    /// The exchange, within what is left of the server's time since `started`.
+    async fn bind(&mut self, dn: &str, password: &Secret, started: Instant) -> Result<PasswordOutcome, Fault> {
+        let Some(server) = &self.server else {
+            return Err(Fault::Closed);
+        };
+        let patience = server.stream.patience();
+        let begun = clock::monotonic();
+        let outcome = timeout_at((started + patience).into(), self.exchange(dn, password)).await;
+        let span = clock::monotonic().saturating_duration_since(begun);
+        let Ok(outcome) = outcome else {
+            return Err(Fault::Silence { span, patience });
+        };
+        if let (Ok(_), Some(server)) = (&outcome, &self.server) {
+            server.stream.answered(span);
+        }
+        outcome
+    }
+
+    async fn exchange(&mut self, dn: &str, password: &Secret) -> Result<PasswordOutcome, Fault> {
+        let server = self.server.as_mut().ok_or(Fault::Closed)?;
         *self.has_rights = true;
         encode_bind(self.id, dn, password, self.asks_identity, &mut server.outbox);
-        server.send().await?;
-        let head = response(server, self.id, self.late).await?;
+        server.send().await.map_err(Fault::Io)?;
+        let head = response(server, (BIND_RESPONSE, self.id), self.outstanding, self.late).await?;
         let reply = server.inbox.filled().get(..head.total).unwrap_or_default();
-        let message = Message::read(reply).map_err(io::Error::other)?;
-        let response = BindResponse::read(&message).map_err(io::Error::other)?;
+        let message = Message::read(reply)?;
+        let response = BindResponse::read(&message)?;
         let outcome = outcome(&response);
         // RFC 4511 section 4.2.1: after a bind that failed the connection is anonymous.
         *self.has_rights = response.code == 0;
@@ -100,6 +144,9 @@ impl Trial<'_> {
         } else {
             Tried::NotRight
         };
+        if response.code == UNAVAILABLE {
+            server.stream.failed("the server says that it is unavailable");
+        }
         server.inbox.consume(head.total);
         Ok(outcome)
     }
@@ -114,24 +161,85 @@ impl Drop for Trial<'_> {
     }
 }
 
-/// Waits for the BindResponse. It stands at the front of the inbox then.
-async fn response(server: &mut Port<Box<dyn Stream>>, id: i32, late: &mut Vec<u8>) -> io::Result<Head> {
+/// Waits for the response of this operation and messageID. It stands at the front of the inbox then.
+pub(super) async fn response(
+    server: &mut Port<Box<dyn Stream>>,
+    (kind, id): (u8, i32),
+    outstanding: &Outstanding,
+    late: &mut Vec<u8>,
+) -> Result<Head, Fault> {
     loop {
-        match front(server.inbox.filled(), CAPACITY, CAPACITY, Sender::Server).map_err(io::Error::other)? {
-            Front::Incomplete => server.fill().await?,
-            Front::Streamed(_) => return Err(io::ErrorKind::InvalidData.into()),
-            Front::Whole(head) if head.operation == BIND_RESPONSE && head.id == id => return Ok(head),
-            Front::Whole(head) => {
-                let frame = server.inbox.filled().get(..head.total).unwrap_or_default();
-                if is_goodbye(&head, frame) || late.len() + frame.len() > CAPACITY {
-                    return Err(io::ErrorKind::ConnectionAborted.into());
+        let head = match front(server.inbox.filled(), CAPACITY, CAPACITY, Sender::Server)? {
+            Front::Whole(head) => head,
+            Front::Incomplete => {
+                match server.fill().await {
+                    Ok(()) => {}
+                    Err(fault) if fault.kind() == io::ErrorKind::UnexpectedEof => return Err(Fault::Closed),
+                    Err(fault) => return Err(Fault::Io(fault)),
                 }
-                late.extend_from_slice(frame);
-                server.inbox.consume(head.total);
+                continue;
             }
+            Front::Streamed(_) => return Err(Fault::Flood),
+        };
+        if head.id == id && head.operation == kind {
+            return Ok(head);
+        }
+        let frame = server.inbox.filled().get(..head.total).unwrap_or_default();
+        if is_goodbye(&head, frame) {
+            return Err(Fault::Closed);
+        }
+        let unsolicited = head.id == 0 && head.operation == EXTENDED_RESPONSE;
+        if !unsolicited && !outstanding.is_abandoned(head.id) {
+            return Err(Fault::Stray {
+                operation: head.operation,
+                id: head.id,
+                asked: id,
+            });
+        }
+        if late.len() + frame.len() > CAPACITY {
+            return Err(Fault::Flood);
+        }
+        late.extend_from_slice(frame);
+        server.inbox.consume(head.total);
+    }
+}
+
+/// Why a bind has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("the connection failed")]
+    Io(#[source] io::Error),
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("the server did not answer within {span:?}")]
+    Silence { span: Duration, patience: Duration },
+    #[error("the server does not speak LDAP")]
+    Frame(#[from] FrameError),
+    #[error("the server's answer cannot be read")]
+    Answer(#[from] BerError),
+    #[error("the server sent message {id} (operation {operation:#04x}) instead of the answer to {asked}")]
+    Stray { operation: u8, id: i32, asked: i32 },
+    #[error("the server sends other messages without end")]
+    Flood,
+}
+
+impl Fault {
+    /// Whether the server is to be given up for it. A connection that was open before may have been closed
+    /// for any reason, and who had little time to answer may be well.
+    fn is_the_servers(&self, is_new: bool) -> bool {
+        match self {
+            Self::Io(_) | Self::Closed => is_new,
+            Self::Silence { span, patience } => *span >= *patience / 2,
+            Self::Frame(_) | Self::Answer(_) | Self::Stray { .. } => true,
+            // What the client had abandoned may be large.
+            Self::Flood => is_new,
         }
     }
 }
 
-/// Longest wait for the server's answer to a bind.
-const BIND_TIME: Duration = Duration::from_secs(5);
+pub(super) fn with_source(fault: &Fault) -> String {
+    match fault.source() {
+        Some(source) => format!("{fault}: {source}"),
+        None => fault.to_string(),
+    }
+}

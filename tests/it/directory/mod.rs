@@ -13,7 +13,7 @@ use std::time::Duration;
 use portcullis::config;
 use portcullis::directory::ldap::LdapDirectory;
 use portcullis::directory::local::LocalDirectory;
-use portcullis::directory::{Directory, Link};
+use portcullis::directory::{Directory, Link, Standing};
 use portcullis::engine::{LoginName, Lookup, PasswordOutcome, Person};
 use portcullis::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -346,7 +346,7 @@ async fn another_server_takes_over_and_gives_back() {
 
     first.start_again();
     eventually("the first server is taken back", async || {
-        directory.status().servers[0].healthy
+        directory.status().servers[0].standing == Standing::Healthy
     })
     .await;
     assert_eq!(verify(&*directory, &ana, "secret").await, PasswordOutcome::Right);

@@ -63,7 +63,7 @@ fn after_any_failed_bind_the_connection_is_anonymous() {
         ),
         (
             message(2, 0x60, &[], |out| {
-                out.extend(b"\x02\x01\x03\x04\x00\xa3\x07\x04\x05PLAIN")
+                out.extend(b"\x02\x01\x03\x04\x00\xa3\x07\x04\x05OTHER")
             }),
             7,
         ),
@@ -299,7 +299,7 @@ fn our_own_client() {
     ));
 }
 
-fn handshake(front: &Front, stream: TcpStream) -> Wire<impl Read + Write + use<>> {
+pub(crate) fn handshake(front: &Front, stream: TcpStream) -> Wire<impl Read + Write + use<>> {
     let config = portcullis::tls::client_config(Some(&front.authority)).unwrap();
     let name = portcullis::tls::server_name("localhost").unwrap();
     let connection = rustls::ClientConnection::new(Arc::clone(&config), name).unwrap();

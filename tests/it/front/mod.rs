@@ -5,13 +5,20 @@
 
 use crate::support::slapd::Slapd;
 
+mod abuse; // clients that mean no good
+mod authorized; // rights of people whose password the directory has not seen
+mod balancer; // many clients behind one address
 mod binds; // who is bound, and what is left of who was
 mod controls; // what a bind may ask for besides
 mod embedded; // a directory without a server
 mod fidelity; // the same through us as without us
 mod limits; // clients and servers that misbehave
-mod peers; // a scripted server, the front end
-mod wire; // raw LDAP messages
+mod names; // names of people, before real directories
+mod order; // binds and StartTLS among other operations
+pub(crate) mod peers; // a scripted server, the front end
+mod relayed; // mechanisms that the directory judges
+mod sasl; // PLAIN as octets
+pub(crate) mod wire; // raw LDAP messages
 
 /// A slapd with a few people, and limits that let large messages through.
 fn start() -> Slapd {

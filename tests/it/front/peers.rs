@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use portcullis::config::LdapListener;
-use portcullis::directory::{Directory, DirectoryStatus, Link};
+use portcullis::directory::{ConnectError, Directory, DirectoryStatus, Link};
 use portcullis::engine::request::LoginForm;
 use portcullis::engine::{
     AuthnRequest, BoxFuture, Capability, Check, Denial, Given, Grant, LoginName, Lookup, Outage, PasswordOutcome,
@@ -194,15 +194,13 @@ impl Verify for Truthful {
     fn verify<'a>(&'a self, request: AuthnRequest, check: Check<'a>) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             self.asked.fetch_add(1, Ordering::SeqCst);
-            let Capability::Append(split) = request.capability else {
-                panic!("an LDAP bind can append and nothing else");
-            };
-            let Given::Typed(typed) = request.given else {
-                panic!("a simple bind is typed");
-            };
-            let (password, code) = match split.cut(&typed) {
-                Some((password, code)) => (password, Some(code)),
-                None => (typed, None),
+            let (password, code) = match (request.given, request.capability) {
+                (Given::Typed(typed), Capability::Append(split)) => match split.cut(&typed) {
+                    Some((password, code)) => (password, Some(code)),
+                    None => (typed, None),
+                },
+                (Given::Proven(_), _) => (Secret::default(), None),
+                (given, _) => panic!("an LDAP bind can append and nothing else: {given:?}"),
             };
             if code.is_some_and(|code| !code.matches(b"123456")) {
                 return Verdict::Reject(Denial::WrongCode);
@@ -212,7 +210,19 @@ impl Verify for Truthful {
                 Lookup::Unknown | Lookup::Ambiguous => return Verdict::Reject(Denial::UnknownUser),
                 Lookup::Unavailable(reason) => return Verdict::Unavailable(Outage { reason }),
             };
-            if self.accept_unasked {
+            if let Some(acting_as) = &request.claims.acting_as {
+                match self.directory.look_up(acting_as).await {
+                    Lookup::Found(other) if other.key == person.key => {}
+                    Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => {
+                        return Verdict::Reject(Denial::NotThemselves);
+                    }
+                }
+            }
+            let unasked = self.accept_unasked || password.is_empty();
+            if unasked && self.refuse_anyway {
+                return Verdict::Reject(Denial::Throttled);
+            }
+            if unasked {
                 return Verdict::Accept(Grant {
                     person,
                     id: 1,
@@ -279,12 +289,14 @@ impl Directory for Server {
         Box::pin(async { PasswordOutcome::Unknown })
     }
 
-    fn connect(&self) -> BoxFuture<'_, Result<Link, String>> {
+    fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         Box::pin(async {
             let stream = tokio::net::TcpStream::connect(self.0)
                 .await
-                .map_err(|fault| fault.to_string())?;
-            stream.set_nodelay(true).map_err(|fault| fault.to_string())?;
+                .map_err(|fault| ConnectError::Unreachable(fault.to_string()))?;
+            stream
+                .set_nodelay(true)
+                .map_err(|fault| ConnectError::Unreachable(fault.to_string()))?;
             Ok(Link::Remote(Box::new(stream)))
         })
     }
@@ -301,6 +313,7 @@ impl Directory for Server {
             kind: "ldap".into(),
             servers: Vec::new(),
             queue: 0,
+            max_connection_age: None,
         }
     }
 }

@@ -38,6 +38,25 @@ pub(crate) fn bind_with(id: i32, dn: &str, password: &str, controls: &[u8]) -> V
     })
 }
 
+/// A bind with a SASL mechanism.
+pub(crate) fn sasl(id: i32, mechanism: &str, credentials: Option<&[u8]>) -> Vec<u8> {
+    message(id, 0x60, &[], |out| {
+        ber::write_integer(INTEGER, 3, out);
+        ber::write(OCTET_STRING, b"", out);
+        ber::write_with(0xa3, out, |out| {
+            ber::write(OCTET_STRING, mechanism.as_bytes(), out);
+            if let Some(credentials) = credentials {
+                ber::write(OCTET_STRING, credentials, out);
+            }
+        });
+    })
+}
+
+/// A bind with SASL PLAIN: `[authzid, authcid, password]`.
+pub(crate) fn plain(id: i32, parts: [&str; 3]) -> Vec<u8> {
+    sasl(id, "PLAIN", Some(parts.join("\0").as_bytes()))
+}
+
 /// `(objectClass=*)`
 pub(crate) fn search(id: i32, base: &str, scope: i32) -> Vec<u8> {
     search_with(id, base, scope, &[])
@@ -120,7 +139,7 @@ impl Reply {
         let code = fields.integer(ENUMERATED).unwrap();
         fields.expect(OCTET_STRING).unwrap();
         let text = fields.expect(OCTET_STRING).unwrap();
-        (code, String::from_utf8(text.to_vec()).unwrap())
+        (code, String::from_utf8_lossy(text).into_owned())
     }
 
     pub(crate) fn code(&self) -> i32 {
@@ -182,27 +201,34 @@ impl<S: Read + Write> Wire<S> {
 
     /// The next message; `None` when the other side has closed.
     pub(crate) fn next(&mut self) -> Option<Reply> {
+        self.next_or_silence().expect("no answer within the time")
+    }
+
+    /// The same; an error when nothing came within the read time-out.
+    pub(crate) fn next_or_silence(&mut self) -> Result<Option<Reply>, ()> {
+        use std::io::ErrorKind::{ConnectionReset, TimedOut, UnexpectedEof, WouldBlock};
         loop {
             if let Some(head) = Head::read(&self.buffer, usize::MAX, Sender::Server).unwrap()
                 && self.buffer.len() >= head.total
             {
-                return Some(Reply {
+                return Ok(Some(Reply {
                     id: head.id,
                     operation: head.operation,
                     octets: self.buffer.drain(..head.total).collect(),
-                });
+                }));
             }
             let mut chunk = vec![0; 65536];
             match self.stream.read(&mut chunk) {
-                Ok(0) => return None,
+                Ok(0) => return Ok(None),
                 Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
-                Err(fault) if fault.kind() == std::io::ErrorKind::ConnectionReset => return None,
-                Err(fault) if fault.kind() == std::io::ErrorKind::UnexpectedEof => return None,
+                Err(fault) if [ConnectionReset, UnexpectedEof].contains(&fault.kind()) => return Ok(None),
+                Err(fault) if [WouldBlock, TimedOut].contains(&fault.kind()) => return Err(()),
                 Err(fault) => panic!("no answer: {fault}"),
             }
         }
     }
 
+    /// The next message, which must come.
     pub(crate) fn expect(&mut self) -> Reply {
         self.next().expect("an answer before the connection is closed")
     }
