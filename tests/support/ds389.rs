@@ -64,7 +64,7 @@ impl Ds389 {
             listening(port) && listening(tls_port)
         });
         let server = Self {
-            folder: folder,
+            folder,
             _process: process,
             tls_port,
             certificates,
