@@ -308,6 +308,9 @@ pub struct LdapDirectory {
     /// File that holds its password.
     #[serde(default)]
     pub bind_password_file: Option<PathBuf>,
+    /// The account acts as people who were let in without their password (RFC 4370).
+    #[serde(default)]
+    pub proxy_authorization: bool,
     /// Where people are looked for.
     pub base_dn: String,
     /// Attributes that a plain login name may stand in.

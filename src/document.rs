@@ -306,7 +306,9 @@ impl<'s> Document<'s> {
     ) -> Option<T> {
         let mut unknown = Vec::new();
         let deserializer = ValueDeserializer::from(value.clone());
-        let result = serde_ignored::deserialize(deserializer, |path| unknown.push(path.to_string()));
+        // A step into a table that may be absent is written as `?`; it is no key.
+        let note = |path: serde_ignored::Path<'_>| unknown.push(path.to_string().replace(".?", ""));
+        let result = serde_ignored::deserialize(deserializer, note);
         for path in unknown.iter().filter(|path| !known.contains(&path.as_str())) {
             let steps: Vec<&str> = path.split('.').collect();
             let span = key_span(value, &steps).unwrap_or_else(|| value.span());

@@ -1,14 +1,20 @@
 //! Counters for Prometheus, written where things happen, read at `/metrics`.
 
-use std::sync::Arc;
+mod directories;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+pub use directories::ServerFigures;
 
 /// All metrics of the process. Cloning shares them.
 #[derive(Clone, Debug)]
@@ -40,7 +46,25 @@ pub struct Metrics {
     pub ldap_connections: Gauge,
     /// LDAP messages relayed in either direction.
     pub ldap_relayed: Counter,
+    directories: directories::Directories,
+    look: Look,
     registry: Arc<Registry>,
+}
+
+/// What is known when somebody looks, and not before.
+#[derive(Clone, Default)]
+struct Look {
+    first: Arc<OnceLock<Box<Refresh>>>,
+    /// One at a time: what is old is cleared first.
+    rendering: Arc<Mutex<()>>,
+}
+
+type Refresh = dyn Fn(&Metrics) + Send + Sync;
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Look").finish_non_exhaustive()
+    }
 }
 
 /// Labels of a verdict.
@@ -138,6 +162,8 @@ impl Default for Metrics {
             reused: Family::default(),
             ldap_connections: Gauge::default(),
             ldap_relayed: Counter::default(),
+            directories: directories::Directories::default(),
+            look: Look::default(),
             registry: Arc::default(),
         };
         registry.register("decisions", "Verdicts", metrics.decisions.clone());
@@ -189,6 +215,7 @@ impl Default for Metrics {
             metrics.ldap_connections.clone(),
         );
         registry.register("ldap_relayed", "LDAP messages relayed", metrics.ldap_relayed.clone());
+        metrics.directories.register(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -230,8 +257,24 @@ impl Metrics {
         seconds.observe(span.as_secs_f64());
     }
 
+    /// Has `refresh` called whenever somebody looks, to tell how the directories are with
+    /// [`Metrics::directory`]. The first one counts.
+    pub fn refresh_by(&self, refresh: impl Fn(&Self) + Send + Sync + 'static) {
+        let _ = self.look.first.set(Box::new(refresh));
+    }
+
+    /// How a directory and its servers are.
+    pub fn directory(&self, directory: &str, queue: usize, servers: Vec<ServerFigures>) {
+        self.directories.set(directory, queue, servers);
+    }
+
     /// The text that Prometheus scrapes.
     pub fn render(&self) -> String {
+        let _alone = self.look.rendering.lock();
+        if let Some(refresh) = self.look.first.get() {
+            self.directories.clear();
+            refresh(self);
+        }
         let mut out = String::new();
         // Writing into a String does not fail.
         let _ = text::encode(&mut out, &self.registry);
@@ -242,6 +285,38 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_are_told_of_as_they_are_when_somebody_looks() {
+        let metrics = Metrics::default();
+        let looks = std::sync::atomic::AtomicU64::new(0);
+        metrics.refresh_by(move |metrics| {
+            let given_up = 1 + looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let server = ServerFigures {
+                server: format!("ldap://{given_up}"),
+                up: given_up == 2,
+                connections: 3,
+                relayed: 4,
+                latency: Some(0.5),
+                given_up,
+            };
+            metrics.directory("main", 7, vec![server]);
+        });
+        metrics.render();
+        let text = metrics.render();
+        let labels = "directory=\"main\",server=\"ldap://2\"";
+        for line in [
+            "portcullis_directory_queue{directory=\"main\"} 7".to_owned(),
+            format!("portcullis_directory_server_up{{{labels}}} 1"),
+            format!("portcullis_directory_server_connections{{{labels},kind=\"pool\"}} 3"),
+            format!("portcullis_directory_server_connections{{{labels},kind=\"relayed\"}} 4"),
+            format!("portcullis_directory_server_latency_seconds{{{labels}}} 0.5"),
+            format!("portcullis_directory_server_given_up_total{{{labels}}} 2"),
+        ] {
+            assert!(text.contains(&line), "{line} is not in {text}");
+        }
+        assert!(!text.contains("ldap://1"), "it is there no more");
+    }
 
     #[test]
     fn renders() {

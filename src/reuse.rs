@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::clock::Timestamp;
 use crate::engine::facts::UserKey;
 use crate::engine::request::Origin;
-use crate::engine::reuse::{Change, Entry};
+use crate::engine::reuse::{Change, Digest, Entry};
 
 /// Entries of everybody.
 #[derive(Debug)]
@@ -89,7 +89,13 @@ impl Reuse {
     pub fn apply(&self, change: Change, began: Moment) {
         let mut table = self.table.lock();
         match change {
-            Change::Used => {}
+            Change::Used { typed: None, .. } => {}
+            Change::Used {
+                user,
+                client,
+                source,
+                typed: Some(typed),
+            } => table.remember_text(&user, &client, source, typed),
             Change::Remember(entry) => {
                 if self.moment() == began {
                     table.insert(*entry);
@@ -138,7 +144,7 @@ impl Reuse {
 }
 
 impl Table {
-    fn insert(&mut self, entry: Entry) {
+    fn insert(&mut self, mut entry: Entry) {
         let age = self.next;
         self.next += 1;
         let user = match self.people.get_key_value(&entry.user) {
@@ -149,12 +155,20 @@ impl Table {
         if let Some(before) = kept.iter().position(|kept| kept.is_of(&entry.client, entry.source)) {
             let before = kept.swap_remove(before);
             self.ages.remove(&before.age);
+            entry.take_over(&before.entry);
         }
         kept.push(Kept {
             age,
             entry: Arc::new(entry),
         });
         self.ages.insert(age, user);
+    }
+
+    fn remember_text(&mut self, user: &UserKey, client: &str, source: IpAddr, typed: Digest) {
+        let mut kept = self.people.get_mut(user).into_iter().flatten();
+        if let Some(kept) = kept.find(|kept| kept.is_of(client, source)) {
+            Arc::make_mut(&mut kept.entry).remember_text(typed);
+        }
     }
 
     /// Ends those entries of a person that are `meant`, and gives them as they were.
@@ -213,7 +227,7 @@ mod tests {
             at: NOW,
             until: NOW + Duration::from_secs(600),
             password: [1; 32],
-            typed: [2; 32],
+            typed: vec![[2; 32]],
             mark: [3; 16],
             over: false,
         }

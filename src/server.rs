@@ -9,6 +9,7 @@ mod learned;
 pub mod parts;
 mod reuse;
 mod sessions;
+mod untyped;
 mod upstreams;
 mod watchful;
 
@@ -186,6 +187,13 @@ impl Server {
             radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
+        });
+        // Weak: the node has the metrics.
+        let judges = Arc::downgrade(&node.verifier);
+        node.metrics.refresh_by(move |metrics| {
+            if let Some(verifier) = judges.upgrade() {
+                control::measure(&verifier.directories(), metrics);
+            }
         });
         let surroundings: Arc<dyn Surroundings> = Arc::clone(&node) as Arc<dyn Surroundings>;
         let accounts = Arc::new(Accounts::new(

@@ -314,13 +314,13 @@ impl Verifier {
         // The audit says which attribute; so shall the log.
         let detail = match verdict {
             Verdict::Reject(Denial::ReplyAttribute) => batch.audit.iter().rev().find_map(|event| event.reason.clone()),
-            Verdict::Accept(_) if change == Some(Change::Used) => Some(reuse::WORD.to_owned()),
+            Verdict::Accept(_) if matches!(change, Some(Change::Used { .. })) => Some(reuse::WORD.to_owned()),
             Verdict::Accept(_) | Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => None,
         };
         match self.write(batch, Durability::Durable).await {
             Ok(()) => {
                 if let Some(change) = change {
-                    if change == Change::Used {
+                    if matches!(change, Change::Used { .. }) {
                         self.metrics.reused(&request.origin.client);
                     }
                     self.reuse.apply(change, began);
@@ -534,3 +534,6 @@ fn decoded<T: Record + Default>(found: Option<Found>) -> Result<Versioned<T>, St
     };
     Ok(Versioned { value, version })
 }
+
+#[cfg(test)]
+mod tests;

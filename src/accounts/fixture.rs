@@ -116,6 +116,7 @@ impl Directory for TestDirectory {
             kind: "test".into(),
             servers: Vec::new(),
             queue: 0,
+            max_connection_age: None,
         }
     }
 }

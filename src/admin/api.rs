@@ -438,6 +438,9 @@ pub struct DirectoryStatus {
     pub servers: Vec<ServerStatus>,
     /// Attempts waiting for a connection.
     pub queue: usize,
+    /// Longest life of a connection, in seconds, where there are any.
+    #[serde(default)]
+    pub max_connection_age_s: Option<u64>,
 }
 
 /// A server of a directory.
@@ -445,12 +448,27 @@ pub struct DirectoryStatus {
 pub struct ServerStatus {
     /// URL or path.
     pub address: String,
-    /// Whether new work goes there.
+    /// Whether it takes work: all of it, or what no better server takes.
     pub healthy: bool,
+    /// `healthy`; `returning`: it answers again, but another server is preferred for a while; `given-up`.
+    #[serde(default)]
+    pub state: String,
+    /// Since when.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// When it is tried next, unless it is healthy.
+    #[serde(default)]
+    pub next_try: Option<Timestamp>,
+    /// How often it was given up.
+    #[serde(default)]
+    pub given_up: u64,
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
-    /// Open connections.
+    /// Open connections for look-ups and for trying passwords.
     pub connections: usize,
+    /// Connections of LDAP clients that are relayed.
+    #[serde(default)]
+    pub relayed: usize,
     /// The last error.
     pub error: Option<String>,
 }

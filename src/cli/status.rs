@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Exit;
 use super::output::{CliError, Out, moment};
-use crate::admin::api::{StatusReport, StatusRequest};
+use crate::admin::api::{ServerStatus, StatusReport, StatusRequest};
 use crate::admin::client::AdminClient;
 
 #[derive(Debug, Args)]
@@ -101,19 +101,24 @@ fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
                 directory.name.clone(),
                 server.address.clone(),
                 server.connections.to_string(),
+                server.relayed.to_string(),
                 directory.queue.to_string(),
                 server.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms")),
-                match (&server.error, server.healthy) {
-                    (_, true) => out.news(true, "healthy"),
-                    (Some(error), false) => out.news(false, error),
-                    (None, false) => out.news(false, "not healthy"),
-                },
+                directory_state(server, out),
             ]
         })
     });
     let rows = rows.collect();
     out.table(
-        &["DIRECTORY", "SERVER", "CONNECTIONS", "QUEUE", "LATENCY", "STATE"],
+        &[
+            "DIRECTORY",
+            "SERVER",
+            "CONNECTIONS",
+            "RELAYED",
+            "QUEUE",
+            "LATENCY",
+            "STATE",
+        ],
         rows,
     )?;
     if report.upstreams.is_empty() {
@@ -142,6 +147,21 @@ fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
         &["UPSTREAM", "SERVER", "TRANSPORT", "IN FLIGHT", "LATENCY", "STATE"],
         rows,
     )
+}
+
+/// How a server stands: `given up 2026-07-01 12:00:00, tried again 12:00:05: cannot connect`
+fn directory_state(server: &ServerStatus, out: &Out<'_>) -> String {
+    let since = server.since.map(|since| format!(" since {}", moment(since)));
+    let error = server.error.as_ref().map(|error| format!(": {error}"));
+    let (since, error) = (since.unwrap_or_default(), error.unwrap_or_default());
+    match (server.healthy, server.state.as_str()) {
+        (true, "returning") => out.news(true, &format!("answers again{since}{error}")),
+        (true, _) => out.news(true, "healthy"),
+        (false, _) => {
+            let next = server.next_try.map(|next| format!(", tried again {}", moment(next)));
+            out.news(false, &format!("given up{since}{}{error}", next.unwrap_or_default()))
+        }
+    }
 }
 
 const HELP: &str = "\

@@ -803,6 +803,40 @@ secret = "sixteen octets or more"
     }
 
     #[test]
+    fn balancers_are_listed_by_address() {
+        let with = |from: &str| {
+            let listener =
+                "[[ldap]]\nname = \"apps\"\nlisten = \"127.0.0.1:389\"\ntls = \"none\"\nallow_plaintext = true\n";
+            load(&format!("{GOOD}\n{listener}proxy_protocol = {from}\n"))
+        };
+        let (config, warnings) = with("{ from = [\"10.0.0.0/24\", \"2001:db8::1\"] }").unwrap();
+        let listed = config.ldap[0].proxy_protocol.as_ref().unwrap();
+        assert!(
+            listed.lists([10, 0, 0, 7].into()) && warnings.0.is_empty(),
+            "{warnings}"
+        );
+        for (from, fault) in [
+            ("{ from = [] }", "21:27: ldap[0].proxy_protocol.from: is empty"),
+            (
+                "{ from = [\"0.0.0.0/0\"] }",
+                "21:27: ldap[0].proxy_protocol.from: lists every address",
+            ),
+            (
+                "{ from = [\"10.0.0.300\"] }",
+                "21:27: ldap[0].proxy_protocol.from: `10.0.0.300` is neither",
+            ),
+            (
+                "{ form = [\"10.0.0.1\"] }",
+                "21:20: ldap[0].proxy_protocol.form: unknown key",
+            ),
+            ("{}", "missing field `from`"),
+        ] {
+            let faults = with(from).unwrap_err().join("\n");
+            assert!(faults.contains(fault), "{from}: {faults}");
+        }
+    }
+
+    #[test]
     fn dynamic_authorization_is_off_unless_said_and_checked_when_it_is() {
         use crate::config::Identifier;
         let with = |lines: &str| load(&format!("{GOOD}\n[client.dynamic_authorization]\n{lines}\n"));

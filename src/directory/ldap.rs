@@ -25,7 +25,7 @@ use crate::secret::Secret;
 
 use cache::LookUpCache;
 use look_up::ServiceAccount;
-use settings::Settings;
+use settings::{Account, Settings};
 
 pub use settings::{SetupFault, SetupFaults};
 
@@ -126,7 +126,21 @@ impl LdapDirectory {
         }
     }
 
-    async fn connect_somewhere(&self, progress: &mut Progress) -> Result<Link, ConnectError> {
+    async fn connect_in_time(&self, account: Option<&Account>) -> Result<Link, ConnectError> {
+        let mut progress = Progress::default();
+        let connect = self.connect_somewhere(&mut progress, account);
+        match tokio::time::timeout(self.settings.timeout, connect).await {
+            Ok(connected) => connected,
+            Err(_) => Err(ConnectError::Unreachable(progress.timed_out(self.settings.timeout))),
+        }
+    }
+
+    /// Connects to the best server, and binds as `account` if there is one.
+    async fn connect_somewhere(
+        &self,
+        progress: &mut Progress,
+        account: Option<&Account>,
+    ) -> Result<Link, ConnectError> {
         let most = self.settings.relay_connections;
         let Ok(place) = Arc::clone(&self.relay).try_acquire_owned() else {
             return Err(ConnectError::Busy(most));
@@ -135,7 +149,12 @@ impl LdapDirectory {
             let life = server.life();
             progress.busy_with(&server);
             match server.open().await {
-                Ok(connection) => {
+                Ok(mut connection) => {
+                    if let Some(account) = account {
+                        let name = &self.settings.name;
+                        let bound = self.service_account.bind_alone(name, account, &server, &mut connection);
+                        bound.await.map_err(ConnectError::Unreachable)?;
+                    }
                     return Ok(Link::Remote(connection.relayed(server, &self.servers, life, place)));
                 }
                 Err(error) => server.give_up(&chain(&error)),
@@ -150,6 +169,7 @@ impl LdapDirectory {
             kind: "ldap".into(),
             servers: self.servers.all().iter().map(|listed| listed.server.status()).collect(),
             queue: self.look_ups.waiting() + self.binds.waiting(),
+            max_connection_age: Some(self.settings.max_connection_age),
         }
     }
 }
@@ -199,12 +219,20 @@ impl Directory for LdapDirectory {
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
+        Box::pin(self.connect_in_time(None))
+    }
+
+    fn authorizes(&self) -> bool {
+        self.settings.proxy_authorization
+    }
+
+    fn connect_authorized(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         Box::pin(async {
-            let mut progress = Progress::default();
-            let connect = self.connect_somewhere(&mut progress);
-            match tokio::time::timeout(self.settings.timeout, connect).await {
-                Ok(connected) => connected,
-                Err(_) => Err(ConnectError::Unreachable(progress.timed_out(self.settings.timeout))),
+            match &self.settings.account {
+                Some(account) if self.settings.proxy_authorization => self.connect_in_time(Some(account)).await,
+                Some(_) | None => Err(ConnectError::Unreachable(
+                    "proxy_authorization is not configured".to_owned(),
+                )),
             }
         })
     }

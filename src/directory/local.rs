@@ -229,6 +229,7 @@ impl LocalDirectory {
                 ..ServerStatus::default()
             }],
             queue: self.workers.waiting(),
+            max_connection_age: None,
         }
     }
 }

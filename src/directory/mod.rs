@@ -108,6 +108,19 @@ pub trait Directory: Send + Sync {
     /// Opens what an LDAP client's operations are relayed to.
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>>;
 
+    /// Whether people whose password it has not seen are served with its service account's right to act as them
+    /// (RFC 4370).
+    fn authorizes(&self) -> bool {
+        false
+    }
+
+    /// Opens a connection bound as the service account, for operations that each carry the person's
+    /// authorization.
+    fn connect_authorized(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
+        let none = "the directory's account acts for nobody".to_owned();
+        Box::pin(std::future::ready(Err(ConnectError::Unreachable(none))))
+    }
+
     /// Forgets cached look-ups.
     fn forget_look_ups(&self);
 
@@ -129,6 +142,8 @@ pub struct DirectoryStatus {
     pub servers: Vec<ServerStatus>,
     /// Attempts waiting for a connection.
     pub queue: usize,
+    /// Longest life of a connection, where there are any.
+    pub max_connection_age: Option<Duration>,
 }
 
 /// One server of a directory.

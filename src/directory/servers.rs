@@ -229,9 +229,11 @@ impl Server {
         }
     }
 
-    /// Asks for its root entry over a new connection, and judges it by the answer.
+    /// Asks for its root entry over a new connection, and judges it by the answer. Whoever answered real work
+    /// meanwhile is not given up for it.
     pub(super) async fn try_now(&self) {
         let started = clock::monotonic();
+        self.used.store(false, Ordering::Relaxed);
         let timeout = self.terms.timeout;
         let ask = async {
             let mut connection = self.open().await?;
@@ -243,6 +245,13 @@ impl Server {
             Ok(Err(error)) => chain(&error),
             Err(_) => format!("no answer within {timeout:?}"),
         };
+        if self.standing() == Standing::Healthy && self.used.load(Ordering::Relaxed) {
+            info!(
+                server = self.url(),
+                error, "directory server has not answered a try, but others"
+            );
+            return;
+        }
         self.give_up(&error);
         self.health.lock().try_failed();
     }
@@ -374,3 +383,74 @@ const GIVEN_UP: u8 = 2;
 
 /// Part of a pause that chance takes away: many proxies do not ask in step.
 const PAUSE_SPREAD: f64 = 0.2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::pool::{LeaseError, Pool, Progress, Purpose};
+    use crate::directory::wire::Security;
+
+    fn target(port: u16) -> Target {
+        Target {
+            url: format!("ldap://127.0.0.1:{port}"),
+            host: "127.0.0.1".into(),
+            port,
+            security: Security::Plain,
+            connect_timeout: Duration::from_secs(5),
+        }
+    }
+
+    fn terms() -> Terms {
+        Terms {
+            look_ups: 1,
+            binds: 1,
+            timeout: Duration::from_secs(5),
+            health_interval: Duration::from_secs(3600),
+            max_age: Duration::from_secs(3600),
+            max_idle: Duration::from_secs(3600),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_list_changes_and_those_who_stay_keep_their_connections() {
+        let one = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let two = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = |listener: &tokio::net::TcpListener| listener.local_addr().unwrap().port();
+        let (one, two) = ((port(&one), one), (port(&two), two));
+        let servers = Arc::new(Servers::new(vec![target(one.0)], terms()));
+        let pool = Arc::new(Pool::new(Arc::clone(&servers), Purpose::Binds, 10));
+        let mut progress = Progress::default();
+        pool.lease(false, &mut progress).await.unwrap().give_back();
+        let first = servers.best().unwrap();
+        assert_eq!(first.status().connections, 1);
+
+        servers.replace(vec![target(two.0), target(one.0)]);
+        assert_eq!(servers.best().unwrap().url(), target(two.0).url);
+        assert!(Arc::ptr_eq(&servers.all()[1].server, &first));
+        assert_eq!(first.status().connections, 1);
+
+        // Who waits for a server that is taken out goes on to the next.
+        servers.replace(vec![target(one.0), target(two.0)]);
+        let lent = pool.lease(false, &mut progress).await.unwrap();
+        assert!(lent.reused);
+        let waiting = tokio::spawn({
+            let pool = Arc::clone(&pool);
+            async move {
+                pool.lease(false, &mut Progress::default())
+                    .await
+                    .map(|lease| lease.server().url().to_owned())
+            }
+        });
+        while pool.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        servers.replace(vec![target(two.0)]);
+        assert_eq!(waiting.await.unwrap().unwrap(), target(two.0).url);
+        lent.give_back();
+        assert_eq!(first.status().connections, 0, "its connections are not kept");
+
+        servers.replace(Vec::new());
+        let none = pool.lease(false, &mut progress).await;
+        assert!(matches!(none, Err(LeaseError::NoServer(why)) if why == "none is known"));
+    }
+}

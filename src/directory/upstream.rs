@@ -108,6 +108,14 @@ impl Directory for Checked {
         self.inner.connect()
     }
 
+    fn authorizes(&self) -> bool {
+        self.inner.authorizes()
+    }
+
+    fn connect_authorized(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
+        self.inner.connect_authorized()
+    }
+
     fn forget_look_ups(&self) {
         self.inner.forget_look_ups();
     }
@@ -172,6 +180,7 @@ impl Directory for Everybody {
             kind: "radius".into(),
             servers: Vec::new(),
             queue: 0,
+            max_connection_age: None,
         }
     }
 }

@@ -412,3 +412,51 @@ const MOST_MESSAGES: usize = 20_000;
 const LONGEST_HEADER: usize = 32;
 const READ_AT_ONCE: usize = 2048;
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn target() -> Target {
+        Target {
+            url: "ldap://several".into(),
+            host: "several".into(),
+            port: 1,
+            security: Security::Plain,
+            connect_timeout: Duration::from_secs(2),
+        }
+    }
+
+    /// An address where connecting takes for ever: the queue of its listener is full.
+    fn tarpit() -> (Vec<socket2::Socket>, SocketAddr) {
+        let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let listener = socket();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut held = vec![listener];
+        for _ in 0..4 {
+            let stream = socket();
+            stream.set_nonblocking(true).unwrap();
+            let _ = stream.connect(&address);
+            held.push(stream);
+        }
+        (held, address.as_socket().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_leaves_time_for_the_next_and_is_asked_last_then() {
+        let (_held, dead) = tarpit();
+        let alive = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = alive.local_addr().unwrap();
+        let resolver = Resolver::knowing(&[dead, address]);
+        Connection::open(&target(), &resolver).await.unwrap();
+        assert_eq!(*resolver.addresses().await.unwrap(), [address, dead]);
+
+        let nowhere = Resolver::knowing(&[dead]);
+        let outcome = Connection::open(&target(), &nowhere).await;
+        assert!(matches!(outcome, Err(WireError::ConnectTimeout(_))));
+    }
+}

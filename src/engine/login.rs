@@ -21,7 +21,7 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
-use crate::engine::policy::{Policy, Requirement, Rule, Ruling, Subject, Terms, Who};
+use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Given, LoginForm};
 use crate::engine::response::{Response, ResponseOutcome};
@@ -179,8 +179,6 @@ enum Stage<'a> {
         person: Arc<Person>,
         rule: &'a Rule,
         terms: &'a Terms,
-        /// What of the terms has to be typed.
-        requirement: &'a Requirement,
         proven: KindSet,
         nonce: u64,
         /// The record before its code was spent and after, to give the code back if there is an outage.
@@ -375,7 +373,6 @@ impl<'a> Attempt<'a> {
                 person,
                 rule,
                 terms,
-                requirement,
                 proven,
                 nonce,
                 spent,
@@ -392,7 +389,7 @@ impl<'a> Attempt<'a> {
                     person,
                     rule,
                     terms,
-                    requirement,
+                    requirement: terms.requirement.beside(proven).unwrap_or(&terms.requirement),
                     limit,
                     proven,
                     nonce,

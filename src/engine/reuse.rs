@@ -54,8 +54,9 @@ pub struct Entry {
     pub until: Timestamp,
     /// Digest of the password.
     pub password: Digest,
-    /// Digest of all that was typed: by it the same text is known when it comes again too late.
-    pub typed: Digest,
+    /// Digests of texts that let the person in with a code in them, the latest first, at most [`Entry::TEXTS`]. When
+    /// they come again too late they are known by it, and refused unjudged.
+    pub typed: Vec<Digest>,
     /// The person's authenticators then.
     pub mark: Mark,
     /// Whether it was ended before its time.
@@ -63,6 +64,21 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Most texts that are remembered: several browsers may sit behind one application.
+    pub const TEXTS: usize = 4;
+
+    /// Takes over from the entry in whose place it comes what was typed then.
+    pub fn take_over(&mut self, before: &Self) {
+        self.typed.extend(&before.typed);
+        self.typed.truncate(Self::TEXTS);
+    }
+
+    /// Remembers one more text.
+    pub fn remember_text(&mut self, typed: Digest) {
+        self.typed.insert(0, typed);
+        self.typed.truncate(Self::TEXTS);
+    }
+
     /// Whether it has not run out and was not ended.
     pub fn is_live(&self, now: Timestamp) -> bool {
         !self.over && now < self.until
@@ -74,8 +90,17 @@ impl Entry {
 pub enum Change {
     /// A code was given: keep this, in place of what there was of the person, application and source.
     Remember(Box<Entry>),
-    /// Nothing; the login rests on an entry.
-    Used,
+    /// The login rests on an entry; a text that is new to it is remembered.
+    Used {
+        /// The person.
+        user: UserKey,
+        /// The LDAP listener.
+        client: Arc<str>,
+        /// The network source.
+        source: IpAddr,
+        /// Digest of the text.
+        typed: Option<Digest>,
+    },
     /// The password of the person's entry for this application and source is no more.
     End {
         /// The person.
@@ -95,6 +120,8 @@ pub(super) struct Reused {
     pub(super) kinds: KindSet,
     password: Digest,
     mark: Mark,
+    /// What was typed, when there was more than the password in it and the entry does not know it yet.
+    typed: Option<Digest>,
 }
 
 impl Reused {
@@ -103,6 +130,16 @@ impl Reused {
     pub(super) fn still_stands(&self, entry: Option<&Entry>, record: &UserRecord) -> bool {
         entry.is_some_and(|entry| !entry.over && entry.password == self.password && entry.mark == self.mark)
             && mark(record) == self.mark
+    }
+
+    /// What using it changes.
+    pub(super) fn used(&self, person: &Person, origin: &Origin) -> Change {
+        Change::Used {
+            user: person.key.clone(),
+            client: Arc::clone(&origin.client),
+            source: origin.source.to_canonical(),
+            typed: self.typed,
+        }
     }
 }
 
@@ -146,27 +183,26 @@ pub(super) fn hold(
         && requirement.is_met(entry.kinds.with(Kind::Password))
         && entry.mark == mark(record);
     if !live {
-        return match digest(TYPED, typed) == entry.typed {
+        return match entry.typed.contains(&digest(TYPED, typed)) {
             true => Held::TooLate,
             false => Held::Nothing,
         };
     }
-    let alone = cut.is_none();
-    let known = [Some(typed.clone()), cut]
-        .into_iter()
-        .flatten()
-        .find(|password| digest(PASSWORD, password) == entry.password);
-    match known {
-        Some(password) => {
-            let reused = Reused {
-                kinds: entry.kinds,
-                password: entry.password,
-                mark: entry.mark,
-            };
-            Held::Password(password, reused)
+    let reused = |text| Reused {
+        kinds: entry.kinds,
+        password: entry.password,
+        mark: entry.mark,
+        typed: text,
+    };
+    let matches = |password: &Secret| digest(PASSWORD, password) == entry.password;
+    match cut {
+        Some(_) | None if matches(typed) => Held::Password(typed.clone(), reused(None)),
+        Some(password) if matches(&password) => {
+            let text = digest(TYPED, typed);
+            Held::Password(password, reused(Some(text).filter(|text| !entry.typed.contains(text))))
         }
-        None if alone => Held::AnotherPassword,
-        None => Held::Nothing,
+        Some(_) => Held::Nothing,
+        None => Held::AnotherPassword,
     }
 }
 
@@ -200,7 +236,7 @@ pub(super) fn entry(
         at: now,
         until: now + reuse,
         password: digest(PASSWORD, &password),
-        typed: digest(TYPED, typed),
+        typed: vec![digest(TYPED, typed)],
         mark: mark(record),
         over: false,
     })

@@ -78,6 +78,19 @@ pub fn has_critical(controls: Option<&[u8]>) -> bool {
     false
 }
 
+/// The types of all controls.
+///
+/// # Errors
+/// [`BerError`] when any of them is not as RFC 4511 lays it out.
+pub(super) fn each_control(controls: &[u8]) -> Result<Vec<&[u8]>, BerError> {
+    let mut reader = Reader::new(controls);
+    let mut types = Vec::new();
+    while !reader.is_empty() {
+        types.push(Control::read(reader.expect(SEQUENCE)?)?.oid);
+    }
+    Ok(types)
+}
+
 /// One control.
 pub(super) struct Control<'a> {
     /// controlType.
@@ -115,6 +128,8 @@ impl<'a> Control<'a> {
 
 /// draft-behera-ldap-password-policy-10 section 6.
 pub(super) const PASSWORD_POLICY: &[u8] = b"1.3.6.1.4.1.42.2.27.8.5.1";
+/// RFC 4370 section 3.
+pub(super) const PROXIED_AUTHORIZATION: &[u8] = b"2.16.840.1.113730.3.4.18";
 /// RFC 3829 section 2.
 const AUTHORIZATION_IDENTITY: &[u8] = b"2.16.840.1.113730.3.4.16";
 

@@ -2,10 +2,12 @@
 //!
 //! A message's way: [`frame`] splits the stream; `pump` moves what needs no look; [`session`] says what to
 //! do about the rest; [`translate`] turns a bind into a question and the verdict into a result, [`sasl`] and
-//! [`controls`]
-//! reads what it asks for besides; `relay` does it; [`bound`] knows whose connections there are; `embedded` answers where the directory has no server.
+//! [`controls`] read what it comes by and asks for besides; `relay` does it; [`authorized`] writes messages anew
+//! for people whom the directory has not seen; [`bound`] knows whose connections there are; `embedded` answers
+//! where the directory has no server.
 
 mod account;
+pub mod authorized;
 mod balancer;
 pub mod bound;
 pub mod controls;

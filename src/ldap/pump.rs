@@ -119,15 +119,13 @@ where
         self.relayed += 1;
     }
 
-    /// Sends a message on in place of the client's front one, which is dropped. The server must be there.
-    pub(super) fn send_instead(&mut self, head: &Head, octets: &[u8]) {
+    /// Takes note that the client's front message was written anew to the server's outbox, and drops it.
+    pub(super) fn sent_anew(&mut self, head: &Head) {
         self.outstanding
             .note(head, self.client.inbox.filled().get(head.offset..).unwrap_or_default());
-        if let Some(server) = &mut self.server {
-            server.outbox.extend_from_slice(octets);
-        }
-        self.drop_message(head);
         self.relayed += 1;
+        self.activity += 1;
+        self.drop_message(head);
     }
 
     /// Drops the client's front message, and overwrites what is here of it.
@@ -154,6 +152,11 @@ where
             server.inbox.rest();
         }
         self.outstanding.rest();
+    }
+
+    /// Whether the rest of a message is still to come from the client, whose beginning is on its way to the server.
+    pub(super) fn is_client_amid_message(&self) -> bool {
+        self.upward > self.client.inbox.filled().len()
     }
 
     /// Closes the connection to the server. What it has not answered stays outstanding.
@@ -261,25 +264,21 @@ where
     /// From the client to the server.
     fn move_up(&mut self, cx: &mut Context<'_>, session: &Session) -> Result<Moved, Event> {
         let mut moved = Moved::Nothing;
-        loop {
-            if let Some(server) = self
-                .server
-                .as_mut()
-                .filter(|server| !server.outbox.is_empty() && !server.gone)
-            {
-                match server.poll_own(cx) {
-                    Poll::Ready(Ok(())) => {
-                        // What was written anew may hold a password.
-                        server.outbox.zeroize();
-                        moved = Moved::Something;
-                    }
-                    Poll::Ready(Err(_)) => {
-                        server.gone = true;
-                        return Ok(Moved::Something);
-                    }
-                    Poll::Pending => return Ok(moved),
+        if let Some(server) = &mut self.server
+            && !server.outbox.is_empty()
+        {
+            // Written anew: nothing more is taken from the client until it is gone.
+            match server.poll_own(cx) {
+                Poll::Ready(Ok(())) => moved = Moved::Something,
+                Poll::Ready(Err(_)) => {
+                    server.outbox.clear();
+                    server.gone = true;
+                    return Ok(Moved::Something);
                 }
+                Poll::Pending => return Ok(Moved::Nothing),
             }
+        }
+        loop {
             if self.skipped > 0 {
                 let here = self.skipped.min(self.client.inbox.filled().len());
                 self.client.inbox.wipe(here);
@@ -645,3 +644,6 @@ impl Buffer {
 pub(super) const CAPACITY: usize = 64 * 1024;
 /// What a buffer begins with: idle connections are many.
 const SMALLEST: usize = 1024;
+
+#[cfg(test)]
+mod tests;

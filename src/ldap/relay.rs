@@ -4,6 +4,7 @@
 //! That connection never holds rights which the client has not just earned: whenever the session is not
 //! bound and the server may think otherwise, the connection to it is closed.
 
+mod authorized;
 mod gate;
 mod relayed;
 mod shown;
@@ -25,6 +26,7 @@ use crate::directory::local::Tree;
 use crate::directory::{ConnectError, Directory, Link, Stream};
 use crate::engine::{Check, Origin, Protocol, Verdict};
 use crate::ldap::account::{Account, Named};
+use crate::ldap::authorized::Authorized;
 use crate::ldap::bound::Bound;
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::Head;
@@ -38,6 +40,7 @@ use crate::ldap::stream::{ClientStream, handshake};
 use crate::ldap::translate::{Bind, BindEnd, How, bind_response, end_of};
 use crate::metrics::Decision;
 
+use authorized::Sent;
 use gate::Passage;
 use shown::Shown;
 use trial::{Trial, Tried};
@@ -55,6 +58,8 @@ pub(super) struct Connection {
     account: Option<Arc<Account>>,
     /// Who showed a certificate.
     shown: Option<Box<Shown>>,
+    /// Whom operations are authorized as, where the server has not seen a bind of theirs.
+    acting_as: Option<Authorized>,
     /// Whether the server may hold the connection to be bound.
     server_has_rights: bool,
     /// Whether the server waits for the next step of a mechanism.
@@ -110,6 +115,7 @@ impl Connection {
             bound: None,
             account: None,
             shown,
+            acting_as: None,
             server_has_rights: false,
             negotiating: false,
             settled: false,
@@ -128,6 +134,7 @@ impl Connection {
             if !session.is_bound() {
                 self.bound = None;
                 self.account = None;
+                self.acting_as = None;
                 if self.server_has_rights {
                     self.drop_server();
                 }
@@ -185,8 +192,11 @@ impl Connection {
                     }
                     self.quiet_ticks += 1;
                     self.pump.rest();
-                    // A search that waits for changes may be silent for long; a client that does not read may not.
-                    let waits = !self.pump.outstanding.is_empty() && !self.pump.is_client_slow();
+                    // A search that waits for changes may be silent for long; a client that does not read, or has not
+                    // said all that it began to say, may not.
+                    let waits = !self.pump.outstanding.is_empty()
+                        && !self.pump.is_client_slow()
+                        && !self.pump.is_client_amid_message();
                     if self.quiet_ticks >= TICKS && !waits {
                         return Next::Idle;
                     }
@@ -199,6 +209,9 @@ impl Connection {
         let arrived = clock::monotonic();
         if head.operation == BIND_REQUEST {
             self.quiesce(&session).await?;
+            if self.acting_as.take().is_some() {
+                self.drop_server();
+            }
         }
         // Only what is not sent on without a look comes here: a copy costs little and frees the buffer.
         let here = self.pump.client.inbox.filled();
@@ -211,18 +224,16 @@ impl Connection {
         }
         match step {
             Step::Relay(session) => {
-                match self.passes(&head, &input) {
-                    Passage::Closed => {}
-                    Passage::Open => {
-                        self.settled = true;
-                        self.relay(&head, &input, None).await;
-                    }
-                    Passage::Instead(octets) => {
-                        self.settled = true;
-                        self.relay(&head, &input, Some(&octets)).await;
-                    }
+                let instead = match self.passes(&head, &input) {
+                    Passage::Closed => return Ok(session),
+                    Passage::Open => None,
+                    Passage::Instead(octets) => Some(octets),
+                };
+                self.settled = true;
+                match self.relay(&head, &input, instead.as_deref()).await {
+                    Ok(()) => Ok(session),
+                    Err(text) => self.misbehaved(text).await,
                 }
-                Ok(session)
             }
             Step::Answer(session, answer) => {
                 answer.write(&mut self.pump.client.outbox);
@@ -264,16 +275,19 @@ impl Connection {
                 let _best_effort = timeout(FAREWELL, self.pump.client.stream.shutdown()).await;
                 Err(Ended)
             }
-            Step::Disconnect(text) => {
-                self.shared.metrics.drop("ldap", "protocol-error");
-                tracing::info!(listener = %self.shared.config.name, peer = %self.peer, text, "disconnected");
-                self.goodbye(Code::ProtocolError, text).await
-            }
+            Step::Disconnect(text) => self.misbehaved(text).await,
         }
     }
 
-    /// Sends the front message on, or `instead` of it, or answers it in the directory's place.
-    async fn relay(&mut self, head: &Head, input: &[u8], instead: Option<&[u8]>) {
+    async fn misbehaved(&mut self, text: &'static str) -> Result<Session, Ended> {
+        self.shared.metrics.drop("ldap", "protocol-error");
+        tracing::info!(listener = %self.shared.config.name, peer = %self.peer, text, "disconnected");
+        self.goodbye(Code::ProtocolError, text).await
+    }
+
+    /// Sends the front message on, or `instead` of it, or answers it in the directory's place. The error is what to say to a client
+    /// whose message has to be read and cannot be.
+    async fn relay(&mut self, head: &Head, input: &[u8], instead: Option<&[u8]>) -> Result<(), &'static str> {
         let refusal = match self.connect().await {
             Err(ConnectError::Busy(most)) => {
                 tracing::warn!(listener = %self.shared.config.name, most, "as many connections are relayed to the directory as may be");
@@ -284,7 +298,18 @@ impl Connection {
                 Some((Code::Unavailable, "the directory is out of reach"))
             }
             Ok(()) if self.pump.outstanding.is_full() => Some((Code::Busy, "too many operations at once")),
-            Ok(()) => None,
+            Ok(()) => match self.acting_as.take() {
+                None => None,
+                Some(authorized) => {
+                    let sent = self.send_authorized(&authorized, head, instead.or(input.get(..head.total)));
+                    self.acting_as = Some(authorized);
+                    match sent {
+                        Sent::On => return Ok(()),
+                        Sent::Malformed => return Err("the request cannot be read"),
+                        Sent::Refused(code, text) => Some((code, text)),
+                    }
+                }
+            },
         };
         match (refusal, response_to(head.operation)) {
             (Some((code, text)), Some(response)) => {
@@ -311,9 +336,12 @@ impl Connection {
                         None => embedded.answer(head, input, answers),
                     }
                     self.pump.drop_message(head);
-                } else if self.pump.server.is_some() {
+                } else if let Some(server) = self.pump.server.as_mut().filter(|_| self.acting_as.is_none()) {
                     match instead {
-                        Some(octets) => self.pump.send_instead(head, octets),
+                        Some(octets) => {
+                            server.outbox.extend_from_slice(octets);
+                            self.pump.sent_anew(head);
+                        }
                         None => self.pump.send_on(head),
                     }
                 } else {
@@ -322,6 +350,7 @@ impl Connection {
                 }
             }
         }
+        Ok(())
     }
 
     /// Judges a bind and answers it.
@@ -337,7 +366,10 @@ impl Connection {
         let code = match end {
             Judged::In => {
                 self.settled = true;
-                return binding.accepted();
+                return match self.acting_as {
+                    Some(_) => binding.accepted_rewriting(),
+                    None => binding.accepted(),
+                };
             }
             Judged::Out(code) => code,
         };
@@ -379,6 +411,7 @@ impl Connection {
         };
         let source = self.peer.ip().to_canonical();
         let mut late = Vec::new();
+        let authorizes = directory.authorizes();
         let mut trial = Trial {
             directory,
             server: &mut self.pump.server,
@@ -401,7 +434,7 @@ impl Connection {
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
-        let end = self.conclude(bind, verdict, tried, arrived);
+        let end = self.conclude(bind, verdict, tried, authorizes, arrived);
         self.account = match (&end, account) {
             (Judged::In, Named::Account(account)) => Some(account),
             (Judged::In | Judged::Out(_), _) => None,
@@ -410,8 +443,16 @@ impl Connection {
     }
 
     /// Brings together what the engine says and what the server holds, so that neither goes further than
-    /// the other.
-    fn conclude(&mut self, bind: &Bind<'_>, verdict: Verdict, tried: Tried, arrived: Instant) -> Judged {
+    /// the other. `authorizes` is whether the directory's
+    /// account acts for people whose password was not tried.
+    fn conclude(
+        &mut self,
+        bind: &Bind<'_>,
+        verdict: Verdict,
+        tried: Tried,
+        authorizes: bool,
+        arrived: Instant,
+    ) -> Judged {
         match (end_of(&verdict), tried) {
             // Too many connections at once is no outage.
             (BindEnd::Refused(Code::Unavailable), Tried::Busy) => Judged::Out(Code::Busy),
@@ -425,10 +466,14 @@ impl Connection {
                 self.remember(verdict, arrived);
                 Judged::In
             }
-            (BindEnd::Accepted, Tried::Nothing | Tried::RightHere) => {
+            (BindEnd::Accepted, tried @ (Tried::Nothing | Tried::RightHere)) => {
                 // The rule asks for no password, or the directory has no server: what the server may hold
                 // belongs to somebody else.
                 if self.server_has_rights {
+                    self.drop_server();
+                }
+                if let (Verdict::Accept(grant), Tried::Nothing, true) = (&verdict, tried, authorizes) {
+                    self.acting_as = Authorized::new(&grant.person.dn);
                     self.drop_server();
                 }
                 let answer = Answer {
@@ -488,7 +533,10 @@ impl Connection {
         }
         let directory = (self.shared.directory)()
             .ok_or_else(|| ConnectError::Unreachable("no directory of that name is configured".into()))?;
-        open(directory.as_ref(), &mut self.pump.server, &mut self.embedded).await
+        match self.acting_as {
+            Some(_) => self.connect_authorized(directory.as_ref()).await,
+            None => open(directory.as_ref(), &mut self.pump.server, &mut self.embedded).await,
+        }
     }
 
     fn drop_server(&mut self) {
@@ -548,11 +596,11 @@ impl Connection {
                 .goodbye(Code::Unavailable, "an administrator has ended this connection")
                 .await;
         }
-        match timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await {
-            Ok(Event::Dismissed) => self.farewell().await,
-            // What did not end in time is given up.
-            _ => self.goodbye(Code::Unavailable, "the server is shutting down").await,
+        // What does not end in time is given up.
+        if let Ok(Event::Dismissed) = timeout(PATIENCE, self.pump.run(session, Mode::Drain)).await {
+            return self.farewell().await;
         }
+        self.goodbye(Code::Unavailable, "the server is shutting down").await
     }
 
     /// Sends a Notice of Disconnection and closes (RFC 4511 section 4.4.1).

@@ -42,6 +42,8 @@ pub enum Code {
     Unavailable,
     /// 53
     UnwillingToPerform,
+    /// 123: an authorization identity that may not be had (RFC 4370 section 4).
+    AuthorizationDenied,
 }
 
 impl Code {
@@ -66,6 +68,7 @@ impl Code {
             Self::Busy => 51,
             Self::Unavailable => 52,
             Self::UnwillingToPerform => 53,
+            Self::AuthorizationDenied => 123,
         }
     }
 }

@@ -120,11 +120,10 @@ pub fn certificate_login(peer: &Peer, names: &[CertificateName]) -> Option<Login
 
 /// The last value of an attribute in the subject: the most specific one.
 fn subject<'p>(peer: &'p Peer, kinds: &[&str]) -> Option<&'p str> {
-    let attributes = peer.subject_names.iter().flatten().flatten();
+    let mut attributes = peer.subject_names.iter().flatten().flatten();
     attributes
-        .filter(|(kind, _)| kinds.iter().any(|wanted| kind.eq_ignore_ascii_case(wanted)))
+        .rfind(|(kind, _)| kinds.iter().any(|wanted| kind.eq_ignore_ascii_case(wanted)))
         .map(|(_, value)| value.as_str())
-        .last()
 }
 
 /// The subject as LDAP writes it (RFC 4514): the last relative name first. Empty subjects name nobody.

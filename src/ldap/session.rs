@@ -47,6 +47,8 @@ pub struct Session {
     rules: Rules,
     encrypted: bool,
     bound: bool,
+    /// Messages are not sent on as they are, but written anew.
+    rewritten: bool,
 }
 
 /// What to do about a message.
@@ -93,6 +95,7 @@ impl Session {
             rules,
             encrypted,
             bound: false,
+            rewritten: false,
         }
     }
 
@@ -109,6 +112,7 @@ impl Session {
     /// Whether messages of this operation are sent on without being looked at.
     pub fn relays(&self, operation: u8) -> bool {
         (self.bound || self.rules.anonymous == Anonymous::Yes)
+            && !self.rewritten
             && !matches!(operation, BIND_REQUEST | EXTENDED_REQUEST | UNBIND_REQUEST)
             && (response_to(operation).is_some() || operation == ABANDON_REQUEST)
     }
@@ -151,7 +155,11 @@ impl Session {
     }
 
     fn bind<'a>(self, head: &Head, frame: &'a [u8]) -> Step<'a> {
-        let anonymous = Self { bound: false, ..self };
+        let anonymous = Self {
+            bound: false,
+            rewritten: false,
+            ..self
+        };
         let refuse = |session: Self, code, text| session.refuse(head.id, code, text);
         let Ok(message) = Message::read(frame) else {
             return Step::Disconnect("the bind request cannot be read");
@@ -268,6 +276,15 @@ impl Binding {
             rules: self.rules,
             encrypted: self.encrypted,
             bound: true,
+            rewritten: false,
+        }
+    }
+
+    /// The bind was accepted, and every message is to be written anew before it is sent on.
+    pub fn accepted_rewriting(self) -> Session {
+        Session {
+            rewritten: true,
+            ..self.accepted()
         }
     }
 
@@ -277,6 +294,7 @@ impl Binding {
             rules: self.rules,
             encrypted: self.encrypted,
             bound: false,
+            rewritten: false,
         }
     }
 
@@ -536,6 +554,21 @@ mod tests {
             receive(bound(), &message(UNBIND_REQUEST, &[], |_| {}), 0),
             Step::Close
         ));
+    }
+
+    #[test]
+    fn what_is_written_anew_is_always_looked_at() {
+        let acting = || {
+            Binding {
+                rules: RULES,
+                encrypted: true,
+            }
+            .accepted_rewriting()
+        };
+        for operation in 0..=u8::MAX {
+            assert!(!acting().relays(operation), "{operation:x}");
+        }
+        assert!(matches!(receive(acting(), &search("dc=x", 2), 0), Step::Relay(_)));
     }
 
     #[test]

@@ -588,8 +588,13 @@ fn directory_status(status: directory::DirectoryStatus) -> DirectoryStatus {
     let server = |server: directory::ServerStatus| ServerStatus {
         address: server.address,
         healthy: server.healthy,
+        state: server.standing.word().into(),
+        since: server.since,
+        next_try: server.next_try,
+        given_up: server.given_up,
         latency_ms: server.latency_ms,
         connections: server.connections,
+        relayed: server.relayed,
         error: server.error,
     };
     DirectoryStatus {
@@ -597,6 +602,27 @@ fn directory_status(status: directory::DirectoryStatus) -> DirectoryStatus {
         kind: status.kind,
         servers: status.servers.into_iter().map(server).collect(),
         queue: status.queue,
+        max_connection_age_s: status.max_connection_age.map(|age| age.as_secs()),
+    }
+}
+
+/// How the directories are, for metrics.
+pub(super) fn measure(directories: &crate::verifier::Directories, metrics: &metrics::Metrics) {
+    for directory in directories.values() {
+        let status = directory.status();
+        if status.kind != "ldap" {
+            continue;
+        }
+        let figures = |server: directory::ServerStatus| metrics::ServerFigures {
+            server: server.address,
+            up: server.healthy,
+            connections: server.connections,
+            relayed: server.relayed,
+            latency: server.latency_ms.map(|millis| millis / 1000.0),
+            given_up: server.given_up,
+        };
+        let servers = status.servers.into_iter().map(figures).collect();
+        metrics.directory(&status.name, status.queue, servers);
     }
 }
 

@@ -1,8 +1,10 @@
 //! What the load generators share: users by number, chance, and what was measured.
 #![allow(dead_code, reason = "each generator uses its own part of this")]
 
+use std::thread;
 use std::time::{Duration, Instant};
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use portcullis::clock;
 
 /// A text with `{}` where the user's number goes, padded to five digits.
@@ -143,4 +145,22 @@ impl Span {
     pub(crate) fn counts(&self, now: Instant) -> bool {
         now >= self.from && now < self.to
     }
+}
+
+/// Six digits for a time step (RFC 6238, SHA-1).
+pub(crate) fn totp(key: &[u8], step: u64) -> String {
+    let mac = Hmac::<sha1::Sha1>::new_from_slice(key).expect("any key will do");
+    let digest = mac.chain_update(step.to_be_bytes()).finalize().into_bytes();
+    let at = usize::from(digest[19] & 15);
+    let word: [u8; 4] = digest[at..at + 4].try_into().expect("4 octets");
+    format!("{:06}", (u32::from_be_bytes(word) & 0x7fff_ffff) % 1_000_000)
+}
+
+/// The time step of the first turn: the one before now, and, for codes of several turns, now is not near
+/// its end.
+pub(crate) fn fresh_step(turns: bool) -> u64 {
+    while turns && clock::now().secs() % 30 > 15 {
+        thread::sleep(Duration::from_millis(100));
+    }
+    clock::now().secs() / 30 - 1
 }

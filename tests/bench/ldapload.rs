@@ -9,22 +9,26 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use portcullis::clock;
+use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
-use common::{Random, Span, Tally, fill};
+use common::{Random, Span, Tally, Users, fill, fresh_step, totp};
 
 /// LDAP load generator.
 #[derive(Clone, Parser)]
@@ -65,6 +69,13 @@ struct Options {
     /// Password to bind with; `{}` is the user's number.
     #[arg(long, default_value = "pw{}")]
     password: String,
+    /// Every user in turn, this often: each time with the code of a later time step, so that every code
+    /// is fresh. Ends when all have had their turns; the first tenth of the binds is the warm-up.
+    #[arg(long)]
+    turns: Option<u64>,
+    /// Append a comma and the TOTP of this key, in hexadecimal, to the password.
+    #[arg(long)]
+    append_totp: Option<String>,
     /// Name that searches are done as; nobody when absent.
     #[arg(long)]
     search_dn: Option<String>,
@@ -94,18 +105,25 @@ enum Mode {
 fn main() -> ExitCode {
     let options = Arc::new(Options::parse());
     let tls = options.ldaps.as_ref().map(authorities);
+    let step = fresh_step(options.turns.is_some());
+    let started = clock::monotonic();
     let span = Span::starting_now(options.warm_up, options.seconds);
     let threads: Vec<_> = (0..options.threads)
         .map(|number| {
             let (options, tls) = (options.clone(), tls.clone());
-            thread::spawn(move || run_thread(&options, tls.as_ref(), span, number))
+            thread::spawn(move || run_thread(&options, tls.as_ref(), span, step, number))
         })
         .collect();
     let mut tally = Tally::default();
+    let mut from = options.turns.map_or(span.from, |_| started);
     for thread in threads {
-        tally.add(thread.join().unwrap());
+        let (part, began) = thread.join().unwrap();
+        tally.add(part);
+        from = from.max(began.unwrap_or(from));
     }
-    let report = tally.report(span.to - span.from);
+    // With turns, it is measured from the end of the warm-up to the last answer.
+    let until = options.turns.map_or(span.to, |_| clock::monotonic());
+    let report = tally.report(until.saturating_duration_since(from));
     println!("{report}");
     if report["good"] == 0 {
         ExitCode::FAILURE
@@ -114,21 +132,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_thread(options: &Arc<Options>, tls: Option<&tokio_rustls::TlsConnector>, span: Span, number: usize) -> Tally {
+fn run_thread(
+    options: &Arc<Options>,
+    tls: Option<&tokio_rustls::TlsConnector>,
+    span: Span,
+    step: u64,
+    number: usize,
+) -> (Tally, Option<Instant>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let local = LocalSet::new();
     let connections = options.connections / options.threads;
+    let people = Rc::new(RefCell::new(People::new(options, step, number)));
     local.block_on(&runtime, async {
         let workers: Vec<_> = (0..connections)
-            .map(|index| {
+            .map(|_| {
                 let worker = Worker {
                     options: options.clone(),
                     tls: tls.cloned(),
                     span,
-                    random: Random::new((number * connections + index) as u64),
+                    people: Rc::clone(&people),
                     tally: Tally::default(),
                     search: None,
                     bind: None,
@@ -140,8 +165,84 @@ fn run_thread(options: &Arc<Options>, tls: Option<&tokio_rustls::TlsConnector>, 
         for worker in workers {
             tally.add(worker.await.unwrap());
         }
-        tally
+        (tally, people.borrow().began)
     })
+}
+
+/// Whose turn it is, for all connections of a thread.
+struct People {
+    users: Users,
+    key: Option<Vec<u8>>,
+    turns: Option<u64>,
+    /// The time step that the first turn's codes are for.
+    step: u64,
+    /// Binds until it counts, where there are turns.
+    warm_up: u64,
+    /// When it began to count.
+    began: Option<Instant>,
+}
+
+/// A user, the password with what is appended to it, and whether it counts whatever the time.
+struct Turn {
+    user: u64,
+    password: String,
+    counts: bool,
+}
+
+impl People {
+    fn new(options: &Options, step: u64, number: usize) -> Self {
+        let share = (options.last + 1 - options.first) / options.threads as u64;
+        let users = match options.turns {
+            Some(turns) => {
+                let first = options.first + number as u64 * share;
+                Users::InTurn {
+                    first,
+                    next: first,
+                    last: first + share - 1,
+                    turn: 0,
+                    turns,
+                }
+            }
+            None => Users::Random {
+                first: options.first,
+                count: options.last + 1 - options.first,
+                random: Random::new(number as u64),
+            },
+        };
+        let key = |text: &String| {
+            HEXLOWER_PERMISSIVE
+                .decode(text.as_bytes())
+                .expect("a key in hexadecimal")
+        };
+        Self {
+            users,
+            key: options.append_totp.as_ref().map(key),
+            turns: options.turns,
+            step,
+            warm_up: options.turns.map_or(0, |turns| turns * share / 10),
+            began: None,
+        }
+    }
+
+    /// `None` when all have had their turns.
+    fn next(&mut self, password: &str) -> Option<Turn> {
+        let (user, turn) = self.users.next()?;
+        let mut password = fill(password, user);
+        if let Some(key) = &self.key {
+            let step = match self.turns {
+                Some(_) => self.step + turn,
+                None => clock::now().secs() / 30,
+            };
+            password.push(',');
+            password.push_str(&totp(key, step));
+        }
+        let counts = self.turns.is_some() && self.warm_up == 0;
+        if counts && self.began.is_none() {
+            self.began = Some(clock::monotonic());
+        }
+        self.warm_up = self.warm_up.saturating_sub(1);
+        Some(Turn { user, password, counts })
+    }
 }
 
 fn authorities(file: &PathBuf) -> tokio_rustls::TlsConnector {
@@ -150,11 +251,13 @@ fn authorities(file: &PathBuf) -> tokio_rustls::TlsConnector {
         roots.add(certificate.expect("a certificate")).expect("an authority");
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the default versions")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    // Every new connection costs the server a whole handshake.
+    config.resumption = Resumption::disabled();
     Arc::new(config).into()
 }
 
@@ -163,7 +266,7 @@ struct Worker {
     options: Arc<Options>,
     tls: Option<tokio_rustls::TlsConnector>,
     span: Span,
-    random: Random,
+    people: Rc<RefCell<People>>,
     tally: Tally,
     search: Option<Connection>,
     bind: Option<Connection>,
@@ -181,13 +284,15 @@ impl Worker {
         }
         loop {
             let start = clock::monotonic();
-            if start >= self.span.to {
+            if self.options.turns.is_none() && start >= self.span.to {
                 return self.tally;
             }
-            let user = self.user();
-            let result = self.once(user).await;
+            let Some(turn) = self.next() else {
+                return self.tally;
+            };
+            let result = self.once(&turn).await;
             let end = clock::monotonic();
-            if self.span.counts(end) {
+            if turn.counts || self.options.turns.is_none() && self.span.counts(end) {
                 match &result {
                     Ok(SUCCESS) => self.tally.good(end - start),
                     Ok(code) => self.tally.wrong(format!("result {code}")),
@@ -201,31 +306,30 @@ impl Worker {
         }
     }
 
-    fn user(&mut self) -> u64 {
-        let Options { first, last, .. } = *self.options;
-        self.random.below(last + 1 - first) + first
+    fn next(&self) -> Option<Turn> {
+        self.people.borrow_mut().next(&self.options.password)
     }
 
-    async fn once(&mut self, user: u64) -> io::Result<u32> {
+    async fn once(&mut self, turn: &Turn) -> io::Result<u32> {
         match self.options.mode {
-            Mode::Bind => self.bind_as(user).await,
+            Mode::Bind => self.bind_as(turn).await,
             Mode::ConnectBind => {
-                let code = self.bind_as(user).await?;
+                let code = self.bind_as(turn).await?;
                 if let Some(connection) = self.bind.take() {
                     connection.unbind().await?;
                 }
                 Ok(code)
             }
-            Mode::Search => self.search_for(user).await,
-            Mode::SearchBind => match self.search_for(user).await? {
-                SUCCESS => self.bind_as(user).await,
+            Mode::Search => self.search_for(turn.user).await,
+            Mode::SearchBind => match self.search_for(turn.user).await? {
+                SUCCESS => self.bind_as(turn).await,
                 code => Ok(code),
             },
         }
     }
 
-    async fn bind_as(&mut self, user: u64) -> io::Result<u32> {
-        let request = bind(&fill(&self.options.dn, user), &fill(&self.options.password, user));
+    async fn bind_as(&mut self, turn: &Turn) -> io::Result<u32> {
+        let request = bind(&fill(&self.options.dn, turn.user), &turn.password);
         let mut connection = match self.bind.take() {
             Some(connection) => connection,
             None => self.connect().await?,
@@ -251,8 +355,10 @@ impl Worker {
         let mut sent: HashMap<u32, Instant> = HashMap::new();
         while clock::monotonic() < self.span.to {
             while sent.len() < self.options.pipeline {
-                let user = self.user();
-                let request = search(&self.options.base, &fill(&self.options.filter, user));
+                let Some(turn) = self.next() else {
+                    return Ok(());
+                };
+                let request = search(&self.options.base, &fill(&self.options.filter, turn.user));
                 let id = connection.send(&request).await?;
                 sent.insert(id, clock::monotonic());
             }

@@ -172,12 +172,3 @@ fn attribute(out: &mut Vec<u8>, kind: u8, value: &[u8]) {
     out.extend([kind, length]);
     out.extend_from_slice(value);
 }
-
-/// Six digits for a time step (RFC 6238, SHA-1).
-pub(crate) fn totp(key: &[u8], step: u64) -> String {
-    let mac = Hmac::<sha1::Sha1>::new_from_slice(key).expect("any key will do");
-    let digest = mac.chain_update(step.to_be_bytes()).finalize().into_bytes();
-    let at = usize::from(digest[19] & 15);
-    let word: [u8; 4] = digest[at..at + 4].try_into().expect("4 octets");
-    format!("{:06}", (u32::from_be_bytes(word) & 0x7fff_ffff) % 1_000_000)
-}

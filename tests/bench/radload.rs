@@ -26,9 +26,9 @@ use clap::Parser;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use portcullis::clock;
 
-use common::{Random, Span, Tally, Users, fill};
+use common::{Random, Span, Tally, Users, fill, fresh_step, totp};
 use link::Link;
-use packet::{Codec, totp};
+use packet::Codec;
 use streams::Identity;
 
 /// RADIUS load generator.
@@ -131,7 +131,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let threads = options.threads.max(1);
     assert!(options.window <= options.ports * 256, "256 identifiers a port");
-    let step = fresh_step(&options);
+    let step = fresh_step(options.turns.is_some());
     let share = (options.last - options.first + 1) / threads as u64;
     let started = clock::monotonic();
     let span = Span::starting_now(options.warm_up, options.seconds);
@@ -165,16 +165,6 @@ fn main() -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
-}
-
-/// The time step of the first turn: the one before now, and now is not near its end.
-fn fresh_step(options: &Options) -> u64 {
-    if options.turns.is_some() {
-        while clock::now().secs() % 30 > 15 {
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
-    clock::now().secs() / 30 - 1
 }
 
 impl Load {

@@ -7,7 +7,7 @@ use portcullis::engine::PasswordOutcome;
 use portcullis::ldap::controls::{BindControls, ControlFault, has_critical};
 use portcullis::ldap::frame::{Front, Head, Sender, front};
 use portcullis::ldap::session::{Session, Step};
-use portcullis::ldap::translate::{BindRequest, bind_response};
+use portcullis::ldap::translate::{BindRequest, How, bind_response};
 use portcullis::secret::Secret;
 
 use super::ldap_frame::{CAPACITY, RULES, receive};
@@ -24,23 +24,26 @@ pub fn ldap_bind(data: &[u8]) {
     let Step::Bind(_, bind) = Session::new(RULES, true).receive(&head, &frame, 0) else {
         return;
     };
-    assert!(bind.id == head.id && !bind.password.is_empty());
+    assert_eq!(bind.id, head.id);
     let read = Message::read(&frame).expect("a bind that is judged was read");
-    assert_eq!(BindRequest::read(&read).expect("so it was").name, bind.name);
+    let request = BindRequest::read(&read).expect("so it was");
     assert_eq!(BindControls::read(read.controls), Ok(bind.controls));
+    let (name, password) = match bind.how {
+        How::Simple { name, password } => {
+            assert_eq!(request.name, name);
+            (name, password)
+        }
+        How::Plain(plain) => (plain.login.as_bytes(), plain.password),
+        How::External { .. } => return,
+    };
+    assert!(!password.is_empty());
     // What goes to the server is one message with one bind, whatever the name and the password are.
-    let Ok(dn) = std::str::from_utf8(bind.name) else { return };
+    let Ok(dn) = std::str::from_utf8(name) else { return };
     let mut sent = Vec::new();
-    encode_bind(
-        bind.id,
-        dn,
-        &Secret::new(bind.password),
-        bind.controls.identity,
-        &mut sent,
-    );
+    encode_bind(bind.id, dn, &Secret::new(password), bind.controls.identity, &mut sent);
     let again = Message::read(&sent).expect("we write messages");
     let request = BindRequest::read(&again).expect("and binds");
-    assert_eq!((request.id, request.version, request.name), (bind.id, 3, bind.name));
+    assert_eq!((request.id, request.version, request.name), (bind.id, 3, name));
     let asked = BindControls::read(again.controls).expect("and controls");
     assert!(asked.policy && asked.identity == bind.controls.identity);
 }

@@ -266,20 +266,22 @@ fn who_is_barred_is_refused_with_a_certificate_too() {
 #[test]
 fn configurations_that_cannot_be_meant() {
     let directory = Slapd::start(1);
-    let site = Portcullis::install(&directory);
-    let (chain, key) = (&site.certificates().chain, &site.certificates().key);
-    site.add(
-        &format!(
-            "[[ldap]]\nname = \"a\"\nlisten = \"127.0.0.1:1\"\ncertificate = {chain:?}\nkey = {key:?}\ndirectory = \"main\"\n\
-             client_certificate = \"required\"\n"
-        ),
-        "",
-    );
-    let mut check = site.command();
-    check.args(["check", "-c"]).arg(site.configuration_file());
-    let said = text(&run(&mut check, ""));
+    let check = |listener: &str| {
+        let site = Portcullis::install(&directory);
+        let (chain, key) = (&site.certificates().chain, &site.certificates().key);
+        let rest = format!("listen = \"127.0.0.1:1\"\ncertificate = {chain:?}\nkey = {key:?}\ndirectory = \"main\"\n");
+        site.add(&format!("[[ldap]]\nname = \"a\"\n{rest}{listener}"), RULES);
+        text(&run(site.command().args(["check", "-c", "portcullis.toml"]), ""))
+    };
+    let said = check("client_certificate = \"required\"\n");
+    assert!(said.contains("ldap[2].client_ca: is missing"), "{said}");
+    let said = check("sasl_relay = [\"gssapi\", \"plain\"]\n");
     assert!(
-        said.contains("client_ca: is missing") || said.contains("client_certificate"),
+        said.contains("ldap[2].sasl_relay") && said.contains("judged here"),
         "{said}"
     );
+    let said = check("sasl_relay = [\"gssapi\"]\n");
+    assert!(said.contains("warning: ldap[2].sasl_relay: GSSAPI"), "{said}");
+    let rule = "asks for \"certificate\", but no [[ldap]] has `client_certificate`";
+    assert!(said.contains(rule), "{said}");
 }

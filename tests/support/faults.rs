@@ -106,7 +106,7 @@ impl Faults {
             .enable_all()
             .build()
             .unwrap();
-        let listener = runtime.block_on(listen((Ipv4Addr::LOCALHOST, 0).into()));
+        let listener = runtime.block_on(async { listen((Ipv4Addr::LOCALHOST, 0).into()) });
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             server,
@@ -173,7 +173,8 @@ impl Drop for Faults {
     }
 }
 
-async fn listen(address: SocketAddr) -> TcpListener {
+/// Within a runtime.
+fn listen(address: SocketAddr) -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind(address).unwrap();
@@ -199,7 +200,7 @@ async fn accept(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>)
         if !open {
             listener = None;
         } else if listener.is_none() {
-            listener = Some(listen(address).await);
+            listener = Some(listen(address));
         }
         shared
             .open

@@ -15,6 +15,7 @@ use crate::directory::ldap::{LdapDirectory, bind_on};
 use crate::directory::person::{format_guid, format_uuid};
 use crate::directory::pool::{Lease, Progress};
 use crate::directory::search::{Answer, FoundEntry, Scope, Search};
+use crate::directory::servers::Server;
 use crate::directory::wire::{Connection, WireError, chain};
 use crate::engine::facts::{dn_is_under, normalise_dn};
 use crate::engine::request::LoginForm;
@@ -26,6 +27,15 @@ enum Trouble {
     Wire(WireError),
     /// The service account cannot bind; the text says why.
     Account(String),
+}
+
+impl Trouble {
+    fn words(self) -> String {
+        match self {
+            Self::Wire(error) => chain(&error),
+            Self::Account(why) => why,
+        }
+    }
 }
 
 impl From<WireError> for Trouble {
@@ -306,21 +316,39 @@ impl ServiceAccount {
         account: &Account,
         lease: &mut Lease,
     ) -> Result<(), String> {
-        self.bind(directory, account, lease)
-            .await
-            .map_err(|trouble| match trouble {
-                Trouble::Wire(error) => chain(&error),
-                Trouble::Account(why) => why,
-            })
+        self.bind(directory, account, lease).await.map_err(Trouble::words)
     }
 
     async fn bind(&self, directory: &str, account: &Account, lease: &mut Lease) -> Result<(), Trouble> {
+        let server = Arc::clone(lease.server());
+        self.bind_on(directory, account, &server, lease.connection()).await
+    }
+
+    /// The same on a connection that belongs to no pool.
+    pub(super) async fn bind_alone(
+        &self,
+        directory: &str,
+        account: &Account,
+        server: &Server,
+        connection: &mut Connection,
+    ) -> Result<(), String> {
+        let bound = self.bind_on(directory, account, server, connection).await;
+        bound.map_err(Trouble::words)
+    }
+
+    async fn bind_on(
+        &self,
+        directory: &str,
+        account: &Account,
+        server: &Server,
+        connection: &mut Connection,
+    ) -> Result<(), Trouble> {
         if let Some((since, why)) = &*self.refused.lock()
             && clock::monotonic().saturating_duration_since(*since) < REFUSAL_STANDS
         {
             return Err(Trouble::Account(why.clone()));
         }
-        let (code, outcome) = bind_on(lease.connection(), &account.dn, &account.password).await?;
+        let (code, outcome) = bind_on(connection, &account.dn, &account.password).await?;
         let reason = match outcome {
             PasswordOutcome::Right => {
                 if self.refused.lock().take().is_some() {
@@ -340,7 +368,7 @@ impl ServiceAccount {
             PasswordOutcome::Unknown => "the directory does not know it; correct `bind_dn`",
             PasswordOutcome::Unavailable(why) => {
                 if code == bind::UNAVAILABLE {
-                    lease.server().give_up(&why);
+                    server.give_up(&why);
                 }
                 return Err(Trouble::Account(why));
             }

@@ -34,6 +34,8 @@ pub(super) struct Settings {
     pub(super) server: ServerKind,
     pub(super) targets: Vec<Target>,
     pub(super) account: Option<Account>,
+    /// The account may act as people whose password was not tried.
+    pub(super) proxy_authorization: bool,
     pub(super) base_dn: String,
     pub(super) normalised_base: String,
     pub(super) filter: Filter,
@@ -81,6 +83,12 @@ impl Settings {
 
         let targets = targets(config, &mut fault);
         let account = account(config, &mut fault);
+        if config.proxy_authorization && account.is_none() {
+            fault(
+                "proxy_authorization",
+                "needs an account that may act as others; write `bind_dn` and `bind_password_file`".into(),
+            );
+        }
         let mut filter = |key, text: &str| {
             Filter::parse(text).unwrap_or_else(|error| {
                 fault(key, error.to_string());
@@ -132,6 +140,7 @@ impl Settings {
             server: config.server,
             targets,
             account,
+            proxy_authorization: config.proxy_authorization,
             base_dn: config.base_dn.clone(),
             normalised_base: normalise_dn(&config.base_dn),
             filter: person_filter,

@@ -258,7 +258,6 @@ impl<'a, 'f> Case<'a, 'f> {
             person: Arc::clone(person),
             rule: self.rule,
             terms: self.terms,
-            requirement: self.requirement,
             proven,
             nonce: self.nonce,
             spent,

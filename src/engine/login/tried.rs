@@ -132,8 +132,14 @@ impl<'a> Tried<'a, '_> {
 
     /// What a login leaves for later ones.
     fn remembered(&self, proven: KindSet, record: &UserRecord) -> Option<reuse::Change> {
-        if self.reused.is_some() {
-            return Some(reuse::Change::Used);
+        if let Some(reused) = &self.reused {
+            return Some(reused.used(&self.person, &self.request.origin));
+        }
+        self.terms.reuse?;
+        // What proved it may have been revoked while the directory was asked.
+        let judged_by = self.spent.as_deref().map(|(_, after)| reuse::mark(after));
+        if judged_by.is_some_and(|mark| mark != reuse::mark(record)) {
+            return None;
         }
         let rule = (&self.rule.name, self.terms);
         let keyring = &self.engine.keyring;

@@ -179,7 +179,6 @@ impl<'a> Tried<'a, '_> {
             person: Arc::clone(&self.person),
             rule: self.rule,
             terms: self.terms,
-            requirement: self.requirement,
             proven,
             nonce: self.nonce,
             spent: self.spent.filter(|_| !self.guessed),

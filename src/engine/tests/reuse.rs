@@ -127,14 +127,14 @@ impl Site {
             other => panic!("{other:?}"),
         };
         let denied = matches!(decision.verdict, Verdict::Reject(_));
-        if decision.reuse == Some(Reused::Used) {
+        if matches!(decision.reuse, Some(Reused::Used { .. })) {
             let key = Key::user(&self.world.person.key);
             let heard = decision.batch.expect.iter().any(|(expected, _)| *expected == key);
             assert!(heard, "a denial that comes now must be heard");
         }
         assert!(self.world.commit(decision.batch));
         if let Some(change) = decision.reuse {
-            assert!(!(denied && matches!(change, Reused::Remember(_) | Reused::Used)));
+            assert!(!(denied && matches!(change, Reused::Remember(_) | Reused::Used { .. })));
             self.table.apply(change, began);
         }
         decision.verdict
@@ -203,6 +203,38 @@ fn a_code_counts_for_its_time_and_no_longer() {
     let fresh = format!("{PASSWORD},{}", site.world.code());
     site.accepted(&fresh);
     site.accepted(PASSWORD);
+}
+
+#[test]
+fn several_browsers_behind_one_application() {
+    let mut site = Site::new();
+    let texts: Vec<String> = (0..Entry::TEXTS)
+        .map(|_| {
+            site.world.now = site.world.now + MINUTE;
+            let typed = format!("{PASSWORD},{}", site.world.code());
+            site.accepted(&typed);
+            typed
+        })
+        .collect();
+    assert_eq!(site.live(), 1);
+    for typed in &texts {
+        site.accepted(typed);
+    }
+    site.world.now = site.world.now + 10 * MINUTE;
+    for typed in texts.iter().chain(&texts).chain(&texts) {
+        site.refused(typed, Denial::ReuseOver);
+    }
+    assert_eq!(site.world.failures(), 0);
+}
+
+#[test]
+fn a_token_that_is_revoked_while_the_directory_is_asked_leaves_no_entry() {
+    let mut site = Site::new();
+    let request = site.request(&format!("{PASSWORD},{}", site.world.code()));
+    // Not by an operator: nobody tells the table.
+    let verdict = site.run(&request, |site| site.change(|user| user.tokens[0].disabled = true));
+    assert!(matches!(verdict, Verdict::Accept(_)));
+    assert_eq!(site.live(), 0);
 }
 
 #[test]

@@ -114,9 +114,10 @@ impl Connection {
 
     /// Ends a bind that the engine was not asked about.
     async fn out(&mut self, binding: Binding, bind: &RelayedBind<'_>, code: Code, arrived: Instant) -> Session {
-        let outcome = match code {
-            Code::InvalidCredentials => ("reject", "wrong-password"),
-            _unjudged => ("unavailable", ""),
+        let outcome = if code == Code::InvalidCredentials {
+            ("reject", "wrong-password")
+        } else {
+            ("unavailable", "")
         };
         self.count(outcome, arrived);
         self.end_bind(binding, bind.id, Judged::Out(code), arrived).await

@@ -114,10 +114,11 @@ mod tests {
     }
 
     fn code(step: Step<'_>) -> Code {
-        match step {
-            Step::Answer(session, answer) if !session.is_bound() && answer.id == 7 => answer.code,
-            _ => panic!("no answer"),
-        }
+        let Step::Answer(session, answer) = step else {
+            panic!("no answer")
+        };
+        assert!(!session.is_bound() && answer.id == 7);
+        answer.code
     }
 
     #[test]

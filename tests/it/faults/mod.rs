@@ -103,7 +103,7 @@ impl Rig {
     }
 
     fn verify(&self, password: &str) -> PasswordOutcome {
-        verify(&self.runtime, &*self.directory, password)
+        verify(&self.runtime, &self.directory, password)
     }
 
     fn look_up(&self) -> Lookup {
@@ -139,6 +139,33 @@ impl Rig {
             self.faults.clear();
             self.expect_service(&format!("{fault:?}"));
         }
+    }
+}
+
+/// Behind a proxy that passes TLS on without understanding it: a connection that is cut there ends without a
+/// closure alert (RFC 8446 section 6.1), as after an attack on the network.
+#[test]
+fn connections_over_tls_that_are_cut() {
+    let slapd = Slapd::start(1);
+    let address = slapd.tls_url().trim_start_matches("ldaps://").parse().unwrap();
+    let faults = Faults::before(address);
+    let runtime = Runtime::new().unwrap();
+    let url = format!("ldaps://127.0.0.1:{}", faults.port());
+    let more = format!("ca_file = {:?}", slapd.certificates().authority);
+    let directory = directory(&runtime, &[url], &more);
+    let front = Setup::with(Arc::clone(&directory) as Arc<dyn Directory>).start();
+    for fault in [Fault::Close, Fault::Cut, Fault::Reset, Fault::ResetAmid, Fault::Garbage] {
+        let again = || verify(&runtime, &directory, &password(1)) == PasswordOutcome::Right;
+        until(&format!("service before {fault:?}"), again);
+        let mut wire = Wire::bound(front.address, &user_dn(1), &password(1));
+        faults.set(fault, None);
+        let outcome = verify(&runtime, &directory, &password(1));
+        assert!(
+            matches!(outcome, PasswordOutcome::Unavailable(_)),
+            "{fault:?}: {outcome:?}"
+        );
+        judge(fault, Want::Outage, &ask(&mut wire, 2, &search(2)), 0);
+        faults.clear();
     }
 }
 
@@ -280,10 +307,11 @@ fn look_ups() {
     rig.expect_service("the start");
     let floods = [Fault::FloodEntries, Fault::FloodReferences].map(|fault| (fault, Want::Outage));
     for (fault, relayed) in ALL.into_iter().chain(floods) {
-        let want = match fault {
-            // An entry that comes twice is no second person, and no answer either.
-            Fault::Duplicate => Want::Outage,
-            other => timed(other, relayed),
+        // An entry that comes twice is no second person, and no answer either.
+        let want = if fault == Fault::Duplicate {
+            Want::Outage
+        } else {
+            timed(fault, relayed)
         };
         rig.faults.set(fault, Some(SEARCH));
         let found = rig.look_up();

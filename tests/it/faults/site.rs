@@ -3,7 +3,7 @@
 use crate::support::clients::ldapwhoami;
 use crate::support::faults::{BIND, Fault, Faults};
 use crate::support::portcullis::{APPEND, OTHER, PASSWORD_ONLY, Portcullis};
-use crate::support::process::{text, until};
+use crate::support::process::{run, text, until};
 use crate::support::radclient::{Reply, request};
 use crate::support::slapd::{Slapd, password, user, user_dn};
 use crate::support::totp::code;
@@ -55,6 +55,9 @@ fn codes_come_back_and_nothing_is_counted() {
             "{fault:?}: {}",
             text(&bind)
         );
+        if fault == Fault::Refuse {
+            assert_told(&site);
+        }
         assert_eq!(
             site.radclient(OTHER).login(&user(number), &password(number)),
             Reply::Accept,
@@ -68,4 +71,35 @@ fn codes_come_back_and_nothing_is_counted() {
         assert_eq!(radius.login(&user(number), &typed), Reply::Reject, "{fault:?}");
         assert_eq!(main.failures(number), 0, "{fault:?}");
     }
+}
+
+/// Operators see which server is out, since when, and when it is tried again.
+fn assert_told(site: &Portcullis) {
+    let report = site.json(&["status"]);
+    let directories = report["directories"].as_array().unwrap();
+    let main = directories
+        .iter()
+        .find(|directory| directory["name"] == "main")
+        .unwrap();
+    let server = &main["servers"][0];
+    assert_eq!(server["state"], "given-up", "{report}");
+    assert!(server["since"].is_u64() && server["next_try"].is_u64(), "{report}");
+    assert!(server["given_up"].as_u64() > Some(0), "{report}");
+    assert!(server["error"].as_str().unwrap().contains("cannot connect"), "{report}");
+    let status = site.cli(&["status"]);
+    assert!(text(&status).contains("given up since"), "{}", text(&status));
+    let mut curl = std::process::Command::new("curl");
+    curl.arg("--silent")
+        .arg("--unix-socket")
+        .arg(site.path("state/admin.sock"));
+    let metrics = text(&run(curl.arg("http://portcullis/metrics"), ""));
+    let up = |name: &str| {
+        let line = |line: &&str| line.starts_with("portcullis_directory_server_up") && line.contains(name);
+        metrics
+            .lines()
+            .find(line)
+            .and_then(|line| line.rsplit(' ').next().map(str::to_owned))
+    };
+    assert_eq!(up("directory=\"main\"").as_deref(), Some("0"), "{metrics}");
+    assert_eq!(up("directory=\"other\"").as_deref(), Some("1"), "{metrics}");
 }

@@ -5,6 +5,8 @@
 
 use crate::support::slapd::Slapd;
 
+mod abuse; // clients that mean no good
+mod authorized; // rights of people whose password the directory has not seen
 mod balancer; // many clients behind one address
 mod binds; // who is bound, and what is left of who was
 mod controls; // what a bind may ask for besides

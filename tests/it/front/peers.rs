@@ -213,7 +213,9 @@ impl Verify for Truthful {
             if let Some(acting_as) = &request.claims.acting_as {
                 match self.directory.look_up(acting_as).await {
                     Lookup::Found(other) if other.key == person.key => {}
-                    _ => return Verdict::Reject(Denial::NotThemselves),
+                    Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => {
+                        return Verdict::Reject(Denial::NotThemselves);
+                    }
                 }
             }
             let unasked = self.accept_unasked || password.is_empty();
@@ -311,6 +313,7 @@ impl Directory for Server {
             kind: "ldap".into(),
             servers: Vec::new(),
             queue: 0,
+            max_connection_age: None,
         }
     }
 }

@@ -221,11 +221,9 @@ impl<S: Read + Write> Wire<S> {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Ok(None),
                 Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
-                Err(fault) => match fault.kind() {
-                    ConnectionReset | UnexpectedEof => return Ok(None),
-                    WouldBlock | TimedOut => return Err(()),
-                    _ => panic!("no answer: {fault}"),
-                },
+                Err(fault) if [ConnectionReset, UnexpectedEof].contains(&fault.kind()) => return Ok(None),
+                Err(fault) if [WouldBlock, TimedOut].contains(&fault.kind()) => return Err(()),
+                Err(fault) => panic!("no answer: {fault}"),
             }
         }
     }
