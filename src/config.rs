@@ -813,6 +813,9 @@ pub struct LdapListener {
     /// How a code is cut off the password.
     #[serde(default)]
     pub append: Append,
+    /// Who is let in to change the password where it must be changed.
+    #[serde(default)]
+    pub must_change: MustChange,
     /// Load balancers before it that say whose a connection is.
     #[serde(default)]
     pub proxy_protocol: Option<ProxyProtocol>,
@@ -856,6 +859,19 @@ pub enum LdapTls {
     Starttls,
     /// Never.
     None,
+}
+
+/// `ldap.must_change`: who is let in to change the password, and for nothing else, where it must be changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MustChange {
+    /// Clients that asked for the state of the password with their bind, and so see that it must be changed.
+    #[default]
+    Asked,
+    /// Everybody. An application that looks only at the result of a bind takes the person for logged in.
+    Always,
+    /// Nobody.
+    Never,
 }
 
 /// What a connection may do that has not bound.

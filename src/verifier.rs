@@ -1,5 +1,7 @@
 //! The verifier: loads facts, asks the engine, does what it wants done, commits, and only then answers.
 
+mod passwords;
+
 use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,12 +15,14 @@ use tracing::info;
 
 use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
+use crate::engine::account::Changed;
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{self, PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
 use crate::engine::record::Record;
+use crate::engine::relayed::{Permit, RelayedChange, RelayedResult};
 use crate::engine::request::LoginForm;
 use crate::engine::reuse::{self, Change};
 use crate::engine::throttle::{Limit, Sources};
@@ -277,6 +281,18 @@ impl Verifier {
                 let outcome = directory.verify_response(&person, &response).await;
                 Ok(Evidence::Response(outcome))
             }
+            Effect::Change {
+                person,
+                change,
+                reserve,
+            } => {
+                self.write(reserve, Durability::Durable).await?;
+                let changed = directory.change(&person, change.as_change()).await;
+                if matches!(changed, Changed::Done | Changed::Unavailable(_)) {
+                    self.password_changed(directory.name(), Some(&person.key));
+                }
+                Ok(Evidence::Changed(changed))
+            }
             Effect::AskUpstream { question, reserve } => {
                 self.write(reserve, Durability::Visible).await?;
                 Ok(Evidence::Upstream(match self.upstream(&question.upstream) {
@@ -313,9 +329,15 @@ impl Verifier {
         }
         // The audit says which attribute; so shall the log.
         let detail = match verdict {
-            Verdict::Reject(Denial::ReplyAttribute) => batch.audit.iter().rev().find_map(|event| event.reason.clone()),
+            Verdict::Reject(Denial::ReplyAttribute | Denial::ChangeForbidden) => {
+                batch.audit.iter().rev().find_map(|event| event.reason.clone())
+            }
             Verdict::Accept(_) if matches!(change, Some(Change::Used { .. })) => Some(reuse::WORD.to_owned()),
-            Verdict::Accept(_) | Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => None,
+            Verdict::Accept(_)
+            | Verdict::Restricted(_)
+            | Verdict::Challenge(_)
+            | Verdict::Reject(_)
+            | Verdict::Unavailable(_) => None,
         };
         match self.write(batch, Durability::Durable).await {
             Ok(()) => {
@@ -343,7 +365,7 @@ impl Verifier {
         let count = self.sources.refused(origin.source, now)?;
         Some(AuditEvent {
             at: now,
-            action: "login".into(),
+            action: request.purpose.operation().action().into(),
             actor: request.login.to_string(),
             target: None,
             via: origin.protocol.to_string(),
@@ -432,6 +454,7 @@ impl Verify for Verifier {
             let span = began.elapsed();
             let (outcome, denied, reason, advice) = match &verdict {
                 Verdict::Accept(_) => ("accept", "", detail.as_deref().unwrap_or(""), None),
+                Verdict::Restricted(_) => ("restricted", "", "", None),
                 Verdict::Challenge(_) => ("challenge", "", "", None),
                 Verdict::Reject(denial) => {
                     if denial.counts_against_source() {
@@ -453,6 +476,7 @@ impl Verify for Verifier {
                 client = %origin.client,
                 source = %origin.source,
                 user = %request.login,
+                operation = %request.purpose.operation(),
                 mechanism = request.claims.mechanism.as_deref(),
                 rule = rule.as_deref().unwrap_or(""),
                 %factors,
@@ -474,6 +498,19 @@ impl Verify for Verifier {
             );
             verdict
         })
+    }
+
+    fn permit<'a>(&'a self, change: &'a RelayedChange) -> BoxFuture<'a, Permit> {
+        Box::pin(self.permit_change(change))
+    }
+
+    fn relayed<'a>(
+        &'a self,
+        change: &'a RelayedChange,
+        rule: &'a str,
+        result: RelayedResult,
+    ) -> BoxFuture<'a, Result<(), Outage>> {
+        Box::pin(self.change_relayed(change, rule, result))
     }
 }
 

@@ -95,6 +95,7 @@ impl Accounts {
                     expires,
                     failures: 0,
                     sealed,
+                    refused: 0,
                 });
                 let Some(view) = PasscodeView::live(subject.key.as_str(), record, by.now) else {
                     return Err(AccountError::NoSuchPasscode(subject.login.clone()));

@@ -20,9 +20,9 @@ pub use crate::accounts::view::{
     TokenView, Unlocked, UserRow, UserView, moment,
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
-pub use crate::engine::Protocol;
 pub use crate::engine::event::Outcome;
 pub use crate::engine::record::Algorithm;
+pub use crate::engine::{Operation, Protocol};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
 
 pub use clients::{
@@ -572,6 +572,9 @@ pub struct ExplainRequest {
     /// `radius` or `ldap`; by the client's kind when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
+    /// What for; a login when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
     /// The network source; the client's first address when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<IpAddr>,

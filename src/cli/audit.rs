@@ -88,6 +88,7 @@ struct FilterArgs {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum OutcomeArg {
     Accept,
+    Restricted,
     Reject,
     Unavailable,
 }
@@ -102,6 +103,7 @@ impl FilterArgs {
             action: self.action.clone(),
             outcome: self.outcome.map(|outcome| match outcome {
                 OutcomeArg::Accept => Outcome::Accept,
+                OutcomeArg::Restricted => Outcome::Restricted,
                 OutcomeArg::Reject => Outcome::Reject,
                 OutcomeArg::Unavailable => Outcome::Unavailable,
             }),

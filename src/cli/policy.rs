@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::Exit;
 use super::audit::parse_moment;
 use super::output::{CliError, Out, Tone};
-use crate::admin::api::{ExplainRequest, Explanation, FaultLine, PolicyReport, Protocol};
+use crate::admin::api::{ExplainRequest, Explanation, FaultLine, Operation, PolicyReport, Protocol};
 use crate::admin::client::AdminClient;
 use crate::clock::Timestamp;
 
@@ -33,6 +33,9 @@ enum Verb {
         /// The protocol, where a client and a listener have the same name
         #[arg(long, value_enum)]
         protocol: Option<ProtocolArg>,
+        /// What for [default: login]
+        #[arg(long, value_enum)]
+        operation: Option<OperationArg>,
         /// The address that it comes from [default: an address of the client]
         #[arg(long, value_name = "ADDRESS")]
         source: Option<IpAddr>,
@@ -40,6 +43,12 @@ enum Verb {
         #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
         at: Option<Timestamp>,
     },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OperationArg {
+    Login,
+    PasswordChange,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,6 +67,7 @@ pub(super) async fn run(args: PolicyArgs, client: &AdminClient, out: &mut Out<'_
             user,
             client: name,
             protocol,
+            operation,
             source,
             at,
         } => {
@@ -67,6 +77,10 @@ pub(super) async fn run(args: PolicyArgs, client: &AdminClient, out: &mut Out<'_
                 protocol: protocol.map(|protocol| match protocol {
                     ProtocolArg::Radius => Protocol::Radius,
                     ProtocolArg::Ldap => Protocol::Ldap,
+                }),
+                operation: operation.map(|operation| match operation {
+                    OperationArg::Login => Operation::Login,
+                    OperationArg::PasswordChange => Operation::PasswordChange,
                 }),
                 source,
                 at,
@@ -126,4 +140,5 @@ Nobody logs in by this: no password is tried, nothing is counted.
 Examples:
   portcullis policy explain ana --client vpn
   portcullis policy explain ana --client wiki --protocol ldap --at 2030-01-05T03:00:00Z
+  portcullis policy explain ana --client wiki --operation password-change
   portcullis policy explain ana --client vpn --source 10.8.0.7 --json | jq .tree";

@@ -13,12 +13,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clock;
-use crate::config;
+use crate::config::{self, ServerKind};
 use crate::directory::bind::{self, BindResponse, encode_bind};
 use crate::directory::pool::{Pool, Progress, Purpose};
 use crate::directory::servers::{Servers, Terms};
 use crate::directory::wire::{Connection, WireError, chain};
-use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
+use crate::directory::{ConnectError, Directory, DirectoryStatus, Link, PasswordModify};
 use crate::engine::account::{AccountChange, Changed};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person};
 use crate::secret::Secret;
@@ -235,6 +235,13 @@ impl Directory for LdapDirectory {
                 )),
             }
         })
+    }
+
+    fn password_modify(&self) -> PasswordModify {
+        match self.settings.server {
+            ServerKind::Openldap | ServerKind::Ds389 => PasswordModify::Relayed,
+            ServerKind::ActiveDirectory => PasswordModify::Translated,
+        }
     }
 
     fn forget_look_ups(&self) {

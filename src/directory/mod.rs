@@ -60,6 +60,17 @@ pub enum Link {
     Embedded(Arc<local::Tree>),
 }
 
+/// How passwords are changed that LDAP clients want changed (RFC 3062).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordModify {
+    /// The server knows the operation: who is bound may ask it.
+    Relayed,
+    /// It does not: what is asked for is done by [`Directory::change`].
+    Translated,
+    /// There is nothing to change here.
+    Never,
+}
+
 /// Why there is nothing to relay to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
@@ -103,6 +114,11 @@ pub trait Directory: Send + Sync {
     /// [`Changed::Unsupported`].
     fn change<'a>(&'a self, _person: &'a Person, _change: AccountChange<'a>) -> BoxFuture<'a, Changed> {
         Box::pin(std::future::ready(Changed::Unsupported))
+    }
+
+    /// How its passwords are changed.
+    fn password_modify(&self) -> PasswordModify {
+        PasswordModify::Never
     }
 
     /// Opens what an LDAP client's operations are relayed to.

@@ -47,6 +47,36 @@ impl AccountChange<'_> {
     }
 }
 
+/// A change of a password, as the engine hands it out.
+#[derive(Clone, Debug)]
+pub enum PasswordChange {
+    /// See [`AccountChange::Password`].
+    Own {
+        /// The password until now, never empty.
+        old: Secret,
+        /// The one from now on, never empty.
+        new: Secret,
+    },
+    /// See [`AccountChange::Reset`]. It need not be changed again: its owner has chosen it.
+    Reset {
+        /// The password from now on, never empty.
+        new: Secret,
+    },
+}
+
+impl PasswordChange {
+    /// What the directory is asked to do.
+    pub const fn as_change(&self) -> AccountChange<'_> {
+        match self {
+            Self::Own { old, new } => AccountChange::Password { old, new },
+            Self::Reset { new } => AccountChange::Reset {
+                new,
+                must_change: false,
+            },
+        }
+    }
+}
+
 /// What came of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
@@ -56,6 +86,10 @@ pub enum Changed {
     WrongPassword,
     /// The directory's policy does not take the new password.
     Refused(PasswordRefusal),
+    /// The account is locked: whether the old password is right is not known.
+    Locked,
+    /// The account is disabled: whether the old password is right is not known.
+    Disabled,
     /// The account may not do this, or the one that acts for it lacks the right. The text says what the
     /// directory said, for logs.
     Forbidden(String),
@@ -82,6 +116,20 @@ pub enum PasswordRefusal {
     TooSimple,
     /// The directory does not say.
     Unspecified,
+}
+
+impl PasswordRefusal {
+    /// The stable word for logs, metrics and the audit.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::TooShort => "new-password-too-short",
+            Self::TooLong => "new-password-too-long",
+            Self::UsedBefore => "new-password-used-before",
+            Self::TooSoon => "new-password-too-soon",
+            Self::TooSimple => "new-password-too-simple",
+            Self::Unspecified => "new-password-refused",
+        }
+    }
 }
 
 impl fmt::Display for PasswordRefusal {

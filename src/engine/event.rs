@@ -46,6 +46,8 @@ pub struct AuditEvent {
 pub enum Outcome {
     /// Let in, or done.
     Accept,
+    /// Let in to change the password, and for nothing else.
+    Restricted,
     /// Refused.
     Reject,
     /// Could not be judged, because something it needs was out of reach.
@@ -56,6 +58,7 @@ impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Accept => "accept",
+            Self::Restricted => "restricted",
             Self::Reject => "reject",
             Self::Unavailable => "unavailable",
         })

@@ -5,6 +5,7 @@
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
 mod case;
+mod change;
 mod outcome;
 mod respond;
 mod shown;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::dictionary::Pair;
+use crate::engine::account::{Changed, PasswordChange};
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
@@ -23,7 +25,7 @@ use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
 use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::UserRecord;
-use crate::engine::request::{AuthnRequest, Given, LoginForm};
+use crate::engine::request::{AuthnRequest, Given, LoginForm, Purpose};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::{Limit, Standing};
@@ -128,6 +130,16 @@ pub enum Effect {
         /// The attempt counted, the code spent, and the challenge that is answered used up.
         reserve: Batch,
     },
+    /// Have a password changed, after committing `reserve` durably: what is done in the directory cannot be
+    /// taken back, and so a code that it rests on must not come back either, even if this process ends in between.
+    Change {
+        /// Whose.
+        person: Arc<Person>,
+        /// To what, and by what right.
+        change: PasswordChange,
+        /// The attempt counted, and the code spent.
+        reserve: Batch,
+    },
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
@@ -143,6 +155,7 @@ impl Effect {
         match self {
             Self::VerifyPassword { reserve, .. }
             | Self::VerifyResponse { reserve, .. }
+            | Self::Change { reserve, .. }
             | Self::AskUpstream { reserve, .. } => reserve.is_empty(),
             Self::VerifyNobody { .. } => true,
         }
@@ -158,6 +171,8 @@ pub enum Evidence {
     Response(ResponseOutcome),
     /// Of asking an upstream server.
     Upstream(Answer),
+    /// Of changing a password.
+    Changed(Changed),
 }
 
 /// An attempt between an effect and its evidence.
@@ -191,6 +206,8 @@ enum Stage<'a> {
         asked: Option<Asked>,
         /// What upstream servers said is to be passed on.
         passed: Vec<Pair>,
+        /// The password that is tried, where it is needed again if it must be changed.
+        held: Option<Secret>,
     },
     /// Time is spent for nobody.
     Pretending { rule: &'a Rule, denial: Denial },
@@ -199,7 +216,7 @@ enum Stage<'a> {
 impl Engine {
     /// Judges a request. `nonce` names this attempt among all of the last minutes.
     pub fn begin<'a>(&'a self, request: &'a AuthnRequest, facts: &Facts, now: Timestamp, nonce: u64) -> Step<'a> {
-        if matches!(&request.given, Given::Typed(typed) if typed.is_empty()) {
+        if is_malformed(request) {
             return self.reject(request, facts, None, Denial::Malformed, now);
         }
         if matches!(request.login.form(), LoginForm::Account(_)) && request.origin.service_account.is_none() {
@@ -215,6 +232,7 @@ impl Engine {
             login: &request.login,
             origin: &request.origin,
             person: who,
+            operation: request.purpose.operation(),
             sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
             now,
         };
@@ -244,6 +262,8 @@ impl Engine {
             Whose::Theirs => KindSet::of(Kind::Certificate),
             Whose::Absent | Whose::Others | Whose::Unavailable(_) => KindSet::EMPTY,
         };
+        let requirement = terms.requirement_for(subject.operation);
+        let possible = !requirement.is_impossible();
         let limit = terms.limit(self.settings.limit);
         let answered = request.dialog.as_ref().and_then(|dialog| dialog.asking);
         let standing = facts.throttle.value.standing(limit, answered, now);
@@ -251,7 +271,7 @@ impl Engine {
         // Found out now, told at the end: the conversation is the same for everybody.
         let blocked = match person {
             Some(_) | None if facts.source_over_limit && !unlimited => Some(Denial::SourceThrottled),
-            Some(_) | None if admits.is_none() => Some(refusal),
+            Some(_) | None if admits.is_none() || !possible => Some(refusal),
             // No rule lets anyone past it, not one without limits either.
             Some(_) if facts.user.value.denial(now).is_some() => Some(Denial::Denied),
             Some(_) if standing == Standing::Over => Some(Denial::Throttled),
@@ -265,7 +285,7 @@ impl Engine {
             facts,
             rule: decided.unwrap_or(rule),
             terms,
-            requirement: terms.requirement.beside(held).unwrap_or(&terms.requirement),
+            requirement: requirement.beside(held).unwrap_or(requirement),
             held,
             limit,
             blocked,
@@ -276,12 +296,14 @@ impl Engine {
         };
         match (blocked, standing) {
             (None, Standing::Busy) => Step::Wait,
+            (None | Some(_), _) if !possible => case.refuse(blocked.unwrap_or(refusal), case.record()),
             (None | Some(_), _) => match (&request.given, &request.dialog) {
                 (Given::Proven(kind), _) => case.proven(*kind),
                 // Nothing that is typed or computed would be enough.
-                (Given::Typed(_) | Given::Response(_), _) if terms.requirement.beside(held).is_none() => {
+                (Given::Typed(_) | Given::Response(_), _) if requirement.beside(held).is_none() => {
                     case.without_certificate()
                 }
+                (Given::Typed(typed), Some(dialog)) if case.new_password().is_some() => case.renew(typed, dialog),
                 (Given::Typed(typed), Some(dialog)) => case.answer(typed, dialog),
                 (Given::Typed(typed), None) => case.opening(typed),
                 (Given::Response(response), dialog) => case.response(response, dialog.as_ref()),
@@ -341,6 +363,20 @@ impl Engine {
     }
 }
 
+/// Whether nothing is given for what is asked.
+fn is_malformed(request: &AuthnRequest) -> bool {
+    let nothing_typed = matches!(&request.given, Given::Typed(typed) if typed.is_empty());
+    match (&request.purpose, &request.dialog, &request.given) {
+        (Purpose::Login | Purpose::LoginOrChange { .. }, _, _) | (Purpose::NewPassword(_), None, Given::Typed(_)) => {
+            nothing_typed || matches!(&request.purpose, Purpose::NewPassword(new) if new.is_empty())
+        }
+        // What is proven stands in the dialog.
+        (Purpose::NewPassword(new), Some(_), Given::Typed(_)) => new.is_empty(),
+        // A response is to a password that nobody here knows.
+        (Purpose::NewPassword(_), _, Given::Response(_) | Given::Proven(_)) => true,
+    }
+}
+
 /// A decision that changes no record and is written to the audit as `event` says for the rule's name.
 fn conclude<'a>(rule: Option<&Rule>, verdict: Verdict, event: impl FnOnce(Option<&str>) -> AuditEvent) -> Step<'a> {
     let rule = rule.map(|rule| Arc::clone(&rule.name));
@@ -380,6 +416,7 @@ impl<'a> Attempt<'a> {
                 reused,
                 asked,
                 passed,
+                held,
             } => {
                 let limit = terms.limit(engine.settings.limit);
                 let tried = Tried {
@@ -398,18 +435,20 @@ impl<'a> Attempt<'a> {
                     reused,
                     asked,
                     passed,
+                    held,
                     now,
                 };
                 match evidence {
                     Evidence::Password(PasswordOutcome::Right) => tried.right(),
                     Evidence::Password(PasswordOutcome::Wrong | PasswordOutcome::Unknown) => tried.wrong(),
-                    Evidence::Password(PasswordOutcome::Expired) => tried.barred(Denial::PasswordExpired),
-                    Evidence::Password(PasswordOutcome::MustChange) => tried.barred(Denial::PasswordMustChange),
+                    Evidence::Password(PasswordOutcome::Expired) => tried.outdated(Denial::PasswordExpired),
+                    Evidence::Password(PasswordOutcome::MustChange) => tried.outdated(Denial::PasswordMustChange),
                     Evidence::Password(PasswordOutcome::Locked) => tried.barred(Denial::Locked),
                     Evidence::Password(PasswordOutcome::Disabled) => tried.barred(Denial::Disabled),
                     Evidence::Password(PasswordOutcome::Unavailable(reason)) => tried.unavailable(reason),
                     Evidence::Response(outcome) => tried.responded(outcome),
                     Evidence::Upstream(answer) => tried.answered(answer),
+                    Evidence::Changed(changed) => tried.changed(changed),
                 }
             }
         }

@@ -11,6 +11,7 @@ pub mod facts;
 pub mod login;
 pub mod policy;
 pub mod record;
+pub mod relayed;
 pub mod request;
 pub mod response;
 pub mod reuse;
@@ -23,12 +24,14 @@ pub mod verdict;
 pub use batch::{Batch, Key, Version, Versioned};
 pub use facts::{Facts, Lookup, PasswordOutcome, Person, UserKey};
 pub use login::{Attempt, Decision, Effect, Engine, Evidence, Settings, Step};
-pub use request::{AuthnRequest, Capability, Claims, Given, LoginName, Origin, Protocol, Purpose, Split};
+pub use request::{AuthnRequest, Capability, Claims, Given, LoginName, Operation, Origin, Protocol, Purpose, Split};
 pub use session::Report;
-pub use verdict::{Denial, Grant, Outage, Prompt, Verdict};
+pub use verdict::{Denial, Grant, Outage, Prompt, Restricted, Verdict};
 
 use std::future::Future;
 use std::pin::Pin;
+
+use relayed::{Permit, RelayedChange, RelayedResult};
 
 /// A boxed future, for the traits that join the rooms.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -38,6 +41,28 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Verify: Send + Sync {
     /// Judges `request`; the password, if it comes to that, is tried with `check` (at most once).
     fn verify<'a>(&'a self, request: AuthnRequest, check: Check<'a>) -> BoxFuture<'a, Verdict>;
+
+    /// Whether a directory may be asked for `change` on the connection of who asks for it. A refusal is in the
+    /// audit when the future completes.
+    fn permit<'a>(&'a self, _change: &'a RelayedChange) -> BoxFuture<'a, Permit> {
+        let reason = "password changes are not judged here".to_owned();
+        Box::pin(std::future::ready(Permit::Unavailable(reason)))
+    }
+
+    /// Tells what a directory made of a permitted `change`, by `rule`. It is in the audit when the future
+    /// completes; only then may the answer go on.
+    ///
+    /// # Errors
+    /// [`Outage`] when it could not be written down.
+    fn relayed<'a>(
+        &'a self,
+        _change: &'a RelayedChange,
+        _rule: &'a str,
+        _result: RelayedResult,
+    ) -> BoxFuture<'a, Result<(), Outage>> {
+        let reason = "password changes are not kept here".to_owned();
+        Box::pin(std::future::ready(Err(Outage { reason })))
+    }
 }
 
 /// Where front ends bring accounting. Implemented by the sessions; front ends see no more of it than this.

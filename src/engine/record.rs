@@ -143,6 +143,8 @@ pub struct Passcode {
     /// The code itself, normalised and sealed to [`Passcode::place`], when it was issued for CHAP: a response
     /// cannot be compared with a digest.
     pub sealed: Option<Vec<u8>>,
+    /// New passwords that the directory did not take from its holder. Since format 3.
+    pub refused: u8,
 }
 
 impl Passcode {
@@ -198,10 +200,14 @@ pub trait Record: Serialize + DeserializeOwned {
 }
 
 impl Record for UserRecord {
-    const FORMAT: u8 = 2;
+    const FORMAT: u8 = 3;
 
     fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>> {
-        (format == 1).then(|| postcard::from_bytes(octets).map(older::UserRecord1::into_current))
+        match format {
+            1 => Some(postcard::from_bytes(octets).map(older::UserRecord1::into_current)),
+            2 => Some(postcard::from_bytes(octets).map(older::UserRecord2::into_current)),
+            _ => None,
+        }
     }
 }
 
@@ -234,7 +240,7 @@ pub fn decode<T: Record>(octets: &[u8]) -> Result<T, BadRecord> {
 
 /// Formats that are no longer written.
 mod older {
-    use super::{Failure, Passcode, Pending, Timestamp, Token};
+    use super::{Deny, Failure, Passcode, Pending, Timestamp, Token};
     use serde::Deserialize;
 
     /// Format 1 of [`super::ThrottleRecord`]: before challenges were counted.
@@ -306,6 +312,65 @@ mod older {
                 expires: self.expires,
                 failures: self.failures,
                 sealed: None,
+                refused: 0,
+            }
+        }
+    }
+
+    /// Format 2 of [`super::UserRecord`]: before passcodes set passwords.
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct UserRecord2 {
+        pub(super) login: String,
+        pub(super) tokens: Vec<Token>,
+        pub(super) recovery: Vec<[u8; 32]>,
+        pub(super) recovery_failures: u32,
+        pub(super) passcode: Option<Passcode2>,
+        pub(super) ever_enrolled: bool,
+        pub(super) last_login: Option<Timestamp>,
+        pub(super) next_token: u32,
+        pub(super) denied: Option<Deny>,
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct Passcode2 {
+        pub(super) id: String,
+        pub(super) digest: [u8; 32],
+        pub(super) issued_by: String,
+        pub(super) issued: Timestamp,
+        pub(super) expires: Timestamp,
+        pub(super) failures: u8,
+        pub(super) sealed: Option<Vec<u8>>,
+    }
+
+    impl UserRecord2 {
+        pub(super) fn into_current(self) -> super::UserRecord {
+            super::UserRecord {
+                login: self.login,
+                tokens: self.tokens,
+                recovery: self.recovery,
+                recovery_failures: self.recovery_failures,
+                passcode: self.passcode.map(Passcode2::into_current),
+                ever_enrolled: self.ever_enrolled,
+                last_login: self.last_login,
+                next_token: self.next_token,
+                denied: self.denied,
+            }
+        }
+    }
+
+    impl Passcode2 {
+        fn into_current(self) -> Passcode {
+            Passcode {
+                id: self.id,
+                digest: self.digest,
+                issued_by: self.issued_by,
+                issued: self.issued,
+                expires: self.expires,
+                failures: self.failures,
+                sealed: self.sealed,
+                refused: 0,
             }
         }
     }
@@ -352,6 +417,33 @@ mod tests {
             decode::<UserRecord>(&[9, 0]).is_err(),
             "a newer format is not guessed at"
         );
+    }
+
+    #[test]
+    fn records_of_the_second_format_are_read() {
+        let second = older::UserRecord2 {
+            login: "ana".into(),
+            tokens: Vec::new(),
+            recovery: Vec::new(),
+            recovery_failures: 0,
+            passcode: Some(older::Passcode2 {
+                id: "p1".into(),
+                digest: [7; 32],
+                issued_by: "helpdesk".into(),
+                issued: Timestamp::from_secs(1),
+                expires: Timestamp::from_secs(2),
+                failures: 1,
+                sealed: Some(vec![5]),
+            }),
+            ever_enrolled: false,
+            last_login: None,
+            next_token: 4,
+            denied: None,
+        };
+        let record: UserRecord = decode(&postcard::to_extend(&second, vec![2]).unwrap()).unwrap();
+        let passcode = record.passcode.as_ref().unwrap();
+        assert_eq!((passcode.refused, &passcode.sealed), (0, &Some(vec![5])));
+        assert_eq!(decode::<UserRecord>(&encode(&record)).unwrap(), record);
     }
 
     /// As version 0.1 wrote it before there were denials.
@@ -430,7 +522,7 @@ mod tests {
             ..ana()
         };
         let written = encode(&denied);
-        assert_eq!(written.first(), Some(&2));
+        assert_eq!(written.first(), Some(&3));
         assert_eq!(decode::<UserRecord>(&written).unwrap(), denied);
         assert!(decode::<UserRecord>(&[&[9], written.get(1..).unwrap()].concat()).is_err());
         assert!(decode::<UserRecord>(&[]).is_err());

@@ -45,19 +45,77 @@ pub struct Claims {
     pub mechanism: Option<Arc<str>>,
 }
 
+impl AuthnRequest {
+    /// The password that is to be set, if that is what the request is for.
+    pub const fn new_password(&self) -> Option<&Secret> {
+        match &self.purpose {
+            Purpose::NewPassword(new) => Some(new),
+            Purpose::Login | Purpose::LoginOrChange { .. } => None,
+        }
+    }
+}
+
 /// What somebody proves who they are for.
 #[derive(Debug)]
 pub enum Purpose {
     /// To be let in.
     Login,
+    /// To be let in, or else to change the password and nothing more, where it must be changed first or a
+    /// passcode stands in for it: for front ends that can hold such a session.
+    LoginOrChange {
+        /// Whether an expired password is one that must be changed. Where the directory lets nobody in with
+        /// one, not even to change it, it is not.
+        expired: bool,
+    },
     /// To set a new password, never empty, in place of the one that is given or that a passcode stands for.
     NewPassword(Secret),
+}
+
+impl Purpose {
+    /// What rules are asked about.
+    pub const fn operation(&self) -> Operation {
+        match self {
+            Self::Login | Self::LoginOrChange { .. } => Operation::Login,
+            Self::NewPassword(_) => Operation::PasswordChange,
+        }
+    }
+}
+
+/// What somebody means to do, as policy conditions see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// To log in.
+    #[default]
+    Login,
+    /// To change a password.
+    PasswordChange,
+}
+
+impl Operation {
+    /// The action that the audit knows it by.
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::PasswordChange => "password.change",
+        }
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Login => "login",
+            Self::PasswordChange => "password-change",
+        })
+    }
 }
 
 /// What a login, or an answer within a dialog, comes with.
 #[derive(Clone, Debug)]
 pub enum Given {
-    /// What was typed into the password field (RADIUS User-Password, LDAP simple bind), never empty.
+    /// What was typed into the password field (RADIUS User-Password, LDAP simple bind). Empty only for a new
+    /// password in a session that was opened for nothing else: what was proven then is in the dialog.
     Typed(Secret),
     /// The response to a challenge that somebody else has made: the password itself never gets here.
     Response(Response),

@@ -155,11 +155,20 @@ pub(super) enum Held {
     TooLate,
 }
 
-/// Whether a request can rest on an entry, or leave one: a bind, with the code in the password field.
+/// Whether a request can rest on an entry, or leave one: a bind, with the code in the password field. A new
+/// password takes proofs of its own.
 pub fn split(request: &AuthnRequest) -> Option<Split> {
     match (&request.purpose, &request.capability, request.origin.protocol) {
-        (Purpose::Login, Capability::Append(split), Protocol::Ldap) if request.dialog.is_none() => Some(*split),
-        (Purpose::Login | Purpose::NewPassword(_), _, Protocol::Ldap | Protocol::Radius) => None,
+        (Purpose::Login | Purpose::LoginOrChange { .. }, Capability::Append(split), Protocol::Ldap)
+            if request.dialog.is_none() =>
+        {
+            Some(*split)
+        }
+        (
+            Purpose::Login | Purpose::LoginOrChange { .. } | Purpose::NewPassword(_),
+            _,
+            Protocol::Ldap | Protocol::Radius,
+        ) => None,
     }
 }
 
@@ -281,6 +290,9 @@ pub(super) fn after_refusal(
         | Denial::ReplyAttribute
         | Denial::MethodImpossible
         | Denial::MethodOneProof
+        | Denial::NewPassword(_)
+        | Denial::ChangeForbidden
+        | Denial::ChangeUnsupported
         | Denial::MissingCertificate
         | Denial::UntypedProof
         | Denial::NotThemselves => None,

@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use crate::clock::Timestamp;
 use crate::dictionary::Dictionary;
 use crate::document::{Faults, Source};
+use crate::engine::account::{Changed, PasswordChange};
 use crate::engine::authenticator::oath::Generator;
 use crate::engine::authenticator::{passcode, recovery_code};
 use crate::engine::batch::{Batch, Change, Key, Version, Versioned};
@@ -31,6 +32,7 @@ use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, UserKey, Ver
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
+mod password;
 mod response;
 mod reuse;
 mod sessions;
@@ -97,6 +99,16 @@ when = { service = ["closed"], user = ["ben"] }
 require = { all = ["password", "totp"] }
 
 [[rule]]
+name = "forgotten"
+when = { service = ["wiki"], operation = ["password-change"] }
+require = { any = ["passcode", { all = ["password", "totp"] }] }
+
+[[rule]]
+name = "wiki"
+when = { service = ["wiki"] }
+require = { all = ["password", "totp"] }
+
+[[rule]]
 name = "a certificate"
 when = { service = ["certificate"] }
 require = "certificate"
@@ -135,6 +147,10 @@ struct World {
     now: Timestamp,
     binds: usize,
     outcome: Option<PasswordOutcome>,
+    /// What the directory makes of a change, if not what it should.
+    changed: Option<Changed>,
+    /// Passwords set: from which, to which.
+    changes: Vec<(Option<String>, String)>,
     /// The password, in a directory that keeps it.
     kept: Option<Secret>,
     /// Whose the name in a certificate is.
@@ -185,6 +201,8 @@ impl World {
             now: Timestamp::from_secs(START),
             binds: 0,
             outcome: None,
+            changed: None,
+            changes: Vec::new(),
             kept: None,
             certificate: Whose::Absent,
             acting_as: Whose::Absent,
@@ -220,6 +238,7 @@ impl World {
                 expires: world.now + Duration::from_secs(3600),
                 failures: 0,
                 sealed: None,
+                refused: 0,
             }),
             ever_enrolled: true,
             ..UserRecord::default()
@@ -360,6 +379,17 @@ impl World {
                     other => panic!("{other:?}"),
                 }
             }
+            Step::Do(Effect::Change { change, reserve, .. }, attempt) => {
+                assert!(self.commit(reserve));
+                let changed = self.change(&change);
+                match attempt
+                    .clone()
+                    .resume(Evidence::Changed(changed), &self.facts(user), self.now)
+                {
+                    Step::Decided(decision) => (decision, Some(attempt)),
+                    other => panic!("{other:?}"),
+                }
+            }
             Step::Do(Effect::VerifyPassword { password, reserve, .. }, attempt) => {
                 assert!(!password.is_empty(), "never an empty password");
                 assert!(self.commit(reserve));
@@ -382,6 +412,21 @@ impl World {
         drop(attempt);
         assert!(self.commit(decision.batch));
         decision.verdict
+    }
+
+    /// What the directory does.
+    fn change(&mut self, change: &PasswordChange) -> Changed {
+        let text = |secret: &Secret| secret.expose_str().unwrap().to_owned();
+        let done = match change {
+            PasswordChange::Own { old, .. } if !old.matches(PASSWORD.as_bytes()) => return Changed::WrongPassword,
+            PasswordChange::Own { old, new } => (Some(text(old)), text(new)),
+            PasswordChange::Reset { new } => (None, text(new)),
+        };
+        let changed = self.changed.clone().unwrap_or(Changed::Done);
+        if changed == Changed::Done {
+            self.changes.push(done);
+        }
+        changed
     }
 
     fn ask(&mut self, service: &str, user: &str, typed: &str, capability: Capability) -> Verdict {
@@ -1034,6 +1079,7 @@ proptest! {
                 Verdict::Challenge(prompt) => dialog = Some(prompt.dialog),
                 Verdict::Reject(denial) if denial.is_guess() => failed.push(now),
                 Verdict::Reject(_) => {}
+                Verdict::Restricted(_) => prop_assert!(false, "nobody asked for it"),
                 Verdict::Unavailable(outage) => prop_assert!(false, "{}", outage.reason),
             }
         }

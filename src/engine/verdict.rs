@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::dictionary::Pair;
+use crate::engine::account::PasswordRefusal;
+use crate::engine::authenticator::KindSet;
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::Person;
 use crate::engine::response::MsChapSuccess;
@@ -12,6 +14,9 @@ use crate::engine::response::MsChapSuccess;
 pub enum Verdict {
     /// Let in.
     Accept(Grant),
+    /// Let in to change the password, and for nothing else. Only given to front ends that say they can hold
+    /// such a session ([`crate::engine::Purpose::LoginOrChange`]).
+    Restricted(Restricted),
     /// Ask something more. Only given to front ends whose [`crate::engine::Capability`] allows it.
     Challenge(Prompt),
     /// Refused. The reason is for logs and the audit; the claimant sees one and the same text.
@@ -33,6 +38,17 @@ pub struct Grant {
     pub reply: Vec<Pair>,
     /// What the client is to have when the login was proven by MS-CHAPv2.
     pub ms_chap: Option<Arc<MsChapSuccess>>,
+    /// What was proven by this very login: no code that only counts for longer.
+    pub proven: KindSet,
+}
+
+/// Someone who may change the password, and nothing else.
+#[derive(Debug)]
+pub struct Restricted {
+    /// Who.
+    pub person: Arc<Person>,
+    /// What was proven so far, and the password, if it is known: to come back with the new one.
+    pub dialog: Dialog,
 }
 
 /// A question to the claimant.
@@ -94,6 +110,12 @@ pub enum Denial {
     MethodImpossible,
     /// A response proves one thing, and the rule asks for more.
     MethodOneProof,
+    /// The directory does not take the new password. Told to who was proven to be its owner.
+    NewPassword(PasswordRefusal),
+    /// The directory does not let the password be changed by this person, or by its account for look-ups.
+    ChangeForbidden,
+    /// Passwords of this directory cannot be changed.
+    ChangeUnsupported,
     /// The rule asks for a certificate of the person's, and the connection has none.
     MissingCertificate,
     /// A certificate, or a SASL mechanism that the directory judged, is not what the rule asks for, or not all.
@@ -125,6 +147,9 @@ impl Denial {
             | Self::Malformed
             | Self::MethodImpossible
             | Self::MethodOneProof
+            | Self::NewPassword(_)
+            | Self::ChangeForbidden
+            | Self::ChangeUnsupported
             | Self::MissingCertificate
             | Self::UntypedProof
             | Self::NotThemselves
@@ -149,6 +174,14 @@ impl Denial {
             Self::ClientCannotAsk => Some(
                 "the rule asks for a code that the client cannot ask for: set the client's profile to one that it can \
                  hold, or write a rule for it that asks for less",
+            ),
+            Self::ChangeForbidden => Some(
+                "the directory refused the change: its access rules must let people, or its account for look-ups \
+                 where a passcode stands in for the old password, write passwords",
+            ),
+            Self::ChangeUnsupported => Some(
+                "the directory knows no way to change passwords, or another server judges them: people have to \
+                 change them there",
             ),
             Self::MissingCertificate => Some(
                 "the rule asks for a certificate: it takes an LDAP listener with client_ca, and a certificate whose \
@@ -176,6 +209,7 @@ impl Denial {
             | Self::MissingCode
             | Self::NotEnrolled
             | Self::BadDialog
+            | Self::NewPassword(_)
             | Self::Malformed => None,
         }
     }
@@ -210,6 +244,9 @@ impl Denial {
             Self::ReplyAttribute => "reply-attribute",
             Self::MethodImpossible => "method-impossible",
             Self::MethodOneProof => "method-one-proof",
+            Self::NewPassword(refusal) => refusal.word(),
+            Self::ChangeForbidden => "change-forbidden",
+            Self::ChangeUnsupported => "change-unsupported",
             Self::MissingCertificate => "missing-certificate",
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",

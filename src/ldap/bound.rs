@@ -80,7 +80,7 @@ impl Bindings {
 
 impl Bound {
     /// Who.
-    pub(super) fn person(&self) -> &Person {
+    pub(super) const fn person(&self) -> &Arc<Person> {
         &self.person
     }
 

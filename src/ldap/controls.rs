@@ -65,6 +65,26 @@ impl BindControls {
     }
 }
 
+/// Whether the controls of an operation that we perform ourselves ask for the state of the password.
+///
+/// # Errors
+/// As for [`BindControls::read`]; no other control is known.
+pub fn asks_for_policy(controls: Option<&[u8]>) -> Result<bool, ControlFault> {
+    let mut reader = Reader::new(controls.unwrap_or_default());
+    let mut asked = false;
+    let mut fault = None;
+    while !reader.is_empty() {
+        let control = Control::read(reader.expect(SEQUENCE)?)?;
+        match control.oid {
+            PASSWORD_POLICY if control.value.is_some() => fault = fault.or(Some(ControlFault::Value)),
+            PASSWORD_POLICY => asked = true,
+            _ if control.critical => fault = fault.or(Some(ControlFault::Critical)),
+            _ => {}
+        }
+    }
+    fault.map_or(Ok(asked), Err)
+}
+
 /// Whether a critical control stands among these, or one that cannot be read: then an operation that we
 /// answer ourselves must not be performed.
 pub fn has_critical(controls: Option<&[u8]>) -> bool {

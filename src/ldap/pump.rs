@@ -18,7 +18,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::ldap::frame::{FrameError, Front, Head, Sender, front};
 use crate::ldap::outstanding::Outstanding;
-use crate::ldap::reply::is_goodbye;
+use crate::ldap::reply::{EXTENDED_RESPONSE, is_goodbye};
 use crate::ldap::restrict::Gate;
 use crate::ldap::session::Session;
 
@@ -47,6 +47,8 @@ pub(super) struct Pump<C, U> {
     /// Octets of the client's, here and still to come, that go nowhere.
     skipped: usize,
     limits: Limits,
+    /// The operation whose answer is not to be passed on, but looked at first.
+    awaited: Option<i32>,
 }
 
 /// How large a client's messages may be, in octets.
@@ -63,6 +65,8 @@ pub(super) struct Limits {
 pub(super) enum Event {
     /// A message of the client's to look at; it stands at the front of the client's buffer.
     Message(Head),
+    /// The server's answer that was waited for stands at the front of its buffer.
+    Answered(Head),
     /// Nothing is outstanding and nothing is on its way to the client. Only when asked for.
     Drained,
     /// The client has closed, or cannot be written to.
@@ -103,12 +107,36 @@ where
             downward: 0,
             skipped: 0,
             limits,
+            awaited: None,
         }
     }
 
     /// Runs until something has to be decided. Dropping the future loses nothing.
     pub(super) async fn run(&mut self, session: &Session, mode: Mode) -> Event {
         poll_fn(|cx| self.poll(cx, session, mode)).await
+    }
+
+    /// Passes on what the server still sends until it answers the operation `id`; nothing more is taken from
+    /// the client.
+    pub(super) async fn await_answer(&mut self, session: &Session, id: i32) -> Event {
+        self.awaited = Some(id);
+        let event = self.run(session, Mode::Drain).await;
+        self.awaited = None;
+        event
+    }
+
+    /// Takes the answer that was waited for out of the server's buffer, and overwrites it there.
+    pub(super) fn take_answer(&mut self, head: &Head) -> Zeroizing<Vec<u8>> {
+        let mut answer = Zeroizing::new(Vec::new());
+        if let Some(server) = &mut self.server {
+            answer.extend_from_slice(server.inbox.filled().get(..head.total).unwrap_or_default());
+            server.inbox.wipe(head.total);
+        }
+        // It belongs: that operation was sent on, and this is its final response.
+        self.outstanding.answered(head);
+        self.activity += 1;
+        self.relayed += 1;
+        answer
     }
 
     /// Sends the client's front message on to the server, which must be there.
@@ -215,19 +243,30 @@ where
             let Some(server) = &mut self.server else {
                 return Ok(moved);
             };
-            if let Some(gate) = self.gate.as_deref_mut().filter(|gate| gate.reads_answers())
-                && !server.gone
-            {
-                let out = &mut self.client.outbox;
-                let seen = gated::show(server, gate, &mut self.outstanding, self.limits.after_bind, out);
-                self.relayed += seen;
-                self.activity += seen;
-                if seen > 0 {
-                    moved = Moved::Something;
-                    continue;
+            if self.downward == 0 && !server.dismissed {
+                let awaited = self.awaited;
+                let (octets, answer) = match self.gate.as_deref_mut().filter(|gate| gate.reads_answers()) {
+                    Some(gate) => {
+                        let out = &mut self.client.outbox;
+                        let limit = self.limits.after_bind;
+                        let (seen, answer) = gated::show(server, gate, &mut self.outstanding, (awaited, limit), out);
+                        self.relayed += seen;
+                        self.activity += seen;
+                        if seen > 0 {
+                            moved = Moved::Something;
+                            continue;
+                        }
+                        (0, answer)
+                    }
+                    None => {
+                        let counts = (&mut self.activity, &mut self.relayed);
+                        scan_server(server, &mut self.outstanding, awaited, counts)
+                    }
+                };
+                self.downward = octets;
+                if let Some(head) = answer.filter(|_| octets == 0) {
+                    return Err(Event::Answered(head));
                 }
-            } else if self.downward == 0 && !server.dismissed {
-                self.downward = scan_server(server, &mut self.outstanding, &mut self.activity, &mut self.relayed);
             }
             let here = self.downward.min(server.inbox.filled().len());
             if here > 0 {
@@ -384,8 +423,14 @@ enum Moved {
     Something,
 }
 
-/// Counts the octets of all messages at the front of the server's buffer, and notes which operations end.
-fn scan_server<U>(server: &mut Port<U>, outstanding: &mut Outstanding, activity: &mut u64, relayed: &mut u64) -> usize {
+/// Counts the octets of all messages at the front of the server's buffer, and notes which operations end. Stops
+/// at the answer that is `awaited`.
+fn scan_server<U>(
+    server: &mut Port<U>,
+    outstanding: &mut Outstanding,
+    awaited: Option<i32>,
+    (activity, relayed): (&mut u64, &mut u64),
+) -> (usize, Option<Head>) {
     let mut octets = 0;
     while let Some(input) = server.inbox.filled().get(octets..) {
         let (head, whole) = match front(input, CAPACITY, usize::MAX, Sender::Server) {
@@ -408,6 +453,9 @@ fn scan_server<U>(server: &mut Port<U>, outstanding: &mut Outstanding, activity:
             octets += head.total;
             break;
         }
+        if awaited == Some(head.id) && whole && head.operation == EXTENDED_RESPONSE {
+            return (octets, Some(head));
+        }
         if !outstanding.answered(&head) {
             tracing::warn!(
                 id = head.id,
@@ -424,7 +472,7 @@ fn scan_server<U>(server: &mut Port<U>, outstanding: &mut Outstanding, activity:
             break;
         }
     }
-    octets
+    (octets, None)
 }
 
 /// One end: the stream, what was read from it, what we have to say to it ourselves.
@@ -521,7 +569,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Port<S> {
             self.written += count;
             self.unflushed = true;
         }
-        self.outbox.clear();
+        // It may hold a password that was made up.
+        self.outbox.zeroize();
         self.outbox.shrink_to(CAPACITY);
         self.written = 0;
         Poll::Ready(Ok(()))

@@ -6,6 +6,7 @@
 
 mod authorized;
 mod gate;
+mod password;
 mod relayed;
 mod shown;
 mod trial;
@@ -22,18 +23,22 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::clock;
+use crate::config::MustChange;
 use crate::directory::local::Tree;
-use crate::directory::{ConnectError, Directory, Link, Stream};
-use crate::engine::{Check, Origin, Protocol, Verdict};
+use crate::directory::{ConnectError, Directory, Link, PasswordModify, Stream};
+use crate::engine::authenticator::{Kind, KindSet};
+use crate::engine::{Check, LoginName, Origin, Protocol, Purpose, Verdict};
 use crate::ldap::account::{Account, Named};
 use crate::ldap::authorized::Authorized;
 use crate::ldap::bound::Bound;
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::Head;
 use crate::ldap::listener::Shared;
+use crate::ldap::password::{CHANGE_AFTER_RESET, policy_response};
 use crate::ldap::pump::{Event, Limits, Mode, Port, Pump};
 use crate::ldap::reply::{
-    Answer, BIND_REQUEST, BIND_RESPONSE, Code, empty_challenge, notice_of_disconnection, response_to, start_tls, unbind,
+    Answer, BIND_REQUEST, BIND_RESPONSE, Code, bound_to_change, empty_challenge, notice_of_disconnection, response_to,
+    start_tls, unbind,
 };
 use crate::ldap::session::{Binding, Session, Step};
 use crate::ldap::stream::{ClientStream, handshake};
@@ -42,6 +47,7 @@ use crate::metrics::Decision;
 
 use authorized::Sent;
 use gate::Passage;
+use password::Identity;
 use shown::Shown;
 use trial::{Trial, Tried};
 
@@ -56,6 +62,8 @@ pub(super) struct Connection {
     bound: Option<Bound>,
     /// The service account that is bound, if it is one.
     account: Option<Arc<Account>>,
+    /// What else is known of them.
+    identity: Option<Identity>,
     /// Who showed a certificate.
     shown: Option<Box<Shown>>,
     /// Whom operations are authorized as, where the server has not seen a bind of theirs.
@@ -114,6 +122,7 @@ impl Connection {
             embedded: None,
             bound: None,
             account: None,
+            identity: None,
             shown,
             acting_as: None,
             server_has_rights: false,
@@ -131,10 +140,11 @@ impl Connection {
         let encrypted = self.pump.client.stream.is_encrypted();
         let mut session = Session::new(self.shared.rules.clone(), encrypted);
         loop {
-            if !session.is_bound() {
+            if session.is_anonymous() {
                 self.bound = None;
                 self.account = None;
                 self.acting_as = None;
+                self.identity = None;
                 if self.server_has_rights {
                     self.drop_server();
                 }
@@ -143,7 +153,7 @@ impl Connection {
             let next = self.next(&session).await;
             let step = match next {
                 Next::Event(Event::Message(head)) => self.message(session, head).await,
-                Next::Event(Event::Drained) => Ok(session),
+                Next::Event(Event::Drained | Event::Answered(_)) => Ok(session),
                 Next::Event(Event::ClientGone) => Err(Ended),
                 Next::Event(Event::ClientMisbehaved(fault)) => {
                     self.shared.metrics.drop("ldap", fault.word());
@@ -258,6 +268,11 @@ impl Connection {
                 self.pump.drop_message(&head);
                 Ok(self.bind(binding, bind, arrived).await)
             }
+            Step::ChangePassword(session, request) => match self.passes(&head, &input) {
+                Passage::Closed => Ok(session),
+                Passage::Open => self.change_password(session, &head, &input, &request, arrived).await,
+                Passage::Instead(frame) => self.change_password(session, &head, &frame, &request, arrived).await,
+            },
             Step::Relayed(binding, bind) => {
                 self.pump.drop_message(&head);
                 Ok(self.relayed_bind(binding, bind, goes_on, arrived).await)
@@ -327,7 +342,7 @@ impl Connection {
                 if let Some(tree) = &self.embedded {
                     let embedded = Embedded {
                         tree,
-                        person: self.bound.as_ref().map(Bound::person),
+                        person: self.bound.as_ref().map(|bound| &**bound.person()),
                         start_tls: self.shared.rules.start_tls,
                     };
                     let answers = &mut self.pump.client.outbox;
@@ -371,6 +386,10 @@ impl Connection {
                     None => binding.accepted(),
                 };
             }
+            Judged::InToChange => {
+                self.settled = true;
+                return binding.restricted();
+            }
             Judged::Out(code) => code,
         };
         if code == Code::InvalidCredentials {
@@ -404,7 +423,10 @@ impl Connection {
         let mut origin = self.origin(directory.name(), binding.is_encrypted());
         let account = self.account_named(bind, &mut origin);
         let mut question = bind.question(origin, shared.config.append.0, certificate);
-        gate::ask_for_account(&account, &mut question);
+        if let Some(question) = &mut question {
+            question.purpose = self.purpose(directory.as_ref(), bind);
+            gate::ask_for_account(&account, question);
+        }
         let Some(question) = question else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
@@ -412,6 +434,7 @@ impl Connection {
         let source = self.peer.ip().to_canonical();
         let mut late = Vec::new();
         let authorizes = directory.authorizes();
+        let login = question.login.clone();
         let mut trial = Trial {
             directory,
             server: &mut self.pump.server,
@@ -434,12 +457,27 @@ impl Connection {
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
-        let end = self.conclude(bind, verdict, tried, authorizes, arrived);
+        let end = self.conclude(bind, verdict, tried, authorizes, (login, arrived));
         self.account = match (&end, account) {
             (Judged::In, Named::Account(account)) => Some(account),
-            (Judged::In | Judged::Out(_), _) => None,
+            (Judged::In | Judged::InToChange | Judged::Out(_), _) => None,
         };
         end
+    }
+
+    /// What a bind is for: with a client that can see that the password must be changed, also for that.
+    fn purpose(&self, directory: &dyn Directory, bind: &Bind<'_>) -> Purpose {
+        let may = match self.shared.config.must_change {
+            MustChange::Asked => bind.controls.policy,
+            MustChange::Always => true,
+            MustChange::Never => false,
+        };
+        match directory.password_modify() {
+            PasswordModify::Relayed if may => Purpose::LoginOrChange { expired: false },
+            // An expired password is changed by who knows it, although nobody can bind with it.
+            PasswordModify::Translated if may => Purpose::LoginOrChange { expired: true },
+            PasswordModify::Relayed | PasswordModify::Translated | PasswordModify::Never => Purpose::Login,
+        }
     }
 
     /// Brings together what the engine says and what the server holds, so that neither goes further than
@@ -451,7 +489,7 @@ impl Connection {
         verdict: Verdict,
         tried: Tried,
         authorizes: bool,
-        arrived: Instant,
+        came: (LoginName, Instant),
     ) -> Judged {
         match (end_of(&verdict), tried) {
             // Too many connections at once is no outage.
@@ -463,8 +501,31 @@ impl Connection {
                     tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
                     return Judged::Out(Code::Unavailable);
                 }
-                self.remember(verdict, arrived);
+                self.remember(verdict, came);
                 Judged::In
+            }
+            (BindEnd::Restricted, Tried::MustChange(reply)) => {
+                let out = &mut self.pump.client.outbox;
+                if bind_response(&reply, bind.controls.policy, out).is_err() {
+                    tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
+                    return Judged::Out(Code::Unavailable);
+                }
+                self.remember(verdict, came);
+                Judged::InToChange
+            }
+            (BindEnd::Restricted, Tried::Nothing | Tried::NotRight) => {
+                if self.server_has_rights {
+                    self.drop_server();
+                }
+                let policy = policy_response(Some(CHANGE_AFTER_RESET));
+                let policy = bind.controls.policy.then_some(policy.as_slice());
+                bound_to_change(bind.id, policy, &mut self.pump.client.outbox);
+                self.remember(verdict, came);
+                Judged::InToChange
+            }
+            (BindEnd::Restricted, Tried::Right(_) | Tried::RightHere | Tried::Lost | Tried::Busy) => {
+                tracing::error!("a bind was restricted although the directory did not say so; refused");
+                Judged::Out(Code::InvalidCredentials)
             }
             (BindEnd::Accepted, tried @ (Tried::Nothing | Tried::RightHere)) => {
                 // The rule asks for no password, or the directory has no server: what the server may hold
@@ -483,21 +544,29 @@ impl Connection {
                     text: "",
                 };
                 answer.write(&mut self.pump.client.outbox);
-                self.remember(verdict, arrived);
+                self.remember(verdict, came);
                 Judged::In
             }
-            (BindEnd::Accepted, Tried::NotRight | Tried::Lost | Tried::Busy) => {
+            (BindEnd::Accepted, Tried::MustChange(_) | Tried::NotRight | Tried::Lost | Tried::Busy) => {
                 tracing::error!("a bind was accepted although the directory did not find the password right; refused");
                 Judged::Out(Code::InvalidCredentials)
             }
         }
     }
 
-    fn remember(&mut self, verdict: Verdict, arrived: Instant) {
-        if let Verdict::Accept(grant) = verdict {
-            let bindings = &self.shared.bindings;
-            self.bound = Some(bindings.enter(grant.person, arrived, &self.stop));
-        }
+    fn remember(&mut self, verdict: Verdict, (login, arrived): (LoginName, Instant)) {
+        let (person, proven, dialog) = match verdict {
+            Verdict::Accept(grant) => (grant.person, grant.proven, None),
+            Verdict::Restricted(restricted) => {
+                let dialog = restricted.dialog;
+                let password = dialog.password.as_ref().map(|_| KindSet::of(Kind::Password));
+                let proven = dialog.proven.union(password.unwrap_or(KindSet::EMPTY));
+                (restricted.person, proven, Some(dialog))
+            }
+            Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => return,
+        };
+        self.bound = Some(self.shared.bindings.enter(person, arrived, &self.stop));
+        self.identity = Some(Identity { login, proven, dialog });
     }
 
     fn origin(&self, directory: &str, encrypted: bool) -> Origin {
@@ -563,9 +632,14 @@ impl Connection {
                 Ok(())
             }
             Ok(Event::Dismissed) => self.farewell().await,
-            Ok(Event::ServerGone | Event::ClientGone | Event::Message(_) | Event::ClientMisbehaved(_)) | Err(_) => {
-                Err(Ended)
-            }
+            Ok(
+                Event::ServerGone
+                | Event::ClientGone
+                | Event::Message(_)
+                | Event::ClientMisbehaved(_)
+                | Event::Answered(_),
+            )
+            | Err(_) => Err(Ended),
         }
     }
 
@@ -581,7 +655,7 @@ impl Connection {
         }
         self.pump.outstanding.fail(&mut self.pump.client.outbox);
         self.drop_server();
-        if session.is_bound() {
+        if !session.is_anonymous() {
             return self.goodbye(Code::Unavailable, "the directory is out of reach").await;
         }
         Ok(session)
@@ -688,6 +762,8 @@ async fn discard(stream: &mut ClientStream) -> io::Result<()> {
 enum Judged {
     /// Accepted, and answered.
     In,
+    /// Accepted to change the password, and answered.
+    InToChange,
     /// Refused, to be answered with this.
     Out(Code),
 }

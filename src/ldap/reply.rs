@@ -28,6 +28,8 @@ pub enum Code {
     UnavailableCriticalExtension,
     /// 13: not without TLS.
     ConfidentialityRequired,
+    /// 19: the directory's policy does not take it.
+    ConstraintViolation,
     /// 32
     NoSuchObject,
     /// 34
@@ -60,6 +62,7 @@ impl Code {
             Self::UnavailableCriticalExtension => 12,
             Self::ConfidentialityRequired => 13,
             Self::SaslBindInProgress => 14,
+            Self::ConstraintViolation => 19,
             Self::NoSuchObject => 32,
             Self::InvalidDnSyntax => 34,
             Self::InappropriateAuthentication => 48,
@@ -89,13 +92,15 @@ pub struct Answer {
 impl Answer {
     /// Appends the message to `out`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        message(self.id, self.response, out, |out| result(self.code, self.text, out));
+        message(self.id, self.response, None, out, |out| {
+            result(self.code, self.text, out)
+        });
     }
 }
 
 /// Appends the response to StartTLS (RFC 4511 section 4.14.2).
 pub(super) fn start_tls(id: i32, code: Code, text: &str, out: &mut Vec<u8>) {
-    message(id, EXTENDED_RESPONSE, out, |out| {
+    message(id, EXTENDED_RESPONSE, None, out, |out| {
         result(code, text, out);
         ber::write(RESPONSE_NAME, START_TLS.as_bytes(), out);
     });
@@ -104,7 +109,7 @@ pub(super) fn start_tls(id: i32, code: Code, text: &str, out: &mut Vec<u8>) {
 /// Appends the answer that asks for the client's first octets of a mechanism in which it speaks first: an empty
 /// challenge (RFC 4422 section 3, RFC 4511 section 4.2.2).
 pub(super) fn empty_challenge(id: i32, out: &mut Vec<u8>) {
-    message(id, BIND_RESPONSE, out, |out| {
+    message(id, BIND_RESPONSE, None, out, |out| {
         result(Code::SaslBindInProgress, "", out);
         ber::write(SERVER_SASL_CREDS, b"", out);
     });
@@ -112,7 +117,7 @@ pub(super) fn empty_challenge(id: i32, out: &mut Vec<u8>) {
 
 /// Appends a Notice of Disconnection (RFC 4511 section 4.4.1).
 pub(super) fn notice_of_disconnection(code: Code, text: &str, out: &mut Vec<u8>) {
-    message(0, EXTENDED_RESPONSE, out, |out| {
+    message(0, EXTENDED_RESPONSE, None, out, |out| {
         result(code, text, out);
         ber::write(RESPONSE_NAME, NOTICE_OF_DISCONNECTION.as_bytes(), out);
     });
@@ -120,7 +125,7 @@ pub(super) fn notice_of_disconnection(code: Code, text: &str, out: &mut Vec<u8>)
 
 /// Appends the response to WhoAmI (RFC 4532): the name of who is bound, nothing for nobody.
 pub(super) fn who_am_i(id: i32, dn: Option<&str>, out: &mut Vec<u8>) {
-    message(id, EXTENDED_RESPONSE, out, |out| {
+    message(id, EXTENDED_RESPONSE, None, out, |out| {
         result(Code::Success, "", out);
         let identity = dn.map(|dn| format!("dn:{dn}")).unwrap_or_default();
         ber::write(RESPONSE_VALUE, identity.as_bytes(), out);
@@ -129,7 +134,7 @@ pub(super) fn who_am_i(id: i32, dn: Option<&str>, out: &mut Vec<u8>) {
 
 /// Appends a WhoAmI request (RFC 4532).
 pub(super) fn ask_who_am_i(id: i32, out: &mut Vec<u8>) {
-    message(id, EXTENDED_REQUEST, out, |out| {
+    message(id, EXTENDED_REQUEST, None, out, |out| {
         ber::write(REQUEST_NAME, WHO_AM_I.as_bytes(), out)
     });
 }
@@ -153,17 +158,37 @@ pub(super) fn told_who_am_i<'a>(message: &Message<'a>) -> Option<&'a str> {
 
 /// Appends an UnbindRequest (RFC 4511 section 4.3).
 pub(super) fn unbind(id: i32, out: &mut Vec<u8>) {
-    message(id, UNBIND_REQUEST, out, |_| {});
+    message(id, UNBIND_REQUEST, None, out, |_| {});
 }
 
-fn message(id: i32, operation: u8, out: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
+/// Appends the successful response to a bind that was let in to change the password (RFC 4511 section 4.2.2),
+/// with the password policy control where the client asked for it.
+pub(super) fn bound_to_change(id: i32, control: Option<&[u8]>, out: &mut Vec<u8>) {
+    message(id, BIND_RESPONSE, control, out, |out| result(Code::Success, "", out));
+}
+
+/// Appends a message with the `controls`, each an element, if there are any.
+pub(super) fn message(
+    id: i32,
+    operation: u8,
+    controls: Option<&[u8]>,
+    out: &mut Vec<u8>,
+    fill: impl FnOnce(&mut Vec<u8>),
+) {
     ber::write_with(SEQUENCE, out, |out| {
         ber::write_integer(INTEGER, id, out);
         ber::write_with(operation, out, fill);
+        if let Some(controls) = controls {
+            ber::write(CONTROLS, controls, out);
+        }
     });
 }
 
-fn result(code: Code, text: &str, out: &mut Vec<u8>) {
+/// The controls element of a message.
+const CONTROLS: u8 = 0xa0;
+
+/// Appends the fields of an LDAPResult.
+pub(super) fn result(code: Code, text: &str, out: &mut Vec<u8>) {
     ber::write_integer(ENUMERATED, code.number(), out);
     ber::write(OCTET_STRING, b"", out);
     ber::write(OCTET_STRING, text.as_bytes(), out);

@@ -17,9 +17,10 @@ use crate::ber::Message;
 use crate::config::{Anonymous, RelayedMechanism};
 use crate::ldap::controls::{BindControls, ControlFault, has_critical};
 use crate::ldap::frame::{Head, leading};
+use crate::ldap::password::{PASSWORD_MODIFY, PasswordModify};
 use crate::ldap::reply::{
-    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS,
-    UNBIND_REQUEST, response_to,
+    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, EXTENDED_RESPONSE, SEARCH_REQUEST,
+    START_TLS, UNBIND_REQUEST, response_to,
 };
 use crate::ldap::sasl::Offered;
 use crate::ldap::translate::{Bind, BindRequest, Credentials, How};
@@ -46,9 +47,20 @@ pub struct Rules {
 pub struct Session {
     rules: Rules,
     encrypted: bool,
-    bound: bool,
+    standing: Standing,
     /// Messages are not sent on as they are, but written anew.
     rewritten: bool,
+}
+
+/// What the last bind has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There was none, or it was refused.
+    Anonymous,
+    /// Accepted.
+    Bound,
+    /// Accepted to change the password, and for nothing else (draft-behera-ldap-password-policy-10 section 7.1).
+    MustChange,
 }
 
 /// What to do about a message.
@@ -67,6 +79,8 @@ pub enum Step<'a> {
     Relayed(Binding, RelayedBind<'a>),
     /// Ask for the client's first octets of a mechanism; the number is the message's.
     Challenge(Session, i32),
+    /// Change a password, of who is bound or somebody else's.
+    ChangePassword(Session, PasswordModify<'a>),
     /// Answer success, forget what else has arrived, and negotiate.
     StartTls(Upgrading),
     /// The client has said goodbye.
@@ -94,14 +108,46 @@ impl Session {
         Self {
             rules,
             encrypted,
-            bound: false,
+            standing: Standing::Anonymous,
             rewritten: false,
         }
     }
 
-    /// Whether a bind has been accepted, and nothing has undone it since.
+    /// What the last bind has come to.
+    pub fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// Whether a bind has been accepted without restriction, and nothing has undone it since.
     pub fn is_bound(&self) -> bool {
-        self.bound
+        self.standing == Standing::Bound
+    }
+
+    /// Whether nobody is bound.
+    pub fn is_anonymous(&self) -> bool {
+        self.standing == Standing::Anonymous
+    }
+
+    /// The password is another one now, and the directory knows who is bound: nothing is in the way any more.
+    #[must_use]
+    pub fn freed(self) -> Self {
+        match self.standing {
+            Standing::Anonymous => self,
+            Standing::Bound | Standing::MustChange => Self {
+                standing: Standing::Bound,
+                ..self
+            },
+        }
+    }
+
+    /// Nobody is bound any more.
+    #[must_use]
+    pub fn ended(self) -> Self {
+        Self {
+            standing: Standing::Anonymous,
+            rewritten: false,
+            ..self
+        }
     }
 
     /// Whether the connection is over TLS.
@@ -111,8 +157,12 @@ impl Session {
 
     /// Whether messages of this operation are sent on without being looked at.
     pub fn relays(&self, operation: u8) -> bool {
-        (self.bound || self.rules.anonymous == Anonymous::Yes)
-            && !self.rewritten
+        let may = match self.standing {
+            Standing::Anonymous => self.rules.anonymous == Anonymous::Yes,
+            Standing::Bound => true,
+            Standing::MustChange => false,
+        };
+        may && !self.rewritten
             && !matches!(operation, BIND_REQUEST | EXTENDED_REQUEST | UNBIND_REQUEST)
             && (response_to(operation).is_some() || operation == ABANDON_REQUEST)
     }
@@ -130,6 +180,7 @@ impl Session {
             EXTENDED_REQUEST => match (requested(head, input), frame) {
                 (Some(START_TLS), Some(frame)) => self.start_tls(frame, outstanding),
                 (Some(START_TLS), None) => Step::Disconnect("the StartTLS request is too large"),
+                (Some(PASSWORD_MODIFY), frame) => self.change_password(head, frame),
                 (Some(_), _) => self.ordinary(head, input, EXTENDED_REQUEST),
                 // OpenLDAP takes an element of any type for the name: what we cannot name must not pass.
                 (None, _) => Step::Disconnect("the extended request cannot be read"),
@@ -155,11 +206,7 @@ impl Session {
     }
 
     fn bind<'a>(self, head: &Head, frame: &'a [u8]) -> Step<'a> {
-        let anonymous = Self {
-            bound: false,
-            rewritten: false,
-            ..self
-        };
+        let anonymous = self.ended();
         let refuse = |session: Self, code, text| session.refuse(head.id, code, text);
         let Ok(message) = Message::read(frame) else {
             return Step::Disconnect("the bind request cannot be read");
@@ -244,22 +291,61 @@ impl Session {
         Step::StartTls(Upgrading { rules: self.rules })
     }
 
+    fn change_password<'a>(self, head: &Head, frame: Option<&'a [u8]>) -> Step<'a> {
+        let answer = |code, text| Answer {
+            id: head.id,
+            response: EXTENDED_RESPONSE,
+            code,
+            text,
+        };
+        let Some(frame) = frame else {
+            let text = "the password change is too large";
+            return Step::Answer(self, answer(Code::UnwillingToPerform, text));
+        };
+        let Ok(message) = Message::read(frame) else {
+            return Step::Disconnect("the password change cannot be read");
+        };
+        let Ok(request) = PasswordModify::read(&message) else {
+            let text = "the password change cannot be read";
+            return Step::Answer(self, answer(Code::ProtocolError, text));
+        };
+        if !self.encrypted && !self.rules.allow_plaintext {
+            let text = "passwords are accepted over TLS only";
+            return Step::Answer(self, answer(Code::ConfidentialityRequired, text));
+        }
+        // Neither proves anything, and neither can be set.
+        if [request.old, request.new]
+            .iter()
+            .flatten()
+            .any(|password| password.is_empty())
+        {
+            return Step::Answer(self, answer(Code::UnwillingToPerform, "a password is empty"));
+        }
+        Step::ChangePassword(self, request)
+    }
+
     /// Anonymous connections are told strongerAuthRequired, as OpenLDAP's `require authc` does: binding
     /// would help, whereas insufficientAccessRights says that these rights are too few.
     fn ordinary<'a>(self, head: &Head, input: &'a [u8], operation: u8) -> Step<'a> {
-        let allowed = self.bound
-            || match self.rules.anonymous {
-                Anonymous::Yes => true,
-                Anonymous::RootDse => operation == SEARCH_REQUEST && reads_root_dse(head, input),
-            };
+        let allowed = match (self.standing, self.rules.anonymous) {
+            (Standing::Bound, _) | (Standing::Anonymous, Anonymous::Yes) => true,
+            (Standing::Anonymous, Anonymous::RootDse) => operation == SEARCH_REQUEST && reads_root_dse(head, input),
+            (Standing::MustChange, _) => false,
+        };
+        let (code, text) = if self.standing == Standing::MustChange {
+            let text = "the password must be changed first, and nothing else can be done until then";
+            (Code::InsufficientAccessRights, text)
+        } else {
+            (Code::StrongerAuthRequired, "bind first")
+        };
         match response_to(operation) {
             _ if allowed => Step::Relay(self),
             Some(response) => {
                 let answer = Answer {
                     id: head.id,
                     response,
-                    code: Code::StrongerAuthRequired,
-                    text: "bind first",
+                    code,
+                    text,
                 };
                 Step::Answer(self, answer)
             }
@@ -275,7 +361,7 @@ impl Binding {
         Session {
             rules: self.rules,
             encrypted: self.encrypted,
-            bound: true,
+            standing: Standing::Bound,
             rewritten: false,
         }
     }
@@ -288,12 +374,20 @@ impl Binding {
         }
     }
 
+    /// The bind was accepted to change the password.
+    pub fn restricted(self) -> Session {
+        Session {
+            standing: Standing::MustChange,
+            ..self.accepted()
+        }
+    }
+
     /// The bind was refused, or could not be judged.
     pub fn refused(self) -> Session {
         Session {
             rules: self.rules,
             encrypted: self.encrypted,
-            bound: false,
+            standing: Standing::Anonymous,
             rewritten: false,
         }
     }
@@ -413,6 +507,7 @@ mod tests {
             Step::Ignore(_) => panic!("ignored"),
             Step::Bind(..) | Step::Relayed(..) => panic!("bound"),
             Step::Challenge(..) => panic!("challenged"),
+            Step::ChangePassword(..) => panic!("changed a password"),
             Step::StartTls(_) => panic!("started TLS"),
             Step::Close => panic!("closed"),
             Step::Disconnect(text) => panic!("disconnected: {text}"),
@@ -554,6 +649,76 @@ mod tests {
             receive(bound(), &message(UNBIND_REQUEST, &[], |_| {}), 0),
             Step::Close
         ));
+    }
+
+    fn restricted() -> Session {
+        Binding {
+            rules: RULES,
+            encrypted: true,
+        }
+        .restricted()
+    }
+
+    const CHANGE: &[u8] = b"\x30\x06\x81\x01o\x82\x01n";
+
+    fn password_modify(value: &[u8]) -> Vec<u8> {
+        message(EXTENDED_REQUEST, &[], |out| {
+            ber::write(0x80, PASSWORD_MODIFY.as_bytes(), out);
+            ber::write(0x81, value, out);
+        })
+    }
+
+    #[test]
+    fn who_must_change_the_password_can_do_nothing_else() {
+        for operation in [SEARCH_REQUEST, 0x66, 0x68, 0x4a, 0x6c, 0x6e] {
+            let input = message(operation, &[], |out| out.extend([0; 4]));
+            let (code, bound) = answered(restricted(), &input);
+            assert_eq!((code, bound), (Code::InsufficientAccessRights, false), "{operation:x}");
+            assert!(!restricted().relays(operation), "{operation:x}");
+        }
+        assert_eq!(answered(restricted(), &search("", 0)).0, Code::InsufficientAccessRights);
+        let who_am_i = extended("1.3.6.1.4.1.4203.1.11.3", &[]);
+        assert_eq!(answered(restricted(), &who_am_i).0, Code::InsufficientAccessRights);
+        let abandon = message(ABANDON_REQUEST, &[], |_| {});
+        assert!(matches!(receive(restricted(), &abandon, 0), Step::Ignore(_)));
+        assert!(matches!(
+            receive(restricted(), &bind(3, "cn=x", 0x80, b"pw"), 0),
+            Step::Bind(..)
+        ));
+        let unbind = message(UNBIND_REQUEST, &[], |_| {});
+        assert!(matches!(receive(restricted(), &unbind, 0), Step::Close));
+        let input = password_modify(CHANGE);
+        let Step::ChangePassword(session, request) = receive(restricted(), &input, 0) else {
+            panic!()
+        };
+        assert_eq!((request.old, request.new), (Some(&b"o"[..]), Some(&b"n"[..])));
+        assert_eq!(session.standing(), Standing::MustChange);
+        assert!(session.freed().is_bound());
+        assert!(restricted().ended().is_anonymous());
+        assert!(
+            Session::new(RULES, true).freed().is_anonymous(),
+            "nobody is bound by it"
+        );
+    }
+
+    #[test]
+    fn passwords_are_changed_over_tls_unless_allowed_and_never_to_nothing() {
+        let input = password_modify(CHANGE);
+        assert_eq!(
+            answered(Session::new(RULES, false), &input).0,
+            Code::ConfidentialityRequired
+        );
+        assert!(matches!(
+            receive(Session::new(RULES, true), &input, 0),
+            Step::ChangePassword(..)
+        ));
+        for (value, code) in [
+            (&b"\x30\x02\x81\x00"[..], Code::UnwillingToPerform),
+            (b"\x30\x02\x82\x00", Code::UnwillingToPerform),
+            (b"\x30\x02\x83\x00", Code::ProtocolError),
+        ] {
+            assert_eq!(answered(bound(), &password_modify(value)), (code, true), "{value:x?}");
+        }
     }
 
     #[test]

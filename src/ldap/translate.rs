@@ -163,6 +163,8 @@ pub(super) fn login_name(name: &str) -> Option<LoginName> {
 pub enum BindEnd {
     /// Let in: the directory's own answer goes out, or plain success when it was not asked.
     Accepted,
+    /// Let in to change the password, and for nothing else.
+    Restricted,
     /// Not let in, and this is the result; the diagnostic message is always empty.
     Refused(Code),
 }
@@ -172,6 +174,7 @@ pub enum BindEnd {
 pub fn end_of(verdict: &Verdict) -> BindEnd {
     match verdict {
         Verdict::Accept(_) => BindEnd::Accepted,
+        Verdict::Restricted(_) => BindEnd::Restricted,
         Verdict::Reject(_) => BindEnd::Refused(Code::InvalidCredentials),
         Verdict::Unavailable(_) => BindEnd::Refused(Code::Unavailable),
         Verdict::Challenge(_) => {

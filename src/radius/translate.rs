@@ -260,7 +260,8 @@ impl ReplyTo {
         match verdict {
             Verdict::Accept(grant) => self.accept(grant, keyring, buffer),
             Verdict::Challenge(prompt) => self.challenge(prompt, keyring, now, buffer),
-            Verdict::Reject(_) => self.reject(buffer),
+            // A restricted session is nothing that a NAS could hold: it is never asked for here.
+            Verdict::Reject(_) | Verdict::Restricted(_) => self.reject(buffer),
             Verdict::Unavailable(_) => self.unable(buffer),
         }
     }

@@ -410,7 +410,9 @@ impl Node {
             }
             Who::Decoy => None,
         };
+        let operation = request.operation.unwrap_or_default();
         let subject = Subject {
+            operation,
             sessions,
             login: &login,
             origin: &origin,
@@ -423,8 +425,14 @@ impl Node {
             Ruling::Deny => None,
         });
         let held = self.held_back(&person, subject.now).await?;
-        let allowed = terms.is_some();
+        let possible = terms.is_none_or(|terms| !terms.requirement_for(operation).is_impossible());
+        let allowed = terms.is_some() && possible;
         let mut text = explained.to_string();
+        if !possible {
+            text.push_str(
+                "\nThe rule does not ask for the password, and is not about password changes by name, so the end is a refusal.",
+            );
+        }
         let most = terms.and_then(|terms| terms.max_sessions);
         let full = most.zip(sessions).is_some_and(|(most, open)| open >= most);
         if let Some(open) = sessions.filter(|_| full) {

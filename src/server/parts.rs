@@ -257,7 +257,8 @@ fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
                 Condition::Client(names) => ("client", names, &known),
                 Condition::Service(names) => ("service", names, &known),
                 Condition::Directory(names) => ("directory", names, &directories),
-                Condition::Protocol(_)
+                Condition::Operation(_)
+                | Condition::Protocol(_)
                 | Condition::Source(_)
                 | Condition::Encrypted(_)
                 | Condition::NasIdentifier(_)

@@ -117,7 +117,7 @@ impl Site {
                 nas_identifier: None,
                 calling_station: None,
                 encrypted: true,
-                service_account: false,
+                service_account: None,
             },
             capability: Capability::Append(Split::Separator(',')),
             purpose: Purpose::Login,
@@ -126,6 +126,7 @@ impl Site {
         match self.verifier.verify(request, Check::Own(&mut meanwhile)).await {
             Verdict::Accept(_) => "accept",
             Verdict::Reject(denial) => denial.word(),
+            Verdict::Restricted(_) => "restricted",
             Verdict::Challenge(_) => "challenge",
             Verdict::Unavailable(_) => "unavailable",
         }

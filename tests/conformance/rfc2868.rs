@@ -61,6 +61,7 @@ fn accept(reply: Vec<Pair>, message: &str, channel: Channel) -> (Reply, Vec<u8>)
         message: Some(message.to_owned()),
         reply,
         ms_chap: None,
+        proven: Default::default(),
         id: 0,
     });
     let reply_to = ReplyTo::new(&Packet::parse(&request).unwrap(), client, channel);

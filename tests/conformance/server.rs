@@ -188,6 +188,7 @@ fn accept(message: Option<String>) -> Verdict {
         message,
         reply: Vec::new(),
         ms_chap: None,
+        proven: Default::default(),
     })
 }
 

@@ -137,6 +137,7 @@ impl World {
                 Reply::Challenge(prompt.text)
             }
             Verdict::Reject(denial) => Reply::Reject(denial.word().to_owned()),
+            Verdict::Restricted(_) => panic!("nobody asked for a session to change the password in"),
             Verdict::Unavailable(_) => Reply::Unavailable,
         });
     }
@@ -158,6 +159,7 @@ impl World {
                     self.now,
                 ),
                 Step::Do(Effect::VerifyResponse { .. }, _) => panic!("everything is typed"),
+                Step::Do(Effect::Change { .. }, _) => panic!("nobody changes a password"),
                 Step::Do(Effect::AskUpstream { question, reserve }, attempt) => {
                     self.commit(reserve);
                     let answer = self.upstream(&question);
@@ -295,6 +297,7 @@ impl World {
                 expires: START + Duration::from_secs(3600),
                 failures: 0,
                 sealed: None,
+                refused: 0,
             }),
             ever_enrolled: true,
             ..UserRecord::default()

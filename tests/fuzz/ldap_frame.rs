@@ -10,6 +10,7 @@ use portcullis::engine::authenticator::Kind;
 use portcullis::engine::{Given, LoginName, Origin, Protocol, Split};
 use portcullis::ldap::embedded::Embedded;
 use portcullis::ldap::frame::{Front, Head, Sender, front};
+use portcullis::ldap::password::PasswordModify;
 use portcullis::ldap::sasl::{Offered, Plain};
 use portcullis::ldap::session::{Rules, Session, Step};
 use portcullis::ldap::translate::{How, bind_response};
@@ -28,6 +29,13 @@ pub fn ldap_frame(data: &[u8]) {
             break;
         };
         session = next;
+    }
+    if let Ok(message) = Message::read(data)
+        && let Ok(request) = PasswordModify::read(&message)
+    {
+        let fields = [request.identity, request.old, request.new];
+        let octets: usize = fields.iter().flatten().map(|field| field.len()).sum();
+        assert!(octets < data.len());
     }
     // A head tells the same whether the rest of its message has come or not.
     if let Ok(Some(head)) = Head::read(data, CAPACITY, Sender::Client) {
@@ -68,6 +76,11 @@ pub(crate) fn receive(session: Session, head: &Head, frame: &[u8]) -> Option<Ses
                 return Some(binding.accepted());
             }
             binding.refused()
+        }
+        Step::ChangePassword(session, request) => {
+            let given = [request.old, request.new].into_iter().flatten();
+            assert!(given.into_iter().all(|password| !password.is_empty()));
+            session
         }
         Step::Relayed(binding, _) => binding.goes_on(),
         Step::Challenge(session, id) => {

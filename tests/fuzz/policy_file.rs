@@ -43,6 +43,7 @@ pub fn policy_file(data: &[u8]) {
         sessions: None,
         login: &login,
         origin: &origin,
+        operation: Default::default(),
         person: Who::Decoy,
         now: Timestamp::from_secs(1_700_000_000),
     };

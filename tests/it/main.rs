@@ -45,6 +45,8 @@ mod gateway;
 mod ldap;
 // Directories that are halted, gone or half dead.
 mod outages;
+// Passwords changed through the LDAP front end.
+mod password;
 // Load balancers that say whose a connection is.
 mod proxy_protocol;
 // Codes that count for more than one bind.

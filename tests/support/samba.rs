@@ -18,7 +18,7 @@ pub(crate) const ADMIN_PASSWORD: &str = "Adm1n.Passw0rd";
 
 /// The server. Its files are in a folder that goes with it.
 pub(crate) struct Samba {
-    _folder: TempDir,
+    folder: TempDir,
     process: Process,
     address: Ipv4Addr,
     certificates: Certificates,
@@ -69,7 +69,7 @@ impl Samba {
             TcpStream::connect(SocketAddr::from((address, 636))).is_ok()
         });
         Self {
-            _folder: folder,
+            folder,
             process,
             address,
             certificates,
@@ -96,6 +96,29 @@ impl Samba {
             text_of(&output),
             self.process.log()
         );
+    }
+
+    /// Makes the password of a person expire, as if it had been set a year ago: nobody can do that by LDAP.
+    pub(crate) fn expire(&self, dn: &str) {
+        const SCRIPT: &str = "
+import sys, time, ldb
+from samba.samdb import SamDB
+from samba.param import LoadParm
+from samba.auth import system_session
+file, configuration, dn = sys.argv[1:]
+lp = LoadParm(); lp.load(configuration)
+samdb = SamDB(url=file, lp=lp, session_info=system_session())
+message = ldb.Message(ldb.Dn(samdb, dn))
+long_ago = int((time.time() - 365 * 86400 + 11644473600) * 10000000)
+message['pwdLastSet'] = ldb.MessageElement(str(long_ago), ldb.FLAG_MOD_REPLACE, 'pwdLastSet')
+samdb.modify(message, ['local_oid:1.3.6.1.4.1.7165.4.3.20:0'])
+";
+        let path = self.folder.path();
+        let mut command = Command::new("/usr/bin/python3");
+        command.arg("-c").arg(SCRIPT).arg(path.join("ad/private/sam.ldb"));
+        command.arg(path.join("smb.conf")).arg(dn);
+        let output = run(&mut command, "");
+        assert!(output.status.success(), "{}", text_of(&output));
     }
 
     /// Adds a person who can log in.

@@ -58,6 +58,20 @@ impl Slapd {
         Self::serving(CONFIGURATION, &[&ldif(users)])
     }
 
+    /// Starts a server with users 1 to `users`, where the service account may change accounts, and new passwords
+    /// have 8 characters and are none of the last three.
+    pub(crate) fn writable(users: usize) -> Self {
+        let service = "by dn.exact=\"cn=svc,dc=example,dc=org\" write by";
+        let configuration = CONFIGURATION
+            .replace("by self =xw by", &format!("{service} self =xw by"))
+            .replace("by self write by", &format!("{service} self write by"));
+        let entries = ldif(users).replace(
+            "pwdMinLength: 5",
+            "pwdMinLength: 8\npwdInHistory: 3\npwdCheckQuality: 2",
+        );
+        Self::serving(&configuration, &[&entries])
+    }
+
     /// Starts a server with a configuration of its own for the suffix `dc=example,dc=org`, and LDIF texts.
     ///
     /// `@DIR@` stands for a folder with `data`, and with `authority.pem`, `server.pem` and `server.key`.

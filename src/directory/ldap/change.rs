@@ -87,8 +87,8 @@ impl LdapDirectory {
                 lease.give_back();
                 return Changed::Unknown;
             }
-            PasswordOutcome::Locked => return Changed::Forbidden("the account is locked".into()),
-            PasswordOutcome::Disabled => return Changed::Forbidden("the account is disabled".into()),
+            PasswordOutcome::Locked => return Changed::Locked,
+            PasswordOutcome::Disabled => return Changed::Disabled,
             PasswordOutcome::Unavailable(why) => return Changed::Unavailable(why),
         }
         match password_modify(lease.connection(), None, Some(old), new).await {
@@ -309,6 +309,8 @@ async fn then(
         Changed::Done => modify(connection, dn, modifications).await,
         Changed::WrongPassword
         | Changed::Refused(_)
+        | Changed::Locked
+        | Changed::Disabled
         | Changed::Forbidden(_)
         | Changed::Unsupported
         | Changed::Unknown

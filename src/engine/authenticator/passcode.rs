@@ -24,6 +24,10 @@ pub const MAX_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
 /// Wrong passcodes that revoke the live one.
 pub const MAX_FAILURES: u8 = 3;
 
+/// New passwords that a directory may refuse from the holder of one passcode: people need a few tries to meet
+/// a directory's rules, and more would only find out what passwords there were before.
+pub const MAX_REFUSED: u8 = 10;
+
 /// Issued passcodes.
 #[derive(Debug)]
 pub struct Passcodes;
@@ -100,6 +104,16 @@ fn spellings(code: &str) -> [Secret; 4] {
     ]
 }
 
+/// Gives a spent passcode back to a person whose new password was not taken by the directory, `refused` for what
+/// it is, until it was so for [`MAX_REFUSED`] of them.
+pub fn give_back(spent: &Passcode, refused: bool) -> Option<Passcode> {
+    let count = spent.refused.saturating_add(u8::from(refused));
+    (count < MAX_REFUSED).then(|| Passcode {
+        refused: count,
+        ..spent.clone()
+    })
+}
+
 fn count_failure(record: &mut UserRecord) {
     let Some(passcode) = &mut record.passcode else { return };
     passcode.failures = passcode.failures.saturating_add(1);
@@ -126,6 +140,7 @@ mod tests {
             expires: Timestamp::from_secs(3600),
             failures: 0,
             sealed: None,
+            refused: 0,
         };
         UserRecord {
             passcode: Some(passcode),

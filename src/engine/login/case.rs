@@ -51,7 +51,10 @@ impl<'a, 'f> Case<'a, 'f> {
     pub(super) fn opening(mut self, typed: &Secret) -> Step<'a> {
         let requirement = self.requirement;
         let instead = requirement.codes_instead_of_password();
-        let mut record = Cow::Borrowed(&self.facts.user.value);
+        let mut record = self.record();
+        if let Some(step) = self.opening_to_change(typed, &mut record) {
+            return step;
+        }
         let mut without_code = Denial::MissingCode;
         match self.hold() {
             Held::Nothing => {}
@@ -87,6 +90,10 @@ impl<'a, 'f> Case<'a, 'f> {
             Capability::SingleChallenge if requirement.fewest_codes() > 1 => {
                 self.refuse(Denial::ClientCannotAsk, record)
             }
+            // A change is itself the try of the password, and so comes last.
+            Capability::Dialog | Capability::SingleChallenge if self.new_password().is_some() => {
+                self.challenge(KindSet::EMPTY, Some(typed.clone()), record, None)
+            }
             Capability::Dialog | Capability::SingleChallenge => match self.terms.order {
                 Order::CodeFirst => self.challenge(self.held, Some(typed.clone()), record, None),
                 Order::PasswordFirst => self.try_password(self.held, typed.clone(), record),
@@ -97,6 +104,11 @@ impl<'a, 'f> Case<'a, 'f> {
             },
             Capability::None => self.refuse(Denial::ClientCannotAsk, record),
         }
+    }
+
+    /// The person's record as it was read.
+    pub(super) const fn record(&self) -> Cow<'f, UserRecord> {
+        Cow::Borrowed(&self.facts.user.value)
     }
 
     /// Holds what was typed against what the person has proven here before, if anything.
@@ -158,7 +170,10 @@ impl<'a, 'f> Case<'a, 'f> {
     ) -> Step<'a> {
         let requirement = self.requirement;
         if requirement.is_met(proven) {
-            return self.accept(proven, record);
+            return match self.new_password() {
+                Some(new) => self.change(proven, None, new, record),
+                None => self.accept(proven, record),
+            };
         }
         if let Some(password) = password.as_ref().filter(|_| requirement.wants_only_password(proven)) {
             return self.try_password(proven, password.clone(), record);
@@ -174,7 +189,7 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     /// Judges `typed`, unless the person is barred anyway.
-    fn judge(
+    pub(super) fn judge(
         &self,
         typed: &Secret,
         wanted: KindSet,
@@ -195,6 +210,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if password.is_empty() {
             return self.refuse(Denial::Malformed, record);
         }
+        if let Some(new) = self.new_password() {
+            return self.change(proven, Some(password), new, record);
+        }
         let by = self.facts.password_by.clone();
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
             return self.pretend(password, by, record);
@@ -203,7 +221,8 @@ impl<'a, 'f> Case<'a, 'f> {
             let asked = Asked::password(upstream);
             return self.ask_upstream(person, asked, proven, password, record);
         }
-        let (reserve, attempt) = self.reserve(person, proven, record, None);
+        let (reserve, mut attempt) = self.reserve(person, proven, record, None);
+        attempt.hold(&password);
         let effect = Effect::VerifyPassword {
             person: Arc::clone(person),
             password,
@@ -265,6 +284,7 @@ impl<'a, 'f> Case<'a, 'f> {
             reused: self.reused,
             asked,
             passed: Vec::new(),
+            held: None,
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -281,7 +301,7 @@ impl<'a, 'f> Case<'a, 'f> {
         if one_too_many(self.facts, self.terms, self.now) {
             return self.refuse(Denial::SessionLimit, record);
         }
-        let grant = match grant(self.terms, self.request, person, self.nonce, &[]) {
+        let grant = match grant(self.terms, self.request, person, self.nonce, &[], proven) {
             Ok(grant) => grant,
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),
         };
@@ -454,7 +474,7 @@ impl<'a, 'f> Case<'a, 'f> {
 
     /// Writes the person's record if judging changed it.
     #[allow(clippy::ptr_arg, reason = "whether it was changed is what is asked")]
-    fn write_user(&self, batch: &mut Batch, person: &Person, record: &Cow<'_, UserRecord>) -> bool {
+    pub(super) fn write_user(&self, batch: &mut Batch, person: &Person, record: &Cow<'_, UserRecord>) -> bool {
         match record {
             // Nothing was judged by it.
             Cow::Borrowed(_) => false,

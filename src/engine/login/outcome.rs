@@ -61,6 +61,7 @@ pub(super) fn grant(
     person: &Arc<Person>,
     id: u64,
     passed: &[Pair],
+    proven: KindSet,
 ) -> Result<Grant, Unreplied> {
     let reply = match request.origin.protocol {
         Protocol::Radius => terms.reply.pairs(person, passed)?,
@@ -72,6 +73,7 @@ pub(super) fn grant(
         message: terms.message(person),
         reply,
         ms_chap: None,
+        proven,
     })
 }
 
@@ -196,7 +198,7 @@ pub(super) fn event(
 ) -> AuditEvent {
     AuditEvent {
         at,
-        action: "login".into(),
+        action: request.purpose.operation().action().into(),
         actor: request.login.to_string(),
         target: person.map(|person| person.key.to_string()),
         via: match &request.claims.mechanism {

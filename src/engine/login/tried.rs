@@ -44,6 +44,8 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) asked: Option<Asked>,
     /// What upstream servers said is to be passed on.
     pub(super) passed: Vec<Pair>,
+    /// The password that was tried, where it is needed again if it must be changed.
+    pub(super) held: Option<Secret>,
     pub(super) now: Timestamp,
 }
 
@@ -67,7 +69,10 @@ impl<'a> Tried<'a, '_> {
         }
         let requirement = self.requirement;
         if requirement.is_met(proven) {
-            return self.grant(proven);
+            return match self.request.new_password() {
+                Some(new) => self.change(proven, None, new),
+                None => self.grant(proven),
+            };
         }
         if let Some(password) = held.as_ref().filter(|_| requirement.wants_only_password(proven)) {
             return self.try_password(proven, password.clone());
@@ -92,17 +97,21 @@ impl<'a> Tried<'a, '_> {
         if one_too_many(self.facts, self.terms, self.now) || !self.rule_still_decides() {
             return self.barred(Denial::SessionLimit);
         }
-        let grant = match grant(self.terms, self.request, &self.person, self.nonce, &self.passed) {
+        let codes = match self.reused {
+            // Given before, and counted then.
+            Some(_) => KindSet::EMPTY,
+            None => proven.codes(),
+        };
+        let fresh = match self.reused {
+            Some(reused) => proven.without(reused.kinds),
+            None => proven,
+        };
+        let grant = match grant(self.terms, self.request, &self.person, self.nonce, &self.passed, fresh) {
             Ok(grant) => grant,
             Err(error) => {
                 self.end_attempt(&mut batch);
                 return self.rejected(Denial::ReplyAttribute, Some(&error.to_string()), batch);
             }
-        };
-        let codes = match self.reused {
-            // Given before, and counted then.
-            Some(_) => KindSet::EMPTY,
-            None => proven.codes(),
         };
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
@@ -166,6 +175,7 @@ impl<'a> Tried<'a, '_> {
             login: &self.request.login,
             origin: &self.request.origin,
             person: Who::Known(&self.person),
+            operation: self.request.purpose.operation(),
             sessions: Some(sessions.count(self.now)),
             now: self.now,
         };
@@ -175,7 +185,11 @@ impl<'a> Tried<'a, '_> {
 
     /// The record without a guess that was none: what was typed only looked like a code.
     pub(super) fn judged_record(&self) -> Cow<'_, UserRecord> {
-        match self.before_judging().filter(|_| self.guessed) {
+        // A code that was right stays spent, whatever else was guessed.
+        match self
+            .before_judging()
+            .filter(|_| self.guessed && self.proven.codes().is_empty())
+        {
             // It was the password after all, and only looked like a code.
             Some(before) => Cow::Owned(before.clone()),
             None => Cow::Borrowed(&self.facts.user.value),
@@ -242,7 +256,7 @@ impl<'a> Tried<'a, '_> {
     }
 
     /// The record as it was before codes were judged, if nobody has changed it since.
-    fn before_judging(&self) -> Option<&UserRecord> {
+    pub(super) fn before_judging(&self) -> Option<&UserRecord> {
         let (before, after) = self.spent.as_deref()?;
         (self.facts.user.value == *after).then_some(before)
     }
@@ -299,7 +313,7 @@ impl<'a> Tried<'a, '_> {
         }
     }
 
-    fn event(&self, proven: KindSet, outcome: Outcome, reason: Option<&str>) -> AuditEvent {
+    pub(super) fn event(&self, proven: KindSet, outcome: Outcome, reason: Option<&str>) -> AuditEvent {
         event(
             self.request,
             Some(&self.person),

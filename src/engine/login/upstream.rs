@@ -167,6 +167,31 @@ impl<'a> Tried<'a, '_> {
 
     /// The password, once the factor is right: within the same attempt, which is counted already.
     pub(super) fn try_password(self, proven: KindSet, password: Secret) -> Step<'a> {
+        if let Some(new) = self.request.new_password() {
+            return self.change(proven, Some(password), new);
+        }
+        let by = self.facts.password_by.clone();
+        let (request, person) = (self.request, Arc::clone(&self.person));
+        let (reserve, mut attempt) = self.go_on(proven, by.clone().map(Asked::password));
+        let effect = match by {
+            Some(upstream) => Effect::AskUpstream {
+                question: question(request, &person, &upstream, password),
+                reserve,
+            },
+            None => {
+                attempt.hold(&password);
+                Effect::VerifyPassword {
+                    person,
+                    password,
+                    reserve,
+                }
+            }
+        };
+        Step::Do(effect, attempt)
+    }
+
+    /// The same attempt goes on with something else to be done, perhaps by another server that is `asked`.
+    pub(super) fn go_on(self, proven: KindSet, asked: Option<Asked>) -> (Batch, Attempt<'a>) {
         let mut reserve = Batch::default();
         if self.asked.as_ref().is_some_and(|asked| asked.answered.is_some()) {
             // The challenge is settled; the attempt goes on.
@@ -174,7 +199,6 @@ impl<'a> Tried<'a, '_> {
         }
         let record = self.judged_record();
         write_user(&mut reserve, &self.person, &self.facts.user, &record);
-        let by = self.facts.password_by.clone();
         let stage = Stage::Trying {
             person: Arc::clone(&self.person),
             rule: self.rule,
@@ -184,26 +208,16 @@ impl<'a> Tried<'a, '_> {
             spent: self.spent.filter(|_| !self.guessed),
             guessed: false,
             reused: self.reused,
-            asked: by.clone().map(Asked::password),
+            asked,
             passed: self.passed,
+            held: None,
         };
         let attempt = Attempt {
             engine: self.engine,
             request: self.request,
             stage,
         };
-        let effect = match by {
-            Some(upstream) => Effect::AskUpstream {
-                question: question(self.request, &self.person, &upstream, password),
-                reserve,
-            },
-            None => Effect::VerifyPassword {
-                person: self.person,
-                password,
-                reserve,
-            },
-        };
-        Step::Do(effect, attempt)
+        (reserve, attempt)
     }
 
     /// The upstream's challenge becomes ours.

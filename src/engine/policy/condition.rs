@@ -8,11 +8,13 @@ use serde::Serialize;
 
 use crate::engine::facts::{Person, dn_is_under};
 use crate::engine::policy::{Subject, Who, Window};
-use crate::engine::request::Protocol;
+use crate::engine::request::{Operation, Protocol};
 
 /// One condition. Lists hold when any of their members does.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
+    /// `operation`
+    Operation(Vec<Operation>),
     /// `protocol`
     Protocol(Vec<Protocol>),
     /// `service`
@@ -69,6 +71,7 @@ impl Condition {
     pub fn holds(&self, subject: &Subject<'_>) -> Holds {
         let origin = subject.origin;
         match self {
+            Self::Operation(list) => yes(list.contains(&subject.operation)),
             Self::Protocol(list) => yes(list.contains(&origin.protocol)),
             Self::Service(list) => yes(contains(list, &origin.service)),
             Self::Client(list) => yes(contains(list, &origin.client)),
@@ -105,6 +108,7 @@ impl Condition {
             Who::Decoy => None,
         };
         match self {
+            Self::Operation(_) => Some(subject.operation.to_string()),
             Self::Protocol(_) => Some(origin.protocol.to_string()),
             Self::Service(_) => Some(origin.service.to_string()),
             Self::Client(_) => Some(origin.client.to_string()),
@@ -126,6 +130,7 @@ impl Condition {
             narrow.iter().all(|item| wide.contains(item))
         }
         match (self, other) {
+            (Self::Operation(wide), Self::Operation(narrow)) => all(wide, narrow),
             (Self::Protocol(wide), Self::Protocol(narrow)) => all(wide, narrow),
             (Self::Service(wide), Self::Service(narrow))
             | (Self::Client(wide), Self::Client(narrow))
@@ -143,7 +148,8 @@ impl Condition {
             (Self::Encrypted(wide), Self::Encrypted(narrow)) => wide == narrow,
             (Self::Time(wide), Self::Time(narrow)) => all(wide, narrow),
             (
-                Self::Protocol(_)
+                Self::Operation(_)
+                | Self::Protocol(_)
                 | Self::Service(_)
                 | Self::Client(_)
                 | Self::Directory(_)
@@ -174,6 +180,7 @@ impl fmt::Display for Condition {
             Ok(())
         }
         match self {
+            Self::Operation(items) => list(f, "operation", items),
             Self::Protocol(items) => list(f, "protocol", items),
             Self::Service(items) => list(f, "service", items),
             Self::Client(items) => list(f, "client", items),

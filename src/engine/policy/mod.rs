@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::engine::facts::Person;
-use crate::engine::request::{LoginName, Origin, Protocol};
+use crate::engine::request::{LoginName, Operation, Origin, Protocol};
 use crate::engine::throttle::Limit;
 
 pub use condition::{Condition, Holds};
@@ -59,6 +59,7 @@ pub struct Rule {
 
 /// What a rule says.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "rules are few, and made once")]
 pub enum Ruling {
     /// Refused.
     Deny,
@@ -71,6 +72,9 @@ pub enum Ruling {
 pub struct Terms {
     /// What has to be proven.
     pub requirement: Requirement,
+    /// What has to be proven for a new password: the same where the rule says that it is about password
+    /// changes, otherwise only what the old password is a part of.
+    pub change: Requirement,
     /// Whether a code or the password is judged first.
     pub order: Order,
     /// The limit of failures, where the rule sets its own.
@@ -103,6 +107,14 @@ pub enum Audit {
 }
 
 impl Terms {
+    /// What has to be proven for `operation`.
+    pub const fn requirement_for(&self, operation: Operation) -> &Requirement {
+        match operation {
+            Operation::Login => &self.requirement,
+            Operation::PasswordChange => &self.change,
+        }
+    }
+
     /// The limit in force: the rule's own count of failures, or the configured one.
     pub fn limit(&self, configured: Limit) -> Limit {
         Limit {
@@ -132,6 +144,8 @@ pub struct Subject<'a> {
     pub origin: &'a Origin,
     /// The person.
     pub person: Who<'a>,
+    /// What for.
+    pub operation: Operation,
     /// Open sessions of the person, where they were counted.
     pub sessions: Option<usize>,
     /// When.
@@ -218,7 +232,9 @@ impl Policy {
         for rule in self.rules.iter().filter(|rule| rule.matches(&nobody)) {
             match &rule.ruling {
                 Ruling::Deny => break,
-                Ruling::Require(terms) if terms.requirement.fewest_codes() > 0 => return Some(rule),
+                Ruling::Require(terms) if terms.requirement_for(subject.operation).fewest_codes() > 0 => {
+                    return Some(rule);
+                }
                 Ruling::Require(_) => first = first.or(Some(rule)),
             }
         }
@@ -277,6 +293,7 @@ impl Rule {
             unless: Vec::new(),
             ruling: Ruling::Require(Terms {
                 requirement: Requirement::password(),
+                change: Requirement::password(),
                 order: Order::default(),
                 user_failures,
                 max_sessions: None,

@@ -15,7 +15,7 @@ use crate::engine::policy::reply::{self, RawReply};
 use crate::engine::policy::{
     Audit, Condition, DEFAULT_PROMPT, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms, Window,
 };
-use crate::engine::request::Protocol;
+use crate::engine::request::{Operation, Protocol};
 use crate::engine::reuse;
 
 /// Reads the rules of several files, in order, with the RADIUS attributes of `dictionary`; every fault goes
@@ -106,6 +106,7 @@ struct RawRule {
 
 #[derive(Default, Deserialize)]
 struct RawConditions {
+    operation: Option<Vec<Operation>>,
     protocol: Option<Vec<Protocol>>,
     service: Option<Vec<String>>,
     client: Option<Vec<String>>,
@@ -213,6 +214,11 @@ impl RawRule {
         let ruling = match (self.deny, self.require) {
             (true, None) => Some(Ruling::Deny),
             (false, Some(requirement)) => Some(Ruling::Require(Terms {
+                change: if when.iter().any(is_about_changes) {
+                    requirement.clone()
+                } else {
+                    requirement.with_password()
+                },
                 requirement,
                 order: self.order,
                 user_failures: self.user_failures,
@@ -246,6 +252,11 @@ impl RawRule {
     }
 }
 
+/// Whether a rule with this condition is about password changes, and says so.
+fn is_about_changes(condition: &Condition) -> bool {
+    matches!(condition, Condition::Operation(list) if list.contains(&Operation::PasswordChange))
+}
+
 impl RawConditions {
     /// The conditions, and the keys whose lists are empty.
     fn compile(self) -> (Vec<Condition>, Vec<&'static str>) {
@@ -268,6 +279,7 @@ impl RawConditions {
                 }
             };
         }
+        list!(operation, Operation, |list| list);
         list!(protocol, Protocol, |list| list);
         list!(service, Service, |list| list);
         list!(client, Client, |list| list);
@@ -379,6 +391,7 @@ mod tests {
             login: &login,
             origin,
             person: who,
+            operation: Operation::Login,
             sessions: None,
             now: Timestamp::from_secs(1_767_600_000),
         };
@@ -492,6 +505,7 @@ Tunnel-Password = "hunter2"
         let explain = |who: Who<'_>| {
             let login = LoginName::parse("ana").unwrap();
             let subject = Subject {
+                operation: Operation::Login,
                 sessions: None,
                 login: &login,
                 origin: &origin,

@@ -44,10 +44,22 @@ const MAX_ALTERNATIVES: usize = 64;
 impl Requirement {
     /// The password and nothing else.
     pub fn password() -> Self {
+        Self::new(vec![KindSet::of(Kind::Password)], Kind::Password.to_string())
+    }
+
+    /// `alternatives`, none of which contains another.
+    fn new(alternatives: Vec<KindSet>, written: String) -> Self {
+        let untyped = |kinds: &KindSet| kinds.without(KindSet::UNTYPED) != *kinds;
+        let split = alternatives.iter().any(untyped).then(|| {
+            Box::new(Split {
+                bare: typed(&alternatives, KindSet::EMPTY, &written),
+                certified: typed(&alternatives, KindSet::of(Kind::Certificate), &written),
+            })
+        });
         Self {
-            alternatives: vec![KindSet::of(Kind::Password)],
-            written: Kind::Password.to_string(),
-            split: None,
+            alternatives,
+            written,
+            split,
         }
     }
 
@@ -103,6 +115,18 @@ impl Requirement {
             .any(|alternative| alternative.has(Kind::Password))
     }
 
+    /// Less the sets that the password is no part of. Nothing meets what has none left.
+    #[must_use]
+    pub fn with_password(&self) -> Self {
+        let of_password = self.alternatives.iter().filter(|set| set.has(Kind::Password));
+        Self::new(of_password.copied().collect(), self.written.clone())
+    }
+
+    /// Whether nothing meets it.
+    pub const fn is_impossible(&self) -> bool {
+        self.alternatives.is_empty()
+    }
+
     /// The fewest codes that it takes beside the password.
     pub fn fewest_codes(&self) -> u32 {
         let codes = |alternative: &KindSet| alternative.codes().len();
@@ -120,19 +144,7 @@ impl<'de> Deserialize<'de> for Requirement {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let node = Node::deserialize(deserializer)?;
         let alternatives = minimal(node.alternatives().map_err(D::Error::custom)?);
-        let written = node.to_string();
-        let untyped = |kinds: &KindSet| kinds.without(KindSet::UNTYPED) != *kinds;
-        let split = alternatives.iter().any(untyped).then(|| {
-            Box::new(Split {
-                bare: typed(&alternatives, KindSet::EMPTY, &written),
-                certified: typed(&alternatives, KindSet::of(Kind::Certificate), &written),
-            })
-        });
-        Ok(Self {
-            alternatives,
-            written,
-            split,
-        })
+        Ok(Self::new(alternatives, node.to_string()))
     }
 }
 

@@ -1,20 +1,21 @@
 //! Answers that are looked at before they go out: every message as a whole, and so copied once.
 
 use super::{CAPACITY, Port};
-use crate::ldap::frame::{Front, Sender, front};
+use crate::ldap::frame::{Front, Head, Sender, front};
 use crate::ldap::outstanding::Outstanding;
-use crate::ldap::reply::is_goodbye;
+use crate::ldap::reply::{EXTENDED_RESPONSE, is_goodbye};
 use crate::ldap::restrict::Gate;
 
 /// Appends to `out` what the client may see of the messages at the front of the server's buffer, and returns how
-/// many there were. A message of more than `limit` octets ends the connection to the server.
+/// many there were, and the head of the `awaited` answer when that is next. A message of more than `limit` octets
+/// ends the connection to the server.
 pub(super) fn show<S>(
     server: &mut Port<S>,
     gate: &mut Gate,
     outstanding: &mut Outstanding,
-    limit: usize,
+    (awaited, limit): (Option<i32>, usize),
     out: &mut Vec<u8>,
-) -> u64 {
+) -> (u64, Option<Head>) {
     let mut seen = 0;
     while out.len() < CAPACITY && !server.gone {
         let input = server.inbox.filled();
@@ -40,6 +41,8 @@ pub(super) fn show<S>(
             out.extend_from_slice(frame);
             server.gone = true;
             server.dismissed = true;
+        } else if awaited == Some(head.id) && head.operation == EXTENDED_RESPONSE {
+            return (seen, Some(head));
         } else if outstanding.answered(&head) {
             gate.answer(&head, frame, out);
         } else {
@@ -54,5 +57,5 @@ pub(super) fn show<S>(
         server.inbox.consume(head.total);
         seen += 1;
     }
-    seen
+    (seen, None)
 }

@@ -205,7 +205,7 @@ impl Connection {
         };
         let certificate = self.shown.as_ref().and_then(|shown| shown.login(&shared, self.peer));
         let question = AuthnRequest {
-            login,
+            login: login.clone(),
             given: Given::Proven(Kind::Sasl),
             dialog: None,
             origin: self.origin(directory.name(), binding.is_encrypted()),
@@ -225,7 +225,7 @@ impl Connection {
             tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
             return Judged::Out(Code::Unavailable);
         }
-        self.remember(verdict, arrived);
+        self.remember(verdict, (login, arrived));
         Judged::In
     }
 

@@ -52,6 +52,8 @@ pub(super) enum Tried {
     Right(Vec<u8>),
     /// Right, says a directory that has no server.
     RightHere,
+    /// Right, but to be changed first, and the server holds the connection to be bound; its answer.
+    MustChange(Vec<u8>),
     /// Anything else.
     NotRight,
     /// The connection cannot be used any more.
@@ -141,10 +143,16 @@ impl Trial<'_> {
         let outcome = outcome(&response);
         // RFC 4511 section 4.2.1: after a bind that failed the connection is anonymous.
         *self.has_rights = response.code == 0;
-        self.tried = if outcome == PasswordOutcome::Right {
-            Tried::Right(reply.to_vec())
-        } else {
-            Tried::NotRight
+        self.tried = match outcome {
+            PasswordOutcome::Right => Tried::Right(reply.to_vec()),
+            PasswordOutcome::MustChange if *self.has_rights => Tried::MustChange(reply.to_vec()),
+            PasswordOutcome::Wrong
+            | PasswordOutcome::Expired
+            | PasswordOutcome::MustChange
+            | PasswordOutcome::Locked
+            | PasswordOutcome::Disabled
+            | PasswordOutcome::Unknown
+            | PasswordOutcome::Unavailable(_) => Tried::NotRight,
         };
         if response.code == UNAVAILABLE {
             server.stream.failed("the server says that it is unavailable");
@@ -163,7 +171,8 @@ impl Drop for Trial<'_> {
     }
 }
 
-/// Waits for the response of this operation and messageID. It stands at the front of the inbox then.
+/// Waits for the response of this operation and messageID. It stands at the front of the inbox then; what else
+/// has come goes to `late`.
 pub(super) async fn response(
     server: &mut Port<Box<dyn Stream>>,
     (kind, id): (u8, i32),

@@ -12,7 +12,7 @@ use crate::engine::policy::{Subject, Terms, Who};
 use crate::engine::record::{self, UserRecord};
 use crate::engine::review::Review;
 use crate::engine::session::SessionRecord;
-use crate::engine::{LoginName, Lookup, Origin, Person, Protocol, UserKey};
+use crate::engine::{LoginName, Lookup, Operation, Origin, Person, Protocol, UserKey};
 use crate::radius::attribute::NAS_IDENTIFIER;
 use crate::radius::dynauth::{Wish, is_change};
 use crate::radius::packet::Attributes;
@@ -152,6 +152,7 @@ fn question(engine: &Engine, session: SessionRecord, known: Known, now: Timestam
             login: &login,
             origin: &origin,
             person: person.map_or(Who::Decoy, Who::Known),
+            operation: Operation::Login,
             sessions: Some(found.before(&session)),
             now,
         };

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use portcullis::config::LdapListener;
-use portcullis::directory::{ConnectError, Directory, DirectoryStatus, Link};
+use portcullis::directory::{ConnectError, Directory, DirectoryStatus, Link, PasswordModify};
+use portcullis::engine::authenticator::{Kind, KindSet};
+use portcullis::engine::relayed::{Permit, RelayedChange, RelayedResult};
 use portcullis::engine::request::LoginForm;
 use portcullis::engine::{
     AuthnRequest, BoxFuture, Capability, Check, Denial, Given, Grant, LoginName, Lookup, Outage, PasswordOutcome,
@@ -191,6 +193,14 @@ struct Truthful {
 }
 
 impl Verify for Truthful {
+    fn permit<'a>(&'a self, _: &'a RelayedChange) -> BoxFuture<'a, Permit> {
+        Box::pin(async { Permit::Granted("everybody".into()) })
+    }
+
+    fn relayed<'a>(&'a self, _: &'a RelayedChange, _: &'a str, _: RelayedResult) -> BoxFuture<'a, Result<(), Outage>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn verify<'a>(&'a self, request: AuthnRequest, check: Check<'a>) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             self.asked.fetch_add(1, Ordering::SeqCst);
@@ -229,6 +239,7 @@ impl Verify for Truthful {
                     message: None,
                     reply: Vec::new(),
                     ms_chap: None,
+                    proven: KindSet::of(Kind::Password),
                 });
             }
             let outcome = match check {
@@ -243,6 +254,7 @@ impl Verify for Truthful {
                     message: None,
                     reply: Vec::new(),
                     ms_chap: None,
+                    proven: KindSet::of(Kind::Password),
                 }),
                 PasswordOutcome::Unavailable(reason) => Verdict::Unavailable(Outage { reason }),
                 PasswordOutcome::MustChange => Verdict::Reject(Denial::PasswordMustChange),
@@ -287,6 +299,10 @@ impl Directory for Server {
 
     fn verify_nobody<'a>(&'a self, _: &'a Secret) -> BoxFuture<'a, PasswordOutcome> {
         Box::pin(async { PasswordOutcome::Unknown })
+    }
+
+    fn password_modify(&self) -> PasswordModify {
+        PasswordModify::Relayed
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {

@@ -1,0 +1,328 @@
+//! New passwords: set by who knows the old one, or by the service account where a rule takes something else in
+//! its place; and the sessions that somebody is let into for nothing but that.
+//!
+//! A change takes the place of the try of the password that a login would end with: the directory judges the old
+//! one by it. What it rests on is committed durably before, because the directory takes nothing back. A passcode
+//! is given back where the directory does not take the new password, [`MAX_REFUSED`] times at most; other codes
+//! are not, because the answer has told that they were right.
+//!
+//! [`MAX_REFUSED`]: crate::engine::authenticator::passcode::MAX_REFUSED
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::engine::account::{Changed, PasswordChange};
+use crate::engine::authenticator::{Judgement, Kind, KindSet, passcode};
+use crate::engine::batch::Batch;
+use crate::engine::dialog::Dialog;
+use crate::engine::event::Outcome;
+use crate::engine::facts::{Facts, Lookup, Person};
+use crate::engine::login::case::Case;
+use crate::engine::login::outcome::{CLOCK_LEEWAY, event, expect_user, name_digest, write_throttle, write_user};
+use crate::engine::login::tried::Tried;
+use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
+use crate::engine::policy::{Rule, Ruling, Subject, Who};
+use crate::engine::record::{ThrottleRecord, UserRecord};
+use crate::engine::request::{AuthnRequest, Operation, Purpose};
+use crate::engine::verdict::{Denial, Grant, Restricted, Verdict};
+use crate::secret::Secret;
+
+/// How long a session may last that is there for a new password.
+const RESTRICTED_LIFE: Duration = Duration::from_secs(10 * 60);
+
+const PASSCODE: KindSet = KindSet::of(Kind::Passcode);
+
+impl<'a, 'f> Case<'a, 'f> {
+    /// The password that is to be set, if that is what the request is for.
+    pub(super) const fn new_password(&self) -> Option<&'a Secret> {
+        self.request.new_password()
+    }
+
+    /// Has the password changed: from `old`, if that is what it rests on, else by the service account.
+    pub(super) fn change(
+        self,
+        proven: KindSet,
+        old: Option<Secret>,
+        new: &Secret,
+        record: Cow<'f, UserRecord>,
+    ) -> Step<'a> {
+        let (person, change) = match (&self.facts.lookup, self.blocked, old) {
+            (Lookup::Found(_), None, Some(_)) if self.facts.password_by.is_some() => {
+                return self.refuse(Denial::ChangeUnsupported, record);
+            }
+            (Lookup::Found(person), None, old) => (person, change_of(old, new)),
+            (Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_), _, Some(old)) => {
+                return self.pretend(old, self.facts.password_by.clone(), record);
+            }
+            (Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_), _, None) => {
+                return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), record);
+            }
+        };
+        let unspent = matches!(record, Cow::Borrowed(_));
+        let (mut reserve, attempt) = self.reserve(person, proven, record, None);
+        if unspent {
+            // A denial that came meanwhile is heard before it is too late.
+            expect_user(&mut reserve, person, &self.facts.user);
+        }
+        let effect = Effect::Change {
+            person: Arc::clone(person),
+            change,
+            reserve,
+        };
+        Step::Do(effect, attempt)
+    }
+
+    /// A new password in a session that was opened for nothing else: what was proven then stands in `dialog`. Where
+    /// that is the password, `typed` takes its place unless it is empty; where it is a passcode, `typed` is not
+    /// looked at.
+    pub(super) fn renew(self, typed: &Secret, dialog: &Dialog) -> Step<'a> {
+        let record = self.record();
+        if let Some(denial) = self.blocked {
+            return self.refuse(denial, record);
+        }
+        let foreign = dialog.user != name_digest(self.request) || dialog.started > self.now + CLOCK_LEEWAY;
+        let Some(new) = self.new_password().filter(|_| !foreign && self.now < dialog.expires) else {
+            return self.refuse(Denial::BadDialog, record);
+        };
+        let requirement = self.requirement;
+        let proven = dialog.proven.union(self.held);
+        match &dialog.password {
+            Some(held) if requirement.is_met(proven.with(Kind::Password)) => {
+                let old = if typed.is_empty() { held } else { typed };
+                self.change(proven, Some(old.clone()), new, record)
+            }
+            None if requirement.is_met(proven) => self.change(proven, None, new, record),
+            Some(_) | None => self.refuse(Denial::Policy, record),
+        }
+    }
+
+    /// Lets a passcode open a session for a new password, where a rule for that takes it in place of the old one
+    /// and it does not let in for more. None when what was typed is none, or the front end has no such sessions.
+    pub(super) fn opening_to_change(&self, typed: &Secret, record: &mut Cow<'f, UserRecord>) -> Option<Step<'a>> {
+        let (Purpose::LoginOrChange { .. }, Lookup::Found(person), None) =
+            (&self.request.purpose, &self.facts.lookup, self.blocked)
+        else {
+            return None;
+        };
+        if self.requirement.codes_instead_of_password().has(Kind::Passcode) {
+            return None;
+        }
+        let rule = rule_for_change(self.engine, self.request, self.facts, person, self.now)?;
+        let Ruling::Require(terms) = &rule.ruling else {
+            return None;
+        };
+        if !terms.change.is_met(PASSCODE) {
+            return None;
+        }
+        match self.judge(typed, PASSCODE, record) {
+            Err(error) => Some(self.broken(&error)),
+            Ok((Judgement::Right, _)) => {
+                Some(Case { rule, terms, ..*self }.restrict(person, std::mem::replace(record, self.record())))
+            }
+            // Counted by the passcode itself; it may well be the password.
+            Ok((Judgement::Wrong | Judgement::Replayed | Judgement::NotApplicable, _)) => None,
+        }
+    }
+
+    /// Let in with a passcode, for a new password.
+    fn restrict(self, person: &Arc<Person>, record: Cow<'f, UserRecord>) -> Step<'a> {
+        let mut batch = Batch::default();
+        self.write_user(&mut batch, person, &record);
+        if self.limit.failures > 0 {
+            let cleared = self.facts.throttle.value.clone().with_success(None, true);
+            write_throttle(&mut batch, person, &self.facts.throttle, &cleared, self.limit);
+        }
+        let rule = Some(&*self.rule.name);
+        let reason = Some(Kind::Passcode.word());
+        batch.audit.push(event(
+            self.request,
+            Some(person),
+            rule,
+            PASSCODE,
+            Outcome::Restricted,
+            reason,
+            self.now,
+        ));
+        Step::Decided(Decision {
+            verdict: Verdict::Restricted(Restricted {
+                person: Arc::clone(person),
+                dialog: dialog(self.request, PASSCODE, None, self.now),
+            }),
+            batch,
+            rule: Some(Arc::clone(&self.rule.name)),
+            proven: PASSCODE,
+            reuse: None,
+        })
+    }
+}
+
+impl<'a> Attempt<'a> {
+    /// Keeps the password that is tried, if it may be needed again.
+    pub(super) fn hold(&mut self, password: &Secret) {
+        if let (Purpose::LoginOrChange { .. }, Stage::Trying { held, .. }) = (&self.request.purpose, &mut self.stage) {
+            *held = Some(password.clone());
+        }
+    }
+}
+
+impl<'a> Tried<'a, '_> {
+    /// Has the password changed, once all that comes before it is proven.
+    pub(super) fn change(self, proven: KindSet, old: Option<Secret>, new: &Secret) -> Step<'a> {
+        if old.is_some() && self.facts.password_by.is_some() {
+            return self.barred(Denial::ChangeUnsupported);
+        }
+        let person = Arc::clone(&self.person);
+        let change = change_of(old, new);
+        let (reserve, attempt) = self.go_on(proven, None);
+        let effect = Effect::Change {
+            person,
+            change,
+            reserve,
+        };
+        Step::Do(effect, attempt)
+    }
+
+    /// Goes on with what came of a change.
+    pub(super) fn changed(self, changed: Changed) -> Step<'a> {
+        match changed {
+            Changed::Done => self.renewed(),
+            Changed::WrongPassword => self.wrong(),
+            Changed::Refused(refusal) => self.untaken(Denial::NewPassword(refusal), None),
+            Changed::Locked => self.barred(Denial::Locked),
+            Changed::Disabled => self.barred(Denial::Disabled),
+            Changed::Forbidden(why) => self.untaken(Denial::ChangeForbidden, Some(&why)),
+            Changed::Unsupported => self.untaken(Denial::ChangeUnsupported, None),
+            Changed::Unknown => self.barred(Denial::UnknownUser),
+            Changed::Unavailable(reason) => self.unavailable(reason),
+        }
+    }
+
+    /// The password is right, and too old to be let in with.
+    pub(super) fn outdated(self, denial: Denial) -> Step<'a> {
+        let may = match self.request.purpose {
+            Purpose::LoginOrChange { expired } => expired || denial == Denial::PasswordMustChange,
+            Purpose::Login | Purpose::NewPassword(_) => false,
+        };
+        let proven = self.proven.with(Kind::Password);
+        let denied = self.facts.user.value.denial(self.now).is_some();
+        // A code that counts for later binds has not been given with this one.
+        if !may
+            || denied
+            || self.reused.is_some()
+            || self.held.is_none()
+            || !self.requirement.is_met(proven)
+            || !self.may_change()
+        {
+            return self.barred(denial);
+        }
+        let mut batch = Batch::default();
+        let codes = !self.proven.codes().is_empty();
+        self.throttle(&mut batch, |record, nonce| record.with_success(Some(nonce), codes));
+        self.settle_record(&mut batch);
+        batch
+            .audit
+            .push(self.event(proven, Outcome::Restricted, Some(denial.word())));
+        let restricted = Restricted {
+            person: Arc::clone(&self.person),
+            dialog: dialog(self.request, self.proven, self.held.clone(), self.now),
+        };
+        self.decided(Verdict::Restricted(restricted), batch, proven)
+    }
+
+    /// Whether a rule lets the person change the password at all.
+    fn may_change(&self) -> bool {
+        let rule = rule_for_change(self.engine, self.request, self.facts, &self.person, self.now);
+        rule.is_some_and(|rule| matches!(&rule.ruling, Ruling::Require(terms) if !terms.change.is_impossible()))
+    }
+
+    /// The new password is set. What came meanwhile, a denial say, does not make it undone.
+    fn renewed(self) -> Step<'a> {
+        let own = !self.requirement.is_met(self.proven);
+        let codes = !self.proven.codes().is_empty();
+        let proven = if own {
+            self.proven.with(Kind::Password)
+        } else {
+            self.proven
+        };
+        let mut batch = Batch::default();
+        self.throttle(&mut batch, |record, nonce| record.with_success(Some(nonce), codes));
+        self.settle_record(&mut batch);
+        batch.audit.push(self.event(proven, Outcome::Accept, None));
+        let grant = Grant {
+            person: Arc::clone(&self.person),
+            id: self.nonce,
+            message: None,
+            reply: Vec::new(),
+            ms_chap: None,
+            proven,
+        };
+        self.decided(Verdict::Accept(grant), batch, proven)
+    }
+
+    /// Everything was proven, but the password is not changed.
+    fn untaken(self, denial: Denial, detail: Option<&str>) -> Step<'a> {
+        let mut batch = Batch::default();
+        self.throttle(&mut batch, ThrottleRecord::without_pending);
+        let refused = matches!(denial, Denial::NewPassword(_));
+        let spent = self.before_judging().and_then(|before| before.passcode.as_ref());
+        match spent.filter(|_| self.proven.has(Kind::Passcode)) {
+            Some(spent) => {
+                let record = UserRecord {
+                    passcode: passcode::give_back(spent, refused),
+                    ..self.facts.user.value.clone()
+                };
+                write_user(&mut batch, &self.person, &self.facts.user, &record);
+            }
+            None => self.settle_record(&mut batch),
+        }
+        self.rejected(denial, detail, batch)
+    }
+
+    /// Takes back a guess that was none, now that what was typed is known to be the password.
+    fn settle_record(&self, batch: &mut Batch) {
+        if let Cow::Owned(record) = self.judged_record() {
+            write_user(batch, &self.person, &self.facts.user, &record);
+        }
+    }
+}
+
+/// The rule that decides about a change of the password of somebody who means to log in.
+fn rule_for_change<'a>(
+    engine: &'a Engine,
+    request: &AuthnRequest,
+    facts: &Facts,
+    person: &Person,
+    now: Timestamp,
+) -> Option<&'a Rule> {
+    engine.policy.decide(&Subject {
+        login: &request.login,
+        origin: &request.origin,
+        person: Who::Known(person),
+        operation: Operation::PasswordChange,
+        sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
+        now,
+    })
+}
+
+/// What a session for a new password has to bring back with it.
+fn dialog(request: &AuthnRequest, proven: KindSet, password: Option<Secret>, now: Timestamp) -> Dialog {
+    Dialog {
+        user: name_digest(request),
+        started: now,
+        expires: now + RESTRICTED_LIFE,
+        round: 0,
+        proven,
+        password,
+        asking: None,
+    }
+}
+
+fn change_of(old: Option<Secret>, new: &Secret) -> PasswordChange {
+    let new = new.clone();
+    match old {
+        Some(old) => PasswordChange::Own { old, new },
+        None => PasswordChange::Reset { new },
+    }
+}

@@ -1,0 +1,109 @@
+//! Password changes that the LDAP proxy relays: policy before, the audit after, and what is forgotten.
+
+use tracing::info;
+
+use super::{Verifier, decoded};
+use crate::clock::{self, Timestamp};
+use crate::engine::batch::{Batch, Key, Versioned};
+use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::facts::UserKey;
+use crate::engine::record::UserRecord;
+use crate::engine::relayed::{Permit, RelayedChange, RelayedResult, Target};
+use crate::engine::{Denial, Outage};
+use crate::reuse::Whose;
+use crate::store::{CommitError, Durability, StoreError};
+
+impl Verifier {
+    /// A password is another one now: nothing that rests on the old one may hold any longer, nor what was
+    /// remembered of entries. Called for every change that is known, before its answer leaves.
+    pub(super) fn password_changed(&self, directory: &str, user: Option<&UserKey>) {
+        if let Some(user) = user {
+            self.reuse.forget(Whose::Of(user), clock::now());
+        }
+        if let Some(directory) = self.directories.load().get(directory) {
+            directory.forget_look_ups();
+        }
+    }
+
+    pub(super) async fn permit_change(&self, change: &RelayedChange) -> Permit {
+        let now = clock::now();
+        let permit = match self.judge_change(change, now).await {
+            Ok(permit) => permit,
+            Err(error) => Permit::Unavailable(error.to_string()),
+        };
+        let denial = match &permit {
+            Permit::Granted(_) => return permit,
+            Permit::Refused(denial) => *denial,
+            Permit::ProveMore(_) => Denial::Policy,
+            Permit::Unavailable(why) => {
+                log(change, Outcome::Unavailable, why);
+                return permit;
+            }
+        };
+        // More may yet be proven: that is judged, and written down, by itself.
+        if let Permit::Refused(_) = permit {
+            if let Err(error) = self.write_event(change.refusal(denial, now)).await {
+                return Permit::Unavailable(error.to_string());
+            }
+            log(change, Outcome::Reject, denial.word());
+        }
+        permit
+    }
+
+    async fn judge_change(&self, change: &RelayedChange, now: Timestamp) -> Result<Permit, StoreError> {
+        let engine = self.engine();
+        let user = &change.person.key;
+        let most = engine.policy.most_sessions();
+        let sessions = if most > 0 {
+            Some(self.sessions_of(user, most, now).await?.count(now))
+        } else {
+            None
+        };
+        let found = self.store.read(&[Key::user(user)], now).await?;
+        let record: Versioned<UserRecord> = decoded(found.into_iter().next())?;
+        Ok(engine.permit(change, &record.value, sessions, now))
+    }
+
+    pub(super) async fn change_relayed(
+        &self,
+        change: &RelayedChange,
+        rule: &str,
+        result: RelayedResult,
+    ) -> Result<(), Outage> {
+        let event = change.event(rule, result, clock::now());
+        log(change, event.outcome, event.reason.as_deref().unwrap_or_default());
+        // Also where it is not known whether it was done.
+        if event.outcome != Outcome::Reject {
+            let user = match &change.target {
+                Target::Known(user) => Some(user),
+                Target::Named(_) => None,
+            };
+            self.password_changed(&change.origin.directory, user);
+        }
+        self.write_event(event).await.map_err(|error| Outage {
+            reason: error.to_string(),
+        })
+    }
+
+    async fn write_event(&self, event: AuditEvent) -> Result<(), CommitError> {
+        let batch = Batch {
+            audit: vec![event],
+            ..Batch::default()
+        };
+        self.write(batch, Durability::Durable).await
+    }
+}
+
+fn log(change: &RelayedChange, outcome: Outcome, reason: &str) {
+    info!(
+        protocol = %change.origin.protocol,
+        client = %change.origin.client,
+        source = %change.origin.source,
+        user = %change.login,
+        target = %change.target,
+        factors = %change.proven,
+        %outcome,
+        reason,
+        "password change, relayed"
+    );
+}
