@@ -139,6 +139,14 @@ where
         answer
     }
 
+    /// Passes on answers to operations that the client has abandoned. Nobody waits for them: where answers are
+    /// looked at, they are not worth a look.
+    pub(super) fn pass_late(&mut self, late: &mut Vec<u8>) {
+        if !self.gate.as_ref().is_some_and(|gate| gate.reads_answers()) {
+            self.client.outbox.append(late);
+        }
+    }
+
     /// Sends the client's front message on to the server, which must be there.
     pub(super) fn send_on(&mut self, head: &Head) {
         self.outstanding
@@ -154,6 +162,14 @@ where
         self.relayed += 1;
         self.activity += 1;
         self.drop_message(head);
+    }
+
+    /// Sends a message on in place of the client's front one, which is dropped. The server must be there.
+    pub(super) fn send_instead(&mut self, head: &Head, octets: &[u8]) {
+        if let Some(server) = &mut self.server {
+            server.outbox.extend_from_slice(octets);
+        }
+        self.sent_anew(head);
     }
 
     /// Drops the client's front message, and overwrites what is here of it.
@@ -245,11 +261,11 @@ where
             };
             if self.downward == 0 && !server.dismissed {
                 let awaited = self.awaited;
+                // With a gate nothing goes the other way, whatever has become of the server.
                 let (octets, answer) = match self.gate.as_deref_mut().filter(|gate| gate.reads_answers()) {
                     Some(gate) => {
-                        let out = &mut self.client.outbox;
-                        let limit = self.limits.after_bind;
-                        let (seen, answer) = gated::show(server, gate, &mut self.outstanding, (awaited, limit), out);
+                        let sides = (&mut self.outstanding, &mut self.client.outbox);
+                        let (seen, answer) = gated::show(server, gate, sides, awaited, self.limits.after_bind);
                         self.relayed += seen;
                         self.activity += seen;
                         if seen > 0 {

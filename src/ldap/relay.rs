@@ -60,10 +60,10 @@ pub(super) struct Connection {
     embedded: Option<Arc<Tree>>,
     /// Who is bound.
     bound: Option<Bound>,
-    /// The service account that is bound, if it is one.
-    account: Option<Arc<Account>>,
     /// What else is known of them.
     identity: Option<Identity>,
+    /// The service account that is bound, if it is one.
+    account: Option<Arc<Account>>,
     /// Who showed a certificate.
     shown: Option<Box<Shown>>,
     /// Whom operations are authorized as, where the server has not seen a bind of theirs.
@@ -121,8 +121,8 @@ impl Connection {
             pump,
             embedded: None,
             bound: None,
-            account: None,
             identity: None,
+            account: None,
             shown,
             acting_as: None,
             server_has_rights: false,
@@ -142,9 +142,9 @@ impl Connection {
         loop {
             if session.is_anonymous() {
                 self.bound = None;
-                self.account = None;
                 self.acting_as = None;
                 self.identity = None;
+                self.account = None;
                 if self.server_has_rights {
                     self.drop_server();
                 }
@@ -219,6 +219,9 @@ impl Connection {
         let arrived = clock::monotonic();
         if head.operation == BIND_REQUEST {
             self.quiesce(&session).await?;
+            // Whatever it ends with: they belong to who was bound before.
+            self.account = None;
+            self.identity = None;
             if self.acting_as.take().is_some() {
                 self.drop_server();
             }
@@ -268,11 +271,15 @@ impl Connection {
                 self.pump.drop_message(&head);
                 Ok(self.bind(binding, bind, arrived).await)
             }
-            Step::ChangePassword(session, request) => match self.passes(&head, &input) {
-                Passage::Closed => Ok(session),
-                Passage::Open => self.change_password(session, &head, &input, &request, arrived).await,
-                Passage::Instead(frame) => self.change_password(session, &head, &frame, &request, arrived).await,
-            },
+            Step::ChangePassword(session, request) => {
+                let instead = match self.passes(&head, &input) {
+                    Passage::Closed => return Ok(session),
+                    Passage::Open => None,
+                    Passage::Instead(octets) => Some(octets),
+                };
+                let frame = instead.as_deref().unwrap_or(&input);
+                self.change_password(session, &head, frame, &request, arrived).await
+            }
             Step::Relayed(binding, bind) => {
                 self.pump.drop_message(&head);
                 Ok(self.relayed_bind(binding, bind, goes_on, arrived).await)
@@ -300,8 +307,8 @@ impl Connection {
         self.goodbye(Code::ProtocolError, text).await
     }
 
-    /// Sends the front message on, or `instead` of it, or answers it in the directory's place. The error is what to say to a client
-    /// whose message has to be read and cannot be.
+    /// Sends the front message on, or `instead` of it, or answers it in the directory's place. The error is what to
+    /// say to a client whose message has to be read and cannot be.
     async fn relay(&mut self, head: &Head, input: &[u8], instead: Option<&[u8]>) -> Result<(), &'static str> {
         let refusal = match self.connect().await {
             Err(ConnectError::Busy(most)) => {
@@ -316,7 +323,8 @@ impl Connection {
             Ok(()) => match self.acting_as.take() {
                 None => None,
                 Some(authorized) => {
-                    let sent = self.send_authorized(&authorized, head, instead.or(input.get(..head.total)));
+                    let frame = instead.or_else(|| input.get(..head.total));
+                    let sent = self.send_authorized(&authorized, head, frame);
                     self.acting_as = Some(authorized);
                     match sent {
                         Sent::On => return Ok(()),
@@ -351,12 +359,9 @@ impl Connection {
                         None => embedded.answer(head, input, answers),
                     }
                     self.pump.drop_message(head);
-                } else if let Some(server) = self.pump.server.as_mut().filter(|_| self.acting_as.is_none()) {
+                } else if self.pump.server.is_some() && self.acting_as.is_none() {
                     match instead {
-                        Some(octets) => {
-                            server.outbox.extend_from_slice(octets);
-                            self.pump.sent_anew(head);
-                        }
+                        Some(octets) => self.pump.send_instead(head, octets),
                         None => self.pump.send_on(head),
                     }
                 } else {
@@ -422,19 +427,16 @@ impl Connection {
         };
         let mut origin = self.origin(directory.name(), binding.is_encrypted());
         let account = self.account_named(bind, &mut origin);
-        let mut question = bind.question(origin, shared.config.append.0, certificate);
-        if let Some(question) = &mut question {
-            question.purpose = self.purpose(directory.as_ref(), bind);
-            gate::ask_for_account(&account, question);
-        }
-        let Some(question) = question else {
+        let Some(mut question) = bind.question(origin, shared.config.append.0, certificate) else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
         };
+        let authorizes = directory.authorizes();
+        question.purpose = self.purpose(directory.as_ref(), bind);
+        gate::ask_for_account(&account, &mut question);
+        let login = question.login.clone();
         let source = self.peer.ip().to_canonical();
         let mut late = Vec::new();
-        let authorizes = directory.authorizes();
-        let login = question.login.clone();
         let mut trial = Trial {
             directory,
             server: &mut self.pump.server,
@@ -450,10 +452,7 @@ impl Connection {
         let verdict = shared.verify.verify(question, Check::Own(&mut trial)).await;
         let tried = std::mem::replace(&mut trial.tried, Tried::Nothing);
         drop(trial);
-        if !self.pump.gate.as_ref().is_some_and(|gate| gate.reads_answers()) {
-            // Nobody waits for them; where answers are looked at, they are not worth a look.
-            self.pump.client.outbox.append(&mut late);
-        }
+        self.pump.pass_late(&mut late);
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }

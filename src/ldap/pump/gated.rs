@@ -7,17 +7,17 @@ use crate::ldap::reply::{EXTENDED_RESPONSE, is_goodbye};
 use crate::ldap::restrict::Gate;
 
 /// Appends to `out` what the client may see of the messages at the front of the server's buffer, and returns how
-/// many there were, and the head of the `awaited` answer when that is next. A message of more than `limit` octets
-/// ends the connection to the server.
+/// many there were. A message of more than `limit` octets ends the connection to the server. Stops at the answer
+/// that is `awaited`.
 pub(super) fn show<S>(
     server: &mut Port<S>,
     gate: &mut Gate,
-    outstanding: &mut Outstanding,
-    (awaited, limit): (Option<i32>, usize),
-    out: &mut Vec<u8>,
+    (outstanding, out): (&mut Outstanding, &mut Vec<u8>),
+    awaited: Option<i32>,
+    limit: usize,
 ) -> (u64, Option<Head>) {
     let mut seen = 0;
-    while out.len() < CAPACITY && !server.gone {
+    while out.len() < CAPACITY && !server.dismissed {
         let input = server.inbox.filled();
         let head = match front(input, server.inbox.most, limit, Sender::Server) {
             Ok(Front::Incomplete) => break,
@@ -31,7 +31,7 @@ pub(super) fn show<S>(
                     error = &fault as &dyn std::error::Error,
                     "an answer of the directory server cannot be looked at; its connection is closed"
                 );
-                server.gone = true;
+                give_up(server);
                 break;
             }
         };
@@ -51,11 +51,18 @@ pub(super) fn show<S>(
                 operation = head.operation,
                 "the directory server answers what it was not asked; its connection is closed"
             );
-            server.gone = true;
+            give_up(server);
             break;
         }
         server.inbox.consume(head.total);
         seen += 1;
     }
     (seen, None)
+}
+
+/// Nothing more of this server's goes anywhere.
+fn give_up<S>(server: &mut Port<S>) {
+    let rest = server.inbox.filled().len();
+    server.inbox.consume(rest);
+    server.gone = true;
 }

@@ -32,8 +32,8 @@ impl Connection {
         }
     }
 
-    /// Sends the front message on with the person's authorization, as `frame` or what is to go in its place; nothing
-    /// when it is not there as a whole. The server must be there.
+    /// Sends `frame` on in place of the front message, with the person's authorization; nothing where it is not
+    /// there as a whole. The server must be there.
     pub(super) fn send_authorized(&mut self, authorized: &Authorized, head: &Head, frame: Option<&[u8]>) -> Sent {
         let Some(frame) = frame else {
             return Sent::Refused(Code::AdminLimitExceeded, "the operation is too large to be authorized");

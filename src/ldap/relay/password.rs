@@ -121,11 +121,13 @@ impl Connection {
                 return nobody(Code::UnwillingToPerform, text);
             }
         }
+        let mut origin = self.origin(directory.name(), session.is_encrypted());
+        origin.service_account = self.account.as_ref().map(|account| Arc::clone(&account.rule));
         let change = RelayedChange {
             person: Arc::clone(person),
             login: identity.login.clone(),
             proven: identity.proven,
-            origin: self.origin(directory.name(), session.is_encrypted()),
+            origin,
             target: other.unwrap_or_else(|| Target::Known(person.key.clone())),
         };
         match self.shared.verify.permit(&change).await {

@@ -152,13 +152,12 @@ impl Connection {
             &mut server.outbox,
         );
         server.send().await.map_err(Fault::Io)?;
-        let head = response(
-            server,
-            (BIND_RESPONSE, bind.id),
-            &self.pump.outstanding,
-            &mut self.pump.client.outbox,
-        )
-        .await?;
+        let mut late = Vec::new();
+        let head = response(server, (BIND_RESPONSE, bind.id), &self.pump.outstanding, &mut late).await?;
+        self.pump.pass_late(&mut late);
+        let Some(server) = &mut self.pump.server else {
+            return Err(Fault::Closed);
+        };
         let pdu = server.inbox.filled().get(..head.total).unwrap_or_default().to_vec();
         server.inbox.consume(head.total);
         let message = Message::read(&pdu)?;
@@ -234,13 +233,12 @@ impl Connection {
         let server = self.pump.server.as_mut().ok_or(Fault::Closed)?;
         ask_who_am_i(id, &mut server.outbox);
         server.send().await.map_err(Fault::Io)?;
-        let head = response(
-            server,
-            (EXTENDED_RESPONSE, id),
-            &self.pump.outstanding,
-            &mut self.pump.client.outbox,
-        )
-        .await?;
+        let mut late = Vec::new();
+        let head = response(server, (EXTENDED_RESPONSE, id), &self.pump.outstanding, &mut late).await?;
+        self.pump.pass_late(&mut late);
+        let Some(server) = &mut self.pump.server else {
+            return Err(Fault::Closed);
+        };
         let pdu = server.inbox.filled().get(..head.total).unwrap_or_default();
         let message = Message::read(pdu)?;
         let identity = told_who_am_i(&message).and_then(|identity| authorization_identity(identity).ok().flatten());
