@@ -42,7 +42,8 @@ fn answers(head: &Head, frame: &[u8]) {
     let shown = Message::read(&out).expect("we write messages");
     assert_eq!(shown.id, head.id);
     assert!(out.len() < frame.len() + 8);
-    let head = Head::read(&out, usize::MAX, Sender::Server).unwrap().unwrap();
+    let read = Head::read(&out, usize::MAX, Sender::Server).expect("we write messages");
+    let head = read.expect("whole ones");
     let mut again = Vec::new();
     gate().answer(&head, &out, &mut again);
     assert_eq!(again, out, "nothing is left to hide");
