@@ -426,7 +426,18 @@ impl Connection {
             (_, shown) => shown.as_ref().and_then(|shown| shown.login(&shared, self.peer)),
         };
         let mut origin = self.origin(directory.name(), binding.is_encrypted());
-        let account = self.account_named(bind, &mut origin);
+        let account = match (bind.name(), certificate) {
+            (Some(name), _) => shared.accounts.named(name, origin.source),
+            // No password will be tried that would find it out later.
+            (None, Some(login)) => {
+                let found = shared
+                    .accounts
+                    .misplaced_behind(directory.as_ref(), login, origin.source);
+                found.await.map_or(Named::Person, Named::Misplaced)
+            }
+            (None, None) => Named::Person,
+        };
+        self.ask_of_account(&account, &mut origin);
         let Some(mut question) = bind.question(origin, shared.config.append.0, certificate) else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
@@ -456,9 +467,13 @@ impl Connection {
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
+        let account = match (self.account_let_in(&verdict), account) {
+            (None, _) => return Judged::Out(Code::InvalidCredentials),
+            (Some(Named::Person), named) | (Some(named), _) => named,
+        };
         let end = self.conclude(bind, verdict, tried, authorizes, (login, arrived));
         self.account = match (&end, account) {
-            (Judged::In, Named::Account(account)) => Some(account),
+            (Judged::In | Judged::InToChange, Named::Account(account)) => Some(account),
             (Judged::In | Judged::InToChange | Judged::Out(_), _) => None,
         };
         end

@@ -21,6 +21,7 @@ use crate::engine::dialog::Dialog;
 use crate::engine::facts::normalise_dn;
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult, Target};
 use crate::engine::{AuthnRequest, Capability, Check, Claims, Given, LoginName, Lookup, Person, Purpose, Verdict};
+use crate::ldap::account::Named;
 use crate::ldap::bound::Bound;
 use crate::ldap::controls::{ControlFault, asks_for_policy};
 use crate::ldap::frame::Head;
@@ -92,9 +93,7 @@ impl Connection {
         let (Some(person), Some(identity)) = (self.bound.as_ref().map(Bound::person), &self.identity) else {
             return match (request.identity, request.old) {
                 (Some(name), Some(_)) => match named(name) {
-                    // From elsewhere the name of a service account is nobody's.
-                    Some(_) if self.is_misplaced(name) => nobody(Code::InvalidCredentials, ""),
-                    Some(login) => By::Engine(login, None),
+                    Some(login) => By::Engine(self.unless_misplaced(directory, name, login).await, None),
                     None => nobody(Code::InvalidCredentials, ""),
                 },
                 (Some(_), None) | (None, _) => {
@@ -139,6 +138,23 @@ impl Connection {
         }
     }
 
+    /// The name as it is judged: that of a service account which may not come from here is nobody's.
+    async fn unless_misplaced(&mut self, directory: &dyn Directory, name: &[u8], login: LoginName) -> LoginName {
+        let source = self.peer.ip().to_canonical();
+        let accounts = &self.shared.accounts;
+        let misplaced = match accounts.named(name, source) {
+            Named::Misplaced(account) => Some(account),
+            Named::Person | Named::Account(_) => accounts.misplaced_behind(directory, &login, source).await,
+        };
+        match misplaced {
+            Some(account) => {
+                self.report_misplaced(&account);
+                LoginName::account(&account.written).unwrap_or(login)
+            }
+            None => login,
+        }
+    }
+
     /// Sends the request on as it is, and the answer back as it is once the audit has it. Until then nothing more
     /// is taken from the client, so that neither an abandon nor a client that leaves hides what was done.
     async fn ask_directory(
@@ -151,6 +167,12 @@ impl Connection {
     ) -> Result<Session, Ended> {
         if self.pump.outstanding.is_full() {
             let changed = Changed::plain(Code::Busy, "too many operations at once");
+            changed.write(head.id, false, None, &mut self.pump.client.outbox);
+            return Ok(session);
+        }
+        // The answer to something else would be taken for what came of the change (RFC 4511 section 4.1.1.1).
+        if self.pump.outstanding.is_in_use(head.id) {
+            let changed = Changed::plain(Code::ProtocolError, "another operation has this message id");
             changed.write(head.id, false, None, &mut self.pump.client.outbox);
             return Ok(session);
         }

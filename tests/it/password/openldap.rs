@@ -295,3 +295,21 @@ fn a_listener_can_hold_no_such_sessions_or_give_them_to_everybody() {
         assert_eq!(done, [expected, after], "{key}");
     }
 }
+
+/// An answer to something else with the same message id would say what became of the change.
+#[test]
+fn a_change_has_a_message_id_of_its_own() {
+    use crate::front::peers::Setup;
+    use crate::front::wire::{ANA, WHO_AM_I, Wire, extended, message};
+    let slapd = crate::front::start();
+    let front = Setup::before(slapd.address()).start();
+    let mut wire = Wire::bound(front.address, ANA, "anapw");
+    let change = message(2, 0x77, &[], |out| {
+        out.extend(b"\x80\x171.3.6.1.4.1.4203.1.11.1\x81\x0e\x30\x0c\x81\x05anapw\x82\x03new");
+    });
+    wire.send(&[extended(2, WHO_AM_I), change].concat());
+    let mut codes = [wire.expect().code(), wire.expect().code()];
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 2]);
+    assert_eq!(Wire::bound(slapd.address(), ANA, "anapw").who_am_i(2).code(), 0);
+}
