@@ -223,7 +223,11 @@ async fn active_directory(
     };
     match change {
         AccountChange::Password { old, new } => {
-            let (Some(old), Some(new)) = (unicode_password(old), unicode_password(new)) else {
+            // No password there is anything else than text.
+            let Some(old) = unicode_password(old) else {
+                return Ok(Changed::WrongPassword);
+            };
+            let Some(new) = unicode_password(new) else {
                 return Ok(Changed::Forbidden("a password that is not UTF-8".into()));
             };
             // Old and new in one request are a change, with history and minimum age; a new one alone is a reset.
