@@ -68,6 +68,11 @@ impl Accounts {
         Self(config.service_accounts.iter().map(account).collect())
     }
 
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whose `name` is, in a bind that comes from `source`.
     pub(super) fn named(&self, name: &[u8], source: IpAddr) -> Named {
         if self.0.is_empty() {

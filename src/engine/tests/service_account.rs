@@ -42,7 +42,11 @@ fn rules_that_count_sessions_do_not_keep_an_account_out() {
         let mut request = world.request(service, "ana", PASSWORD, None, Capability::None);
         request.origin = origin(&world, service);
         let verdict = world.run(&request);
-        assert_eq!(matches!(verdict, Verdict::Accept(_)), accepted, "{service}: {verdict:?}");
+        assert_eq!(
+            matches!(verdict, Verdict::Accept(_)),
+            accepted,
+            "{service}: {verdict:?}"
+        );
     }
 }
 

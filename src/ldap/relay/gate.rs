@@ -1,11 +1,14 @@
 //! Where a connection meets what its listener lets through.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Connection;
 use crate::clock;
-use crate::engine::{AuthnRequest, Capability, LoginName, Origin};
-use crate::ldap::account::Named;
+use crate::directory::Directory;
+use crate::engine::policy::Rule;
+use crate::engine::{AuthnRequest, Capability, LoginName, Lookup, Origin};
+use crate::ldap::account::{Account, Named};
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::{Head, Sender};
 use crate::ldap::restrict::{Gate, Ruling};
@@ -47,20 +50,53 @@ impl Connection {
         match &named {
             Named::Person => {}
             Named::Account(account) => origin.service_account = Some(Arc::clone(&account.rule)),
-            Named::Misplaced(account) => {
-                if let Some(unlogged) = shared.misplaced.lock().due(clock::monotonic()) {
-                    tracing::warn!(
-                        listener = %shared.config.name,
-                        source = %origin.source,
-                        account = account.written,
-                        unlogged,
-                        "a service account's name from an address that it may not come from: refused; if the \
-                         application is there, add the address to `source` of its [[ldap.service_account]]"
-                    );
-                }
-            }
+            Named::Misplaced(account) => self.warn_of_misplaced(account, origin.source),
         }
         named
+    }
+
+    /// By which name and rule a password is changed that belongs to whoever a client names which is not bound: that
+    /// of a service account by the account's own, and by nobody's from where the account may not come from.
+    pub(super) async fn whose_password(
+        &mut self,
+        directory: &dyn Directory,
+        name: &[u8],
+        login: LoginName,
+    ) -> (LoginName, Option<Arc<Rule>>) {
+        let accounts = &self.shared.accounts;
+        let source = self.peer.ip().to_canonical();
+        match accounts.named(name, source) {
+            Named::Account(account) => match LoginName::account(&account.written) {
+                Ok(own) => (own, Some(Arc::clone(&account.rule))),
+                Err(_) => (login, None),
+            },
+            Named::Misplaced(account) => {
+                self.warn_of_misplaced(&account, source);
+                (LoginName::account(&account.written).unwrap_or(login), None)
+            }
+            Named::Person if accounts.is_empty() => (login, None),
+            // Under another name of the entry, too, it must not.
+            Named::Person => match directory.look_up(&login).await {
+                Lookup::Found(person) if accounts.misplaces(&person.dn, source) => {
+                    (LoginName::account(&person.dn).unwrap_or(login), None)
+                }
+                Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => (login, None),
+            },
+        }
+    }
+
+    fn warn_of_misplaced(&self, account: &Account, source: IpAddr) {
+        let shared = &self.shared;
+        if let Some(unlogged) = shared.misplaced.lock().due(clock::monotonic()) {
+            tracing::warn!(
+                listener = %shared.config.name,
+                %source,
+                account = account.written,
+                unlogged,
+                "a service account's name from an address that it may not come from: refused; if the \
+                 application is there, add the address to `source` of its [[ldap.service_account]]"
+            );
+        }
     }
 
     /// Holds the front message against the listener's restriction. Whatever comes from a client and could reach the
