@@ -435,6 +435,7 @@ impl Connection {
         };
         let authorizes = directory.authorizes();
         if matches!(account, Named::Person) {
+            question.login = self.placed(directory.as_ref(), question.login).await;
             question.purpose = self.purpose(directory.as_ref(), bind);
         }
         let login = question.login.clone();

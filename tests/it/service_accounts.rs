@@ -166,7 +166,9 @@ fn start_open() -> (Portcullis, [String; 2], Slapd) {
         format!(
             "[[ldap]]\nname = \"{name}\"\nlisten = \"127.0.0.1:{port}\"\ntls = \"none\"\nallow_plaintext = true\n\
              directory = \"main\"\nreject_delay = \"10ms\"\n\
-             [[ldap.service_account]]\ndn = \"{SERVICE_DN}\"\nnames = [\"svc@apps\"]\nsource = [\"{source}\"]\n"
+             [[ldap.service_account]]\ndn = \"{SERVICE_DN}\"\nnames = [\"svc@apps\"]\nsource = [\"{source}\"]\n\
+             [[ldap.service_account]]\ndn = \"{}\"\nsource = [\"{source}\"]\n",
+            user_dn(2)
         )
     };
     let listeners = [
@@ -213,4 +215,22 @@ fn its_password_is_changed_from_where_it_is_and_from_nowhere_else() {
         .filter(|record| record.contains("unknown-user"))
         .collect();
     assert!(taken.len() >= 4, "{records:?}");
+}
+
+#[test]
+fn nobody_locks_it_out_from_elsewhere_under_another_name() {
+    let (site, [apps, elsewhere], _directory) = start_open();
+    for _ in 0..7 {
+        assert_eq!(whoami(&elsewhere, &user(2), "wrong").status.code(), Some(49));
+    }
+    assert!(
+        whoami(&apps, &user_dn(2), &password(2)).status.success(),
+        "{:?}",
+        site.audit()
+    );
+    // From where it may come from, guesses count as anybody's.
+    for _ in 0..7 {
+        assert_eq!(whoami(&apps, &user_dn(2), "wrong").status.code(), Some(49));
+    }
+    assert_eq!(whoami(&apps, &user_dn(2), &password(2)).status.code(), Some(49));
 }

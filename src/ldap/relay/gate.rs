@@ -74,14 +74,23 @@ impl Connection {
                 self.warn_of_misplaced(&account, source);
                 (LoginName::account(&account.written).unwrap_or(login), None)
             }
-            Named::Person if accounts.is_empty() => (login, None),
-            // Under another name of the entry, too, it must not.
-            Named::Person => match directory.look_up(&login).await {
-                Lookup::Found(person) if accounts.misplaces(&person.dn, source) => {
-                    (LoginName::account(&person.dn).unwrap_or(login), None)
-                }
-                Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => (login, None),
-            },
+            Named::Person => (self.placed(directory, login).await, None),
+        }
+    }
+
+    /// The name that `login` is judged by: under another name of its entry, too, a service account is nobody from
+    /// where it may not come from, and cannot be locked out from there.
+    pub(super) async fn placed(&mut self, directory: &dyn Directory, login: LoginName) -> LoginName {
+        let accounts = &self.shared.accounts;
+        if accounts.is_empty() {
+            return login;
+        }
+        let source = self.peer.ip().to_canonical();
+        match directory.look_up(&login).await {
+            Lookup::Found(person) if accounts.misplaces(&person.dn, source) => {
+                LoginName::account(&person.dn).unwrap_or(login)
+            }
+            Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => login,
         }
     }
 

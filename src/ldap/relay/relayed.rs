@@ -202,6 +202,7 @@ impl Connection {
             self.count(("unavailable", ""), arrived);
             return Judged::Out(Code::Unavailable);
         };
+        let login = self.placed(directory.as_ref(), login).await;
         let certificate = self.shown.as_ref().and_then(|shown| shown.login(&shared, self.peer));
         let question = AuthnRequest {
             login: login.clone(),
