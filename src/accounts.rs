@@ -26,7 +26,10 @@ pub use codes::PasscodeWish;
 pub use denials::DenyWish;
 use resolve::{directory_of, look_up, parse_name};
 pub use tokens::{TokenWish, Which};
-use view::{DenyView, DirectoryView, FailureView, Found, PasscodeView, TokenView, Unlocked, UserRow, UserView};
+use view::{
+    AccountView, DenyView, DirectoryView, FailureView, Found, ManagerView, PasscodeView, TokenView, Unlocked, UserRow,
+    UserView,
+};
 
 /// What may change under a running process by a reload.
 pub trait Surroundings: Send + Sync {
@@ -217,10 +220,14 @@ impl Accounts {
         let (record, throttle) = (user.0, throttle.0);
         let open = Key::sessions_of(&subject.key);
         let sessions = self.store.scan(&open, None, SessionFacts::MOST).await?;
+        let directory = match &subject.person {
+            Some(person) => Some(self.in_directory(person).await),
+            None => None,
+        };
         Ok(UserView {
             key: subject.key.to_string(),
             login: subject.login.clone(),
-            directory: subject.person.as_deref().map(DirectoryView::of),
+            directory,
             tokens: record.tokens.iter().map(TokenView::of).collect(),
             recovery_codes: record.recovery.len(),
             passcode: PasscodeView::live(subject.key.as_str(), &record, now),
@@ -232,6 +239,25 @@ impl Accounts {
                 .map(|deny| DenyView::of(subject.key.as_str(), &subject.login, deny)),
             sessions: sessions.len(),
         })
+    }
+
+    /// What the person's directory says of the account and of the manager, asked at the same time. That it
+    /// cannot be asked now is part of the answer.
+    async fn in_directory(&self, person: &Person) -> DirectoryView {
+        let (account, manager) = match self.chosen(Some(&person.directory)) {
+            Ok(directories) => match directories.first() {
+                Some(directory) => {
+                    let (state, manager) = tokio::join!(directory.state(person), directory.manager(person));
+                    (state.into(), manager.into())
+                }
+                None => Default::default(),
+            },
+            Err(error) => {
+                let why = error.to_string();
+                (AccountView::Unavailable(why.clone()), ManagerView::Unavailable(why))
+            }
+        };
+        DirectoryView::of(person, account, manager)
     }
 
     /// Forgets a person's failures, those against the recovery codes included. A failure that is counted

@@ -316,6 +316,9 @@ pub struct LdapDirectory {
     /// Attributes that a plain login name may stand in.
     #[serde(default = "default::login_attributes")]
     pub login_attributes: Vec<String>,
+    /// Domains whose people these are, as in `DOMAIN\user`: others' are nobody. Any when empty.
+    #[serde(default)]
+    pub domains: Vec<String>,
     /// Which entries are people, as an LDAP filter.
     #[serde(default = "default::person_filter")]
     pub filter: String,
@@ -337,6 +340,12 @@ pub struct LdapDirectory {
     /// Groups that groups are in count as well.
     #[serde(default)]
     pub nested_groups: bool,
+    /// Attribute of a person that names their manager.
+    #[serde(default = "default::manager_attribute")]
+    pub manager_attribute: String,
+    /// Entry of OpenLDAP's default password policy: how long locks last and passwords live.
+    #[serde(default)]
+    pub password_policy: Option<String>,
     /// Attributes of which a true one blocks: boolean, or `name&mask` for a bit.
     #[serde(default)]
     pub disabled_by: Vec<String>,

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::engine::Person;
+use crate::engine::account::StateAnswer;
 use crate::engine::record::{Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
 use crate::engine::throttle::{Limit, Standing};
+use crate::engine::{Lookup, Person};
 
 /// One person, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +54,67 @@ pub struct DirectoryView {
     pub groups: Vec<String>,
     /// Attributes that the configuration names.
     pub attributes: BTreeMap<String, Vec<String>>,
+    /// What the directory says of the account's state.
+    #[serde(default)]
+    pub account: AccountView,
+    /// The manager, where the entry names one of the directory's people.
+    #[serde(default)]
+    pub manager: ManagerView,
+}
+
+/// The account's state in its directory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccountView {
+    /// What the directory says.
+    Known(StateView),
+    /// The directory has no such thing, or not the entry any more.
+    #[default]
+    Unknown,
+    /// The directory could not be asked, with the reason.
+    Unavailable(String),
+}
+
+/// What a directory says of an account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateView {
+    /// Locked by the directory right now.
+    pub locked: bool,
+    /// When the lock ends by itself, where that is known.
+    #[serde(with = "moment::option")]
+    pub locked_until: Option<Timestamp>,
+    /// The password must be changed at the next login.
+    pub must_change: bool,
+    /// Switched off, or its time is over or has not begun.
+    pub disabled: bool,
+    /// The password is too old.
+    pub expired: bool,
+    /// When the password was last set.
+    #[serde(with = "moment::option")]
+    pub password_set: Option<Timestamp>,
+    /// When the password becomes, or became, too old.
+    #[serde(with = "moment::option")]
+    pub password_expires: Option<Timestamp>,
+    /// Logins left with a password that is too old, where that is known.
+    pub grace_logins: Option<u32>,
+}
+
+/// A person's manager.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ManagerView {
+    /// This one.
+    Known {
+        /// The login name.
+        login: String,
+        /// Distinguished name.
+        dn: String,
+    },
+    /// None, or nobody whom the directory's people are searched for.
+    #[default]
+    None,
+    /// The directory could not be asked, with the reason.
+    Unavailable(String),
 }
 
 /// One row of a search.
@@ -281,13 +343,47 @@ impl DenyView {
 }
 
 impl DirectoryView {
-    pub(super) fn of(person: &Person) -> Self {
+    pub(super) fn of(person: &Person, account: AccountView, manager: ManagerView) -> Self {
         Self {
+            account,
+            manager,
             name: person.directory.to_string(),
             dn: person.dn.clone(),
             enabled: person.enabled,
             groups: person.groups.clone(),
             attributes: person.attributes.clone(),
+        }
+    }
+}
+
+impl From<StateAnswer> for AccountView {
+    fn from(answer: StateAnswer) -> Self {
+        match answer {
+            StateAnswer::Known(state) => Self::Known(StateView {
+                locked: state.locked,
+                locked_until: state.locked_until,
+                must_change: state.must_change,
+                disabled: state.disabled,
+                expired: state.expired,
+                password_set: state.password_set,
+                password_expires: state.password_expires,
+                grace_logins: state.grace_logins,
+            }),
+            StateAnswer::Unsupported | StateAnswer::Unknown => Self::Unknown,
+            StateAnswer::Unavailable(why) => Self::Unavailable(why),
+        }
+    }
+}
+
+impl From<Lookup> for ManagerView {
+    fn from(lookup: Lookup) -> Self {
+        match lookup {
+            Lookup::Found(manager) => Self::Known {
+                login: manager.login.clone(),
+                dn: manager.dn.clone(),
+            },
+            Lookup::Unknown | Lookup::Ambiguous => Self::None,
+            Lookup::Unavailable(why) => Self::Unavailable(why),
         }
     }
 }

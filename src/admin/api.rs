@@ -16,8 +16,8 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
-    Denied, DenyView, DirectoryView, Enrolled, FailureView, Found, Issued, Kind, PasscodeView, RecoveryCodes, Resynced,
-    TokenView, Unlocked, UserRow, UserView, moment,
+    AccountView, Denied, DenyView, DirectoryView, Enrolled, FailureView, Found, Issued, Kind, ManagerView,
+    PasscodeView, RecoveryCodes, Resynced, StateView, TokenView, Unlocked, UserRow, UserView, moment,
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::event::Outcome;

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::output::{CliError, Out, Tone, moment, moment_or_never};
 use super::{Exit, UserArg, deny, passcode, token};
-use crate::admin::api::{FindRequest, Found, Unlocked, UserView};
+use crate::admin::api::{AccountView, FindRequest, Found, ManagerView, Unlocked, UserView};
 use crate::admin::client::AdminClient;
 
 #[derive(Debug, Args)]
@@ -144,6 +144,9 @@ fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
         ),
         ("dn", place.map(|place| place.dn.clone())),
         ("account", enabled),
+        ("state", place.and_then(|place| state(&place.account, out))),
+        ("password", place.and_then(|place| password(&place.account))),
+        ("manager", place.and_then(|place| manager(&place.manager, out))),
         (
             "groups",
             place
@@ -199,3 +202,54 @@ until `portcullis token enable`.
 
 Example:
   portcullis user unlock ana";
+/// What keeps the directory from letting the account in.
+fn state(account: &AccountView, out: &Out<'_>) -> Option<String> {
+    let state = match account {
+        AccountView::Known(state) => state,
+        AccountView::Unknown => return None,
+        AccountView::Unavailable(why) => return Some(out.news(false, &format!("unavailable: {why}"))),
+    };
+    let locked = match state.locked_until {
+        Some(until) => format!("locked until {}", moment(until)),
+        None => "locked".to_owned(),
+    };
+    let expired = match state.grace_logins {
+        Some(left) => format!("password expired, {left} grace logins left"),
+        None => "password expired".to_owned(),
+    };
+    let said = [
+        (state.disabled, "disabled".to_owned()),
+        (state.locked, locked),
+        (state.must_change, "password must be changed".to_owned()),
+        (state.expired, expired),
+    ];
+    let said: Vec<String> = said
+        .into_iter()
+        .filter_map(|(is_so, text)| is_so.then_some(text))
+        .collect();
+    Some(if said.is_empty() {
+        out.news(true, "good")
+    } else {
+        out.news(false, &said.join(", "))
+    })
+}
+
+fn password(account: &AccountView) -> Option<String> {
+    let AccountView::Known(state) = account else {
+        return None;
+    };
+    let set = state.password_set.map(|set| format!("set {}", moment(set)));
+    let expires = state
+        .password_expires
+        .map(|expires| format!("expires {}", moment(expires)));
+    let said: Vec<String> = [set, expires].into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
+fn manager(manager: &ManagerView, out: &Out<'_>) -> Option<String> {
+    match manager {
+        ManagerView::Known { login, dn } => Some(format!("{login} ({dn})")),
+        ManagerView::None => None,
+        ManagerView::Unavailable(why) => Some(out.news(false, &format!("unavailable: {why}"))),
+    }
+}

@@ -12,6 +12,9 @@ pub(super) fn person_filter() -> String {
 pub(super) fn key_attribute() -> String {
     "entryUUID".into()
 }
+pub(super) fn manager_attribute() -> String {
+    "manager".into()
+}
 pub(super) fn group_attribute() -> String {
     "memberOf".into()
 }

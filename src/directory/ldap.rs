@@ -5,6 +5,7 @@ mod cache;
 mod change;
 mod look_up;
 mod settings;
+mod state;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::directory::pool::{Pool, Progress, Purpose};
 use crate::directory::servers::{Servers, Terms};
 use crate::directory::wire::{Connection, WireError, chain};
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link, PasswordModify};
-use crate::engine::account::{AccountChange, Changed};
+use crate::engine::account::{AccountChange, Changed, StateAnswer};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person};
 use crate::secret::Secret;
 
@@ -216,6 +217,14 @@ impl Directory for LdapDirectory {
 
     fn change<'a>(&'a self, person: &'a Person, change: AccountChange<'a>) -> BoxFuture<'a, Changed> {
         Box::pin(self.change_account(person, change))
+    }
+
+    fn state<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, StateAnswer> {
+        Box::pin(self.read_state(person))
+    }
+
+    fn manager<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, Lookup> {
+        Box::pin(self.read_manager(person))
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {

@@ -255,6 +255,17 @@ impl Directory for LocalDirectory {
         Box::pin(self.compare_with_decoy(password))
     }
 
+    fn manager<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, Lookup> {
+        let entry = self.tree.get(&person.dn);
+        let mut named = entry.into_iter().flat_map(|entry| entry.texts("manager"));
+        let found = match (named.next(), named.next()) {
+            (None, _) => Lookup::Unknown,
+            (Some(dn), None) => self.at(self.by_normalised_dn.get(&normalise_dn(dn))),
+            (Some(_), Some(_)) => Lookup::Ambiguous,
+        };
+        Box::pin(std::future::ready(found))
+    }
+
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         Box::pin(std::future::ready(Ok(Link::Embedded(Arc::clone(&self.tree)))))
     }

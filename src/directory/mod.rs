@@ -7,6 +7,7 @@ pub mod ldap;
 pub mod ldif;
 pub mod local;
 mod modify;
+mod moment;
 mod person;
 mod pool;
 mod relayed;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::engine::account::{AccountChange, Changed};
+use crate::engine::account::{AccountChange, Changed, StateAnswer};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName};
@@ -119,6 +120,17 @@ pub trait Directory: Send + Sync {
     /// How its passwords are changed.
     fn password_modify(&self) -> PasswordModify {
         PasswordModify::Never
+    }
+
+    /// What the directory says of the account, asked anew: locked, expired and the like.
+    fn state<'a>(&'a self, _person: &'a Person) -> BoxFuture<'a, StateAnswer> {
+        Box::pin(std::future::ready(StateAnswer::Unsupported))
+    }
+
+    /// The one whom the person's entry names as manager, found like everybody else;
+    /// [`Lookup::Unknown`] when it names none, or one who is not among this directory's people.
+    fn manager<'a>(&'a self, _person: &'a Person) -> BoxFuture<'a, Lookup> {
+        Box::pin(std::future::ready(Lookup::Unknown))
     }
 
     /// Opens what an LDAP client's operations are relayed to.

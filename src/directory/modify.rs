@@ -23,8 +23,14 @@ pub(super) struct Modification<'a> {
     pub(super) values: &'a [&'a [u8]],
 }
 
-/// Appends a ModifyRequest. `out` may hold a password afterwards: the caller overwrites it after sending.
-pub(super) fn encode_modify(message_id: i32, dn: &str, modifications: &[Modification<'_>], out: &mut Vec<u8>) {
+/// Appends a ModifyRequest, with a further `control` as it is encoded. `out` may hold a password afterwards: the caller overwrites it after sending.
+pub(super) fn encode_modify(
+    message_id: i32,
+    dn: &str,
+    modifications: &[Modification<'_>],
+    control: Option<&[u8]>,
+    out: &mut Vec<u8>,
+) {
     let mut operation = Zeroizing::new(Vec::new());
     ber::write(ber::OCTET_STRING, dn.as_bytes(), &mut operation);
     let mut changes = Zeroizing::new(Vec::with_capacity(ROOM));
@@ -47,7 +53,7 @@ pub(super) fn encode_modify(message_id: i32, dn: &str, modifications: &[Modifica
         ber::write(ber::SEQUENCE, &change, &mut changes);
     }
     ber::write(ber::SEQUENCE, &changes, &mut operation);
-    message(message_id, MODIFY_REQUEST, &operation, out);
+    message(message_id, MODIFY_REQUEST, &operation, control, out);
 }
 
 /// Appends a Password Modify request for the one who is bound, or for `user`.
@@ -71,15 +77,16 @@ pub(super) fn encode_password_modify(
     let mut operation = Zeroizing::new(Vec::with_capacity(ROOM));
     ber::write(REQUEST_NAME, PASSWORD_MODIFY, &mut operation);
     ber::write(REQUEST_VALUE, &value, &mut operation);
-    message(message_id, EXTENDED_REQUEST, &operation, out);
+    message(message_id, EXTENDED_REQUEST, &operation, None, out);
 }
 
 /// An LDAPMessage with the password policy request control, whose response tells why a password is refused.
-fn message(message_id: i32, tag: u8, operation: &[u8], out: &mut Vec<u8>) {
+fn message(message_id: i32, tag: u8, operation: &[u8], control: Option<&[u8]>, out: &mut Vec<u8>) {
     let mut content = Zeroizing::new(Vec::with_capacity(operation.len() + ROOM));
     ber::write_integer(ber::INTEGER, message_id, &mut content);
     ber::write(tag, operation, &mut content);
-    ber::write(CONTROLS, &bind::PASSWORD_POLICY_REQUEST, &mut content);
+    let controls = [&bind::PASSWORD_POLICY_REQUEST, control.unwrap_or_default()].concat();
+    ber::write(CONTROLS, &controls, &mut content);
     let needed = ber::total(content.len());
     if out.capacity() - out.len() < needed {
         // No copy of a password is left behind by a growing buffer.
@@ -124,7 +131,15 @@ impl Answer {
         if let Some(refused) = self.policy_error.and_then(by_policy_error)
             && self.code != SUCCESS
         {
-            return refused.map_or_else(|| Changed::Forbidden(told()), Changed::Refused);
+            // 389 Directory Server's "insufficient quality" is every reason; its text says which.
+            return match (refused, by_text(&text)) {
+                (None, _) => Changed::Forbidden(told()),
+                (Some(PasswordRefusal::TooSimple), PasswordRefusal::Unspecified) => {
+                    Changed::Refused(PasswordRefusal::TooSimple)
+                }
+                (Some(PasswordRefusal::TooSimple), told) => Changed::Refused(told),
+                (Some(refused), _) => Changed::Refused(refused),
+            };
         }
         match self.code {
             SUCCESS => Changed::Done,
@@ -160,15 +175,36 @@ fn by_policy_error(error: i32) -> Option<Option<PasswordRefusal>> {
 /// Servers without the control say it in words. Windows says nothing but `0000052D`.
 fn by_text(text: &str) -> PasswordRefusal {
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if says(&["too short", "at least", "minimum length"]) {
+    // "must be at least 8 characters long", but also "must contain at least 1 digit characters".
+    if says(&[
+        "too short",
+        "characters long",
+        "minimum length",
+        "longer than or equal",
+        "equal to or longer",
+    ]) {
         PasswordRefusal::TooShort
     } else if says(&["too long", "longer than"]) {
         PasswordRefusal::TooLong
     } else if says(&["history", "already used", "reuse", "not being changed"]) {
         PasswordRefusal::UsedBefore
-    } else if says(&["minimum age", "too young", "too soon", "too recent"]) {
+    } else if says(&[
+        "minimum age",
+        "within password min",
+        "too young",
+        "too soon",
+        "too recent",
+    ]) {
         PasswordRefusal::TooSoon
-    } else if says(&["complexity", "quality", "syntax", "palindrome", "trivial", "based on"]) {
+    } else if says(&[
+        "complexity",
+        "quality",
+        "syntax",
+        "palindrome",
+        "trivial",
+        "based on",
+        "at least",
+    ]) {
         PasswordRefusal::TooSimple
     } else {
         PasswordRefusal::Unspecified
@@ -187,6 +223,19 @@ pub(super) fn unicode_password(password: &Secret) -> Option<Zeroizing<Vec<u8>>> 
     octets.extend_from_slice(b"\"\0");
     Some(octets)
 }
+
+/// LDAP_SERVER_POLICY_HINTS_OID (MS-ADTS section 3.1.1.3.4.1.27) and its deprecated elder, each with the control
+/// as it is sent: critical, so that a history that is not heeded is no success, with the flag 1.
+pub(super) const POLICY_HINTS: [(&str, &[u8]); 2] = [
+    (
+        "1.2.840.113556.1.4.2239",
+        b"\x30\x23\x04\x171.2.840.113556.1.4.2239\x01\x01\xff\x04\x05\x30\x03\x02\x01\x01",
+    ),
+    (
+        "1.2.840.113556.1.4.2066",
+        b"\x30\x23\x04\x171.2.840.113556.1.4.2066\x01\x01\xff\x04\x05\x30\x03\x02\x01\x01",
+    ),
+];
 
 /// Room for one field, so that a password is not copied by a growing buffer.
 const ROOM: usize = 1024;
@@ -263,8 +312,9 @@ mod tests {
                 values: &[b"0"],
             },
         ];
-        encode_modify(9, "cn=ana,dc=x", &modifications, &mut out);
+        encode_modify(9, "cn=ana,dc=x", &modifications, Some(POLICY_HINTS[0].1), &mut out);
         let read = decoded(&out);
+        assert_eq!(read.ctrl.len(), 2);
         let LdapOp::ModifyRequest(request) = read.op else {
             panic!("{read:?}")
         };
@@ -322,6 +372,49 @@ mod tests {
         assert!(matches!(refused(50, ""), Changed::Forbidden(_)));
         assert!(matches!(refused(52, ""), Changed::Unavailable(_)));
         assert_eq!(refused(2, "unsupported extended operation"), Changed::Unsupported);
+        for (text, expected) in [
+            (
+                "invalid password syntax - password must be at least 8 characters long",
+                PasswordRefusal::TooShort,
+            ),
+            (
+                "invalid password syntax - password must contain at least 1 digit characters",
+                PasswordRefusal::TooSimple,
+            ),
+            (
+                "invalid password syntax - password based off of user entry",
+                PasswordRefusal::TooSimple,
+            ),
+            (
+                "invalid password syntax - password is a palindrome",
+                PasswordRefusal::TooSimple,
+            ),
+            ("password in history", PasswordRefusal::UsedBefore),
+            ("within password minimum age", PasswordRefusal::TooSoon),
+            ("Password fails quality checking policy", PasswordRefusal::TooSimple),
+            ("Password is too short", PasswordRefusal::TooShort),
+            ("Password is too young to change", PasswordRefusal::TooSoon),
+            (
+                "Password is not being changed from existing value",
+                PasswordRefusal::UsedBefore,
+            ),
+            (
+                "0000052D: Constraint violation - check_password_restrictions: the password does not meet the \
+                 complexity criteria!",
+                PasswordRefusal::TooSimple,
+            ),
+            (
+                "0000052D: Constraint violation - check_password_restrictions: password is too young to change!",
+                PasswordRefusal::TooSoon,
+            ),
+        ] {
+            assert_eq!(refused(19, text), Changed::Refused(expected), "{text}");
+            let general = Answer {
+                policy_error: Some(5),
+                ..answer(19, text)
+            };
+            assert_eq!(general.changed(true), Changed::Refused(expected), "{text}");
+        }
         let by_control = Answer {
             policy_error: Some(8),
             ..answer(19, "Password is in history of old passwords")

@@ -118,6 +118,16 @@ impl EntryView<'_> {
 }
 
 impl FoundEntry {
+    /// One with these attributes, one value each.
+    #[cfg(test)]
+    pub(super) fn of(dn: &str, attributes: &[(&str, &str)]) -> Self {
+        let attribute = |&(name, value): &(&str, &str)| (name.to_owned(), vec![value.as_bytes().to_vec()]);
+        Self {
+            dn: dn.to_owned(),
+            attributes: attributes.iter().map(attribute).collect(),
+        }
+    }
+
     /// The values of `name` in any case and with any options: `memberOf;range=0-1499` counts as `memberOf`.
     pub(super) fn values<'e>(&'e self, name: &str) -> impl Iterator<Item = &'e [u8]> {
         let name = base_name(name).to_owned();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::Names;
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
-use crate::engine::account::{AccountChange, Changed};
+use crate::engine::account::{AccountChange, Changed, StateAnswer};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
 use crate::engine::request::LoginForm;
 use crate::engine::response::{Response, ResponseOutcome};
@@ -102,6 +102,14 @@ impl Directory for Checked {
 
     fn change<'a>(&'a self, person: &'a Person, change: AccountChange<'a>) -> BoxFuture<'a, Changed> {
         self.inner.change(person, change)
+    }
+
+    fn state<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, StateAnswer> {
+        self.inner.state(person)
+    }
+
+    fn manager<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, Lookup> {
+        self.inner.manager(person)
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {

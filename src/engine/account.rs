@@ -18,6 +18,9 @@ pub enum AccountChange<'a> {
         new: &'a Secret,
     },
     /// The password is set without knowing the old one.
+    ///
+    /// Not to be changed at the next login, it is its owner's own choice, proved in another way (a passcode):
+    /// history applies, where the server can be told so. To be changed, it is an administrator's.
     Reset {
         /// The password from now on.
         new: &'a Secret,
@@ -145,15 +148,37 @@ impl fmt::Display for PasswordRefusal {
     }
 }
 
-/// What a directory says of an account, for helpdesk and policies.
+/// What a directory says of an account, for helpdesk and policies. What the account for look-ups may not read
+/// looks like what is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountState {
-    /// Locked out, after failures or by an administrator.
+    /// Locked out right now, after failures or by an administrator.
     pub locked: bool,
+    /// When the lock ends by itself, where the directory tells.
+    pub locked_until: Option<Timestamp>,
     /// The password must be changed at the next login.
     pub must_change: bool,
-    /// Switched off.
+    /// Switched off, or its time is over or has not begun.
     pub disabled: bool,
+    /// The password is too old.
+    pub expired: bool,
     /// When the password was last set.
     pub password_set: Option<Timestamp>,
+    /// When the password becomes, or became, too old.
+    pub password_expires: Option<Timestamp>,
+    /// Logins that are left with a password that is too old, where the directory tells.
+    pub grace_logins: Option<u32>,
+}
+
+/// What came of asking for an account's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateAnswer {
+    /// The directory says this.
+    Known(AccountState),
+    /// This directory has no such thing.
+    Unsupported,
+    /// The entry has gone.
+    Unknown,
+    /// The directory could not be asked. The text says why.
+    Unavailable(String),
 }

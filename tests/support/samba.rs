@@ -121,6 +121,13 @@ samdb.modify(message, ['local_oid:1.3.6.1.4.1.7165.4.3.20:0'])
         assert!(output.status.success(), "{}", text_of(&output));
     }
 
+    /// Locks accounts for half an hour after so many wrong passwords.
+    pub(crate) fn lock_out_after(&self, failures: u32) {
+        self.modify(&format!(
+            "dn: {SUFFIX}\nchangetype: modify\nreplace: lockoutThreshold\nlockoutThreshold: {failures}\n"
+        ));
+    }
+
     /// Adds a person who can log in.
     pub(crate) fn add(&self, name: &str, password: &str) -> String {
         let dn = format!("CN={name},CN=Users,{SUFFIX}");

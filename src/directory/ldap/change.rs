@@ -5,12 +5,12 @@ use crate::directory::filter::Filter;
 use crate::directory::ldap::look_up::run;
 use crate::directory::ldap::{LdapDirectory, bind_on};
 use crate::directory::modify::{
-    Answer, Modification, Operation, encode_modify, encode_password_modify, unicode_password,
+    Answer, Modification, Operation, POLICY_HINTS, encode_modify, encode_password_modify, unicode_password,
 };
 use crate::directory::pool::{Lease, Progress};
-use crate::directory::search::{Scope, Search};
+use crate::directory::search::{FoundEntry, Scope, Search};
 use crate::directory::wire::{Connection, WireError};
-use crate::engine::account::{AccountChange, Changed};
+use crate::engine::account::{AccountChange, Changed, PasswordRefusal};
 use crate::engine::{PasswordOutcome, Person};
 use crate::secret::Secret;
 
@@ -91,10 +91,17 @@ impl LdapDirectory {
             PasswordOutcome::Disabled => return Changed::Disabled,
             PasswordOutcome::Unavailable(why) => return Changed::Unavailable(why),
         }
-        match password_modify(lease.connection(), None, Some(old), new).await {
-            Ok(answer) => {
+        let changed = match self.settings.server {
+            ServerKind::Ds389 => ds389_password(lease.connection(), &person.dn, None, Some(old), new).await,
+            ServerKind::Openldap | ServerKind::ActiveDirectory => {
+                let answer = password_modify(lease.connection(), None, Some(old), new).await;
+                answer.map(|answer| answer.changed(true))
+            }
+        };
+        match changed {
+            Ok(changed) => {
                 lease.give_back();
-                answer.changed(true)
+                changed
             }
             Err(error) => Changed::Unavailable(lease.failed(&error)),
         }
@@ -109,6 +116,11 @@ impl LdapDirectory {
         let done = match self.settings.server {
             ServerKind::Openldap => openldap(lease.connection(), &person.dn, change).await,
             ServerKind::Ds389 => ds389(lease.connection(), &person.dn, change).await,
+            ServerKind::ActiveDirectory if !self.settings.encrypted && sets_password(change) => {
+                lease.give_back();
+                let why = "Active Directory takes new passwords over TLS only; use `ldaps://` or StartTLS";
+                return Changed::Forbidden(why.into());
+            }
             ServerKind::ActiveDirectory => active_directory(lease.connection(), &person.dn, change).await,
         };
         match done {
@@ -121,20 +133,17 @@ impl LdapDirectory {
     }
 
     async fn service_lease(&self, progress: &mut Progress) -> Result<Lease, String> {
-        let Some(account) = &self.settings.account else {
+        if self.settings.account.is_none() {
             return Err("changing accounts takes an account: set `bind_dn`".into());
-        };
-        let mut lease = self
-            .look_ups
-            .lease(false, progress)
-            .await
-            .map_err(|error| error.to_string())?;
-        if !lease.reused {
-            self.service_account
-                .bind_or_say(&self.settings.name, account, &mut lease)
-                .await?;
         }
-        Ok(lease)
+        self.reader(false, progress).await
+    }
+}
+
+const fn sets_password(change: AccountChange<'_>) -> bool {
+    match change {
+        AccountChange::Password { .. } | AccountChange::Reset { .. } => true,
+        AccountChange::Unlock | AccountChange::MustChange(_) | AccountChange::Enabled(_) => false,
     }
 }
 
@@ -177,27 +186,29 @@ async fn openldap(connection: &mut Connection, dn: &str, change: AccountChange<'
 async fn ds389(connection: &mut Connection, dn: &str, change: AccountChange<'_>) -> Result<Changed, WireError> {
     let expired = Modification {
         operation: Replace,
-        attribute: "passwordExpirationTime",
-        values: &[b"19700101000000Z"],
+        attribute: EXPIRATION,
+        values: &[AT_ONCE.as_bytes()],
     };
     match change {
         AccountChange::Password { old, new } => {
-            let answer = password_modify(connection, Some(dn), Some(old), new).await?;
-            Ok(answer.changed(true))
+            let changed = password_modify(connection, Some(dn), Some(old), new)
+                .await?
+                .changed(true);
+            let_be(connection, dn, changed).await
         }
         AccountChange::Reset { new, must_change } => {
             let changed = password_modify(connection, Some(dn), None, new).await?.changed(false);
             if must_change {
                 return then(connection, dn, changed, &[expired]).await;
             }
-            Ok(changed)
+            let_be(connection, dn, changed).await
         }
         AccountChange::Unlock => {
             let cleared = [cleared("accountUnlockTime"), cleared("passwordRetryCount")];
             modify(connection, dn, &cleared).await
         }
         AccountChange::MustChange(true) => modify(connection, dn, &[expired]).await,
-        AccountChange::MustChange(false) => modify(connection, dn, &[cleared("passwordExpirationTime")]).await,
+        AccountChange::MustChange(false) => modify(connection, dn, &[cleared(EXPIRATION)]).await,
         AccountChange::Enabled(true) => modify(connection, dn, &[cleared("nsAccountLock")]).await,
         AccountChange::Enabled(false) => {
             let locked = Modification {
@@ -208,6 +219,61 @@ async fn ds389(connection: &mut Connection, dn: &str, change: AccountChange<'_>)
             modify(connection, dn, &[locked]).await
         }
     }
+}
+
+/// 389 Directory Server answers a Password Modify without its reason for refusing one, and a change of the
+/// attribute with it, but before it has taken note of the change. So the second only asks why the first was refused.
+async fn ds389_password(
+    connection: &mut Connection,
+    dn: &str,
+    user: Option<&str>,
+    old: Option<&Secret>,
+    new: &Secret,
+) -> Result<Changed, WireError> {
+    let changed = password_modify(connection, user, old, new)
+        .await?
+        .changed(old.is_some());
+    match changed {
+        Changed::Refused(PasswordRefusal::TooSimple | PasswordRefusal::Unspecified) => {}
+        Changed::Done
+        | Changed::WrongPassword
+        | Changed::Refused(
+            PasswordRefusal::TooShort
+            | PasswordRefusal::TooLong
+            | PasswordRefusal::UsedBefore
+            | PasswordRefusal::TooSoon,
+        )
+        | Changed::Locked
+        | Changed::Disabled
+        | Changed::Forbidden(_)
+        | Changed::Unsupported
+        | Changed::Unknown
+        | Changed::Unavailable(_) => return Ok(changed),
+    }
+    let again = modify(connection, dn, &[change_of("userPassword", Replace, &[new.expose()])]).await?;
+    Ok(match again {
+        Changed::Done | Changed::Refused(_) => again,
+        Changed::WrongPassword
+        | Changed::Locked
+        | Changed::Disabled
+        | Changed::Forbidden(_)
+        | Changed::Unsupported
+        | Changed::Unknown
+        | Changed::Unavailable(_) => changed,
+    })
+}
+
+/// With `passwordMustChange` 389 Directory Server has every password that somebody else set changed at the next
+/// login. This one was its owner's wish.
+async fn let_be(connection: &mut Connection, dn: &str, changed: Changed) -> Result<Changed, WireError> {
+    if changed != Changed::Done {
+        return Ok(changed);
+    }
+    let expires = read_value(connection, dn, EXPIRATION).await?;
+    if expires.is_none_or(|expires| expires != AT_ONCE) {
+        return Ok(changed);
+    }
+    modify(connection, dn, &[cleared(EXPIRATION)]).await
 }
 
 /// Active Directory and Samba.
@@ -243,7 +309,15 @@ async fn active_directory(
                 attribute: "unicodePwd",
                 values: &[new.as_slice()],
             };
-            let changed = send_modify(connection, dn, &[password]).await?.changed(false);
+            // An administrator's password need not heed the history; its owner's own choice does.
+            let hints = if must_change {
+                None
+            } else {
+                policy_hints(connection).await?
+            };
+            let (id, out) = connection.request();
+            encode_modify(id, dn, &[password], hints, out);
+            let changed = answer(connection).await?.changed(false);
             then(connection, dn, changed, &[last_set(must_change)]).await
         }
         AccountChange::Unlock => {
@@ -257,6 +331,20 @@ async fn active_directory(
         AccountChange::MustChange(wanted) => modify(connection, dn, &[last_set(wanted)]).await,
         AccountChange::Enabled(wanted) => switch(connection, dn, wanted).await,
     }
+}
+
+/// The control by which a reset heeds the password history, as this server knows it.
+async fn policy_hints(connection: &mut Connection) -> Result<Option<&'static [u8]>, WireError> {
+    let attribute = "supportedControl";
+    let root = read_entry(connection, "", attribute).await?;
+    let known = |oid: &str| {
+        root.as_ref()
+            .is_some_and(|root| root.texts(attribute).any(|known| known == oid))
+    };
+    Ok(POLICY_HINTS
+        .iter()
+        .find(|(oid, _)| known(oid))
+        .map(|&(_, control)| control))
 }
 
 /// Sets or clears one bit of `userAccountControl`; only if nobody else changes it at the same time.
@@ -285,6 +373,11 @@ async fn switch(connection: &mut Connection, dn: &str, enabled: bool) -> Result<
 }
 
 async fn read_value(connection: &mut Connection, dn: &str, attribute: &str) -> Result<Option<String>, WireError> {
+    let entry = read_entry(connection, dn, attribute).await?;
+    Ok(entry.and_then(|entry| entry.texts(attribute).next().map(str::to_owned)))
+}
+
+async fn read_entry(connection: &mut Connection, dn: &str, attribute: &str) -> Result<Option<FoundEntry>, WireError> {
     let search = Search {
         base: dn,
         scope: Scope::Base,
@@ -293,9 +386,7 @@ async fn read_value(connection: &mut Connection, dn: &str, attribute: &str) -> R
         filter: &Filter::Present("objectClass".into()),
         attributes: &[attribute.to_owned()],
     };
-    let results = run(connection, &search, 1).await?;
-    let value = results.entries.first().and_then(|entry| entry.texts(attribute).next());
-    Ok(value.map(str::to_owned))
+    Ok(run(connection, &search, 1).await?.entries.into_iter().next())
 }
 
 /// Goes on with modifications when what came before is done.
@@ -332,7 +423,7 @@ async fn send_modify(
     modifications: &[Modification<'_>],
 ) -> Result<Answer, WireError> {
     let (id, out) = connection.request();
-    encode_modify(id, dn, modifications, out);
+    encode_modify(id, dn, modifications, None, out);
     answer(connection).await
 }
 
@@ -368,6 +459,10 @@ const fn cleared(attribute: &str) -> Modification<'_> {
         values: &[],
     }
 }
+
+/// 389 Directory Server's moment from which a password is too old; in 1970 it is to be changed.
+const EXPIRATION: &str = "passwordExpirationTime";
+const AT_ONCE: &str = "19700101000000Z";
 
 /// ADS_UF_ACCOUNTDISABLE.
 const ACCOUNT_DISABLE: u32 = 2;

@@ -12,7 +12,7 @@ use crate::directory::bind;
 use crate::directory::filter::Filter;
 use crate::directory::ldap::settings::Account;
 use crate::directory::ldap::{LdapDirectory, bind_on};
-use crate::directory::person::{format_guid, format_uuid};
+use crate::directory::person::{Flag, format_guid, format_uuid};
 use crate::directory::pool::{Lease, Progress};
 use crate::directory::search::{Answer, FoundEntry, Scope, Search};
 use crate::directory::servers::Server;
@@ -46,8 +46,8 @@ impl From<WireError> for Trouble {
 
 pub(super) struct Results {
     pub(super) entries: Vec<FoundEntry>,
-    code: i32,
-    diagnostic: Vec<u8>,
+    pub(super) code: i32,
+    pub(super) diagnostic: Vec<u8>,
 }
 
 impl LdapDirectory {
@@ -63,6 +63,25 @@ impl LdapDirectory {
             Ok(Err(why)) => Lookup::Unavailable(why),
             Err(_) => Lookup::Unavailable(progress.timed_out(self.settings.timeout)),
         }
+    }
+
+    /// A connection that reads as the account for look-ups.
+    pub(super) async fn reader(&self, fresh: bool, progress: &mut Progress) -> Result<Lease, String> {
+        let mut lease = self
+            .look_ups
+            .lease(fresh, progress)
+            .await
+            .map_err(|error| error.to_string())?;
+        if !lease.reused
+            && let Some(account) = &self.settings.account
+        {
+            let bound = self
+                .service_account
+                .bind(&self.settings.name, account, &mut lease)
+                .await;
+            bound.map_err(Trouble::words)?;
+        }
+        Ok(lease)
     }
 
     /// What to search for `form`; `None` when the answer is known to be nobody.
@@ -85,6 +104,12 @@ impl LdapDirectory {
         };
         match form {
             LoginForm::Plain(name) => named(&settings.login_attributes, name),
+            // Another domain's people may be called the same.
+            LoginForm::Domain { domain, .. }
+                if !settings.domains.is_empty() && !settings.domains.contains(&domain.to_lowercase()) =>
+            {
+                None
+            }
             LoginForm::Domain { user, .. } => named(&settings.login_attributes, user),
             LoginForm::Principal(name) => named(&settings.principal_attributes, name),
             LoginForm::Dn(dn) if dn_is_under(&normalise_dn(dn), &settings.normalised_base) => Some(Question {
@@ -234,9 +259,6 @@ impl LdapDirectory {
 
     fn person(&self, entry: &FoundEntry, groups: Vec<String>) -> Result<Person, String> {
         let settings = &self.settings;
-        let says = |flag: &crate::directory::person::Flag| flag.value(entry.values(&flag.attribute));
-        let blocked = settings.disabled_by.iter().any(|flag| says(flag) == Some(true))
-            || settings.enabled_by.iter().any(|flag| says(flag) == Some(false));
         let mut attributes = BTreeMap::new();
         for name in &settings.attributes {
             let values: Vec<String> = entry.texts(name).map(str::to_owned).collect();
@@ -251,8 +273,15 @@ impl LdapDirectory {
             login: self.login(entry).to_owned(),
             groups,
             attributes,
-            enabled: !blocked,
+            enabled: !self.is_blocked(entry),
         })
+    }
+
+    /// Whether the attributes that the configuration names block the account.
+    pub(super) fn is_blocked(&self, entry: &FoundEntry) -> bool {
+        let says = |flag: &Flag| flag.value(entry.values(&flag.attribute));
+        self.settings.disabled_by.iter().any(|flag| says(flag) == Some(true))
+            || self.settings.enabled_by.iter().any(|flag| says(flag) == Some(false))
     }
 
     fn login<'e>(&self, entry: &'e FoundEntry) -> &'e str {
@@ -310,15 +339,6 @@ pub(super) struct ServiceAccount {
 impl ServiceAccount {
     /// Binds as the account. A refusal stands for a while, so that a wrong password in the configuration
     /// is not tried again with every login, which would soon lock the account.
-    pub(super) async fn bind_or_say(
-        &self,
-        directory: &str,
-        account: &Account,
-        lease: &mut Lease,
-    ) -> Result<(), String> {
-        self.bind(directory, account, lease).await.map_err(Trouble::words)
-    }
-
     async fn bind(&self, directory: &str, account: &Account, lease: &mut Lease) -> Result<(), Trouble> {
         let server = Arc::clone(lease.server());
         self.bind_on(directory, account, &server, lease.connection()).await
@@ -418,9 +438,9 @@ fn user_key(directory: &str, identifier: &str) -> UserKey {
     UserKey::new(directory, &data_encoding::HEXLOWER.encode(digest.as_ref()))
 }
 
-const SUCCESS: i32 = 0;
+pub(super) const SUCCESS: i32 = 0;
 const SIZE_LIMIT_EXCEEDED: i32 = 4;
-const NO_SUCH_OBJECT: i32 = 32;
+pub(super) const NO_SUCH_OBJECT: i32 = 32;
 const INVALID_DN_SYNTAX: i32 = 34;
 
 /// How long a refused service account is left in peace.

@@ -33,6 +33,10 @@ pub(super) struct Settings {
     pub(super) name: Arc<str>,
     pub(super) server: ServerKind,
     pub(super) targets: Vec<Target>,
+    /// Whether every connection is encrypted.
+    pub(super) encrypted: bool,
+    /// Domains that a name like `DOMAIN\user` may be of, in lower case; any when there are none.
+    pub(super) domains: Vec<String>,
     pub(super) account: Option<Account>,
     /// The account may act as people whose password was not tried.
     pub(super) proxy_authorization: bool,
@@ -45,6 +49,10 @@ pub(super) struct Settings {
     pub(super) key_attribute: String,
     pub(super) person_key: Option<String>,
     pub(super) group_attribute: String,
+    /// Attribute that names a person's manager.
+    pub(super) manager_attribute: String,
+    /// The entry with OpenLDAP's default password policy.
+    pub(super) password_policy: Option<String>,
     pub(super) group_search: Option<GroupSearch>,
     pub(super) disabled_by: Vec<Flag>,
     pub(super) enabled_by: Vec<Flag>,
@@ -138,7 +146,12 @@ impl Settings {
         Ok(Self {
             name: config.name.as_str().into(),
             server: config.server,
+            encrypted: targets.iter().all(|target| match target.security {
+                Security::Plain => false,
+                Security::Ldaps(_) | Security::StartTls(_) => true,
+            }),
             targets,
+            domains: config.domains.iter().map(|domain| domain.to_lowercase()).collect(),
             account,
             proxy_authorization: config.proxy_authorization,
             base_dn: config.base_dn.clone(),
@@ -149,6 +162,8 @@ impl Settings {
             key_attribute: config.key_attribute.clone(),
             person_key: config.person_key.clone(),
             group_attribute: config.group_attribute.clone(),
+            manager_attribute: config.manager_attribute.clone(),
+            password_policy: config.password_policy.clone(),
             group_search: group_search(config, group_filter),
             disabled_by,
             enabled_by,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Connection;
 use crate::clock;
-use crate::engine::{AuthnRequest, Capability, LoginName, Origin, Verdict};
+use crate::engine::{AuthnRequest, Capability, LoginName, Origin, Purpose, Verdict};
 use crate::ldap::account::{Account, Named};
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::{Head, Sender};
@@ -94,18 +94,17 @@ impl Connection {
 }
 
 /// Puts the account's own name in the place of the one that was sent.
-pub(super) fn ask_for_account(named: &Named, question: &mut Option<AuthnRequest>) {
+pub(super) fn ask_for_account(named: &Named, question: &mut AuthnRequest) {
     let (Named::Account(account) | Named::Misplaced(account)) = named else {
         return;
     };
-    if let Some(question) = question {
-        match LoginName::account(&account.written) {
-            Ok(login) => question.login = login,
-            Err(_) => question.origin.service_account = None,
-        }
-        // Neither does a code stand behind its password, nor a certificate in its place.
-        question.capability = Capability::None;
+    match LoginName::account(&account.written) {
+        Ok(login) => question.login = login,
+        Err(_) => question.origin.service_account = None,
     }
+    // No code stands behind its password, and it changes none at a login.
+    question.capability = Capability::None;
+    question.purpose = Purpose::Login;
 }
 
 /// Appends what `embedded` answers to `request`, as far as it may be seen.

@@ -5,27 +5,35 @@ use std::sync::Arc;
 use portcullis::config;
 use portcullis::directory::Directory;
 use portcullis::directory::ldap::LdapDirectory;
-use portcullis::engine::account::{AccountChange, Changed, PasswordRefusal};
-use portcullis::engine::{PasswordOutcome, Person};
+use portcullis::engine::account::{AccountChange, AccountState, Changed, PasswordRefusal, StateAnswer};
+use portcullis::engine::{Lookup, PasswordOutcome, Person};
 use portcullis::secret::Secret;
 
 use super::{PLAIN, ldap, name, person, verify};
 use crate::support::samba::{ADMIN_DN, ADMIN_PASSWORD, Samba};
 use crate::support::slapd::Slapd;
 
-async fn change(directory: &dyn Directory, person: &Person, change: AccountChange<'_>) -> Changed {
+pub(super) async fn change(directory: &dyn Directory, person: &Person, change: AccountChange<'_>) -> Changed {
     directory.change(person, change).await
 }
 
-async fn own(directory: &dyn Directory, person: &Person, old: &str, new: &str) -> Changed {
+pub(super) async fn own(directory: &dyn Directory, person: &Person, old: &str, new: &str) -> Changed {
     let (old, new) = (Secret::new(old), Secret::new(new));
     let own = AccountChange::Password { old: &old, new: &new };
     change(directory, person, own).await
 }
 
-async fn reset(directory: &dyn Directory, person: &Person, new: &str, must_change: bool) -> Changed {
+pub(super) async fn reset(directory: &dyn Directory, person: &Person, new: &str, must_change: bool) -> Changed {
     let new = Secret::new(new);
     change(directory, person, AccountChange::Reset { new: &new, must_change }).await
+}
+
+pub(super) async fn known(directory: &dyn Directory, person: &Person) -> AccountState {
+    let answer = directory.state(person).await;
+    let StateAnswer::Known(state) = answer else {
+        panic!("{answer:?}");
+    };
+    state
 }
 
 /// A slapd whose service account may change accounts.
@@ -107,20 +115,28 @@ async fn openldap_passwords() {
 #[tokio::test]
 async fn openldap_accounts() {
     let slapd = writable();
-    let directory = ldap(&[slapd.url()], PLAIN);
+    let more = format!("{PLAIN}password_policy = \"cn=default,dc=example,dc=org\"\n");
+    let directory = ldap(&[slapd.url()], &more);
     let directory: &dyn Directory = &*directory;
     let lena = person(directory, &name("lena")).await;
     for _ in 0..3 {
         assert_eq!(verify(directory, &lena, "wrong").await, PasswordOutcome::Wrong);
     }
     assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Locked);
+    let state = known(directory, &lena).await;
+    assert!(
+        state.locked && state.locked_until.is_some() && !state.disabled,
+        "{state:?}"
+    );
     assert_eq!(change(directory, &lena, AccountChange::Unlock).await, Changed::Done);
+    assert!(!known(directory, &lena).await.locked);
     assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Right);
     assert_eq!(
         change(directory, &lena, AccountChange::MustChange(true)).await,
         Changed::Done
     );
     assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::MustChange);
+    assert!(known(directory, &lena).await.must_change);
     assert_eq!(
         change(directory, &lena, AccountChange::MustChange(false)).await,
         Changed::Done
@@ -130,6 +146,11 @@ async fn openldap_accounts() {
         Changed::Done
     );
     assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Locked);
+    let state = known(directory, &lena).await;
+    assert!(
+        state.disabled && state.locked && state.locked_until.is_none(),
+        "{state:?}"
+    );
     assert_eq!(
         change(directory, &lena, AccountChange::Enabled(true)).await,
         Changed::Done
@@ -138,6 +159,18 @@ async fn openldap_accounts() {
     let mut gone = Person::clone(&lena);
     gone.dn = "uid=gone,ou=people,dc=example,dc=org".into();
     assert_eq!(change(directory, &gone, AccountChange::Unlock).await, Changed::Unknown);
+    assert_eq!(directory.state(&gone).await, StateAnswer::Unknown);
+
+    let expired = person(directory, &name("expired")).await;
+    let state = known(directory, &expired).await;
+    assert!(
+        state.expired && state.password_expires > state.password_set,
+        "{state:?}"
+    );
+    drop(slapd);
+    let answer = directory.state(&lena).await;
+    assert!(matches!(answer, StateAnswer::Unavailable(_)), "{answer:?}");
+    assert!(matches!(directory.manager(&lena).await, Lookup::Unavailable(_)));
 }
 
 /// The domain as a directory, by the given account.
@@ -145,7 +178,7 @@ fn domain(samba: &Samba, dn: &str, password: &str) -> Arc<LdapDirectory> {
     let text = format!(
         "name = \"corp\"\nserver = \"active-directory\"\nurls = [{:?}]\nca_file = {:?}\n\
          base_dn = \"dc=example,dc=org\"\nbind_dn = {dn:?}\nbind_password = {password:?}\ncache = \"0s\"\n\
-         login_attributes = [\"sAMAccountName\"]\nkey_attribute = \"objectGUID\"\nfilter = \"(objectClass=user)\"\n\
+         login_attributes = [\"sAMAccountName\", \"mail\"]\ndomains = [\"EXAMPLE\"]\nkey_attribute = \"objectGUID\"\nfilter = \"(objectClass=user)\"\n\
          disabled_by = [\"userAccountControl&2\"]\nnested_groups = true\n",
         samba.url(),
         samba.authority(),
@@ -159,6 +192,10 @@ async fn active_directory() {
     let samba = Samba::start();
     samba.add("ana", "Passw0rd.one");
     let svc = samba.add("svc", "Passw0rd.svc");
+    samba.modify(&format!(
+        "dn: CN=ana,CN=Users,DC=example,DC=org\nchangetype: modify\nadd: mail\nmail: ana.mail@example.net\n-\n\
+         add: manager\nmanager: {svc}\n"
+    ));
     for (group, member) in [("inner", "ana"), ("outer", "inner")] {
         samba.modify(&format!(
             "dn: CN={group},CN=Users,DC=example,DC=org\nchangetype: add\nobjectClass: group\n\
@@ -212,8 +249,56 @@ async fn active_directory() {
     assert_eq!(reset(admin, &ana, "Passw0rd.four", false).await, Changed::Done);
     assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Right);
 
+    // Names: every form is one person, and another domain's ana is not.
+    for form in [
+        "ana",
+        "ANA",
+        "EXAMPLE\\ana",
+        "example\\Ana",
+        "ana@example.org",
+        "ana.mail@example.net",
+    ] {
+        assert_eq!(person(plain, &name(form)).await.key, ana.key, "{form}");
+    }
+    let other = plain.look_up(&name("OTHER\\ana")).await;
+    assert!(matches!(other, Lookup::Unknown), "{other:?}");
+
+    let manager = plain.manager(&ana).await;
+    assert!(
+        matches!(&manager, Lookup::Found(svc) if svc.login == "svc"),
+        "{manager:?}"
+    );
+    let good = known(plain, &ana).await;
+    assert!(
+        !good.locked && !good.must_change && !good.disabled && !good.expired,
+        "{good:?}"
+    );
+    assert!(
+        good.password_set.is_some() && good.password_expires > good.password_set,
+        "{good:?}"
+    );
+    samba.lock_out_after(3);
+    for _ in 0..3 {
+        assert_eq!(verify(plain, &ana, "wrong").await, PasswordOutcome::Wrong);
+    }
+    assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Locked);
+    assert!(known(plain, &ana).await.locked);
+    assert_eq!(change(admin, &ana, AccountChange::Unlock).await, Changed::Done);
+    assert!(!known(plain, &ana).await.locked);
+    assert_eq!(
+        change(admin, &ana, AccountChange::MustChange(true)).await,
+        Changed::Done
+    );
+    assert!(known(plain, &ana).await.must_change);
+    assert_eq!(
+        change(admin, &ana, AccountChange::MustChange(false)).await,
+        Changed::Done
+    );
+    assert!(!known(plain, &ana).await.must_change);
+
     assert_eq!(change(admin, &ana, AccountChange::Enabled(false)).await, Changed::Done);
     assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Disabled);
+    assert!(known(plain, &ana).await.disabled);
     assert!(!person(plain, &name("ana")).await.enabled);
     assert_eq!(change(admin, &ana, AccountChange::Enabled(true)).await, Changed::Done);
     assert_eq!(change(admin, &ana, AccountChange::Unlock).await, Changed::Done);
