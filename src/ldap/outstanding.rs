@@ -40,6 +40,11 @@ impl Outstanding {
         self.abandoned.contains(&id)
     }
 
+    /// Whether answers may still come that nobody waits for.
+    pub(super) fn has_abandoned(&self) -> bool {
+        !self.abandoned.is_empty()
+    }
+
     /// Whether an answer to `id` may still come.
     pub(super) fn is_in_use(&self, id: i32) -> bool {
         self.open.iter().any(|(open, _)| *open == id) || self.is_abandoned(id)

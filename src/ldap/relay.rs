@@ -219,6 +219,11 @@ impl Connection {
         let arrived = clock::monotonic();
         if head.operation == BIND_REQUEST {
             self.quiesce(&session).await?;
+            // What was asked under this restriction could be answered under the next.
+            let reads_answers = self.pump.gate.as_ref().is_some_and(|gate| gate.reads_answers());
+            if reads_answers && self.pump.outstanding.has_abandoned() {
+                self.drop_server();
+            }
             // Whatever it ends with: they belong to who was bound before.
             self.account = None;
             self.identity = None;
