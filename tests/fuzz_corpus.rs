@@ -14,6 +14,9 @@ mod ldap_frame;
 #[path = "fuzz/ldap_parts.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binaries use the same file")]
 mod ldap_parts;
+#[path = "fuzz/ldap_restrict.rs"]
+#[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
+mod ldap_restrict;
 #[path = "fuzz/ldif.rs"]
 #[allow(unreachable_pub, reason = "the fuzz binary uses the same file")]
 mod ldif;
@@ -50,6 +53,11 @@ fn dictionary_file() {
 #[test]
 fn attribute_names() {
     replay("attribute_names", dictionary::attribute_names);
+}
+
+#[test]
+fn ldap_restrict() {
+    replay("ldap_restrict", ldap_restrict::ldap_restrict);
 }
 
 #[test]

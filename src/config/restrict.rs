@@ -183,7 +183,7 @@ pub(super) fn faults(listener: &LdapListener) -> Vec<(Vec<String>, String, bool)
         table_faults(restrict, &["restrict".to_owned()], &mut faults);
     }
     for (index, account) in listener.service_accounts.iter().enumerate() {
-        let at = vec!["service_account".to_owned(), index.to_string()];
+        let at = ["service_account".to_owned(), index.to_string()];
         let mut say =
             |key: &str, text: String, works| faults.push(([&at[..], &[key.to_owned()]].concat(), text, works));
         let earlier = listener.service_accounts.iter().take(index);

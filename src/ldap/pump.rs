@@ -259,23 +259,26 @@ where
             let Some(server) = &mut self.server else {
                 return Ok(moved);
             };
-            if let Some(gate) = self.gate.as_deref_mut().filter(|gate| gate.reads_answers())
-                && !server.gone
-            {
-                let sides = (&mut self.outstanding, &mut self.client.outbox);
-                let (seen, answer) = gated::show(server, gate, sides, self.awaited, self.limits.after_bind);
-                self.relayed += seen;
-                self.activity += seen;
-                if seen > 0 {
-                    moved = Moved::Something;
-                    continue;
-                }
-                if let Some(head) = answer {
-                    return Err(Event::Answered(head));
-                }
-            } else if self.downward == 0 && !server.dismissed {
-                let counts = (&mut self.activity, &mut self.relayed);
-                let (octets, answer) = scan_server(server, &mut self.outstanding, self.awaited, counts);
+            if self.downward == 0 && !server.dismissed {
+                let awaited = self.awaited;
+                // With a gate nothing goes the other way, whatever has become of the server.
+                let (octets, answer) = match self.gate.as_deref_mut().filter(|gate| gate.reads_answers()) {
+                    Some(gate) => {
+                        let sides = (&mut self.outstanding, &mut self.client.outbox);
+                        let (seen, answer) = gated::show(server, gate, sides, awaited, self.limits.after_bind);
+                        self.relayed += seen;
+                        self.activity += seen;
+                        if seen > 0 {
+                            moved = Moved::Something;
+                            continue;
+                        }
+                        (0, answer)
+                    }
+                    None => {
+                        let counts = (&mut self.activity, &mut self.relayed);
+                        scan_server(server, &mut self.outstanding, awaited, counts)
+                    }
+                };
                 self.downward = octets;
                 if let Some(head) = answer.filter(|_| octets == 0) {
                     return Err(Event::Answered(head));

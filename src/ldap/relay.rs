@@ -427,16 +427,13 @@ impl Connection {
         };
         let mut origin = self.origin(directory.name(), binding.is_encrypted());
         let account = self.account_named(bind, &mut origin);
-        let mut question = bind.question(origin, shared.config.append.0, certificate);
-        gate::ask_for_account(&account, &mut question);
-        let Some(mut question) = question else {
+        let Some(mut question) = bind.question(origin, shared.config.append.0, certificate) else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
         };
         let authorizes = directory.authorizes();
-        if matches!(account, Named::Person) {
-            question.purpose = self.purpose(directory.as_ref(), bind);
-        }
+        question.purpose = self.purpose(directory.as_ref(), bind);
+        gate::ask_for_account(&account, &mut question);
         let login = question.login.clone();
         let source = self.peer.ip().to_canonical();
         let mut late = Vec::new();

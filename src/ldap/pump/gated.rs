@@ -17,7 +17,7 @@ pub(super) fn show<S>(
     limit: usize,
 ) -> (u64, Option<Head>) {
     let mut seen = 0;
-    while out.len() < CAPACITY && !server.gone {
+    while out.len() < CAPACITY && !server.dismissed {
         let input = server.inbox.filled();
         let head = match front(input, server.inbox.most, limit, Sender::Server) {
             Ok(Front::Incomplete) => break,
@@ -31,7 +31,7 @@ pub(super) fn show<S>(
                     error = &fault as &dyn std::error::Error,
                     "an answer of the directory server cannot be looked at; its connection is closed"
                 );
-                server.gone = true;
+                give_up(server);
                 break;
             }
         };
@@ -51,11 +51,18 @@ pub(super) fn show<S>(
                 operation = head.operation,
                 "the directory server answers what it was not asked; its connection is closed"
             );
-            server.gone = true;
+            give_up(server);
             break;
         }
         server.inbox.consume(head.total);
         seen += 1;
     }
     (seen, None)
+}
+
+/// Nothing more of this server's goes anywhere.
+fn give_up<S>(server: &mut Port<S>) {
+    let rest = server.inbox.filled().len();
+    server.inbox.consume(rest);
+    server.gone = true;
 }

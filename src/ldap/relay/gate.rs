@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Connection;
 use crate::clock;
-use crate::engine::{AuthnRequest, Capability, LoginName, Origin};
+use crate::engine::{AuthnRequest, Capability, LoginName, Origin, Purpose};
 use crate::ldap::account::Named;
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::{Head, Sender};
@@ -63,6 +63,12 @@ impl Connection {
         named
     }
 
+    /// Whether a name is that of a service account which may not come from here.
+    pub(super) fn is_misplaced(&self, name: &[u8]) -> bool {
+        let source = self.peer.ip().to_canonical();
+        matches!(self.shared.accounts.named(name, source), Named::Misplaced(_))
+    }
+
     /// Holds the front message against the listener's restriction. Whatever comes from a client and could reach the
     /// directory has to come by here first.
     pub(super) fn passes(&mut self, head: &Head, input: &[u8]) -> Passage {
@@ -81,18 +87,17 @@ impl Connection {
 }
 
 /// Puts the account's own name in the place of the one that was sent.
-pub(super) fn ask_for_account(named: &Named, question: &mut Option<AuthnRequest>) {
+pub(super) fn ask_for_account(named: &Named, question: &mut AuthnRequest) {
     let (Named::Account(account) | Named::Misplaced(account)) = named else {
         return;
     };
-    if let Some(question) = question {
-        match LoginName::account(&account.written) {
-            Ok(login) => question.login = login,
-            Err(_) => question.origin.service_account = None,
-        }
-        // Neither does a code stand behind its password, nor a certificate in its place.
-        question.capability = Capability::None;
+    match LoginName::account(&account.written) {
+        Ok(login) => question.login = login,
+        Err(_) => question.origin.service_account = None,
     }
+    // No code stands behind its password, and it changes none at a login.
+    question.capability = Capability::None;
+    question.purpose = Purpose::Login;
 }
 
 /// Appends what `embedded` answers to `request`, as far as it may be seen.

@@ -92,6 +92,8 @@ impl Connection {
         let (Some(person), Some(identity)) = (self.bound.as_ref().map(Bound::person), &self.identity) else {
             return match (request.identity, request.old) {
                 (Some(name), Some(_)) => match named(name) {
+                    // From elsewhere the name of a service account is nobody's.
+                    Some(_) if self.is_misplaced(name) => nobody(Code::InvalidCredentials, ""),
                     Some(login) => By::Engine(login, None),
                     None => nobody(Code::InvalidCredentials, ""),
                 },

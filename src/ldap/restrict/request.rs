@@ -459,3 +459,37 @@ const ADD: u8 = 0x68;
 const DELETE: u8 = 0x4a;
 const MODIFY_DN: u8 = 0x6c;
 const COMPARE: u8 = 0x6e;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_everybody_may_read() {
+        let public = |name: &str| is_public(&Dn::parse(name.as_bytes()).unwrap());
+        for name in [
+            "",
+            "cn=Subschema",
+            "CN=schema",
+            "CN=Aggregate,CN=Schema,CN=Configuration,DC=x,DC=y",
+        ] {
+            assert!(public(name), "{name}");
+        }
+        for name in [
+            "cn=config",
+            "cn=x,cn=subschema",
+            "cn=schema,cn=configuration,dc=x",
+            "cn=aggregate,cn=schema,cn=configuration,ou=x",
+        ] {
+            assert!(!public(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn limits_are_lowered_and_never_raised() {
+        assert_eq!(lowered(0, Some(5)), 5);
+        assert_eq!(lowered(9, Some(5)), 5);
+        assert_eq!(lowered(3, Some(5)), 3);
+        assert_eq!((lowered(0, None), lowered(7, None)), (0, 7));
+    }
+}

@@ -301,3 +301,60 @@ fn large_messages_are_looked_at_as_a_whole() {
     }
     assert_eq!(wire.who_am_i(7).code(), 0);
 }
+
+/// A server that sends more than is looked at, and closes: none of it goes out unseen.
+#[test]
+fn what_cannot_be_looked_at_is_not_passed_on() {
+    use super::peers::Scripted;
+    use super::wire::message;
+    use portcullis::ber::{self, OCTET_STRING, SEQUENCE};
+
+    const DONE: &[u8] = &[0x0a, 1, 0, 4, 0, 4, 0];
+
+    let answers = |id: i32, value: &[u8]| {
+        message(id, 0x64, &[], |out| {
+            ber::write(OCTET_STRING, ANA.as_bytes(), out);
+            ber::write_with(SEQUENCE, out, |out| {
+                ber::write_with(SEQUENCE, out, |out| {
+                    ber::write(OCTET_STRING, b"mail", out);
+                    ber::write_with(0x31, out, |out| ber::write(OCTET_STRING, value, out));
+                });
+            });
+        })
+    };
+    // Makes the buffer large, so that all of what follows is in it at once.
+    let plenty = [
+        answers(2, &[b'x'; 18_000]).repeat(4),
+        message(2, 0x65, &[], |out| out.extend_from_slice(DONE)),
+    ]
+    .concat();
+    let small = answers(3, b"secret");
+    let large = answers(3, &b"secret".repeat(5_000));
+    for octets in [
+        large.clone(),
+        [small.clone(), large].concat(),
+        [answers(9, b"x"), small].concat(),
+    ] {
+        let plenty = plenty.clone();
+        let server = Scripted::start(move |stream| {
+            let mut wire = Wire::on(stream);
+            wire.expect();
+            wire.send(&message(1, 0x61, &[], |out| out.extend_from_slice(DONE)));
+            wire.expect();
+            wire.send(&plenty);
+            wire.expect();
+            wire.send(&octets);
+        });
+        let front = Setup::before(server.address)
+            .and("max_pdu = 20000\nmax_pdu_before_bind = 20000\n[restrict]\nhide_attributes = [\"mail\"]")
+            .start();
+        let mut wire = Wire::bound(front.address, ANA, "anapw");
+        assert_eq!(wire.ask_all(&search(2, ANA, 0)).len(), 5);
+        wire.send(&search(3, ANA, 0));
+        let mut seen = Vec::new();
+        while let Some(reply) = wire.next() {
+            seen.extend_from_slice(&reply.octets);
+        }
+        assert!(!seen.windows(6).any(|window| window == b"secret"));
+    }
+}
