@@ -87,11 +87,11 @@ impl LdapDirectory {
     /// What to search for `form`; `None` when the answer is known to be nobody.
     fn question<'a>(&'a self, form: &'a LoginForm) -> Option<Question<'a>> {
         let settings = &self.settings;
-        let named = |attributes: &[String], name: &str| {
-            let mut any: Vec<Filter> = attributes
-                .iter()
-                .map(|attribute| Filter::equal(attribute, name))
-                .collect();
+        let any = |attributes: &[String], name: &str| -> Vec<Filter> {
+            let equal = attributes.iter().map(|attribute| Filter::equal(attribute, name));
+            equal.collect()
+        };
+        let named = |mut any: Vec<Filter>| {
             let name = match any.len() {
                 1 => any.remove(0),
                 _ => Filter::Or(any),
@@ -103,15 +103,15 @@ impl LdapDirectory {
             })
         };
         match form {
-            LoginForm::Plain(name) => named(&settings.login_attributes, name),
+            LoginForm::Plain(name) => named(any(&settings.login_attributes, name)),
             // Another domain's people may be called the same.
-            LoginForm::Domain { domain, .. }
-                if !settings.domains.is_empty() && !settings.domains.contains(&domain.to_lowercase()) =>
-            {
-                None
+            LoginForm::Domain { domain, .. } if !settings.domains.is_empty() && !settings.has_domain(domain) => None,
+            LoginForm::Domain { user, .. } => named(any(&settings.login_attributes, user)),
+            LoginForm::Principal(name) => {
+                let mut any = any(&settings.principal_attributes, name);
+                any.extend(settings.implicit_principal(name));
+                named(any)
             }
-            LoginForm::Domain { user, .. } => named(&settings.login_attributes, user),
-            LoginForm::Principal(name) => named(&settings.principal_attributes, name),
             LoginForm::Dn(dn) if dn_is_under(&normalise_dn(dn), &settings.normalised_base) => Some(Question {
                 base: dn,
                 scope: Scope::Base,

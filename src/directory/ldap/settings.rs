@@ -176,6 +176,28 @@ impl Settings {
             relay_connections: config.relay_connections.clamp(1, Semaphore::MAX_PERMITS),
         })
     }
+
+    /// Whether the configuration says that the domain is the directory's.
+    pub(super) fn has_domain(&self, domain: &str) -> bool {
+        self.domains.contains(&domain.to_lowercase())
+    }
+
+    /// Who in Active Directory is called `name` without an attribute that says so: an account without
+    /// `userPrincipalName` is `sAMAccountName@domain` ([MS-ADTS] 5.1.1.1.1). Others' domains may have accounts
+    /// that are called the same, so that the domain must be known to be this one.
+    pub(super) fn implicit_principal(&self, name: &str) -> Option<Filter> {
+        let (account, domain) = name.rsplit_once('@')?;
+        let implicit = match self.server {
+            ServerKind::ActiveDirectory => !account.is_empty() && self.has_domain(domain),
+            ServerKind::Openldap | ServerKind::Ds389 => false,
+        };
+        implicit.then(|| {
+            Filter::And(vec![
+                Filter::equal("sAMAccountName", account),
+                Filter::Not(Box::new(Filter::Present("userPrincipalName".into()))),
+            ])
+        })
+    }
 }
 
 fn group_search(config: &config::LdapDirectory, filter: Filter) -> Option<GroupSearch> {
@@ -299,6 +321,35 @@ pub(super) mod tests {
         let both = security("urls = [\"ldap://a\"]\nallow_plaintext = true\nstarttls = true");
         assert!(matches!(both, Security::StartTls(_)));
         assert!(faults("urls = [\"ldap://a\"]\nstarttls = false").contains("allow_plaintext"));
+    }
+
+    #[test]
+    fn principals_without_an_attribute_are_of_a_domain_that_is_ours() {
+        let settings = |more: &str| {
+            let plain = format!("urls = [\"ldap://a\"]\nallow_plaintext = true\n{more}");
+            Settings::read(&config(&plain)).unwrap()
+        };
+        let active = settings("server = \"active-directory\"\ndomains = [\"EXAMPLE\", \"Example.org\"]");
+        for (name, expected) in [
+            (
+                "ana@example.ORG",
+                Some("(&(sAMAccountName=ana)(!(userPrincipalName=*)))"),
+            ),
+            (
+                "a*@example.org",
+                Some("(&(sAMAccountName=a\\2a)(!(userPrincipalName=*)))"),
+            ),
+            ("ana@example.net", None),
+            ("@example.org", None),
+            ("ana", None),
+        ] {
+            let expected = expected.map(|text| Filter::parse(text).unwrap());
+            assert_eq!(active.implicit_principal(name), expected, "{name}");
+        }
+        let unnamed = settings("server = \"active-directory\"");
+        assert_eq!(unnamed.implicit_principal("ana@example.org"), None);
+        let other = settings("domains = [\"example.org\"]");
+        assert_eq!(other.implicit_principal("ana@example.org"), None);
     }
 
     #[test]
