@@ -288,7 +288,7 @@ impl Verifier {
             } => {
                 self.write(reserve, Durability::Durable).await?;
                 let changed = directory.change(&person, change.as_change()).await;
-                if matches!(changed, Changed::Done | Changed::Unavailable(_)) {
+                if matches!(changed, Changed::Done | Changed::Lost(_)) {
                     self.password_changed(directory.name(), Some(&person.key));
                 }
                 Ok(Evidence::Changed(changed))

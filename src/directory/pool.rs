@@ -81,6 +81,8 @@ pub(super) struct Lease {
 #[derive(Default)]
 pub(super) struct Progress {
     busy_with: Option<(Arc<Server>, Instant)>,
+    /// Whether something was asked for that may be done although no answer comes.
+    pub(super) asked: bool,
 }
 
 impl Progress {

@@ -100,8 +100,10 @@ pub enum Changed {
     Unsupported,
     /// The entry has gone.
     Unknown,
-    /// The directory could not be asked, or it is not known whether it was done. The text says why.
+    /// The directory could not be asked. The text says why.
     Unavailable(String),
+    /// It was asked, and did not answer: whether it was done is not known. The text says why.
+    Lost(String),
 }
 
 /// Why a directory's policy does not take a new password.

@@ -47,7 +47,10 @@ impl LdapDirectory {
         let changed = tokio::time::timeout(self.settings.timeout, changing).await;
         // What was remembered of the person may not be so any more.
         self.cache.forget();
-        changed.unwrap_or_else(|_| Changed::Unavailable(progress.timed_out(self.settings.timeout)))
+        changed.unwrap_or_else(|_| {
+            let asked = progress.asked;
+            unanswered(asked, progress.timed_out(self.settings.timeout))
+        })
     }
 
     /// The owner's own change. Active Directory takes old and new together from anybody who is bound, and
@@ -93,6 +96,7 @@ impl LdapDirectory {
             PasswordOutcome::Disabled => return Changed::Disabled,
             PasswordOutcome::Unavailable(why) => return Changed::Unavailable(why),
         }
+        progress.asked = true;
         let changed = match self.settings.server {
             ServerKind::Ds389 => ds389_password(lease.connection(), &person.dn, None, Some(old), new).await,
             ServerKind::Openldap | ServerKind::ActiveDirectory => {
@@ -105,7 +109,7 @@ impl LdapDirectory {
                 lease.give_back();
                 changed
             }
-            Err(error) => Changed::Unavailable(lease.failed(&error)),
+            Err(error) => unanswered(!matches!(error, WireError::NothingSent(_)), lease.failed(&error)),
         }
     }
 
@@ -115,6 +119,7 @@ impl LdapDirectory {
             Ok(lease) => lease,
             Err(why) => return Changed::Unavailable(why),
         };
+        progress.asked = true;
         let done = match self.settings.server {
             ServerKind::Openldap => openldap(lease.connection(), &person.dn, change).await,
             ServerKind::Ds389 => ds389(lease.connection(), &person.dn, change).await,
@@ -130,7 +135,7 @@ impl LdapDirectory {
                 lease.give_back();
                 changed
             }
-            Err(error) => Changed::Unavailable(lease.failed(&error)),
+            Err(error) => unanswered(!matches!(error, WireError::NothingSent(_)), lease.failed(&error)),
         }
     }
 
@@ -139,6 +144,15 @@ impl LdapDirectory {
             return Err("changing accounts takes an account: set `bind_dn`".into());
         }
         self.reader(false, progress).await
+    }
+}
+
+/// What becomes of a change that has no answer.
+fn unanswered(asked: bool, why: String) -> Changed {
+    if asked {
+        Changed::Lost(why)
+    } else {
+        Changed::Unavailable(why)
     }
 }
 
@@ -253,7 +267,8 @@ async fn ds389_password(
         | Changed::Forbidden(_)
         | Changed::Unsupported
         | Changed::Unknown
-        | Changed::Unavailable(_) => return Ok(changed),
+        | Changed::Unavailable(_)
+        | Changed::Lost(_) => return Ok(changed),
     }
     let again = modify(connection, dn, &[change_of("userPassword", Replace, &[new.expose()])]).await?;
     Ok(match again {
@@ -264,7 +279,8 @@ async fn ds389_password(
         | Changed::Forbidden(_)
         | Changed::Unsupported
         | Changed::Unknown
-        | Changed::Unavailable(_) => changed,
+        | Changed::Unavailable(_)
+        | Changed::Lost(_) => changed,
     })
 }
 
@@ -440,7 +456,8 @@ async fn then(
         | Changed::Forbidden(_)
         | Changed::Unsupported
         | Changed::Unknown
-        | Changed::Unavailable(_) => Ok(changed),
+        | Changed::Unavailable(_)
+        | Changed::Lost(_) => Ok(changed),
     }
 }
 

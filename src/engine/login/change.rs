@@ -26,7 +26,7 @@ use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Rule, Ruling, Subject, Who};
 use crate::engine::record::{ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Operation, Purpose};
-use crate::engine::verdict::{Denial, Grant, Restricted, Verdict};
+use crate::engine::verdict::{Denial, Grant, Outage, Restricted, Verdict};
 use crate::secret::Secret;
 
 /// How long a session may last that is there for a new password.
@@ -199,6 +199,7 @@ impl<'a> Tried<'a, '_> {
             Changed::Unsupported => self.untaken(Denial::ChangeUnsupported, None),
             Changed::Unknown => self.barred(Denial::UnknownUser),
             Changed::Unavailable(reason) => self.unavailable(reason),
+            Changed::Lost(reason) => self.lost(reason),
         }
     }
 
@@ -262,6 +263,17 @@ impl<'a> Tried<'a, '_> {
             proven,
         };
         self.decided(Verdict::Accept(grant), batch, proven)
+    }
+
+    /// Perhaps it is set, perhaps not. What it rests on stays spent: it must not set a second one.
+    fn lost(self, reason: String) -> Step<'a> {
+        let mut batch = Batch::default();
+        self.end_attempt(&mut batch);
+        batch
+            .audit
+            .push(self.event(self.proven, Outcome::Unavailable, Some(&reason)));
+        let proven = self.proven;
+        self.decided(Verdict::Unavailable(Outage { reason }), batch, proven)
     }
 
     /// Everything was proven, but the password is not changed.

@@ -403,3 +403,19 @@ fn a_wrong_passcode_counts_although_the_directory_is_out_of_reach() {
     assert!(world.user().passcode.is_none(), "three wrong ones revoke it");
     assert_eq!(world.failures(), 3);
 }
+
+#[test]
+fn what_a_change_without_an_answer_rests_on_stays_spent() {
+    let mut world = World::new();
+    world.changed = Some(Changed::Lost("no answer".into()));
+    let typed = world.both();
+    for typed in [PASSCODE, &typed] {
+        let verdict = world.set("wiki", typed);
+        assert!(matches!(verdict, Verdict::Unavailable(_)), "{verdict:?}");
+    }
+    assert!(world.user().passcode.is_none());
+    assert_eq!(world.failures(), 0, "nobody's failure");
+    world.changed = None;
+    assert_eq!(denial(world.set("wiki", PASSCODE)), Denial::MissingCode);
+    assert_eq!(denial(world.set("wiki", &typed)), Denial::CodeReplayed);
+}
