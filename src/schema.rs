@@ -105,12 +105,12 @@ static TYPES: &[AttributeType] = &[
     of("1.3.6.1.1.5", &["vendorversion"]),
     // RFC 4519
     of("2.5.4.41", &["name"]),
-    of("2.5.4.49", &["distinguishedname"]),
+    of("2.5.4.49", &["distinguishedname", "dn"]),
     below("name", "2.5.4.3", &["cn", "commonname"]),
     below("name", "2.5.4.4", &["sn", "surname"]),
     of("2.5.4.5", &["serialnumber"]),
     below("name", "2.5.4.6", &["c", "countryname"]),
-    below("name", "2.5.4.7", &["l", "localityname"]),
+    below("name", "2.5.4.7", &["l", "localityname", "locality"]),
     below("name", "2.5.4.8", &["st", "stateorprovincename"]),
     of("2.5.4.9", &["street", "streetaddress"]),
     below("name", "2.5.4.10", &["o", "organizationname"]),
@@ -151,6 +151,8 @@ static TYPES: &[AttributeType] = &[
     below("name", "2.5.4.54", &["dmdname"]),
     below("name", "2.5.4.65", &["pseudonym"]),
     of("0.9.2342.19200300.100.1.1", &["uid", "userid"]),
+    // RFC 2985
+    of("1.2.840.113549.1.9.1", &["email", "emailaddress", "pkcs9email"]),
     of("0.9.2342.19200300.100.1.25", &["dc", "domaincomponent"]),
     // RFC 4524
     of("0.9.2342.19200300.100.1.3", &["mail", "rfc822mailbox"]),
@@ -193,6 +195,8 @@ static TYPES: &[AttributeType] = &[
     of("2.16.840.1.113730.3.1.241", &["displayname"]),
     of("1.3.6.1.4.1.250.1.57", &["labeleduri", "labeledurl"]),
     of("1.3.6.1.4.1.4203.1.3.4", &["authpassword"]),
+    // Dynamic groups (OpenLDAP)
+    below("labeleduri", "2.16.840.1.113730.3.1.198", &["memberurl"]),
     // RFC 2307
     of("1.3.6.1.1.1.1.0", &["uidnumber"]),
     of("1.3.6.1.1.1.1.1", &["gidnumber"]),
@@ -207,11 +211,13 @@ static TYPES: &[AttributeType] = &[
     of("1.3.6.1.1.1.1.10", &["shadowexpire"]),
     of("1.3.6.1.1.1.1.11", &["shadowflag"]),
     of("1.3.6.1.1.1.1.12", &["memberuid"]),
+    below("name", "1.3.6.1.1.1.1.16", &["ipserviceprotocol"]),
+    below("name", "1.3.6.1.1.1.1.26", &["nismapname"]),
     // draft-behera-ldap-password-policy-10
     of("1.3.6.1.4.1.42.2.27.8.1.16", &["pwdchangedtime"]),
     of("1.3.6.1.4.1.42.2.27.8.1.17", &["pwdaccountlockedtime"]),
     of("1.3.6.1.4.1.42.2.27.8.1.19", &["pwdfailuretime"]),
-    of("1.3.6.1.4.1.42.2.27.8.1.20", &["pwdhistory"]),
+    of("1.3.6.1.4.1.42.2.27.8.1.20", &["pwdhistory", "passwordhistory"]),
     of("1.3.6.1.4.1.42.2.27.8.1.21", &["pwdgraceusetime"]),
     of("1.3.6.1.4.1.42.2.27.8.1.22", &["pwdreset"]),
     of("1.3.6.1.4.1.42.2.27.8.1.23", &["pwdpolicysubentry"]),

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::engine::authenticator::KindSet;
+use crate::engine::stuffed::{stuff, unstuff};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
@@ -56,7 +57,7 @@ impl Dialog {
     /// Seals the dialog to `place` (the RADIUS client's name). `None` when it does not fit an attribute,
     /// which takes a password of more than about 150 octets.
     ///
-    /// No octet of it is zero: clients that keep State as text (ocserv does) would bring back what stands before.
+    /// No octet of it is zero: ocserv keeps State as text.
     pub fn seal(&self, keyring: &Keyring, place: &[u8], now: Timestamp) -> Option<Vec<u8>> {
         let wire = Wire {
             user: self.user,
@@ -69,18 +70,14 @@ impl Dialog {
         };
         let plain = Zeroizing::new(postcard::to_stdvec(&wire).ok()?);
         let sealed = keyring.seal_dialog(place, &plain, now);
-        let mut stuffed = vec![0; cobs::max_encoding_length(sealed.len())];
-        let length = cobs::encode(&sealed, &mut stuffed);
-        stuffed.truncate(length);
-        (length <= MAX_SEALED).then_some(stuffed)
+        let stuffed = stuff(&sealed);
+        (stuffed.len() <= MAX_SEALED).then_some(stuffed)
     }
 
     /// Opens what [`Dialog::seal`] made for the same `place`; `None` for anything else. Whether it has
     /// expired is for the engine to say.
     pub fn open(sealed: &[u8], keyring: &Keyring, place: &[u8], now: Timestamp) -> Option<Self> {
-        let mut octets = [0; MAX_SEALED];
-        let length = cobs::decode(sealed, &mut octets).ok()?;
-        let plain = keyring.open_dialog(place, octets.get(..length)?, now).ok()?;
+        let plain = keyring.open_dialog(place, &unstuff(sealed)?, now).ok()?;
         let wire: Wire<'_> = postcard::from_bytes(plain.expose()).ok()?;
         Some(Self {
             user: wire.user,

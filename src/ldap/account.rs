@@ -6,9 +6,10 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::config;
+use crate::directory::Directory;
 use crate::dn::Dn;
-use crate::engine::LoginName;
 use crate::engine::policy::Rule;
+use crate::engine::{LoginName, Lookup};
 use crate::ldap::restrict::Restriction;
 
 /// One service account.
@@ -83,15 +84,39 @@ impl Accounts {
         self.judged(self.0.iter().find(is_meant), source)
     }
 
-    /// Whether the entry is that of a service account that may not come from `source`: under another name, too, it
-    /// must not.
-    pub(super) fn misplaces(&self, dn: &str, source: IpAddr) -> bool {
+    /// Whose the entry with this name is: other names than those in the configuration may lead to it, and neither
+    /// open it to other addresses nor give it other rights.
+    pub(super) fn at(&self, dn: &str, source: IpAddr) -> Named {
         if self.0.is_empty() {
-            return false;
+            return Named::Person;
         }
         let dn = Dn::parse(dn.as_bytes()).ok();
-        let found = self.0.iter().find(|account| dn.as_ref() == Some(&account.dn));
-        matches!(self.judged(found, source), Named::Misplaced(_))
+        self.judged(self.0.iter().find(|account| dn.as_ref() == Some(&account.dn)), source)
+    }
+
+    /// The service account that a login name leads to and that may not come from `source`, where something else
+    /// proves the name than a password which is tried in a bind.
+    pub(super) async fn misplaced_behind(
+        &self,
+        directory: &dyn Directory,
+        login: &LoginName,
+        source: IpAddr,
+    ) -> Option<Arc<Account>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let Lookup::Found(person) = directory.look_up(login).await else {
+            return None;
+        };
+        match self.at(&person.dn, source) {
+            Named::Misplaced(account) => Some(account),
+            Named::Person | Named::Account(_) => None,
+        }
+    }
+
+    /// Whether the entry is that of a service account that may not come from `source`.
+    pub(super) fn misplaces(&self, dn: &str, source: IpAddr) -> bool {
+        matches!(self.at(dn, source), Named::Misplaced(_))
     }
 
     fn judged(&self, found: Option<&Arc<Account>>, source: IpAddr) -> Named {

@@ -3,11 +3,12 @@
 //! rights and no others.
 //!
 //! Messages are not passed on but written anew, from what was read of them, with our control in front: octets
-//! that we do not understand could swallow a control behind them.
+//! that we do not understand could swallow a control behind them. So the operation is read to its end, too.
 
 use crate::ber::{self, BOOLEAN, INTEGER, Message, OCTET_STRING, SEQUENCE};
-use crate::ldap::controls::{PROXIED_AUTHORIZATION, each_control};
+use crate::ldap::controls::{PROXIED_AUTHORIZATION, PROXIED_AUTHORIZATION_V1, each_control};
 use crate::ldap::reply::ABANDON_REQUEST;
+use crate::ldap::restrict::is_whole;
 
 /// Whom operations are authorized as.
 pub struct Authorized {
@@ -49,9 +50,12 @@ impl Authorized {
     /// [`Unsendable`]; then nothing was appended.
     pub fn rewrite(&self, frame: &[u8], out: &mut Vec<u8>) -> Result<(), Unsendable> {
         let message = Message::read(frame).map_err(|_| Unsendable::Malformed)?;
+        if !is_whole(&message) {
+            return Err(Unsendable::Malformed);
+        }
         let given = message.controls.unwrap_or_default();
         for oid in each_control(given).map_err(|_| Unsendable::Malformed)? {
-            if oid == PROXIED_AUTHORIZATION {
+            if [PROXIED_AUTHORIZATION, PROXIED_AUTHORIZATION_V1].contains(&oid) {
                 return Err(Unsendable::OwnIdentity);
             }
         }
@@ -78,7 +82,8 @@ mod tests {
 
     use super::*;
 
-    const SEARCH: &[u8] = b"\x63\x03\x04\x01x";
+    const SEARCH: &[u8] =
+        b"\x63\x16\x04\x01x\x0a\x01\x00\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00\x87\x00\x30\x00";
 
     fn message(operation: &[u8], controls: Option<&[u8]>) -> Vec<u8> {
         let mut out = Vec::new();
@@ -137,6 +142,13 @@ mod tests {
                 "{controls:x?}"
             );
         }
+        // Servers would read on into the controls.
+        let cut = SEARCH.strip_suffix(b"\x30\x00").unwrap();
+        let cut = [&[0x63, SEARCH[1] - 2], &cut[2..]].concat();
+        assert_eq!(rewritten(&message(&cut, None)), Err(Unsendable::Malformed));
+        let mut long = SEARCH.to_vec();
+        *long.last_mut().unwrap() = 50;
+        assert_eq!(rewritten(&message(&long, None)), Err(Unsendable::Malformed));
         let mut trailing = message(SEARCH, None);
         trailing.push(0);
         assert_eq!(rewritten(&trailing), Err(Unsendable::Malformed));
@@ -145,7 +157,7 @@ mod tests {
     proptest! {
         /// Whatever is sent on says whose rights it wants, first of all.
         #[test]
-        fn no_message_without_the_control(operation in 0x60u8..0x78, body in prop::collection::vec(any::<u8>(), 0..40), controls in prop::option::of(prop::collection::vec(any::<u8>(), 0..60))) {
+        fn no_message_without_the_control(operation in prop_oneof![Just(0x4au8), 0x60u8..0x78], body in prop::collection::vec(any::<u8>(), 0..40), controls in prop::option::of(prop::collection::vec(any::<u8>(), 0..60))) {
             let mut whole = Vec::new();
             ber::write(operation, &body, &mut whole);
             if let Ok(out) = rewritten(&message(&whole, controls.as_deref())) {

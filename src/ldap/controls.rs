@@ -150,6 +150,8 @@ impl<'a> Control<'a> {
 pub(super) const PASSWORD_POLICY: &[u8] = b"1.3.6.1.4.1.42.2.27.8.5.1";
 /// RFC 4370 section 3.
 pub(super) const PROXIED_AUTHORIZATION: &[u8] = b"2.16.840.1.113730.3.4.18";
+/// draft-weltman-ldapv3-proxy-04: its forerunner, which some servers still know.
+pub(super) const PROXIED_AUTHORIZATION_V1: &[u8] = b"2.16.840.1.113730.3.4.12";
 /// RFC 3829 section 2.
 const AUTHORIZATION_IDENTITY: &[u8] = b"2.16.840.1.113730.3.4.16";
 

@@ -40,6 +40,16 @@ impl Outstanding {
         self.abandoned.contains(&id)
     }
 
+    /// Whether answers may still come that nobody waits for.
+    pub(super) fn has_abandoned(&self) -> bool {
+        !self.abandoned.is_empty()
+    }
+
+    /// Whether an answer to `id` may still come.
+    pub(super) fn is_in_use(&self, id: i32) -> bool {
+        self.open.iter().any(|(open, _)| *open == id) || self.is_abandoned(id)
+    }
+
     /// Empties the list, with the answer that says the directory is out of reach.
     pub(super) fn fail(&mut self, out: &mut Vec<u8>) {
         for (id, response) in self.open.drain(..) {
@@ -188,6 +198,7 @@ mod tests {
         outstanding.note(&head(10, ABANDON_REQUEST), &[ABANDON_REQUEST, 1, 99]);
         assert_eq!(outstanding.len(), 1);
         assert!(outstanding.is_abandoned(7) && !outstanding.is_abandoned(99));
+        assert!(outstanding.is_in_use(7) && outstanding.is_in_use(8) && !outstanding.is_in_use(9));
         assert!(outstanding.answered(&head(7, SEARCH_ENTRY)));
         assert!(outstanding.answered(&head(7, SEARCH_DONE)));
         assert!(!outstanding.answered(&head(7, SEARCH_DONE)));

@@ -392,8 +392,8 @@ where
             let (head, whole) = match front(input, self.client.inbox.most, limit, Sender::Client) {
                 Ok(Front::Incomplete) => return Ok(()),
                 Ok(Front::Whole(head)) => (head, true),
-                // It is looked at as a whole or not at all.
-                Ok(Front::Streamed(head)) if self.gate.is_some() => {
+                // It is looked at as a whole or not at all; for nobody in particular, memory is not spent on it.
+                Ok(Front::Streamed(head)) if self.gate.is_some() && session.is_bound() => {
                     self.client.inbox.hold(head.total);
                     return Ok(());
                 }

@@ -219,6 +219,11 @@ impl Connection {
         let arrived = clock::monotonic();
         if head.operation == BIND_REQUEST {
             self.quiesce(&session).await?;
+            // What was asked under this restriction could be answered under the next.
+            let reads_answers = self.pump.gate.as_ref().is_some_and(|gate| gate.reads_answers());
+            if reads_answers && self.pump.outstanding.has_abandoned() {
+                self.drop_server();
+            }
             // Whatever it ends with: they belong to who was bound before.
             self.account = None;
             self.identity = None;
@@ -426,12 +431,19 @@ impl Connection {
             (_, shown) => shown.as_ref().and_then(|shown| shown.login(&shared, self.peer)),
         };
         let mut origin = self.origin(directory.name(), binding.is_encrypted());
-        let account = self.account_named(bind, &mut origin);
+        let account = match bind.name() {
+            Some(name) => shared.accounts.named(name, origin.source),
+            None => Named::Person,
+        };
+        self.ask_of_account(&account, &mut origin);
         let Some(mut question) = bind.question(origin, shared.config.append.0, certificate) else {
             self.count(("reject", "malformed"), arrived);
             return Judged::Out(Code::InvalidCredentials);
         };
         let authorizes = directory.authorizes();
+        if matches!(account, Named::Person) {
+            question.login = self.placed(directory.as_ref(), question.login).await;
+        }
         question.purpose = self.purpose(directory.as_ref(), bind);
         gate::ask_for_account(&account, &mut question);
         let login = question.login.clone();
@@ -456,9 +468,13 @@ impl Connection {
         if matches!(tried, Tried::Lost) {
             self.drop_server();
         }
+        let account = match (self.account_let_in(&verdict), account) {
+            (None, _) => return Judged::Out(Code::InvalidCredentials),
+            (Some(Named::Person), named) | (Some(named), _) => named,
+        };
         let end = self.conclude(bind, verdict, tried, authorizes, (login, arrived));
         self.account = match (&end, account) {
-            (Judged::In, Named::Account(account)) => Some(account),
+            (Judged::In | Judged::InToChange, Named::Account(account)) => Some(account),
             (Judged::In | Judged::InToChange | Judged::Out(_), _) => None,
         };
         end

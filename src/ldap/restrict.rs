@@ -15,6 +15,7 @@ mod request;
 
 use std::sync::Arc;
 
+use crate::ber::Message;
 use crate::config::{Operation, Restrict};
 use crate::dn::Dn;
 use crate::ldap::frame::Head;
@@ -131,6 +132,12 @@ impl Gate {
     pub fn answer(&mut self, head: &Head, frame: &[u8], out: &mut Vec<u8>) {
         answer::show(&self.restriction, &mut self.pages, head, frame, out);
     }
+}
+
+/// Whether the operation of a message is as RFC 4511 has it, to the last octet. Servers read on where one ends too
+/// early: what we have put behind it would be taken for a part of it.
+pub(super) fn is_whole(message: &Message<'_>) -> bool {
+    request::is_whole(message)
 }
 
 /// Why a request is not sent on.

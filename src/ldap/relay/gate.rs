@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::Connection;
 use crate::clock;
-use crate::engine::{AuthnRequest, Capability, LoginName, Origin, Purpose};
-use crate::ldap::account::Named;
+use crate::directory::Directory;
+use crate::engine::policy::Rule;
+use crate::engine::{AuthnRequest, Capability, LoginName, Origin, Purpose, Verdict};
+use crate::ldap::account::{Account, Named};
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::{Head, Sender};
 use crate::ldap::restrict::{Gate, Ruling};
-use crate::ldap::translate::Bind;
 
 /// Whether a request goes on.
 pub(super) enum Passage {
@@ -37,36 +38,80 @@ impl Connection {
         }
     }
 
-    /// Whether a bind is that of a service account; then `origin` says what is asked of it.
-    pub(super) fn account_named(&self, bind: &Bind<'_>, origin: &mut Origin) -> Named {
-        let shared = &self.shared;
-        let named = match bind.name() {
-            Some(name) => shared.accounts.named(name, origin.source),
-            None => Named::Person,
-        };
-        match &named {
+    /// Where a bind is that of a service account, has `origin` say what is asked of it.
+    pub(super) fn ask_of_account(&self, named: &Named, origin: &mut Origin) {
+        match named {
             Named::Person => {}
             Named::Account(account) => origin.service_account = Some(Arc::clone(&account.rule)),
-            Named::Misplaced(account) => {
-                if let Some(unlogged) = shared.misplaced.lock().due(clock::monotonic()) {
-                    tracing::warn!(
-                        listener = %shared.config.name,
-                        source = %origin.source,
-                        account = account.written,
-                        unlogged,
-                        "a service account's name from an address that it may not come from: refused; if the \
-                         application is there, add the address to `source` of its [[ldap.service_account]]"
-                    );
-                }
-            }
+            Named::Misplaced(account) => self.report_misplaced(account),
         }
-        named
     }
 
-    /// Whether a name is that of a service account which may not come from here.
-    pub(super) fn is_misplaced(&self, name: &[u8]) -> bool {
+    /// Whose entry was let in: that of a service account has its restriction under each of its names. `None` when
+    /// it may not be here.
+    pub(super) fn account_let_in(&self, verdict: &Verdict) -> Option<Named> {
+        let person = match verdict {
+            Verdict::Accept(grant) => &grant.person,
+            Verdict::Restricted(restricted) => &restricted.person,
+            Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => return Some(Named::Person),
+        };
+        match self.shared.accounts.at(&person.dn, self.peer.ip().to_canonical()) {
+            Named::Misplaced(account) => {
+                self.report_misplaced(&account);
+                None
+            }
+            named @ (Named::Person | Named::Account(_)) => Some(named),
+        }
+    }
+
+    /// By which name and rule a password is changed that belongs to whoever a client names which is not bound: that
+    /// of a service account by the account's own, and by nobody's from where the account may not come from.
+    pub(super) async fn whose_password(
+        &mut self,
+        directory: &dyn Directory,
+        name: &[u8],
+        login: LoginName,
+    ) -> (LoginName, Option<Arc<Rule>>) {
+        let accounts = &self.shared.accounts;
         let source = self.peer.ip().to_canonical();
-        matches!(self.shared.accounts.named(name, source), Named::Misplaced(_))
+        match accounts.named(name, source) {
+            Named::Account(account) => match LoginName::account(&account.written) {
+                Ok(own) => (own, Some(Arc::clone(&account.rule))),
+                Err(_) => (login, None),
+            },
+            Named::Misplaced(account) => {
+                self.report_misplaced(&account);
+                (LoginName::account(&account.written).unwrap_or(login), None)
+            }
+            Named::Person => (self.placed(directory, login).await, None),
+        }
+    }
+
+    /// The name that `login` is judged by: under another name of its entry, too, a service account is nobody from
+    /// where it may not come from, and cannot be locked out from there.
+    pub(super) async fn placed(&mut self, directory: &dyn Directory, login: LoginName) -> LoginName {
+        let source = self.peer.ip().to_canonical();
+        match self.shared.accounts.misplaced_behind(directory, &login, source).await {
+            Some(account) => {
+                self.report_misplaced(&account);
+                LoginName::account(&account.written).unwrap_or(login)
+            }
+            None => login,
+        }
+    }
+
+    pub(super) fn report_misplaced(&self, account: &Account) {
+        let shared = &self.shared;
+        if let Some(unlogged) = shared.misplaced.lock().due(clock::monotonic()) {
+            tracing::warn!(
+                listener = %shared.config.name,
+                source = %self.peer.ip().to_canonical(),
+                account = account.written,
+                unlogged,
+                "a service account's name from an address that it may not come from: refused; if the \
+                 application is there, add the address to `source` of its [[ldap.service_account]]"
+            );
+        }
     }
 
     /// Holds the front message against the listener's restriction. Whatever comes from a client and could reach the

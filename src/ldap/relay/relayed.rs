@@ -17,6 +17,7 @@ use crate::directory::ConnectError;
 use crate::directory::bind::{BindResponse, describe, encode_sasl_bind, outcome};
 use crate::engine::authenticator::Kind;
 use crate::engine::{AuthnRequest, Capability, Check, Claims, Given, LoginName, PasswordOutcome, Purpose, Verdict};
+use crate::ldap::account::Named;
 use crate::ldap::reply::{BIND_RESPONSE, Code, EXTENDED_RESPONSE, ask_who_am_i, told_who_am_i};
 use crate::ldap::sasl::authorization_identity;
 use crate::ldap::session::{Binding, RelayedBind, Session};
@@ -202,6 +203,8 @@ impl Connection {
             self.count(("unavailable", ""), arrived);
             return Judged::Out(Code::Unavailable);
         };
+        // A service account is nobody from elsewhere, whatever lets it in.
+        let login = self.placed(directory.as_ref(), login).await;
         let certificate = self.shown.as_ref().and_then(|shown| shown.login(&shared, self.peer));
         let question = AuthnRequest {
             login: login.clone(),
@@ -220,9 +223,15 @@ impl Connection {
         if let BindEnd::Refused(code) = end_of(&verdict) {
             return Judged::Out(code);
         }
+        let Some(named) = self.account_let_in(&verdict) else {
+            return Judged::Out(Code::InvalidCredentials);
+        };
         if bind_response(&reply.pdu, bind.controls.policy, &mut self.pump.client.outbox).is_err() {
             tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
             return Judged::Out(Code::Unavailable);
+        }
+        if let Named::Account(account) = named {
+            self.account = Some(account);
         }
         self.remember(verdict, (login, arrived));
         Judged::In
@@ -230,6 +239,10 @@ impl Connection {
 
     /// Asks the server who is bound; `None` when it does not say.
     async fn ask_who(&mut self, id: i32) -> Result<Option<LoginName>, Fault> {
+        // What the client had abandoned may be answered late, and by another name.
+        if self.pump.outstanding.is_in_use(id) {
+            return Err(Fault::Taken(id));
+        }
         let server = self.pump.server.as_mut().ok_or(Fault::Closed)?;
         ask_who_am_i(id, &mut server.outbox);
         server.send().await.map_err(Fault::Io)?;

@@ -232,6 +232,8 @@ pub(super) enum Fault {
     Stray { operation: u8, id: i32, asked: i32 },
     #[error("the server sends other messages without end")]
     Flood,
+    #[error("an abandoned operation had message id {0}, too")]
+    Taken(i32),
 }
 
 impl Fault {
@@ -244,6 +246,7 @@ impl Fault {
             Self::Frame(_) | Self::Answer(_) | Self::Stray { .. } => true,
             // What the client had abandoned may be large.
             Self::Flood => is_new,
+            Self::Taken(_) => false,
         }
     }
 }

@@ -14,18 +14,8 @@ use crate::ldap::reply::{
 /// Judges a whole message: `None` to send it on as it is, or what to send on in its place.
 pub(super) fn judge(restriction: &Restriction, pages: &mut Pages, frame: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     let message = Message::read(frame)?;
-    let content = message.operation.content;
-    let request = match message.operation.tag {
-        // It asks for nothing, and is known by its number alone.
-        ABANDON_REQUEST => return Ok(None),
-        SEARCH_REQUEST => Request::Search(Search::read(content)?),
-        COMPARE => Request::Compare(Compare::read(content)?),
-        MODIFY => Request::Modify(Write::read(content, modification)?),
-        ADD => Request::Add(Write::read(content, attribute)?),
-        DELETE => Request::Delete(content),
-        MODIFY_DN => Request::ModifyDn(ModifyDn::read(content)?),
-        EXTENDED_REQUEST => Request::Extended(Extended::read(content)?),
-        _ => return Err(BerError::Unexpected.into()),
+    let Some(request) = Request::read(&message)? else {
+        return Ok(None);
     };
     request.is_allowed(restriction)?;
     request.stays_within(restriction)?;
@@ -50,6 +40,16 @@ pub(super) fn judge(restriction: &Restriction, pages: &mut Pages, frame: &[u8]) 
     }
 }
 
+/// Whether the operation of a message is as RFC 4511 has it, to the last octet: servers may read on behind the end of
+/// one that is too short, and take for a part of it what follows.
+pub(super) fn is_whole(message: &Message<'_>) -> bool {
+    match Request::read(message) {
+        Ok(Some(Request::Search(search))) => filter::check(search.filter, None).is_ok(),
+        Ok(_) => true,
+        Err(_) => false,
+    }
+}
+
 enum Request<'a> {
     Search(Search<'a>),
     Compare(Compare<'a>),
@@ -61,7 +61,23 @@ enum Request<'a> {
     Extended(Extended<'a>),
 }
 
-impl Request<'_> {
+impl<'a> Request<'a> {
+    /// `None` for an abandon: it asks for nothing, and is known by its number alone.
+    fn read(message: &Message<'a>) -> Result<Option<Self>, Refusal> {
+        let content = message.operation.content;
+        Ok(Some(match message.operation.tag {
+            ABANDON_REQUEST => return Ok(None),
+            SEARCH_REQUEST => Self::Search(Search::read(content)?),
+            COMPARE => Self::Compare(Compare::read(content)?),
+            MODIFY => Self::Modify(Write::read(content, modification)?),
+            ADD => Self::Add(Write::read(content, attribute)?),
+            DELETE => Self::Delete(content),
+            MODIFY_DN => Self::ModifyDn(ModifyDn::read(content)?),
+            EXTENDED_REQUEST => Self::Extended(Extended::read(content)?),
+            _ => return Err(BerError::Unexpected.into()),
+        }))
+    }
+
     fn is_allowed(&self, restriction: &Restriction) -> Result<(), Refusal> {
         let operation = match self {
             Self::Search(_) => Operation::Search,
@@ -214,6 +230,10 @@ impl<'a> Search<'a> {
             // A size of zero with a cookie gives the search up (RFC 2696 section 3).
             if left == 0 && page.size > 0 {
                 return Err(Refusal(Code::SizeLimitExceeded, ""));
+            }
+            // Their entries could not be told apart.
+            if pages.is_under_way(message.id) {
+                return Err(Refusal(Code::ProtocolError, "another search has this message id"));
             }
             if page.size > left {
                 page.size = left;

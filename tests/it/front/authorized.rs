@@ -1,5 +1,6 @@
 //! Who was let in without a password acts with the rights of their own (RFC 4370), before a real slapd.
 
+use portcullis::ber::{self, BOOLEAN, ENUMERATED, Message, OCTET_STRING, SEQUENCE};
 use portcullis::config;
 use portcullis::directory::ldap::LdapDirectory;
 use tokio::runtime::Runtime;
@@ -89,6 +90,7 @@ fn nothing_goes_on_without_the_control() {
         control(PROXIED, false),
         control_with_value(PROXIED, format!("dn:{BEN}").as_bytes()),
         control_with_value(PROXIED, b""),
+        control_with_value("2.16.840.1.113730.3.4.12", b"\x30\x02\x04\x00"),
     ] {
         let mut wire = bound();
         assert_eq!(wire.ask(&search_with(2, ANA, 0, &own)).code(), 123);
@@ -118,6 +120,48 @@ fn nothing_goes_on_without_the_control() {
     assert_ne!(wire.ask(&cancel).code(), 0);
     assert_eq!(wire.ask(&extended(6, START_TLS)).code(), 2);
     assert_eq!(wire.who_am_i(7).identity(), format!("dn:{ANA}"));
+}
+
+/// slapd reads on where an operation ends too early for its content: what follows must not be our control.
+#[test]
+fn no_operation_swallows_the_control() {
+    let (slapd, runtime) = (start(true), Runtime::new().unwrap());
+    let front = front(&slapd, &runtime);
+    let mut ours = Vec::new();
+    ber::write_with(0xa0, &mut ours, |out| {
+        ber::write_with(SEQUENCE, out, |out| {
+            ber::write(OCTET_STRING, PROXIED.as_bytes(), out);
+            ber::write(BOOLEAN, &[0xff], out);
+            ber::write(OCTET_STRING, format!("dn:{ANA}").as_bytes(), out);
+        });
+    });
+    // A value that goes on to the end of the message that we would write.
+    let whole = message(2, 0x66, &[], |out| {
+        ber::write(OCTET_STRING, BEN.as_bytes(), out);
+        ber::write_with(SEQUENCE, out, |out| {
+            ber::write_with(SEQUENCE, out, |out| {
+                ber::write_integer(ENUMERATED, 2, out);
+                ber::write_with(SEQUENCE, out, |out| {
+                    ber::write(OCTET_STRING, b"audio", out);
+                    let value = [&b"not mine"[..], &ours].concat();
+                    ber::write_with(0x31, out, |out| ber::write(OCTET_STRING, &value, out));
+                });
+            });
+        });
+    });
+    let body = Message::read(&whole).unwrap().operation.content;
+    let modify = message(2, 0x66, &[], |out| out.extend(&body[..body.len() - ours.len()]));
+    // No attributes: the controls are taken for them.
+    let whole = search(2, BEN, 0);
+    let body = Message::read(&whole).unwrap().operation.content;
+    let without = message(2, 0x63, &[], |out| out.extend(&body[..body.len() - 2]));
+    for request in [modify, without] {
+        let mut wire = Wire::bound(front.address, "ana", "anything");
+        wire.send(&request);
+        wire.expect_goodbye(2);
+    }
+    let direct = Wire::bound(slapd.address(), ANA, "anapw").ask_all(&search(5, BEN, 0));
+    assert!(!direct[0].octets.windows(8).any(|octets| octets == b"not mine"));
 }
 
 #[test]

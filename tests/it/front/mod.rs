@@ -22,6 +22,6 @@ mod sasl; // PLAIN as octets
 pub(crate) mod wire; // raw LDAP messages
 
 /// A slapd with a few people, and limits that let large messages through.
-fn start() -> Slapd {
+pub(crate) fn start() -> Slapd {
     Slapd::serving(include_str!("entries/slapd.conf"), &[include_str!("entries/base.ldif")])
 }

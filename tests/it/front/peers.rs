@@ -209,6 +209,8 @@ impl Verify for Truthful {
                     Some((password, code)) => (password, Some(code)),
                     None => (typed, None),
                 },
+                // A service account's.
+                (Given::Typed(typed), Capability::None) => (typed, None),
                 (Given::Proven(_), _) => (Secret::default(), None),
                 (given, _) => panic!("an LDAP bind can append and nothing else: {given:?}"),
             };

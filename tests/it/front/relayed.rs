@@ -99,3 +99,39 @@ fn a_mechanism_given_up_half_way_leaves_nothing() {
         assert_eq!(wire.who_am_i(7).identity(), format!("dn:{ANA}"));
     }
 }
+
+/// A mechanism leads to a service account's entry under a name that no bind gives.
+#[test]
+fn a_service_account_is_itself_by_any_mechanism() {
+    let slapd = start();
+    let front = |source: &str| {
+        let account = format!(
+            "sasl_relay = [\"digest-md5\"]\n[[service_account]]\ndn = \"{ANA}\"\nsource = [\"{source}\"]\n\
+             [service_account.restrict]\noperations = [\"who-am-i\"]\n"
+        );
+        Setup::before(slapd.address()).and(&account).start()
+    };
+    let elsewhere = front("192.0.2.0/24");
+    let refused = who(&elsewhere.url(), "DIGEST-MD5", "anapw", WITHOUT_LAYER);
+    assert_eq!(refused.status.code(), Some(49), "{refused:?}");
+    let here = front("127.0.0.1");
+    assert!(who(&here.url(), "DIGEST-MD5", "anapw", WITHOUT_LAYER).status.success());
+    let url = here.url();
+    let arguments = [
+        "-Q",
+        "-H",
+        &url,
+        "-Y",
+        "DIGEST-MD5",
+        "-U",
+        "ana",
+        "-w",
+        "anapw",
+        "-O",
+        WITHOUT_LAYER,
+        "-b",
+        BEN,
+    ];
+    let searched = run("ldapsearch", &arguments, "", &[]);
+    assert_eq!(searched.status.code(), Some(53), "{searched:?}");
+}

@@ -358,3 +358,49 @@ fn what_cannot_be_looked_at_is_not_passed_on() {
         assert!(!seen.windows(6).any(|window| window == b"secret"));
     }
 }
+
+/// What a restricted account had abandoned is answered when somebody else is bound, whom nothing is hidden from.
+#[test]
+fn late_answers_stay_behind_the_restriction_that_they_were_asked_under() {
+    use super::peers::Scripted;
+    use super::wire::{abandon, bind, message};
+    use portcullis::ber::{self, OCTET_STRING, SEQUENCE};
+
+    const DONE: &[u8] = &[0x0a, 1, 0, 4, 0, 4, 0];
+
+    let server = Scripted::start(|stream| {
+        let mut wire = Wire::on(stream);
+        let mut asked = false;
+        while let Some(request) = wire.next() {
+            match request.operation {
+                0x60 => {
+                    let mut answers = message(request.id, 0x61, &[], |out| out.extend_from_slice(DONE));
+                    if asked {
+                        answers.extend(message(2, 0x64, &[], |out| {
+                            ber::write(OCTET_STRING, ANA.as_bytes(), out);
+                            ber::write_with(SEQUENCE, out, |out| {
+                                ber::write_with(SEQUENCE, out, |out| {
+                                    ber::write(OCTET_STRING, b"mail", out);
+                                    ber::write_with(0x31, out, |out| ber::write(OCTET_STRING, b"secret", out));
+                                });
+                            });
+                        }));
+                    }
+                    wire.send(&answers);
+                }
+                0x77 => wire.send(&message(request.id, 0x78, &[], |out| out.extend_from_slice(DONE))),
+                _ => asked = true,
+            }
+        }
+    });
+    let account = format!(
+        "[[service_account]]\ndn = \"{BEN}\"\nsource = [\"127.0.0.1\"]\n\
+         [service_account.restrict]\nhide_attributes = [\"mail\"]\n"
+    );
+    let front = Setup::before(server.address).and(&account).start();
+    let mut wire = Wire::bound(front.address, BEN, "benpw");
+    wire.send(&[search(2, ANA, 0), abandon(3, 2), bind(4, ANA, "anapw")].concat());
+    assert_eq!((wire.expect().code(), front.asked()), (0, 2));
+    let answer = wire.who_am_i(5);
+    assert_eq!((answer.id, answer.operation), (5, 0x78), "{answer:?}");
+}
