@@ -122,3 +122,50 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// After the first answer that did not come; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::dns::Service;
+    use crate::directory::ldap::settings::tests::config;
+    use crate::directory::ldap::targets::Whence;
+
+    fn record() -> Record {
+        let config = config("srv = \"_ldap._tcp.x.org\"\nallow_plaintext = true");
+        match Whence::read(&config, &mut |key, message| panic!("{key}: {message}")) {
+            Whence::Found(record) => record,
+            Whence::Listed(_) => panic!(),
+        }
+    }
+
+    fn services(records: &[(u16, &str)]) -> Services {
+        let service = |&(priority, host): &(u16, &str)| Service {
+            priority,
+            weight: 0,
+            port: 389,
+            host: host.into(),
+        };
+        Services {
+            records: records.iter().map(service).collect(),
+            ttl: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn records_that_cannot_be_used_are_passed_over_unless_there_are_no_others() {
+        let urls = |records: &[(u16, &str)]| {
+            let found = understand(&record(), [0; 16], Ok(services(records)))?;
+            let urls: Vec<String> = found.targets.into_iter().map(|target| target.url).collect();
+            Ok::<_, String>((urls, found.left_out.is_some()))
+        };
+        let url = |host: &str| format!("ldap://{host}:389");
+        let twice = [(2, "b.x.org"), (1, "a.x.org"), (3, "a.x.org")];
+        assert_eq!(urls(&twice), Ok((vec![url("a.x.org"), url("b.x.org")], false)));
+        let odd = [(1, "a b"), (2, "b.x.org")];
+        assert_eq!(urls(&odd), Ok((vec![url("b.x.org")], true)));
+        assert_eq!(urls(&odd[..1]), Err("`a b:389` is no server".into()));
+        assert_eq!(urls(&[]), Ok((Vec::new(), false)), "DNS says so");
+        let late = understand(&record(), [0; 16], Err(DnsError::Late));
+        assert_eq!(late.unwrap_err(), "no answer within 8s");
+    }
+}

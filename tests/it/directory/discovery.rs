@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ enum Zone {
 struct NameServer {
     address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl NameServer {
@@ -38,17 +40,19 @@ impl NameServer {
         let socket = UdpSocket::bind(("127.0.0.1", 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
         let zone = Arc::new(Mutex::new(zone));
-        let says = Arc::clone(&zone);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (says, count) = (Arc::clone(&zone), Arc::clone(&asked));
         tokio::spawn(async move {
             let mut packet = [0; 4096];
             while let Ok((length, from)) = socket.recv_from(&mut packet).await {
+                count.fetch_add(1, Ordering::SeqCst);
                 let zone = says.lock().unwrap().clone();
                 if let Some(answer) = answer(&Message::from_vec(&packet[..length]).unwrap(), &zone) {
                     socket.send_to(&answer, from).await.unwrap();
                 }
             }
         });
-        Self { address, zone }
+        Self { address, zone, asked }
     }
 
     fn says(&self, zone: Zone) {
@@ -172,6 +176,19 @@ async fn a_directory_starts_before_dns_answers() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_gone_asks_no_more() {
+    let dns = NameServer::start(Zone::NotThere).await;
+    let directory = discovered(&dns, PLAIN);
+    let asked = || dns.asked.load(Ordering::SeqCst);
+    let first = asked();
+    eventually("it asks again", async || asked() > first + 1).await;
+    drop(directory);
+    let last = asked();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(asked() <= last + 1, "{} questions after its end", asked() - last);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Attributes that a server sends in parts, as Active Directory does, played by a listener of our own.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use portcullis::ber;
@@ -10,6 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::name;
+use crate::support::process::{run, text};
+use crate::support::samba::{ADMIN_DN, ADMIN_PASSWORD, SUFFIX, Samba};
 
 /// What the server does when it is asked for more.
 #[derive(Clone, Copy, Debug)]
@@ -142,4 +145,37 @@ async fn some_of_the_groups_are_an_outage() {
         };
         assert!(why.contains(words), "{rest:?}: {why}");
     }
+}
+
+/// What we ask for is what a real server understands. Samba sends all values unless it is asked for a part.
+#[test]
+fn samba_understands_the_question() {
+    let samba = Samba::start();
+    let ana = samba.add("ana", "Passw0rd.one");
+    for group in ["one", "two", "three"] {
+        samba.modify(&format!(
+            "dn: CN={group},CN=Users,{SUFFIX}\nchangetype: add\nobjectClass: group\nmember: {ana}\n"
+        ));
+    }
+    let ask = |attribute: &str| {
+        let mut command = Command::new("ldapsearch");
+        command.env("LDAPTLS_CACERT", samba.authority());
+        command.args([
+            "-LLL",
+            "-o",
+            "ldif-wrap=no",
+            "-H",
+            &samba.url(),
+            "-D",
+            ADMIN_DN,
+            "-w",
+            ADMIN_PASSWORD,
+        ]);
+        command.args(["-s", "base", "-b", &ana, "(objectClass=*)", attribute]);
+        text(&run(&mut command, ""))
+    };
+    let first = ask("memberOf;range=0-1");
+    let rest = ask("memberOf;range=2-*");
+    assert_eq!(first.matches("memberOf;range=0-1: CN=").count(), 2, "{first}");
+    assert_eq!(rest.matches("memberOf;range=2-*: CN=").count(), 1, "{rest}");
 }
