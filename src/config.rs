@@ -283,7 +283,14 @@ pub struct LdapDirectory {
     /// Name that clients and listeners refer to.
     pub name: String,
     /// `ldap://host:port` or `ldaps://host:port`, in order of preference.
+    #[serde(default)]
     pub urls: Vec<String>,
+    /// Instead of them, the SRV record that names the servers (RFC 2782).
+    #[serde(default)]
+    pub srv: Option<String>,
+    /// DNS servers, `address[:port]`, to ask for it and for the servers' addresses; the system's when empty.
+    #[serde(default)]
+    pub dns_servers: Vec<String>,
     /// Whose software the servers run: how accounts are changed, and what the defaults of other keys are.
     #[serde(default)]
     pub server: ServerKind,
@@ -296,7 +303,7 @@ pub struct LdapDirectory {
     /// PEM file of the authorities that server certificates are verified against; the system's when absent.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
-    /// Name to verify certificates for, instead of the URL's host.
+    /// Name to verify certificates for, instead of the URL's host or the SRV record's target.
     #[serde(default)]
     pub server_name: Option<String>,
     /// Account for look-ups; anonymous when absent.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use portcullis::cli::{self, Cli, ConfigArgs, DemoArgs, Exit};
-use portcullis::config::{Config, Log, LogFormat};
+use portcullis::config::{self, Config, Log, LogFormat};
 use portcullis::demo;
 use portcullis::document::{Faults, Severity};
 use portcullis::server::parts::Parts;
@@ -34,7 +34,7 @@ impl cli::Programs for Programs {
         let (faults, summary) = match Parts::check(&args.config) {
             Ok(parts) => {
                 let config = &parts.config;
-                let summary = format!(
+                let mut summary = format!(
                     "{}: {} directories, {} RADIUS clients, {} listeners, {} rules: sound",
                     args.config.display(),
                     config.directories.len(),
@@ -42,6 +42,13 @@ impl cli::Programs for Programs {
                     config.radius.len() + config.ldap.len(),
                     parts.policy.rules.len()
                 );
+                for directory in &config.directories {
+                    if let config::Directory::Ldap(ldap) = directory
+                        && let Some(record) = &ldap.srv
+                    {
+                        summary += &format!("; the servers of {} are found when it runs, by {record}", ldap.name);
+                    }
+                }
                 (parts.warnings, Some(summary))
             }
             Err(faults) => (faults, None),

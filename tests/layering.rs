@@ -138,7 +138,7 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 const BEHIND: &[&str] = &[
-    "ber", "clock", "config", "document", "engine", "keyring", "secret", "tls",
+    "ber", "clock", "config", "document", "engine", "keyring", "quiet", "secret", "tls",
 ];
 const RELAY: &[&str] = &[
     "accept",

@@ -382,8 +382,11 @@ impl Reader<'_, '_, '_> {
 
     fn ldap_directory(&mut self, index: &str, directory: &LdapDirectory) {
         let at = |key: &'static str| ["directory", index, key];
-        if directory.urls.is_empty() {
-            self.error(&at("urls"), "is empty; list one server or several");
+        if directory.urls.is_empty() && directory.srv.is_none() {
+            self.error(
+                &at("urls"),
+                "is empty; list one server or several, or write the SRV record that names them into `srv`",
+            );
         }
         for (position, url) in directory.urls.iter().enumerate() {
             let position = position.to_string();
@@ -408,7 +411,8 @@ impl Reader<'_, '_, '_> {
         }
         if directory.allow_plaintext
             && !directory.starttls.unwrap_or(false)
-            && directory.urls.iter().any(|url| url.starts_with("ldap://"))
+            && (directory.urls.iter().any(|url| url.starts_with("ldap://"))
+                || directory.srv.as_ref().is_some_and(|name| name.starts_with("_ldap._")))
         {
             self.warn(&at("allow_plaintext"), "passwords travel to the directory unencrypted");
         }

@@ -3,15 +3,19 @@
 
 mod cache;
 mod change;
+mod discovery;
 mod look_up;
+mod ranges;
 mod settings;
 mod state;
+mod targets;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock;
 use crate::config::{self, ServerKind};
@@ -19,7 +23,7 @@ use crate::directory::bind::{self, BindResponse, encode_bind};
 use crate::directory::pool::{Pool, Progress, Purpose};
 use crate::directory::servers::{Servers, Terms};
 use crate::directory::wire::{Connection, WireError, chain};
-use crate::directory::{ConnectError, Directory, DirectoryStatus, Link, PasswordModify};
+use crate::directory::{ConnectError, Directory, DirectoryStatus, Link, PasswordModify, ServerStatus, Standing};
 use crate::engine::account::{AccountChange, Changed, StateAnswer};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person};
 use crate::secret::Secret;
@@ -27,6 +31,7 @@ use crate::secret::Secret;
 use cache::LookUpCache;
 use look_up::ServiceAccount;
 use settings::{Account, Settings};
+use targets::Whence;
 
 pub use settings::{SetupFault, SetupFaults};
 
@@ -34,6 +39,8 @@ pub use settings::{SetupFault, SetupFaults};
 pub struct LdapDirectory {
     settings: Settings,
     servers: Arc<Servers>,
+    /// Keeps the servers what DNS says they are.
+    _discovery: Option<AbortOnDropHandle<()>>,
     look_ups: Pool,
     /// Connections that, once a user has bound on them, are used for nothing but the next bind.
     binds: Pool,
@@ -64,7 +71,14 @@ impl LdapDirectory {
             max_age: settings.max_connection_age,
             max_idle: settings.max_connection_idle,
         };
-        let servers = Arc::new(Servers::new(settings.targets.clone(), terms));
+        let (servers, discovery) = match &settings.servers {
+            Whence::Listed(targets) => (Arc::new(Servers::new(targets.clone(), terms)), None),
+            Whence::Found(record) => {
+                let servers = Arc::new(Servers::unknown(terms));
+                let follow = discovery::follow(Arc::clone(&settings.name), record.clone(), Arc::clone(&servers));
+                (servers, Some(AbortOnDropHandle::new(tokio::spawn(follow))))
+            }
+        };
         let random = data_encoding::HEXLOWER.encode(&clock::random::<16>());
         Ok(Arc::new(Self {
             look_ups: Pool::new(Arc::clone(&servers), Purpose::LookUps, settings.queue),
@@ -75,6 +89,7 @@ impl LdapDirectory {
             nobody: format!("cn=nobody-{random},{}", settings.base_dn),
             settings,
             servers,
+            _discovery: discovery,
         }))
     }
 
@@ -146,6 +161,9 @@ impl LdapDirectory {
         let Ok(place) = Arc::clone(&self.relay).try_acquire_owned() else {
             return Err(ConnectError::Busy(most));
         };
+        if self.servers.best().is_none() {
+            self.servers.wait_until_settled().await;
+        }
         while let Some(server) = self.servers.best() {
             let life = server.life();
             progress.busy_with(&server);
@@ -164,11 +182,25 @@ impl LdapDirectory {
         Err(ConnectError::Unreachable(self.servers.why_none()))
     }
 
+    /// Of each server; where DNS has named none yet, one for what is asked for.
+    fn server_statuses(&self) -> Vec<ServerStatus> {
+        let servers: Vec<_> = self.servers.all().iter().map(|listed| listed.server.status()).collect();
+        match &self.settings.servers {
+            Whence::Found(record) if servers.is_empty() => vec![ServerStatus {
+                address: format!("srv {}", record.name),
+                standing: Standing::GivenUp,
+                error: Some(self.servers.why_none()),
+                ..ServerStatus::default()
+            }],
+            Whence::Found(_) | Whence::Listed(_) => servers,
+        }
+    }
+
     fn current(&self) -> DirectoryStatus {
         DirectoryStatus {
             name: self.settings.name.to_string(),
             kind: "ldap".into(),
-            servers: self.servers.all().iter().map(|listed| listed.server.status()).collect(),
+            servers: self.server_statuses(),
             queue: self.look_ups.waiting() + self.binds.waiting(),
             max_connection_age: Some(self.settings.max_connection_age),
         }

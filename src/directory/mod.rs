@@ -1,6 +1,7 @@
 //! Directories: who a name belongs to and whether a password is right.
 
 pub mod bind;
+mod dns;
 pub mod filter;
 mod health;
 pub mod ldap;

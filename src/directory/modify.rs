@@ -146,6 +146,8 @@ impl Answer {
             NO_SUCH_OBJECT => Changed::Unknown,
             INVALID_CREDENTIALS if own => Changed::WrongPassword,
             CONSTRAINT_VIOLATION if own && text.starts_with(AD_WRONG_PASSWORD) => Changed::WrongPassword,
+            // The old password was not looked at.
+            CONSTRAINT_VIOLATION if own && text.starts_with(AD_LOCKED) => Changed::Locked,
             UNWILLING_TO_PERFORM if own && text.contains("verify old password") => Changed::WrongPassword,
             CONSTRAINT_VIOLATION => Changed::Refused(by_text(&text)),
             UNWILLING_TO_PERFORM if text.contains(AD_REFUSED) => Changed::Refused(by_text(&text)),
@@ -257,6 +259,8 @@ const PASSWORD_MODIFY: &[u8] = b"1.3.6.1.4.1.4203.1.11.1";
 
 /// ERROR_INVALID_PASSWORD, before a colon.
 const AD_WRONG_PASSWORD: &str = "00000056";
+/// ERROR_ACCOUNT_LOCKED_OUT.
+const AD_LOCKED: &str = "00000775";
 /// ERROR_PASSWORD_RESTRICTION.
 const AD_REFUSED: &str = "0000052d";
 
@@ -357,6 +361,10 @@ mod tests {
             Changed::Refused(PasswordRefusal::Unspecified)
         );
         assert_eq!(refused(19, "00000056: AtrErr: DSID-03190FD5"), Changed::WrongPassword);
+        assert_eq!(
+            refused(19, "00000775: Constraint violation - locked out"),
+            Changed::Locked
+        );
         assert!(matches!(
             answer(19, "00000056: AtrErr").changed(false),
             Changed::Refused(_)

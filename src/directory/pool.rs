@@ -120,13 +120,16 @@ impl Pool {
     }
 
     /// Lends a connection to the best server, after waiting for one to be free; at once an error when no
-    /// server is left.
+    /// server is left. Before it is known which servers there are, that is waited for.
     ///
     /// `fresh` skips the idle ones. Waiting has no end of its own: the caller sets one around the whole
     /// exchange, and asks `progress` what to make of it.
     pub(super) async fn lease(&self, fresh: bool, progress: &mut Progress) -> Result<Lease, LeaseError> {
         loop {
             let Some(server) = self.servers.best() else {
+                if self.servers.wait_until_settled().await {
+                    continue;
+                }
                 return Err(LeaseError::NoServer(self.servers.why_none()));
             };
             let lane = server.lane(self.purpose);

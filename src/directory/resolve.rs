@@ -1,7 +1,8 @@
 //! The addresses of a server's name.
 //!
 //! The system's resolver blocks a thread for as long as it likes. One thread at a time asks for one server,
-//! whoever wants to know waits for that answer, and it is remembered for a moment.
+//! whoever wants to know waits for that answer, and it is remembered for a moment. Where the configuration
+//! says whom to ask, a task does so instead.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
@@ -12,11 +13,14 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::clock;
+use crate::directory::dns::Dns;
 
 /// Finds the addresses of one server.
 pub(super) struct Resolver {
     host: String,
     port: u16,
+    /// Whom to ask; the system when absent.
+    dns: Option<Dns>,
     known: Mutex<Option<Known>>,
     /// The question under way. Who goes away while it is asked leaves it to the next.
     question: tokio::sync::Mutex<Option<JoinHandle<io::Result<Vec<SocketAddr>>>>>,
@@ -29,7 +33,7 @@ struct Known {
 }
 
 impl Resolver {
-    pub(super) fn new(host: &str, port: u16) -> Self {
+    pub(super) fn new(host: &str, port: u16, dns: Option<Dns>) -> Self {
         let literal = host.parse::<IpAddr>().ok().map(|address| Known {
             addresses: [SocketAddr::new(address, port)].into(),
             until: None,
@@ -37,6 +41,7 @@ impl Resolver {
         Self {
             host: host.to_owned(),
             port,
+            dns,
             known: Mutex::new(literal),
             question: tokio::sync::Mutex::default(),
         }
@@ -45,7 +50,7 @@ impl Resolver {
     /// The addresses, the one that worked last before the others.
     ///
     /// # Errors
-    /// As the system's resolver gives them; [`io::ErrorKind::NotFound`] when the name has no address.
+    /// As the resolver gives them; [`io::ErrorKind::NotFound`] when the name has no address.
     pub(super) async fn addresses(&self) -> io::Result<Arc<[SocketAddr]>> {
         if let Some(known) = self.remembered() {
             return Ok(known);
@@ -57,7 +62,10 @@ impl Resolver {
         }
         let asked = question.get_or_insert_with(|| {
             let (host, port) = (self.host.clone(), self.port);
-            tokio::task::spawn_blocking(move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
+            match self.dns.clone() {
+                Some(dns) => tokio::spawn(async move { Ok(dns.addresses(&host, port).await?) }),
+                None => tokio::task::spawn_blocking(move || Ok((host.as_str(), port).to_socket_addrs()?.collect())),
+            }
         });
         let answer = asked.await;
         *question = None;
@@ -108,7 +116,7 @@ const MOST_ADDRESSES: usize = 8;
 impl Resolver {
     /// One that knows.
     pub(super) fn knowing(addresses: &[SocketAddr]) -> Self {
-        let resolver = Self::new("invalid.", 0);
+        let resolver = Self::new("invalid.", 0, None);
         *resolver.known.lock() = Some(Known {
             addresses: addresses.into(),
             until: None,
@@ -124,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_is_no_question() {
         for (host, address) in [("127.0.0.1", "127.0.0.1:389"), ("::1", "[::1]:389")] {
-            let resolver = Resolver::new(host, 389);
+            let resolver = Resolver::new(host, 389, None);
             resolver.forget();
             assert_eq!(*resolver.addresses().await.unwrap(), [address.parse().unwrap()]);
         }
@@ -132,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_question_is_left_to_the_next_who_asks() {
-        let resolver = Resolver::new("localhost", 389);
+        let resolver = Resolver::new("localhost", 389, None);
         let (told, asked) = std::sync::mpsc::channel();
         *resolver.question.lock().await = Some(tokio::task::spawn_blocking(move || {
             let () = asked.recv().map_err(io::Error::other)?;

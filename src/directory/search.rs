@@ -128,6 +128,27 @@ impl FoundEntry {
         }
     }
 
+    /// The attributes of which the server sent a part alone, and from which value on the rest is to be asked for.
+    pub(super) fn parts(&self) -> Vec<(String, usize)> {
+        let rest = |(name, values): &(String, Vec<_>)| {
+            let range = Range::read(name).filter(|range| !range.is_last)?;
+            Some((name.clone(), range.first.checked_add(values.len())?))
+        };
+        self.attributes.iter().filter_map(rest).collect()
+    }
+
+    /// Adds to the part called `name` what the server sent as the part that begins at `first`: the range that came,
+    /// and how many values it had. `None` when `other` has no such part, or one without values.
+    pub(super) fn append(&mut self, name: &str, first: usize, other: Self) -> Option<(Range, usize)> {
+        let of_it = |other: &str| Range::read(other).filter(|range| range.first == first && same_name(other, name));
+        let mut found = other.attributes.into_iter();
+        let (range, values) = found.find_map(|(other, values)| Some((of_it(&other)?, values)))?;
+        let (_, all) = self.attributes.iter_mut().find(|(known, _)| known == name)?;
+        let count = values.len();
+        all.extend(values);
+        (count > 0).then_some((range, count))
+    }
+
     /// The values of `name` in any case and with any options: `memberOf;range=0-1499` counts as `memberOf`.
     pub(super) fn values<'e>(&'e self, name: &str) -> impl Iterator<Item = &'e [u8]> {
         let name = base_name(name).to_owned();
@@ -141,6 +162,38 @@ impl FoundEntry {
     pub(super) fn texts<'e>(&'e self, name: &str) -> impl Iterator<Item = &'e str> {
         self.values(name).filter_map(|value| std::str::from_utf8(value).ok())
     }
+}
+
+/// Which values of an attribute a description is about: `member;range=0-1499` ([MS-ADTS] 3.1.1.3.1.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    /// The first, counted from zero.
+    pub(super) first: usize,
+    /// No more follow.
+    pub(super) is_last: bool,
+}
+
+impl Range {
+    fn read(description: &str) -> Option<Self> {
+        let range = |option: &str| {
+            let (key, range) = option.split_once('=')?;
+            let (first, last) = range.split_once('-')?;
+            let is_last = last == "*";
+            let whole = key.eq_ignore_ascii_case("range") && (is_last || last.parse::<usize>().is_ok());
+            let first = first.parse().ok().filter(|_| whole)?;
+            Some(Self { first, is_last })
+        };
+        description.split(';').skip(1).find_map(range)
+    }
+}
+
+/// `name` with the values from `first` on, to ask for.
+pub(super) fn from_value(name: &str, first: usize) -> String {
+    format!("{};range={first}-*", base_name(name))
+}
+
+fn same_name(one: &str, other: &str) -> bool {
+    base_name(one).eq_ignore_ascii_case(base_name(other))
 }
 
 fn base_name(description: &str) -> &str {
@@ -186,6 +239,45 @@ mod tests {
         );
         assert_eq!((read.sizelimit, read.timelimit, read.typesonly), (2, 3, false));
         assert_eq!(read.attrs, ["entryUUID", "memberOf"]);
+    }
+
+    #[test]
+    fn parts_are_known_and_joined() {
+        let range = |text| Range::read(text).map(|range| (range.first, range.is_last));
+        assert_eq!(range("member;range=0-1499"), Some((0, false)));
+        assert_eq!(range("member;Range=1500-*"), Some((1500, true)));
+        assert_eq!(range("member;binary;range=0-*"), Some((0, true)));
+        for none in [
+            "member",
+            "member;lang-de",
+            "member;range=-",
+            "member;range=0-x",
+            "range=0-5",
+            "m;range=-1-4",
+        ] {
+            assert_eq!(range(none), None, "{none}");
+        }
+        assert_eq!(from_value("member;range=0-1499", 1500), "member;range=1500-*");
+
+        let first = [
+            ("member", "never empty here"),
+            ("memberOf;range=0-0", "cn=a"),
+            ("cn", "x"),
+        ];
+        let mut entry = FoundEntry::of("uid=a", &first);
+        assert_eq!(entry.parts(), [("memberOf;range=0-0".to_owned(), 1)]);
+        let next = |name| FoundEntry::of("uid=a", &[("memberOf", "decoy"), (name, "cn=b")]);
+        let mut append = |name| {
+            entry
+                .append("memberOf;range=0-0", 1, next(name))
+                .map(|(range, _)| range.is_last)
+        };
+        // Another part, another attribute, no part at all.
+        for odd in ["memberof;range=2-*", "member;range=1-*", "memberof;range=0-*", "cn"] {
+            assert_eq!(append(odd), None, "{odd}");
+        }
+        assert_eq!(append("MEMBEROF;range=1-1"), Some(false));
+        assert_eq!(entry.texts("memberOf").collect::<Vec<_>>(), ["cn=a", "cn=b"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
@@ -41,6 +41,10 @@ pub(super) struct Terms {
 pub(super) struct Servers {
     terms: Terms,
     list: ArcSwap<Vec<Listed>>,
+    /// Why there is none, when the list is empty.
+    absence: Mutex<Option<String>>,
+    /// Whether it is known which servers there are, or that none can be found for now.
+    settled: watch::Sender<bool>,
 }
 
 /// A server and its prober, which ends with its place in the list.
@@ -56,12 +60,35 @@ impl Servers {
     /// # Panics
     /// Outside a Tokio runtime.
     pub(super) fn new(targets: Vec<Target>, terms: Terms) -> Self {
-        let servers = Self {
+        let servers = Self::unknown(terms);
+        servers.replace(targets);
+        servers.settle(None);
+        servers
+    }
+
+    /// None yet: they are still being looked for.
+    pub(super) fn unknown(terms: Terms) -> Self {
+        Self {
             terms,
             list: ArcSwap::default(),
-        };
-        servers.replace(targets);
-        servers
+            absence: Mutex::default(),
+            settled: watch::Sender::new(false),
+        }
+    }
+
+    /// Who waits to know which servers there are waits no longer. `absence` says why there are none.
+    pub(super) fn settle(&self, absence: Option<String>) {
+        *self.absence.lock() = absence;
+        self.settled.send_replace(true);
+    }
+
+    /// Waits until it is known which servers there are; whether it was not before. Waiting has no end of its own.
+    pub(super) async fn wait_until_settled(&self) -> bool {
+        let mut settled = self.settled.subscribe();
+        if *settled.borrow_and_update() {
+            return false;
+        }
+        settled.wait_for(|settled| *settled).await.is_ok()
     }
 
     /// Makes these the servers, in this order. Those that were there before stay as they are, with their
@@ -108,14 +135,14 @@ impl Servers {
         };
         let all: Vec<String> = self.list.load().iter().map(told).collect();
         if all.is_empty() {
-            return "none is known".into();
+            return self.absence.lock().clone().unwrap_or_else(|| "none is known".into());
         }
         all.join("; ")
     }
 
     fn listed(&self, target: Target) -> Listed {
         let server = Arc::new(Server::new(target, self.terms));
-        let prober = tokio::spawn(watch(Arc::clone(&server)));
+        let prober = tokio::spawn(look_after(Arc::clone(&server)));
         Listed {
             server,
             _prober: Arc::new(AbortOnDropHandle::new(prober)),
@@ -148,7 +175,7 @@ pub(super) struct Server {
 impl Server {
     fn new(target: Target, terms: Terms) -> Self {
         Self {
-            resolver: Resolver::new(&target.host, target.port),
+            resolver: Resolver::new(&target.host, target.port, target.dns.clone()),
             target,
             terms,
             standing: AtomicU8::new(HEALTHY),
@@ -333,7 +360,7 @@ pub(super) fn by_chance(span: Duration, fraction: f64) -> Duration {
 }
 
 /// Tries a server that failed, or that was not needed, again and again; closes what was idle for too long.
-async fn watch(server: Arc<Server>) {
+async fn look_after(server: Arc<Server>) {
     loop {
         if server.next_look().await {
             server.try_now().await;
@@ -397,6 +424,7 @@ mod tests {
             port,
             security: Security::Plain,
             connect_timeout: Duration::from_secs(5),
+            dns: None,
         }
     }
 

@@ -22,6 +22,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::ber::{self, BerError, Header, Message, Reader};
 use crate::clock;
+use crate::directory::dns::Dns;
 use crate::directory::relayed::Relayed;
 use crate::directory::resolve::Resolver;
 use crate::directory::servers::{Server, Servers};
@@ -40,6 +41,8 @@ pub(super) struct Target {
     pub(super) security: Security,
     /// Longest time for connecting, encryption included.
     pub(super) connect_timeout: Duration,
+    /// Who is asked for its addresses; the system when absent.
+    pub(super) dns: Option<Dns>,
 }
 
 /// How a connection is encrypted. There is no form without verification.
@@ -426,6 +429,7 @@ mod tests {
             port: 1,
             security: Security::Plain,
             connect_timeout: Duration::from_secs(2),
+            dns: None,
         }
     }
 

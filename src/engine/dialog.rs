@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::engine::authenticator::KindSet;
+use crate::engine::stuffed::{stuff, unstuff};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
@@ -55,6 +56,8 @@ impl Dialog {
 
     /// Seals the dialog to `place` (the RADIUS client's name). `None` when it does not fit an attribute,
     /// which takes a password of more than about 150 octets.
+    ///
+    /// No octet of it is zero: ocserv keeps State as text.
     pub fn seal(&self, keyring: &Keyring, place: &[u8], now: Timestamp) -> Option<Vec<u8>> {
         let wire = Wire {
             user: self.user,
@@ -67,13 +70,14 @@ impl Dialog {
         };
         let plain = Zeroizing::new(postcard::to_stdvec(&wire).ok()?);
         let sealed = keyring.seal_dialog(place, &plain, now);
-        (sealed.len() <= MAX_SEALED).then_some(sealed)
+        let stuffed = stuff(&sealed);
+        (stuffed.len() <= MAX_SEALED).then_some(stuffed)
     }
 
     /// Opens what [`Dialog::seal`] made for the same `place`; `None` for anything else. Whether it has
     /// expired is for the engine to say.
     pub fn open(sealed: &[u8], keyring: &Keyring, place: &[u8], now: Timestamp) -> Option<Self> {
-        let plain = keyring.open_dialog(place, sealed, now).ok()?;
+        let plain = keyring.open_dialog(place, &unstuff(sealed)?, now).ok()?;
         let wire: Wire<'_> = postcard::from_bytes(plain.expose()).ok()?;
         Some(Self {
             user: wire.user,
@@ -101,6 +105,8 @@ struct Wire<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn dialog(password: &str) -> Dialog {
@@ -129,6 +135,29 @@ mod tests {
             dialog("hunter2").seal(&keyring, b"vpn", now).unwrap(),
             "new on every round"
         );
+    }
+
+    #[test]
+    fn no_octet_is_zero_and_nothing_else_is_read() {
+        let keyring = Keyring::from_root(&[1; 32]);
+        let now = Timestamp::from_secs(1_700_000_000);
+        for length in 0..128 {
+            let sealed = dialog(&"x".repeat(length)).seal(&keyring, b"vpn", now).unwrap();
+            assert!(!sealed.contains(&0));
+            assert!(Dialog::open(&sealed, &keyring, b"vpn", now).is_some());
+            assert!(Dialog::open(&sealed[..sealed.len() - 1], &keyring, b"vpn", now).is_none());
+        }
+        for octets in [&[][..], &[0], &[1; 300], &[0xff; 300], &[0xff; 10]] {
+            assert!(Dialog::open(octets, &keyring, b"vpn", now).is_none(), "{octets:x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_octets_are_no_dialog(octets in prop::collection::vec(any::<u8>(), 0..300)) {
+            let keyring = Keyring::from_root(&[1; 32]);
+            prop_assert!(Dialog::open(&octets, &keyring, b"vpn", Timestamp::from_secs(1_700_000_000)).is_none());
+        }
     }
 
     #[test]

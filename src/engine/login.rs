@@ -419,6 +419,7 @@ impl<'a> Attempt<'a> {
                 held,
             } => {
                 let limit = terms.limit(engine.settings.limit);
+                let requirement = terms.requirement_for(request.purpose.operation());
                 let tried = Tried {
                     engine,
                     request,
@@ -426,7 +427,7 @@ impl<'a> Attempt<'a> {
                     person,
                     rule,
                     terms,
-                    requirement: terms.requirement.beside(proven).unwrap_or(&terms.requirement),
+                    requirement: requirement.beside(proven).unwrap_or(requirement),
                     limit,
                     proven,
                     nonce,

@@ -17,6 +17,7 @@ pub mod response;
 pub mod reuse;
 pub mod review;
 pub mod session;
+mod stuffed;
 pub mod throttle;
 pub mod upstream;
 pub mod verdict;

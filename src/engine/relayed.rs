@@ -107,7 +107,7 @@ impl Engine {
             sessions,
             now,
         };
-        match self.review(&subject, record) {
+        match self.review_account(&subject, record) {
             Review::Out(denial, _) => Permit::Refused(denial),
             // Whoever is bound in the directory need not give a password for it again.
             Review::In(rule, terms) if terms.change.is_met(change.proven) => Permit::Granted(Arc::clone(&rule.name)),

@@ -18,17 +18,26 @@ impl Engine {
     /// Judges a person who proved all that was asked when they logged in: rules, a denial, a disabled
     /// account. Failures count against nobody who is in.
     pub fn review(&self, subject: &Subject<'_>, record: &UserRecord) -> Review<'_> {
-        let Who::Known(person) = subject.person else {
-            return Review::Out(Denial::UnknownUser, None);
-        };
-        match self.policy.decide(subject) {
-            Some(rule) => match &rule.ruling {
-                Ruling::Require(_) if record.denial(subject.now).is_some() => Review::Out(Denial::Denied, None),
-                Ruling::Require(_) if !person.enabled => Review::Out(Denial::Disabled, None),
-                Ruling::Require(terms) => Review::In(rule, terms),
-                Ruling::Deny => Review::Out(Denial::Policy, Some(rule)),
-            },
-            None => Review::Out(Denial::Policy, None),
-        }
+        reviewed(self.policy.decide(subject), subject, record)
+    }
+
+    /// The same for who may be a service account, and has its own rule then.
+    pub(super) fn review_account<'r>(&'r self, subject: &Subject<'r>, record: &UserRecord) -> Review<'r> {
+        reviewed(self.policy.ruling(subject), subject, record)
+    }
+}
+
+fn reviewed<'r>(rule: Option<&'r Rule>, subject: &Subject<'_>, record: &UserRecord) -> Review<'r> {
+    let Who::Known(person) = subject.person else {
+        return Review::Out(Denial::UnknownUser, None);
+    };
+    match rule {
+        Some(rule) => match &rule.ruling {
+            Ruling::Require(_) if record.denial(subject.now).is_some() => Review::Out(Denial::Denied, None),
+            Ruling::Require(_) if !person.enabled => Review::Out(Denial::Disabled, None),
+            Ruling::Require(terms) => Review::In(rule, terms),
+            Ruling::Deny => Review::Out(Denial::Policy, Some(rule)),
+        },
+        None => Review::Out(Denial::Policy, None),
     }
 }

@@ -35,6 +35,7 @@ use crate::secret::Secret;
 mod password;
 mod response;
 mod reuse;
+mod service_account;
 mod sessions;
 mod shown;
 
@@ -107,6 +108,16 @@ require = { any = ["passcode", { all = ["password", "totp"] }] }
 name = "wiki"
 when = { service = ["wiki"] }
 require = { all = ["password", "totp"] }
+
+[[rule]]
+name = "a new password by a passcode"
+when = { service = ["password-change by passcode"], operation = ["password-change"] }
+require = "passcode"
+
+[[rule]]
+name = "a login by the password"
+when = { service = ["password-change by passcode"] }
+require = "password"
 
 [[rule]]
 name = "a certificate"

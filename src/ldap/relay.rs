@@ -431,16 +431,9 @@ impl Connection {
             (_, shown) => shown.as_ref().and_then(|shown| shown.login(&shared, self.peer)),
         };
         let mut origin = self.origin(directory.name(), binding.is_encrypted());
-        let account = match (bind.name(), certificate) {
-            (Some(name), _) => shared.accounts.named(name, origin.source),
-            // No password will be tried that would find it out later.
-            (None, Some(login)) => {
-                let found = shared
-                    .accounts
-                    .misplaced_behind(directory.as_ref(), login, origin.source);
-                found.await.map_or(Named::Person, Named::Misplaced)
-            }
-            (None, None) => Named::Person,
+        let account = match bind.name() {
+            Some(name) => shared.accounts.named(name, origin.source),
+            None => Named::Person,
         };
         self.ask_of_account(&account, &mut origin);
         let Some(mut question) = bind.question(origin, shared.config.append.0, certificate) else {
@@ -448,6 +441,9 @@ impl Connection {
             return Judged::Out(Code::InvalidCredentials);
         };
         let authorizes = directory.authorizes();
+        if matches!(account, Named::Person) {
+            question.login = self.placed(directory.as_ref(), question.login).await;
+        }
         question.purpose = self.purpose(directory.as_ref(), bind);
         gate::ask_for_account(&account, &mut question);
         let login = question.login.clone();

@@ -187,3 +187,81 @@ fn it_is_the_same_account_under_each_of_its_names() {
     let unchanged = whoami(&directory.url(), &user_dn(7), &password(7));
     assert!(unchanged.status.success(), "{unchanged:?}");
 }
+
+/// Listeners that restrict nothing, before a directory whose people may set their own passwords.
+fn start_open() -> (Portcullis, [String; 2], Slapd) {
+    let directory = Slapd::writable(3);
+    let mut site = Portcullis::install(&directory);
+    let ports = [free_port(), free_port()];
+    let listener = |name: &str, port: u16, source: &str| {
+        format!(
+            "[[ldap]]\nname = \"{name}\"\nlisten = \"127.0.0.1:{port}\"\ntls = \"none\"\nallow_plaintext = true\n\
+             directory = \"main\"\nreject_delay = \"10ms\"\n\
+             [[ldap.service_account]]\ndn = \"{SERVICE_DN}\"\nnames = [\"svc@apps\"]\nsource = [\"{source}\"]\n\
+             [[ldap.service_account]]\ndn = \"{}\"\nsource = [\"{source}\"]\n",
+            user_dn(2)
+        )
+    };
+    let listeners = [
+        listener("apps", ports[0], "127.0.0.1"),
+        listener("elsewhere", ports[1], "192.0.2.0/24"),
+    ];
+    let rules = "[[rule]]\nname = \"everybody\"\nwhen = { service = [\"elsewhere\"] }\nrequire = \"password\"\n";
+    site.add(&listeners.concat(), rules);
+    site.serve();
+    (site, ports.map(|port| format!("ldap://127.0.0.1:{port}")), directory)
+}
+
+#[test]
+fn its_password_is_changed_from_where_it_is_and_from_nowhere_else() {
+    let (site, [apps, elsewhere], _directory) = start_open();
+    let change = |url: &str, name: &str, old: &str, new: &str| {
+        let mut command = std::process::Command::new("ldappasswd");
+        command.args(["-x", "-o", "nettimeout=30", "-H", url, "-a", old, "-s", new, name]);
+        let output = run(&mut command, "");
+        // Its own exit code does not tell one result from another.
+        if text(&output).contains("(49)") {
+            Some(49)
+        } else {
+            output.status.code()
+        }
+    };
+    // People may, there.
+    assert_eq!(change(&elsewhere, &user_dn(1), &password(1), "new password 1"), Some(0));
+    for name in [SERVICE_DN, "CN = s\\76c , DC=Example,DC=org", "svc@apps", "svc"] {
+        assert_eq!(
+            change(&elsewhere, name, SERVICE_PASSWORD, "taken over 1"),
+            Some(49),
+            "{name}"
+        );
+    }
+    assert!(whoami(&apps, SERVICE_DN, SERVICE_PASSWORD).status.success());
+    // No rule speaks of it; its own does.
+    assert_eq!(change(&apps, SERVICE_DN, "wrong", "new password 2"), Some(49));
+    assert_eq!(change(&apps, SERVICE_DN, SERVICE_PASSWORD, "new password 2"), Some(0));
+    assert!(whoami(&apps, SERVICE_DN, "new password 2").status.success());
+    let records = site.audit();
+    let taken: Vec<&String> = records
+        .iter()
+        .filter(|record| record.contains("unknown-user"))
+        .collect();
+    assert!(taken.len() >= 4, "{records:?}");
+}
+
+#[test]
+fn nobody_locks_it_out_from_elsewhere_under_another_name() {
+    let (site, [apps, elsewhere], _directory) = start_open();
+    for _ in 0..7 {
+        assert_eq!(whoami(&elsewhere, &user(2), "wrong").status.code(), Some(49));
+    }
+    assert!(
+        whoami(&apps, &user_dn(2), &password(2)).status.success(),
+        "{:?}",
+        site.audit()
+    );
+    // From where it may come from, guesses count as anybody's.
+    for _ in 0..7 {
+        assert_eq!(whoami(&apps, &user_dn(2), "wrong").status.code(), Some(49));
+    }
+    assert_eq!(whoami(&apps, &user_dn(2), &password(2)).status.code(), Some(49));
+}

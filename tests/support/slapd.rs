@@ -72,6 +72,12 @@ impl Slapd {
         Self::serving(&configuration, &[&entries])
     }
 
+    /// Starts a server with users 1 to `users`, where the service account may write passwords and nothing else.
+    pub(crate) fn resetting(users: usize) -> Self {
+        let service = "by dn.exact=\"cn=svc,dc=example,dc=org\" =xw by self =xw by";
+        Self::serving(&CONFIGURATION.replace("by self =xw by", service), &[&ldif(users)])
+    }
+
     /// Starts a server with a configuration of its own for the suffix `dc=example,dc=org`, and LDIF texts.
     ///
     /// `@DIR@` stands for a folder with `data`, and with `authority.pem`, `server.pem` and `server.key`.

@@ -1,5 +1,7 @@
 //! Changes of accounts: each server's own way to set a password, to unlock, to switch off.
 
+use tracing::warn;
+
 use crate::config::ServerKind;
 use crate::directory::filter::Filter;
 use crate::directory::ldap::look_up::run;
@@ -157,14 +159,17 @@ async fn openldap(connection: &mut Connection, dn: &str, change: AccountChange<'
     match change {
         AccountChange::Password { old, new } => {
             let answer = password_modify(connection, Some(dn), Some(old), new).await?;
-            then(connection, dn, answer.changed(true), &[must_change(false)]).await
+            aside(connection, dn, answer.changed(true), must_change(false)).await
         }
         AccountChange::Reset {
             new,
             must_change: wanted,
         } => {
-            let answer = password_modify(connection, Some(dn), None, new).await?;
-            then(connection, dn, answer.changed(false), &[must_change(wanted)]).await
+            let changed = password_modify(connection, Some(dn), None, new).await?.changed(false);
+            if wanted {
+                return then(connection, dn, changed, &[must_change(true)]).await;
+            }
+            aside(connection, dn, changed, must_change(false)).await
         }
         AccountChange::Unlock | AccountChange::Enabled(true) => {
             modify(connection, dn, &[cleared("pwdAccountLockedTime")]).await
@@ -273,7 +278,7 @@ async fn let_be(connection: &mut Connection, dn: &str, changed: Changed) -> Resu
     if expires.is_none_or(|expires| expires != AT_ONCE) {
         return Ok(changed);
     }
-    modify(connection, dn, &[cleared(EXPIRATION)]).await
+    aside(connection, dn, changed, cleared(EXPIRATION)).await
 }
 
 /// Active Directory and Samba.
@@ -289,7 +294,11 @@ async fn active_directory(
     };
     match change {
         AccountChange::Password { old, new } => {
-            let (Some(old), Some(new)) = (unicode_password(old), unicode_password(new)) else {
+            // No password there is anything else than text.
+            let Some(old) = unicode_password(old) else {
+                return Ok(Changed::WrongPassword);
+            };
+            let Some(new) = unicode_password(new) else {
                 return Ok(Changed::Forbidden("a password that is not UTF-8".into()));
             };
             // Old and new in one request are a change, with history and minimum age; a new one alone is a reset.
@@ -318,7 +327,10 @@ async fn active_directory(
             let (id, out) = connection.request();
             encode_modify(id, dn, &[password], hints, out);
             let changed = answer(connection).await?.changed(false);
-            then(connection, dn, changed, &[last_set(must_change)]).await
+            if must_change {
+                return then(connection, dn, changed, &[last_set(true)]).await;
+            }
+            aside(connection, dn, changed, last_set(false)).await
         }
         AccountChange::Unlock => {
             let unlocked = Modification {
@@ -387,6 +399,29 @@ async fn read_entry(connection: &mut Connection, dn: &str, attribute: &str) -> R
         attributes: &[attribute.to_owned()],
     };
     Ok(run(connection, &search, 1).await?.entries.into_iter().next())
+}
+
+/// Goes on, when a password is set, so that it need not be changed again. It is set all the same if the account may
+/// not write that: what it rests on is spent, and its owner has to know.
+async fn aside(
+    connection: &mut Connection,
+    dn: &str,
+    changed: Changed,
+    modification: Modification<'_>,
+) -> Result<Changed, WireError> {
+    if changed == Changed::Done {
+        let attribute = modification.attribute;
+        let after = modify(connection, dn, &[modification]).await?;
+        if after != Changed::Done {
+            warn!(
+                dn,
+                attribute,
+                ?after,
+                "a password is set, but the account for look-ups cannot write that it need not be changed again"
+            );
+        }
+    }
+    Ok(changed)
 }
 
 /// Goes on with modifications when what came before is done.

@@ -87,11 +87,11 @@ impl LdapDirectory {
     /// What to search for `form`; `None` when the answer is known to be nobody.
     fn question<'a>(&'a self, form: &'a LoginForm) -> Option<Question<'a>> {
         let settings = &self.settings;
-        let named = |attributes: &[String], name: &str| {
-            let mut any: Vec<Filter> = attributes
-                .iter()
-                .map(|attribute| Filter::equal(attribute, name))
-                .collect();
+        let any = |attributes: &[String], name: &str| -> Vec<Filter> {
+            let equal = attributes.iter().map(|attribute| Filter::equal(attribute, name));
+            equal.collect()
+        };
+        let named = |mut any: Vec<Filter>| {
             let name = match any.len() {
                 1 => any.remove(0),
                 _ => Filter::Or(any),
@@ -103,15 +103,15 @@ impl LdapDirectory {
             })
         };
         match form {
-            LoginForm::Plain(name) => named(&settings.login_attributes, name),
+            LoginForm::Plain(name) => named(any(&settings.login_attributes, name)),
             // Another domain's people may be called the same.
-            LoginForm::Domain { domain, .. }
-                if !settings.domains.is_empty() && !settings.domains.contains(&domain.to_lowercase()) =>
-            {
-                None
+            LoginForm::Domain { domain, .. } if !settings.domains.is_empty() && !settings.has_domain(domain) => None,
+            LoginForm::Domain { user, .. } => named(any(&settings.login_attributes, user)),
+            LoginForm::Principal(name) => {
+                let mut any = any(&settings.principal_attributes, name);
+                any.extend(settings.implicit_principal(name));
+                named(any)
             }
-            LoginForm::Domain { user, .. } => named(&settings.login_attributes, user),
-            LoginForm::Principal(name) => named(&settings.principal_attributes, name),
             LoginForm::Dn(dn) if dn_is_under(&normalise_dn(dn), &settings.normalised_base) => Some(Question {
                 base: dn,
                 scope: Scope::Base,
@@ -170,9 +170,9 @@ impl LdapDirectory {
             attributes: &self.settings.requested,
         };
         let results = run(lease.connection(), &search, 2).await?;
-        let entry = match (results.code, results.entries.as_slice()) {
+        match (results.code, results.entries.as_slice()) {
             (SUCCESS, []) => return Ok(Ok(Lookup::Unknown)),
-            (SUCCESS, [entry]) => entry,
+            (SUCCESS, [_]) => {}
             // RFC 4511 section 4.5.2: no entry comes twice. One that does is no second person.
             (SUCCESS, [entry, other]) if entry.dn == other.dn => {
                 return Ok(Err(format!("the server sent the entry {} twice", entry.dn)));
@@ -196,7 +196,12 @@ impl LdapDirectory {
                 let told = bind::describe(code, &results.diagnostic);
                 return Ok(Err(format!("the server answered {told} to a look-up")));
             }
-        };
+        }
+        let mut entry = results.entries.into_iter().next().unwrap_or_default();
+        if let Err(why) = self.complete(lease.connection(), &mut entry).await? {
+            return Ok(Err(why));
+        }
+        let entry = &entry;
         let mut groups: Vec<String> = entry.texts(&self.settings.group_attribute).map(normalise_dn).collect();
         if let Err(why) = self.search_groups(lease, entry, &mut groups).await? {
             return Ok(Err(why));
@@ -319,7 +324,7 @@ impl LdapDirectory {
         Ok(user_key(&settings.name, &identifier))
     }
 
-    fn time_limit(&self) -> i32 {
+    pub(super) fn time_limit(&self) -> i32 {
         i32::try_from(self.settings.timeout.as_secs().saturating_add(1)).unwrap_or(i32::MAX)
     }
 }
@@ -447,4 +452,4 @@ const INVALID_DN_SYNTAX: i32 = 34;
 const REFUSAL_STANDS: Duration = Duration::from_secs(60);
 
 /// Most groups of one person that are read.
-const MOST_GROUPS: usize = 10_000;
+pub(super) const MOST_GROUPS: usize = 10_000;

@@ -8,11 +8,10 @@ use tokio::sync::Semaphore;
 
 use crate::config::{self, ServerKind};
 use crate::directory::filter::Filter;
+use crate::directory::ldap::targets::Whence;
 use crate::directory::person::Flag;
-use crate::directory::wire::{Security, Target, Verification, chain};
 use crate::engine::facts::normalise_dn;
 use crate::secret::Secret;
-use crate::tls;
 
 /// What is wrong with a key of a `[[directory]]`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +31,7 @@ pub struct SetupFaults(pub Vec<SetupFault>);
 pub(super) struct Settings {
     pub(super) name: Arc<str>,
     pub(super) server: ServerKind,
-    pub(super) targets: Vec<Target>,
+    pub(super) servers: Whence,
     /// Whether every connection is encrypted.
     pub(super) encrypted: bool,
     /// Domains that a name like `DOMAIN\user` may be of, in lower case; any when there are none.
@@ -89,7 +88,7 @@ impl Settings {
         let mut faults = SetupFaults::default();
         let mut fault = |key, message: String| faults.0.push(SetupFault { key, message });
 
-        let targets = targets(config, &mut fault);
+        let servers = Whence::read(config, &mut fault);
         let account = account(config, &mut fault);
         if config.proxy_authorization && account.is_none() {
             fault(
@@ -146,11 +145,8 @@ impl Settings {
         Ok(Self {
             name: config.name.as_str().into(),
             server: config.server,
-            encrypted: targets.iter().all(|target| match target.security {
-                Security::Plain => false,
-                Security::Ldaps(_) | Security::StartTls(_) => true,
-            }),
-            targets,
+            encrypted: servers.are_encrypted(),
+            servers,
             domains: config.domains.iter().map(|domain| domain.to_lowercase()).collect(),
             account,
             proxy_authorization: config.proxy_authorization,
@@ -178,6 +174,28 @@ impl Settings {
             max_connection_age: config.max_connection_age,
             max_connection_idle: config.max_connection_idle,
             relay_connections: config.relay_connections.clamp(1, Semaphore::MAX_PERMITS),
+        })
+    }
+
+    /// Whether the configuration says that the domain is the directory's.
+    pub(super) fn has_domain(&self, domain: &str) -> bool {
+        self.domains.contains(&domain.to_lowercase())
+    }
+
+    /// Who in Active Directory is called `name` without an attribute that says so: an account without
+    /// `userPrincipalName` is `sAMAccountName@domain` ([MS-ADTS] 5.1.1.1.1). Others' domains may have accounts
+    /// that are called the same, so that the domain must be known to be this one.
+    pub(super) fn implicit_principal(&self, name: &str) -> Option<Filter> {
+        let (account, domain) = name.rsplit_once('@')?;
+        let implicit = match self.server {
+            ServerKind::ActiveDirectory => !account.is_empty() && self.has_domain(domain),
+            ServerKind::Openldap | ServerKind::Ds389 => false,
+        };
+        implicit.then(|| {
+            Filter::And(vec![
+                Filter::equal("sAMAccountName", account),
+                Filter::Not(Box::new(Filter::Present("userPrincipalName".into()))),
+            ])
         })
     }
 }
@@ -210,74 +228,6 @@ fn group_search(config: &config::LdapDirectory, filter: Filter) -> Option<GroupS
             levels: MOST_LEVELS,
         }),
     }
-}
-
-fn targets(config: &config::LdapDirectory, fault: &mut impl FnMut(&'static str, String)) -> Vec<Target> {
-    if config.urls.is_empty() {
-        fault(
-            "urls",
-            "is empty; name at least one server, such as `ldaps://ldap.example.org`".into(),
-        );
-        return Vec::new();
-    }
-    let mut parsed = Vec::new();
-    for url in &config.urls {
-        match parse_url(url) {
-            Some(address) => parsed.push((url, address)),
-            None => fault(
-                "urls",
-                format!("`{url}` is neither `ldaps://host[:port]` nor `ldap://host[:port]`"),
-            ),
-        }
-    }
-    let start_tls = config.starttls.unwrap_or(!config.allow_plaintext);
-    if !start_tls && !config.allow_plaintext && parsed.iter().any(|(_, address)| !address.ldaps) {
-        let message = "passwords would travel unencrypted to ldap:// URLs; use StartTLS or ldaps://, \
-                       or set `allow_plaintext = true`";
-        fault("starttls", message.into());
-        return Vec::new();
-    }
-    let encrypted = start_tls || parsed.iter().any(|(_, address)| address.ldaps);
-    let verifier = encrypted.then(|| tls::client_config(config.ca_file.as_deref()));
-    let verifier = match verifier.transpose() {
-        Ok(verifier) => verifier,
-        Err(error) => {
-            fault("ca_file", chain(&error));
-            return Vec::new();
-        }
-    };
-    let mut targets = Vec::new();
-    for (url, address) in parsed {
-        let name = config.server_name.as_deref().unwrap_or(&address.host);
-        let security = match &verifier {
-            Some(verifier) if address.ldaps || start_tls => match tls::server_name(name) {
-                Ok(name) => {
-                    let verification = Verification {
-                        config: Arc::clone(verifier),
-                        name,
-                    };
-                    if address.ldaps {
-                        Security::Ldaps(verification)
-                    } else {
-                        Security::StartTls(verification)
-                    }
-                }
-                Err(error) => {
-                    fault("server_name", error.to_string());
-                    continue;
-                }
-            },
-            Some(_) | None => Security::Plain,
-        };
-        targets.push(Target {
-            url: url.clone(),
-            host: address.host,
-            port: address.port,
-            security,
-            connect_timeout: config.connect_timeout,
-        });
-    }
-    targets
 }
 
 fn account(config: &config::LdapDirectory, fault: &mut impl FnMut(&'static str, String)) -> Option<Account> {
@@ -320,48 +270,6 @@ fn account(config: &config::LdapDirectory, fault: &mut impl FnMut(&'static str, 
     }
 }
 
-struct Address {
-    ldaps: bool,
-    host: String,
-    port: u16,
-}
-
-/// `ldap[s]://host[:port][/]`, an IPv6 address in brackets.
-fn parse_url(url: &str) -> Option<Address> {
-    let (scheme, rest) = url.split_once("://")?;
-    let ldaps = match scheme.to_ascii_lowercase().as_str() {
-        "ldap" => false,
-        "ldaps" => true,
-        _ => return None,
-    };
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[') {
-        Some(rest) => {
-            let (host, after) = rest.split_once(']')?;
-            host.parse::<std::net::Ipv6Addr>().ok()?;
-            match after {
-                "" => (host, None),
-                after => (host, Some(after.strip_prefix(':')?)),
-            }
-        }
-        None => match rest.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (rest, None),
-        },
-    };
-    let port = match port {
-        Some(port) => port.parse().ok().filter(|&port| port != 0)?,
-        None if ldaps => 636,
-        None => 389,
-    };
-    let plausible = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b':');
-    (!host.is_empty() && host.bytes().all(plausible)).then(|| Address {
-        ldaps,
-        host: host.to_owned(),
-        port,
-    })
-}
-
 /// The names without repetition, in any case.
 fn union<const N: usize>(lists: [&[String]; N]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
@@ -381,6 +289,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::directory::wire::Security;
 
     /// A configuration from its TOML, with what every one needs.
     pub(in crate::directory) fn config(more: &str) -> config::LdapDirectory {
@@ -393,29 +302,6 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn urls() {
-        let read = |url: &str| parse_url(url).map(|address| (address.ldaps, address.host, address.port));
-        let found = |ldaps, host: &str, port| Some((ldaps, host.to_owned(), port));
-        assert_eq!(read("ldap://a.example.org"), found(false, "a.example.org", 389));
-        assert_eq!(read("LDAPS://a/"), found(true, "a", 636));
-        assert_eq!(read("ldap://127.0.0.1:3890"), found(false, "127.0.0.1", 3890));
-        assert_eq!(read("ldaps://[::1]"), found(true, "::1", 636));
-        assert_eq!(read("ldaps://[::1]:6360"), found(true, "::1", 6360));
-        for url in [
-            "a",
-            "http://a",
-            "ldap://",
-            "ldap://a:0",
-            "ldap://a:b",
-            "ldap://a/dc=x",
-            "ldap://[a]",
-            "ldap://[::1]x",
-        ] {
-            assert_eq!(read(url), None, "{url}");
-        }
-    }
-
-    #[test]
     fn encryption_is_the_default_and_its_absence_a_decision() {
         let ca = tempfile::NamedTempFile::new().unwrap();
         let key = rcgen::generate_simple_self_signed(["ca".into()]).unwrap();
@@ -423,7 +309,10 @@ pub(super) mod tests {
         let ca = format!("ca_file = {:?}\n", ca.path());
         let security = |more: &str| {
             let settings = Settings::read(&config(&(ca.clone() + more))).unwrap();
-            settings.targets[0].security.clone()
+            let Whence::Listed(targets) = settings.servers else {
+                panic!()
+            };
+            targets[0].security.clone()
         };
         assert!(matches!(security("urls = [\"ldap://a\"]"), Security::StartTls(_)));
         assert!(matches!(security("urls = [\"ldaps://a\"]"), Security::Ldaps(_)));
@@ -432,6 +321,35 @@ pub(super) mod tests {
         let both = security("urls = [\"ldap://a\"]\nallow_plaintext = true\nstarttls = true");
         assert!(matches!(both, Security::StartTls(_)));
         assert!(faults("urls = [\"ldap://a\"]\nstarttls = false").contains("allow_plaintext"));
+    }
+
+    #[test]
+    fn principals_without_an_attribute_are_of_a_domain_that_is_ours() {
+        let settings = |more: &str| {
+            let plain = format!("urls = [\"ldap://a\"]\nallow_plaintext = true\n{more}");
+            Settings::read(&config(&plain)).unwrap()
+        };
+        let active = settings("server = \"active-directory\"\ndomains = [\"EXAMPLE\", \"Example.org\"]");
+        for (name, expected) in [
+            (
+                "ana@example.ORG",
+                Some("(&(sAMAccountName=ana)(!(userPrincipalName=*)))"),
+            ),
+            (
+                "a*@example.org",
+                Some("(&(sAMAccountName=a\\2a)(!(userPrincipalName=*)))"),
+            ),
+            ("ana@example.net", None),
+            ("@example.org", None),
+            ("ana", None),
+        ] {
+            let expected = expected.map(|text| Filter::parse(text).unwrap());
+            assert_eq!(active.implicit_principal(name), expected, "{name}");
+        }
+        let unnamed = settings("server = \"active-directory\"");
+        assert_eq!(unnamed.implicit_principal("ana@example.org"), None);
+        let other = settings("domains = [\"example.org\"]");
+        assert_eq!(other.implicit_principal("ana@example.org"), None);
     }
 
     #[test]

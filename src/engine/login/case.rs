@@ -77,7 +77,7 @@ impl<'a, 'f> Case<'a, 'f> {
                 (judgement, _) if !requirement.takes_password() && !instead.has(Kind::Radius) => {
                     return self.refuse_code(judgement, instead, record);
                 }
-                (judgement, _) => self.guessed = matches!(judgement, Judgement::Wrong | Judgement::Replayed),
+                (judgement, _) => self.guessed |= matches!(judgement, Judgement::Wrong | Judgement::Replayed),
             }
         }
         if requirement.wants_only_password(self.held) {

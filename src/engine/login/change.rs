@@ -100,7 +100,7 @@ impl<'a, 'f> Case<'a, 'f> {
 
     /// Lets a passcode open a session for a new password, where a rule for that takes it in place of the old one
     /// and it does not let in for more. None when what was typed is none, or the front end has no such sessions.
-    pub(super) fn opening_to_change(&self, typed: &Secret, record: &mut Cow<'f, UserRecord>) -> Option<Step<'a>> {
+    pub(super) fn opening_to_change(&mut self, typed: &Secret, record: &mut Cow<'f, UserRecord>) -> Option<Step<'a>> {
         let (Purpose::LoginOrChange { .. }, Lookup::Found(person), None) =
             (&self.request.purpose, &self.facts.lookup, self.blocked)
         else {
@@ -121,8 +121,11 @@ impl<'a, 'f> Case<'a, 'f> {
             Ok((Judgement::Right, _)) => {
                 Some(Case { rule, terms, ..*self }.restrict(person, std::mem::replace(record, self.record())))
             }
-            // Counted by the passcode itself; it may well be the password.
-            Ok((Judgement::Wrong | Judgement::Replayed | Judgement::NotApplicable, _)) => None,
+            // It may well be the password.
+            Ok((judgement, _)) => {
+                self.guessed = matches!(judgement, Judgement::Wrong | Judgement::Replayed);
+                None
+            }
         }
     }
 
@@ -264,8 +267,13 @@ impl<'a> Tried<'a, '_> {
     /// Everything was proven, but the password is not changed.
     fn untaken(self, denial: Denial, detail: Option<&str>) -> Step<'a> {
         let mut batch = Batch::default();
-        self.throttle(&mut batch, ThrottleRecord::without_pending);
         let refused = matches!(denial, Denial::NewPassword(_));
+        if !refused {
+            // A directory may say so whatever the old password was: a guess stays one.
+            self.end_attempt(&mut batch);
+        } else {
+            self.throttle(&mut batch, ThrottleRecord::without_pending);
+        }
         let spent = self.before_judging().and_then(|before| before.passcode.as_ref());
         match spent.filter(|_| self.proven.has(Kind::Passcode)) {
             Some(spent) => {
@@ -275,7 +283,8 @@ impl<'a> Tried<'a, '_> {
                 };
                 write_user(&mut batch, &self.person, &self.facts.user, &record);
             }
-            None => self.settle_record(&mut batch),
+            None if refused => self.settle_record(&mut batch),
+            None => {}
         }
         self.rejected(denial, detail, batch)
     }

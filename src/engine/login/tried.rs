@@ -179,7 +179,7 @@ impl<'a> Tried<'a, '_> {
             sessions: Some(sessions.count(self.now)),
             now: self.now,
         };
-        let decides = self.engine.policy.decide(&subject);
+        let decides = self.engine.policy.ruling(&subject);
         decides.is_some_and(|rule| std::ptr::eq(rule, self.rule))
     }
 

@@ -4,6 +4,7 @@
 use subtle::ConstantTimeEq as _;
 
 use crate::engine::facts::UserKey;
+use crate::engine::stuffed::{stuff, unstuff};
 use crate::keyring::Keyring;
 
 /// The login that a session came of.
@@ -23,18 +24,20 @@ impl Class {
     pub const MAX_OCTETS: usize = 253;
 
     /// The octets to send to `client`: format, login, person, and the first half of an HMAC-SHA-256 that
-    /// is bound to the client. `None` for a person whose key is too long.
+    /// is bound to the client; none of them zero. `None` for a person whose key is too long.
     pub fn write(&self, keyring: &Keyring, client: &str) -> Option<Vec<u8>> {
         let mut octets = vec![FORMAT];
         octets.extend_from_slice(&self.grant.to_be_bytes());
         octets.extend_from_slice(self.user.as_str().as_bytes());
         let tag = tag(keyring, client, &octets);
         octets.extend_from_slice(&tag);
-        (octets.len() <= Self::MAX_OCTETS).then_some(octets)
+        let stuffed = stuff(&octets);
+        (stuffed.len() <= Self::MAX_OCTETS).then_some(stuffed)
     }
 
     /// Reads what [`Class::write`] made for the same client; anything else is somebody else's.
     pub fn read(octets: &[u8], keyring: &Keyring, client: &str) -> Option<Self> {
+        let octets = unstuff(octets)?;
         let (body, given) = octets.split_last_chunk::<TAG_LEN>()?;
         let (&FORMAT, rest) = body.split_first()? else {
             return None;
@@ -93,7 +96,7 @@ mod tests {
             user: UserKey::new("d", &"x".repeat(length)),
             grant: 1,
         };
-        assert_eq!(of(226).write(&keyring, "vpn").unwrap().len(), Class::MAX_OCTETS);
-        assert_eq!(of(227).write(&keyring, "vpn"), None);
+        assert_eq!(of(225).write(&keyring, "vpn").unwrap().len(), Class::MAX_OCTETS);
+        assert_eq!(of(226).write(&keyring, "vpn"), None);
     }
 }

@@ -380,3 +380,26 @@ fn rules_can_be_about_one_operation() {
     assert_eq!(decide(&both, Operation::Login).as_deref(), Some("all"));
     assert_eq!(decide(ALL, Operation::PasswordChange).as_deref(), Some("all"));
 }
+
+#[test]
+fn a_password_that_looks_like_a_passcode_costs_the_passcode_nothing() {
+    let mut world = World::new();
+    world.kept = None;
+    for _ in 0..4 {
+        world.outcome = Some(PasswordOutcome::Right);
+        done(world.bind("password-change by passcode", "K7QXM3RTWQ", false));
+    }
+    assert!(world.user().passcode.is_some_and(|passcode| passcode.failures == 0));
+}
+
+#[test]
+fn a_wrong_passcode_counts_although_the_directory_is_out_of_reach() {
+    let mut world = World::new();
+    world.outcome = Some(PasswordOutcome::Unavailable("gone".into()));
+    for _ in 0..3 {
+        let verdict = world.bind("password-change by passcode", "K7QXM3RTWQ", false);
+        assert!(matches!(verdict, Verdict::Unavailable(_)), "{verdict:?}");
+    }
+    assert!(world.user().passcode.is_none(), "three wrong ones revoke it");
+    assert_eq!(world.failures(), 3);
+}

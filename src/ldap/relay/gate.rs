@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::Connection;
 use crate::clock;
+use crate::directory::Directory;
+use crate::engine::policy::Rule;
 use crate::engine::{AuthnRequest, Capability, LoginName, Origin, Purpose, Verdict};
 use crate::ldap::account::{Account, Named};
 use crate::ldap::embedded::Embedded;
@@ -59,6 +61,42 @@ impl Connection {
                 None
             }
             named @ (Named::Person | Named::Account(_)) => Some(named),
+        }
+    }
+
+    /// By which name and rule a password is changed that belongs to whoever a client names which is not bound: that
+    /// of a service account by the account's own, and by nobody's from where the account may not come from.
+    pub(super) async fn whose_password(
+        &mut self,
+        directory: &dyn Directory,
+        name: &[u8],
+        login: LoginName,
+    ) -> (LoginName, Option<Arc<Rule>>) {
+        let accounts = &self.shared.accounts;
+        let source = self.peer.ip().to_canonical();
+        match accounts.named(name, source) {
+            Named::Account(account) => match LoginName::account(&account.written) {
+                Ok(own) => (own, Some(Arc::clone(&account.rule))),
+                Err(_) => (login, None),
+            },
+            Named::Misplaced(account) => {
+                self.report_misplaced(&account);
+                (LoginName::account(&account.written).unwrap_or(login), None)
+            }
+            Named::Person => (self.placed(directory, login).await, None),
+        }
+    }
+
+    /// The name that `login` is judged by: under another name of its entry, too, a service account is nobody from
+    /// where it may not come from, and cannot be locked out from there.
+    pub(super) async fn placed(&mut self, directory: &dyn Directory, login: LoginName) -> LoginName {
+        let source = self.peer.ip().to_canonical();
+        match self.shared.accounts.misplaced_behind(directory, &login, source).await {
+            Some(account) => {
+                self.report_misplaced(&account);
+                LoginName::account(&account.written).unwrap_or(login)
+            }
+            None => login,
         }
     }
 

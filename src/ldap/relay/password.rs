@@ -19,9 +19,11 @@ use crate::directory::{self, Directory};
 use crate::engine::authenticator::KindSet;
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::normalise_dn;
+use crate::engine::policy::Rule;
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult, Target};
-use crate::engine::{AuthnRequest, Capability, Check, Claims, Given, LoginName, Lookup, Person, Purpose, Verdict};
-use crate::ldap::account::Named;
+use crate::engine::{
+    AuthnRequest, Capability, Check, Claims, Given, LoginName, Lookup, Origin, Person, Purpose, Verdict,
+};
 use crate::ldap::bound::Bound;
 use crate::ldap::controls::{ControlFault, asks_for_policy};
 use crate::ldap::frame::Head;
@@ -46,8 +48,8 @@ pub(super) struct Identity {
 enum By {
     /// The directory, asked by who is bound, as this rule lets them.
     Directory(RelayedChange, Arc<str>),
-    /// The engine, which has it made.
-    Engine(LoginName, Option<Dialog>),
+    /// The engine, which has it made; by the rule of a service account, if it is one's.
+    Engine(LoginName, Option<Dialog>, Option<Arc<Rule>>),
     /// Nobody; this is the answer.
     Nobody(Changed),
 }
@@ -72,13 +74,19 @@ impl Connection {
             let changed = Changed::plain(Code::Unavailable, "the directory is out of reach");
             return Ok(self.answer_change(session, request, &changed, arrived).await);
         };
+        let way = directory.password_modify();
         match self.who_changes(&session, directory.as_ref(), request).await {
             By::Directory(change, rule) => {
                 self.settled = true;
                 self.ask_directory(session, head, frame, &change, &rule).await
             }
-            By::Engine(login, dialog) => Ok(self
-                .ask_engine(session, directory.name(), request, (login, dialog), arrived)
+            By::Engine(..) if way == directory::PasswordModify::Translated && !is_text(request.new) => {
+                // Whoever is meant: passwords are text there.
+                let changed = Changed::plain(Code::UnwillingToPerform, "the new password is not UTF-8");
+                Ok(self.answer_change(session, request, &changed, arrived).await)
+            }
+            By::Engine(login, dialog, account) => Ok(self
+                .ask_engine(session, directory.name(), request, (login, dialog, account), arrived)
                 .await),
             By::Nobody(changed) => Ok(self.answer_change(session, request, &changed, arrived).await),
         }
@@ -93,7 +101,11 @@ impl Connection {
         let (Some(person), Some(identity)) = (self.bound.as_ref().map(Bound::person), &self.identity) else {
             return match (request.identity, request.old) {
                 (Some(name), Some(_)) => match named(name) {
-                    Some(login) => By::Engine(self.unless_misplaced(directory, name, login).await, None),
+                    Some(login) => {
+                        let name = bare(std::str::from_utf8(name).unwrap_or_default());
+                        let (login, account) = self.whose_password(directory, name.as_bytes(), login).await;
+                        By::Engine(login, None, account)
+                    }
                     None => nobody(Code::InvalidCredentials, ""),
                 },
                 (Some(_), None) | (None, _) => {
@@ -107,7 +119,8 @@ impl Connection {
             let text = "only the own password can be changed until it has been";
             return nobody(Code::InsufficientAccessRights, text);
         }
-        let engine = || By::Engine(identity.login.clone(), identity.dialog.clone());
+        let account = || self.account.as_ref().map(|account| Arc::clone(&account.rule));
+        let engine = || By::Engine(identity.login.clone(), identity.dialog.clone(), account());
         let provable = other.is_none() && (request.old.is_some() || identity.dialog.is_some());
         // A connection of the service account's would have it change a password with the account's rights.
         let in_directory = self.server_has_rights && self.acting_as.is_none() && self.pump.server.is_some();
@@ -121,7 +134,7 @@ impl Connection {
             }
         }
         let mut origin = self.origin(directory.name(), session.is_encrypted());
-        origin.service_account = self.account.as_ref().map(|account| Arc::clone(&account.rule));
+        origin.service_account = account();
         let change = RelayedChange {
             person: Arc::clone(person),
             login: identity.login.clone(),
@@ -135,23 +148,6 @@ impl Connection {
             Permit::ProveMore(_) => nobody(Code::UnwillingToPerform, PROVE_MORE),
             Permit::Refused(_) => nobody(Code::UnwillingToPerform, "the policy does not allow it"),
             Permit::Unavailable(_) => nobody(Code::Unavailable, "the password cannot be changed now"),
-        }
-    }
-
-    /// The name as it is judged: that of a service account which may not come from here is nobody's.
-    async fn unless_misplaced(&mut self, directory: &dyn Directory, name: &[u8], login: LoginName) -> LoginName {
-        let source = self.peer.ip().to_canonical();
-        let accounts = &self.shared.accounts;
-        let misplaced = match accounts.named(name, source) {
-            Named::Misplaced(account) => Some(account),
-            Named::Person | Named::Account(_) => accounts.misplaced_behind(directory, &login, source).await,
-        };
-        match misplaced {
-            Some(account) => {
-                self.report_misplaced(&account);
-                LoginName::account(&account.written).unwrap_or(login)
-            }
-            None => login,
         }
     }
 
@@ -248,7 +244,7 @@ impl Connection {
         session: Session,
         directory: &str,
         request: &PasswordModify<'_>,
-        (login, dialog): (LoginName, Option<Dialog>),
+        (login, dialog, account): (LoginName, Option<Dialog>, Option<Arc<Rule>>),
         arrived: Instant,
     ) -> Session {
         let wants_policy = match asks_for_policy(request.controls) {
@@ -274,6 +270,15 @@ impl Connection {
         };
         let shared = Arc::clone(&self.shared);
         let certificate = self.shown.as_ref().and_then(|shown| shown.login(&shared, self.peer));
+        let origin = Origin {
+            service_account: account,
+            ..self.origin(directory, session.is_encrypted())
+        };
+        // No code stands behind a service account's password.
+        let capability = match &origin.service_account {
+            Some(_) => Capability::None,
+            None => Capability::Append(self.shared.config.append.0),
+        };
         let question = AuthnRequest {
             claims: Claims {
                 certificate: certificate.cloned(),
@@ -282,8 +287,8 @@ impl Connection {
             login,
             given: Given::Typed(request.old.map(Secret::new).unwrap_or_default()),
             dialog,
-            origin: self.origin(directory, session.is_encrypted()),
-            capability: Capability::Append(self.shared.config.append.0),
+            origin,
+            capability,
             purpose: Purpose::NewPassword(new),
         };
         let verdict = shared.verify.verify(question, Check::Directory).await;
@@ -367,6 +372,10 @@ fn bare(name: &str) -> &str {
 /// The name that a request means; `None` for one that never matches anyone.
 fn named(identity: &[u8]) -> Option<LoginName> {
     login_name(bare(std::str::from_utf8(identity).ok()?))
+}
+
+fn is_text(password: Option<&[u8]>) -> bool {
+    password.is_none_or(|password| std::str::from_utf8(password).is_ok())
 }
 
 fn result_code(answer: &[u8]) -> Option<i32> {

@@ -203,17 +203,9 @@ impl Connection {
             self.count(("unavailable", ""), arrived);
             return Judged::Out(Code::Unavailable);
         };
-        let certificate = self.shown.as_ref().and_then(|shown| shown.login(&shared, self.peer));
         // A service account is nobody from elsewhere, whatever lets it in.
-        let source = self.peer.ip().to_canonical();
-        let found = shared.accounts.misplaced_behind(directory.as_ref(), &login, source);
-        let login = match found.await {
-            Some(account) => {
-                self.report_misplaced(&account);
-                LoginName::account(&account.written).unwrap_or(login)
-            }
-            None => login,
-        };
+        let login = self.placed(directory.as_ref(), login).await;
+        let certificate = self.shown.as_ref().and_then(|shown| shown.login(&shared, self.peer));
         let question = AuthnRequest {
             login: login.clone(),
             given: Given::Proven(Kind::Sasl),

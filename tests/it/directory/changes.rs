@@ -178,7 +178,7 @@ fn domain(samba: &Samba, dn: &str, password: &str) -> Arc<LdapDirectory> {
     let text = format!(
         "name = \"corp\"\nserver = \"active-directory\"\nurls = [{:?}]\nca_file = {:?}\n\
          base_dn = \"dc=example,dc=org\"\nbind_dn = {dn:?}\nbind_password = {password:?}\ncache = \"0s\"\n\
-         login_attributes = [\"sAMAccountName\", \"mail\"]\ndomains = [\"EXAMPLE\"]\nkey_attribute = \"objectGUID\"\nfilter = \"(objectClass=user)\"\n\
+         login_attributes = [\"sAMAccountName\", \"mail\"]\ndomains = [\"EXAMPLE\", \"example.org\"]\nkey_attribute = \"objectGUID\"\nfilter = \"(objectClass=user)\"\n\
          disabled_by = [\"userAccountControl&2\"]\nnested_groups = true\n",
         samba.url(),
         samba.authority(),
@@ -262,6 +262,20 @@ async fn active_directory() {
     }
     let other = plain.look_up(&name("OTHER\\ana")).await;
     assert!(matches!(other, Lookup::Unknown), "{other:?}");
+    // Without an attribute for it the principal is the account's name in this domain; with one it is not.
+    let principal = |change: &str| {
+        samba.modify(&format!("dn: {}\nchangetype: modify\n{change}\n", ana.dn));
+    };
+    principal("delete: userPrincipalName");
+    assert_eq!(person(plain, &name("Ana@Example.org")).await.key, ana.key);
+    for nobody in ["ana@example.net", "an*@example.org"] {
+        let lookup = plain.look_up(&name(nobody)).await;
+        assert!(matches!(lookup, Lookup::Unknown), "{nobody}: {lookup:?}");
+    }
+    principal("add: userPrincipalName\nuserPrincipalName: a.example@example.org");
+    assert_eq!(person(plain, &name("a.example@example.org")).await.key, ana.key);
+    let lookup = plain.look_up(&name("ana@example.org")).await;
+    assert!(matches!(lookup, Lookup::Unknown), "{lookup:?}");
 
     let manager = plain.manager(&ana).await;
     assert!(

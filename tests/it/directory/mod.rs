@@ -2,6 +2,10 @@
 
 // Servers that misbehave, played by a listener of our own.
 mod faults;
+// Servers found by DNS.
+mod discovery;
+// Attributes in parts.
+mod ranges;
 // Passwords and accounts changed, on each kind of server.
 mod changes;
 // The same on 389 Directory Server.

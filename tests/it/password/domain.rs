@@ -1,8 +1,9 @@
 //! Before a Samba domain controller, which answers the operation with protocolError: it is done in its own way.
 
 use super::session_at;
+use crate::support::clients::python;
 use crate::support::portcullis::Portcullis;
-use crate::support::process::free_port;
+use crate::support::process::{free_port, text};
 use crate::support::samba::{ADMIN_DN, ADMIN_PASSWORD, SUFFIX, Samba};
 use crate::support::slapd::Slapd;
 
@@ -116,4 +117,52 @@ fn a_password_that_must_be_changed_is_changed_in_a_session_of_ours() {
         &["search", "change Passw0rd.three Passw0rd.four"],
     );
     assert_eq!(done, ["bind 0 2", "search 50", "change 0"]);
+
+    // Who is not bound does not find out who there is, whatever octets are sent.
+    let nobody = dn.replace("ana", "nobody");
+    for (old, new, expected) in [
+        ("wrong", "Passw0rd.five", "49"),
+        ("\\xff", "Passw0rd.five", "49"),
+        ("wrong", "\\xff", "53"),
+    ] {
+        let unbound = |dn: &str| text(&python(UNBOUND, &[&url, dn, old, new])).trim().to_owned();
+        assert_eq!(
+            (unbound(&nobody), unbound(&dn)),
+            (expected.to_owned(), expected.to_owned()),
+            "{old} {new}"
+        );
+    }
+
+    // Nor who is locked out by the domain, nor that a password would be the right one.
+    samba.modify(&format!(
+        "dn: {SUFFIX}\nchangetype: modify\nreplace: lockoutThreshold\nlockoutThreshold: 2\n"
+    ));
+    for _ in 0..3 {
+        assert_eq!(direct("wrong"), ["bind 49 None"]);
+    }
+    assert_eq!(direct("Passw0rd.four"), ["bind 49 None"], "locked out");
+    let unbound = |old: &str| {
+        text(&python(UNBOUND, &[&url, &dn, old, "Passw0rd.five"]))
+            .trim()
+            .to_owned()
+    };
+    assert_eq!(
+        (unbound("wrong"), unbound("Passw0rd.four")),
+        ("49".to_owned(), "49".to_owned())
+    );
 }
+
+/// A change by a client that is not bound; the passwords are octets, as Python escapes them. Prints the result.
+const UNBOUND: &str = "
+import ssl, sys, ldap3
+url, dn, old, new = sys.argv[1:5]
+octets = lambda text: text.encode().decode('unicode_escape').encode('latin-1')
+tls = ldap3.Tls(validate=ssl.CERT_NONE)
+connection = ldap3.Connection(ldap3.Server(url, tls=tls, get_info=ldap3.NONE))
+connection.open()
+def field(tag, value):
+    return bytes([tag, len(value)]) + value
+value = field(0x80, dn.encode()) + field(0x81, octets(old)) + field(0x82, octets(new))
+connection.extended('1.3.6.1.4.1.4203.1.11.1', b'\\x30' + bytes([len(value)]) + value, no_encode=True)
+print(connection.result['result'])
+";

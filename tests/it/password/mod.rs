@@ -34,7 +34,10 @@ require = "password"
 "#;
 
 fn start() -> (Slapd, Portcullis) {
-    let directory = Slapd::writable(20);
+    start_before(Slapd::writable(20))
+}
+
+fn start_before(directory: Slapd) -> (Slapd, Portcullis) {
     let mut site = Portcullis::install(&directory);
     site.add("", RULES);
     site.serve();

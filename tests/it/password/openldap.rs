@@ -1,8 +1,8 @@
 //! Before slapd with ppolicy.
 
-use super::{bound, changes, is_password, login, passcode, session, start, unbound};
+use super::{bound, changes, is_password, login, passcode, session, start, start_before, unbound};
 use crate::support::process::text;
-use crate::support::slapd::{SERVICE_DN, SERVICE_PASSWORD, password, user, user_dn};
+use crate::support::slapd::{SERVICE_DN, SERVICE_PASSWORD, Slapd, password, user, user_dn};
 use crate::support::totp::code;
 
 #[test]
@@ -312,4 +312,21 @@ fn a_change_has_a_message_id_of_its_own() {
     codes.sort_unstable();
     assert_eq!(codes, [0, 2]);
     assert_eq!(Wire::bound(slapd.address(), ANA, "anapw").who_am_i(2).code(), 0);
+}
+
+#[test]
+fn a_password_that_is_set_is_set_whatever_else_the_account_may_not_write() {
+    // Not `pwdReset`: whether the password must be changed again is the directory's own matter then.
+    let (directory, site) = start_before(Slapd::resetting(5));
+    let code = passcode(&site, &user(4));
+    let done = unbound(&site, &user_dn(4), &code, "battery-staple");
+    assert!(done.status.success(), "{}", text(&done));
+    assert!(is_password(&directory, 4, "battery-staple"));
+    let again = unbound(&site, &user_dn(4), &code, "another-staple");
+    assert!(text(&again).contains("(49)"), "the passcode is spent: {}", text(&again));
+    assert!(is_password(&directory, 4, "battery-staple"));
+    let told = [site.log(), site.audit().concat()].concat();
+    for secret in ["battery-staple", "another-staple", &code] {
+        assert!(!told.contains(secret), "{secret} in {told}");
+    }
 }
