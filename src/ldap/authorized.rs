@@ -5,9 +5,9 @@
 //! Messages are not passed on but written anew, from what was read of them, with our control in front: octets
 //! that we do not understand could swallow a control behind them. So the operation is read to its end, too.
 
-use crate::ber::{self, BOOLEAN, INTEGER, Message, OCTET_STRING, SEQUENCE};
+use crate::ber::{self, BOOLEAN, INTEGER, Message, OCTET_STRING, Reader, SEQUENCE};
 use crate::ldap::controls::{PROXIED_AUTHORIZATION, PROXIED_AUTHORIZATION_V1, each_control};
-use crate::ldap::reply::ABANDON_REQUEST;
+use crate::ldap::reply::{ABANDON_REQUEST, EXTENDED_REQUEST, WHO_AM_I};
 use crate::ldap::restrict::is_whole;
 
 /// Whom operations are authorized as.
@@ -26,6 +26,9 @@ pub enum Unsendable {
     /// section 3).
     #[error("the message has a proxied authorization of its own")]
     OwnIdentity,
+    /// An extended operation: 389 Directory Server performs them without a look at the control, critical or not.
+    #[error("the authorization does not reach extended operations")]
+    Extended,
 }
 
 impl Authorized {
@@ -53,6 +56,11 @@ impl Authorized {
         if !is_whole(&message) {
             return Err(Unsendable::Malformed);
         }
+        if message.operation.tag == EXTENDED_REQUEST
+            && Reader::new(message.operation.content).expect(REQUEST_NAME) != Ok(WHO_AM_I.as_bytes())
+        {
+            return Err(Unsendable::Extended);
+        }
         let given = message.controls.unwrap_or_default();
         for oid in each_control(given).map_err(|_| Unsendable::Malformed)? {
             if [PROXIED_AUTHORIZATION, PROXIED_AUTHORIZATION_V1].contains(&oid) {
@@ -75,6 +83,8 @@ impl Authorized {
 
 /// The controls element of a message.
 const CONTROLS: u8 = 0xa0;
+/// The requestName of an extended request.
+const REQUEST_NAME: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {
@@ -123,6 +133,19 @@ mod tests {
         let abandon = b"\x50\x01\x05";
         assert_eq!(rewritten(&message(abandon, None)), Ok(message(abandon, None)));
         assert_eq!(rewritten(&message(abandon, Some(OTHER))), Ok(message(abandon, None)));
+    }
+
+    #[test]
+    fn of_extended_operations_who_am_i_alone() {
+        let extended = |name: &str| {
+            let mut operation = Vec::new();
+            ber::write_with(0x77, &mut operation, |out| ber::write(0x80, name.as_bytes(), out));
+            rewritten(&message(&operation, None))
+        };
+        assert!(extended(WHO_AM_I).is_ok());
+        for other in ["1.3.6.1.1.8", "1.3.6.1.1.21.1", "2.16.840.1.113730.3.8.10.5", ""] {
+            assert_eq!(extended(other), Err(Unsendable::Extended), "{other}");
+        }
     }
 
     #[test]

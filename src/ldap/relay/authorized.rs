@@ -50,6 +50,10 @@ impl Connection {
                 Code::AuthorizationDenied,
                 "this session has an authorization identity already",
             ),
+            Err(Unsendable::Extended) => Sent::Refused(
+                Code::UnwillingToPerform,
+                "extended operations are not performed with somebody's authorization",
+            ),
             Err(Unsendable::Malformed) => Sent::Malformed,
         }
     }

@@ -90,6 +90,17 @@ fn nothing_is_written_anew_that_may_go_on_as_it_is() {
     );
 }
 
+/// Entries of two searches with one message id could be counted for the wrong one.
+#[test]
+fn pages_under_way_have_a_message_id_of_their_own() {
+    let mut gate = gate("max_entries = 5");
+    assert_eq!(ask(&mut gate, &search(1, 5, 0, &page(3, b""))), Ruling::Pass);
+    let second = ask(&mut gate, &search(1, 5, 0, &page(3, b"")));
+    assert_eq!(refused(&second), Some(Code::ProtocolError));
+    answer_page(&mut gate, 1, 3, b"one");
+    assert_eq!(ask(&mut gate, &search(1, 5, 0, &page(2, b"one"))), Ruling::Pass);
+}
+
 #[test]
 fn pages_are_counted_by_their_cookies() {
     let mut gate = gate("max_entries = 5");
