@@ -428,6 +428,9 @@ fn plainly(message: &str) -> String {
         if let Some((_, most)) = LIMITS.iter().find(|(name, _)| *name == kind) {
             return format!("{before}, expected a whole number from 0 to {most}");
         }
+        if kind.starts_with("struct ") {
+            return format!("{before}, expected a table");
+        }
         if matches!(kind, "u64" | "usize") {
             return format!("{before}, expected a whole number from 0");
         }
@@ -437,13 +440,12 @@ fn plainly(message: &str) -> String {
 
 /// The key, below `key`, of the innermost value that the offset lies in.
 fn key_at(value: &Spanned<DeValue<'_>>, offset: usize, key: String) -> String {
-    let within = |inner: &Spanned<DeValue<'_>>| inner.span().contains(&offset);
     match value.get_ref() {
-        DeValue::Table(table) => match table.iter().find(|(_, inner)| within(inner)) {
+        DeValue::Table(table) => match table.iter().find(|(_, inner)| covers(inner, offset)) {
             Some((name, inner)) => key_at(inner, offset, format!("{key}.{}", name.get_ref())),
             None => key,
         },
-        DeValue::Array(array) => match array.iter().enumerate().find(|(_, inner)| within(inner)) {
+        DeValue::Array(array) => match array.iter().enumerate().find(|(_, inner)| covers(inner, offset)) {
             Some((index, inner)) => key_at(inner, offset, format!("{key}[{index}]")),
             None => key,
         },
@@ -451,6 +453,20 @@ fn key_at(value: &Spanned<DeValue<'_>>, offset: usize, key: String) -> String {
             key
         }
     }
+}
+
+/// Whether the offset lies in the value. The span of a table under a header of its own is the header's alone.
+fn covers(value: &Spanned<DeValue<'_>>, offset: usize) -> bool {
+    value.span().contains(&offset)
+        || match value.get_ref() {
+            DeValue::Table(table) => table.iter().any(|(_, inner)| covers(inner, offset)),
+            DeValue::Array(array) => array.iter().any(|inner| covers(inner, offset)),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => false,
+        }
 }
 
 fn key_span(value: &Spanned<DeValue<'_>>, steps: &[&str]) -> Option<Range<usize>> {
@@ -543,6 +559,10 @@ mod tests {
                 "invalid type: string \"x\", expected a boolean",
                 "invalid type: string \"x\", expected a boolean",
             ),
+            (
+                "invalid type: boolean `true`, expected struct ProxyProtocol",
+                "invalid type: boolean `true`, expected a table",
+            ),
         ] {
             assert_eq!(plainly(said), told);
         }
@@ -558,6 +578,23 @@ mod tests {
         assert_eq!(names_in::<Section>(), Some(["size", "name"].as_slice()));
         assert_eq!(names_in::<String>(), None);
         assert_eq!(names_in::<Vec<Section>>(), None);
+    }
+
+    #[test]
+    fn faults_in_tables_below_an_item_name_the_key() {
+        #[derive(Deserialize)]
+        struct Item {
+            #[expect(dead_code, reason = "only read")]
+            below: Section,
+        }
+        let source = Source::new(Path::new("t.toml"), "[[c]]\n[c.below]\nsize = \"x\"\n");
+        let mut faults = Faults::default();
+        let document = Document::parse(&source, &mut faults).unwrap();
+        assert!(document.items::<Item>("c", &mut faults).is_empty());
+        assert!(
+            faults.to_string().starts_with("t.toml:3:8: c[0].below.size: "),
+            "{faults}"
+        );
     }
 
     #[test]

@@ -155,6 +155,12 @@ pub enum TlsError {
         #[source]
         source: pem::Error,
     },
+    /// A PEM file without a revocation list.
+    #[error("{} holds no revocation list; it must have a `BEGIN X509 CRL` section", file.display())]
+    NoList {
+        /// The file.
+        file: PathBuf,
+    },
     /// A PEM file without a certificate.
     #[error("{} holds no certificate; it must have a `BEGIN CERTIFICATE` section", file.display())]
     NoCertificate {

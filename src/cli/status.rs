@@ -155,7 +155,7 @@ fn directory_state(server: &ServerStatus, out: &Out<'_>) -> String {
     let error = server.error.as_ref().map(|error| format!(": {error}"));
     let (since, error) = (since.unwrap_or_default(), error.unwrap_or_default());
     match (server.healthy, server.state.as_str()) {
-        (true, "returning") => out.news(true, &format!("answers again{since}{error}")),
+        (true, "returning") => out.news(true, &format!("answers again{since}, was given up{error}")),
         (true, _) => out.news(true, "healthy"),
         (false, _) => {
             let next = server.next_try.map(|next| format!(", tried again {}", moment(next)));

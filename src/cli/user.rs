@@ -2,10 +2,11 @@
 
 use clap::{Args, Subcommand};
 
-use super::output::{CliError, Out, Tone, moment, moment_or_never};
+use super::output::{CliError, Out, Tone, moment};
 use super::{Exit, UserArg, deny, passcode, token};
 use crate::admin::api::{AccountView, FindRequest, Found, ManagerView, Unlocked, UserView};
 use crate::admin::client::AdminClient;
+use crate::clock::Timestamp;
 
 #[derive(Debug, Args)]
 pub(super) struct UserArgs {
@@ -90,7 +91,7 @@ fn print_found(found: &Found, out: &mut Out<'_>) -> Result<Exit, CliError> {
             } else {
                 String::new()
             },
-            moment_or_never(user.last_login),
+            last_login(user.last_login),
             user.dn.clone().unwrap_or_default(),
         ]
     });
@@ -109,6 +110,11 @@ fn print_found(found: &Found, out: &mut Out<'_>) -> Result<Exit, CliError> {
         out.line(text)?;
     }
     Ok(exit)
+}
+
+/// Logins are noted of people of whom there is a record: not knowing of one does not say that there was none.
+fn last_login(at: Option<Timestamp>) -> String {
+    at.map_or_else(|| "none noted".to_owned(), moment)
 }
 
 fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
@@ -158,7 +164,7 @@ fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
             user.denied.as_ref().map(|denial| out.news(false, &deny::told(denial))),
         ),
         ("failures", Some(format!("{} {allowed}, {locked}", failures.count))),
-        ("last login", Some(moment_or_never(user.last_login))),
+        ("last login", Some(last_login(user.last_login))),
         ("sessions", Some(format!("{} open", user.sessions))),
         ("recovery", Some(format!("{} codes left", user.recovery_codes))),
         ("tokens", second),

@@ -608,7 +608,7 @@ impl Reader<'_, '_, '_> {
                 (LdapTls::Ldaps | LdapTls::Starttls, _, _) => {
                     self.error(
                         &at("certificate"),
-                        "`certificate` and `key` are needed for TLS; docs/configuration.md shows how to make them",
+                        "`certificate` and `key` are needed for TLS; certs/README.md shows how to make them",
                     );
                 }
                 (LdapTls::None, _, _) => self.warn(&at("certificate"), "does nothing with tls = \"none\""),
@@ -801,7 +801,7 @@ secret = "sixteen octets or more"
                 "portcullis.toml:14:13: client[0].directory: there is no directory \"crop\"; there are corp",
                 "portcullis.toml:11:1: client[0]: has no `secret` and no `secret_file`",
                 "portcullis.toml:22:10: radius[1].listen: 127.0.0.1:1812 is the address of another [[radius]] already",
-                "portcullis.toml:16:1: ldap[0].certificate: `certificate` and `key` are needed for TLS; docs/configuration.md shows how to make them",
+                "portcullis.toml:16:1: ldap[0].certificate: `certificate` and `key` are needed for TLS; certs/README.md shows how to make them",
             ]
         );
     }

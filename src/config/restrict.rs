@@ -262,10 +262,10 @@ fn table_faults(restrict: &Restrict, at: &[String], faults: &mut Vec<(Vec<String
     }
     let withholds = restrict.bases.is_some() || restrict.hide_attributes.is_some();
     let listed = restrict.operations.iter().flatten();
-    for operation in listed.filter(|operation| matches!(operation, Operation::Extended(_))) {
-        if withholds {
+    for operation in listed {
+        if let (Operation::Extended(number), true) = (operation, withholds) {
             let text = format!(
-                "an extended operation by number ({operation:?}) is passed on unread: it may reach beyond `bases` and `hide_attributes`"
+                "the extended operation {number} is passed on unread: it may reach beyond `bases` and `hide_attributes`"
             );
             say("operations", &text, true);
         }

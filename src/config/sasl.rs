@@ -133,6 +133,11 @@ pub(super) fn faults(listener: &LdapListener) -> Vec<(&'static str, String, bool
     for (key, set) in [
         ("client_ca", listener.client_ca.is_some()),
         ("crl", listener.crl.is_some()),
+        (
+            "certificate_login",
+            listener.certificate_login != CertificateName::usual(),
+        ),
+        ("sasl", listener.sasl == [SaslMechanism::External]),
     ] {
         if set && !asks {
             found.push((
@@ -179,6 +184,10 @@ mod tests {
         assert_eq!(
             keys("client_ca = \"ca.pem\"\ncrl = \"crl.pem\""),
             [("client_ca", true), ("crl", true)]
+        );
+        assert_eq!(
+            keys("sasl = [\"external\"]\ncertificate_login = [\"subject\"]"),
+            [("certificate_login", true), ("sasl", true)]
         );
         let without_tls = "tls = \"none\"\nclient_certificate = \"optional\"\nclient_ca = \"ca.pem\"";
         assert_eq!(keys(without_tls), [("client_certificate", false)]);

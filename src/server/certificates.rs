@@ -107,9 +107,15 @@ fn files(listener: &RadiusListener) -> Option<Files> {
 
 /// Tells a fault at the key whose file it is about, or at `certificate`.
 fn place(document: &Document<'_>, table: [&str; 2], keys: &[(&str, &PathBuf)], error: TlsError, faults: &mut Faults) {
+    let list = matches!(error, TlsError::NoList { .. });
     let text = describe(error);
     let about = keys.iter().find(|(_, file)| text.contains(&*file.to_string_lossy()));
-    let key = about.map_or("certificate", |(key, _)| key);
+    // The same file may stand at several keys.
+    let key = if list {
+        "crl"
+    } else {
+        about.map_or("certificate", |(key, _)| key)
+    };
     faults.0.push(document.fault(&[table[0], table[1], key], text));
 }
 

@@ -496,7 +496,7 @@ impl Node {
                 .until
                 .map_or_else(|| "until that is lifted".into(), |until| format!("until {until}"));
             reasons.push(format!(
-                "They are denied {until} by {}: {}. So the end is a refusal.",
+                "They were denied by {}, {until}: {}. So the end is a refusal.",
                 deny.by, deny.reason
             ));
         }

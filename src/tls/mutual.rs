@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
@@ -273,7 +273,7 @@ fn lists(file: &Path, endings: &mut Vec<Ending>) -> Result<Vec<CertificateRevoca
         .collect::<Result<Vec<_>, _>>()
         .map_err(|fault| not_pem(file, fault))?;
     if lists.is_empty() {
-        return Err(not_pem(file, pem::Error::NoItemsFound));
+        return Err(TlsError::NoList { file: file.to_owned() });
     }
     for list in &lists {
         // What rustls cannot read it refuses by itself.
@@ -349,6 +349,6 @@ mod tests {
             crl: Some(client_ca),
             ..files
         });
-        assert!(matches!(error, TlsError::NotPem { .. }), "{error}");
+        assert!(matches!(error, TlsError::NoList { .. }), "{error}");
     }
 }
