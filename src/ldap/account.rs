@@ -6,10 +6,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::config;
-use crate::directory::Directory;
 use crate::dn::Dn;
+use crate::engine::LoginName;
 use crate::engine::policy::Rule;
-use crate::engine::{LoginName, Lookup};
 use crate::ldap::restrict::Restriction;
 
 /// One service account.
@@ -42,6 +41,11 @@ pub(super) enum Named {
 }
 
 impl Accounts {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes what the listener's configuration says.
     pub(super) fn new(config: &config::LdapListener) -> Self {
         let usual = config.restrict.as_ref().and_then(Restriction::new);
@@ -71,7 +75,7 @@ impl Accounts {
 
     /// Whose `name` is, in a bind that comes from `source`.
     pub(super) fn named(&self, name: &[u8], source: IpAddr) -> Named {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return Named::Person;
         }
         let dn = Dn::parse(name).ok();
@@ -87,31 +91,11 @@ impl Accounts {
     /// Whose the entry with this name is: other names than those in the configuration may lead to it, and neither
     /// open it to other addresses nor give it other rights.
     pub(super) fn at(&self, dn: &str, source: IpAddr) -> Named {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return Named::Person;
         }
         let dn = Dn::parse(dn.as_bytes()).ok();
         self.judged(self.0.iter().find(|account| dn.as_ref() == Some(&account.dn)), source)
-    }
-
-    /// The service account that a login name leads to and that may not come from `source`, where something else
-    /// proves the name than a password which is tried in a bind.
-    pub(super) async fn misplaced_behind(
-        &self,
-        directory: &dyn Directory,
-        login: &LoginName,
-        source: IpAddr,
-    ) -> Option<Arc<Account>> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let Lookup::Found(person) = directory.look_up(login).await else {
-            return None;
-        };
-        match self.at(&person.dn, source) {
-            Named::Misplaced(account) => Some(account),
-            Named::Person | Named::Account(_) => None,
-        }
     }
 
     /// Whether the entry is that of a service account that may not come from `source`.

@@ -6,7 +6,7 @@ use super::Connection;
 use crate::clock;
 use crate::directory::Directory;
 use crate::engine::policy::Rule;
-use crate::engine::{AuthnRequest, Capability, LoginName, Origin, Purpose, Verdict};
+use crate::engine::{AuthnRequest, Capability, LoginName, Lookup, Origin, Purpose, Verdict};
 use crate::ldap::account::{Account, Named};
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::{Head, Sender};
@@ -90,13 +90,19 @@ impl Connection {
     /// The name that `login` is judged by: under another name of its entry, too, a service account is nobody from
     /// where it may not come from, and cannot be locked out from there.
     pub(super) async fn placed(&mut self, directory: &dyn Directory, login: LoginName) -> LoginName {
-        let source = self.peer.ip().to_canonical();
-        match self.shared.accounts.misplaced_behind(directory, &login, source).await {
-            Some(account) => {
+        let accounts = &self.shared.accounts;
+        if accounts.is_empty() {
+            return login;
+        }
+        let Lookup::Found(person) = directory.look_up(&login).await else {
+            return login;
+        };
+        match accounts.at(&person.dn, self.peer.ip().to_canonical()) {
+            Named::Misplaced(account) => {
                 self.report_misplaced(&account);
                 LoginName::account(&account.written).unwrap_or(login)
             }
-            None => login,
+            Named::Person | Named::Account(_) => login,
         }
     }
 
