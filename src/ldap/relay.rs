@@ -5,6 +5,7 @@
 //! bound and the server may think otherwise, the connection to it is closed.
 
 mod authorized;
+mod bind;
 mod gate;
 mod password;
 mod relayed;
@@ -23,33 +24,26 @@ use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::clock;
-use crate::config::MustChange;
 use crate::directory::local::Tree;
-use crate::directory::{ConnectError, Directory, Link, PasswordModify, Stream};
-use crate::engine::authenticator::{Kind, KindSet};
-use crate::engine::{Check, LoginName, Origin, Protocol, Purpose, Verdict};
-use crate::ldap::account::{Account, Named};
+use crate::directory::{ConnectError, Directory, Link, Stream};
+use crate::engine::{Origin, Protocol};
+use crate::ldap::account::Account;
 use crate::ldap::authorized::Authorized;
 use crate::ldap::bound::Bound;
 use crate::ldap::embedded::Embedded;
 use crate::ldap::frame::Head;
 use crate::ldap::listener::Shared;
-use crate::ldap::password::{CHANGE_AFTER_RESET, policy_response};
 use crate::ldap::pump::{Event, Limits, Mode, Port, Pump};
 use crate::ldap::reply::{
-    Answer, BIND_REQUEST, BIND_RESPONSE, Code, bound_to_change, empty_challenge, notice_of_disconnection, response_to,
-    start_tls, unbind,
+    Answer, BIND_REQUEST, Code, empty_challenge, notice_of_disconnection, response_to, start_tls, unbind,
 };
-use crate::ldap::session::{Binding, Session, Step};
+use crate::ldap::session::{Session, Step};
 use crate::ldap::stream::{ClientStream, handshake};
-use crate::ldap::translate::{Bind, BindEnd, How, bind_response, end_of};
-use crate::metrics::Decision;
 
 use authorized::Sent;
 use gate::Passage;
 use password::Identity;
 use shown::Shown;
-use trial::{Trial, Tried};
 
 /// A client connection, TLS done if it begins with TLS.
 pub(super) struct Connection {
@@ -378,212 +372,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Judges a bind and answers it.
-    async fn bind(&mut self, binding: Binding, bind: Bind<'_>, arrived: Instant) -> Session {
-        // A reload may have brought other entries.
-        self.embedded = None;
-        let end = self.judge(&binding, &bind, arrived).await;
-        self.end_bind(binding, bind.id, end, arrived).await
-    }
-
-    /// Answers a bind, unless that is done.
-    async fn end_bind(&mut self, binding: Binding, id: i32, end: Judged, arrived: Instant) -> Session {
-        let code = match end {
-            Judged::In => {
-                self.settled = true;
-                return match self.acting_as {
-                    Some(_) => binding.accepted_rewriting(),
-                    None => binding.accepted(),
-                };
-            }
-            Judged::InToChange => {
-                self.settled = true;
-                return binding.restricted();
-            }
-            Judged::Out(code) => code,
-        };
-        if code == Code::InvalidCredentials {
-            sleep_until((arrived + self.shared.config.reject_delay).into()).await;
-        }
-        let answer = Answer {
-            id,
-            response: BIND_RESPONSE,
-            code,
-            text: "",
-        };
-        answer.write(&mut self.pump.client.outbox);
-        binding.refused()
-    }
-
-    async fn judge(&mut self, binding: &Binding, bind: &Bind<'_>, arrived: Instant) -> Judged {
-        let shared = Arc::clone(&self.shared);
-        let Some(directory) = (shared.directory)() else {
-            tracing::warn!(listener = %shared.config.name, "no directory of that name is configured");
-            self.count(("unavailable", ""), arrived);
-            return Judged::Out(Code::Unavailable);
-        };
-        let certificate = match (&bind.how, &self.shown) {
-            // RFC 4511 appendix A.2: credentials are needed and there are none.
-            (How::External { .. }, None) => {
-                self.count(("reject", "malformed"), arrived);
-                return Judged::Out(Code::InappropriateAuthentication);
-            }
-            (_, shown) => shown.as_ref().and_then(|shown| shown.login(&shared, self.peer)),
-        };
-        let mut origin = self.origin(directory.name(), binding.is_encrypted());
-        let account = match bind.name() {
-            Some(name) => shared.accounts.named(name, origin.source),
-            None => Named::Person,
-        };
-        self.ask_of_account(&account, &mut origin);
-        let Some(mut question) = bind.question(origin, shared.config.append.0, certificate) else {
-            self.count(("reject", "malformed"), arrived);
-            return Judged::Out(Code::InvalidCredentials);
-        };
-        let authorizes = directory.authorizes();
-        if matches!(account, Named::Person) {
-            question.login = self.placed(directory.as_ref(), question.login).await;
-        }
-        question.purpose = self.purpose(directory.as_ref(), bind);
-        gate::ask_for_account(&account, &mut question);
-        let login = question.login.clone();
-        let source = self.peer.ip().to_canonical();
-        let mut late = Vec::new();
-        let mut trial = Trial {
-            directory,
-            server: &mut self.pump.server,
-            embedded: &mut self.embedded,
-            outstanding: &self.pump.outstanding,
-            late: &mut late,
-            has_rights: &mut self.server_has_rights,
-            is_barred: &|person| shared.accounts.misplaces(&person.dn, source),
-            id: bind.id,
-            asks_identity: bind.controls.identity,
-            tried: Tried::Nothing,
-        };
-        let verdict = shared.verify.verify(question, Check::Own(&mut trial)).await;
-        let tried = std::mem::replace(&mut trial.tried, Tried::Nothing);
-        drop(trial);
-        self.pump.pass_late(&mut late);
-        if matches!(tried, Tried::Lost) {
-            self.drop_server();
-        }
-        let account = match (self.account_let_in(&verdict), account) {
-            (None, _) => return Judged::Out(Code::InvalidCredentials),
-            (Some(Named::Person), named) | (Some(named), _) => named,
-        };
-        let end = self.conclude(bind, verdict, tried, authorizes, (login, arrived));
-        self.account = match (&end, account) {
-            (Judged::In | Judged::InToChange, Named::Account(account)) => Some(account),
-            (Judged::In | Judged::InToChange | Judged::Out(_), _) => None,
-        };
-        end
-    }
-
-    /// What a bind is for: with a client that can see that the password must be changed, also for that.
-    fn purpose(&self, directory: &dyn Directory, bind: &Bind<'_>) -> Purpose {
-        let may = match self.shared.config.must_change {
-            MustChange::Asked => bind.controls.policy,
-            MustChange::Always => true,
-            MustChange::Never => false,
-        };
-        match directory.password_modify() {
-            PasswordModify::Relayed if may => Purpose::LoginOrChange { expired: false },
-            // An expired password is changed by who knows it, although nobody can bind with it.
-            PasswordModify::Translated if may => Purpose::LoginOrChange { expired: true },
-            PasswordModify::Relayed | PasswordModify::Translated | PasswordModify::Never => Purpose::Login,
-        }
-    }
-
-    /// Brings together what the engine says and what the server holds, so that neither goes further than
-    /// the other. `authorizes` is whether the directory's
-    /// account acts for people whose password was not tried.
-    fn conclude(
-        &mut self,
-        bind: &Bind<'_>,
-        verdict: Verdict,
-        tried: Tried,
-        authorizes: bool,
-        came: (LoginName, Instant),
-    ) -> Judged {
-        match (end_of(&verdict), tried) {
-            // Too many connections at once is no outage.
-            (BindEnd::Refused(Code::Unavailable), Tried::Busy) => Judged::Out(Code::Busy),
-            (BindEnd::Refused(code), _) => Judged::Out(code),
-            (BindEnd::Accepted, Tried::Right(reply)) => {
-                let out = &mut self.pump.client.outbox;
-                if bind_response(&reply, bind.controls.policy, out).is_err() {
-                    tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
-                    return Judged::Out(Code::Unavailable);
-                }
-                self.remember(verdict, came);
-                Judged::In
-            }
-            (BindEnd::Restricted, Tried::MustChange(reply)) => {
-                let out = &mut self.pump.client.outbox;
-                if bind_response(&reply, bind.controls.policy, out).is_err() {
-                    tracing::error!("the server's answer to a bind has controls that cannot be read; refused");
-                    return Judged::Out(Code::Unavailable);
-                }
-                self.remember(verdict, came);
-                Judged::InToChange
-            }
-            (BindEnd::Restricted, Tried::Nothing | Tried::NotRight) => {
-                if self.server_has_rights {
-                    self.drop_server();
-                }
-                let policy = policy_response(Some(CHANGE_AFTER_RESET));
-                let policy = bind.controls.policy.then_some(policy.as_slice());
-                bound_to_change(bind.id, policy, &mut self.pump.client.outbox);
-                self.remember(verdict, came);
-                Judged::InToChange
-            }
-            (BindEnd::Restricted, Tried::Right(_) | Tried::RightHere | Tried::Lost | Tried::Busy) => {
-                tracing::error!("a bind was restricted although the directory did not say so; refused");
-                Judged::Out(Code::InvalidCredentials)
-            }
-            (BindEnd::Accepted, tried @ (Tried::Nothing | Tried::RightHere)) => {
-                // The rule asks for no password, or the directory has no server: what the server may hold
-                // belongs to somebody else.
-                if self.server_has_rights {
-                    self.drop_server();
-                }
-                if let (Verdict::Accept(grant), Tried::Nothing, true) = (&verdict, tried, authorizes) {
-                    self.acting_as = Authorized::new(&grant.person.dn);
-                    self.drop_server();
-                }
-                let answer = Answer {
-                    id: bind.id,
-                    response: BIND_RESPONSE,
-                    code: Code::Success,
-                    text: "",
-                };
-                answer.write(&mut self.pump.client.outbox);
-                self.remember(verdict, came);
-                Judged::In
-            }
-            (BindEnd::Accepted, Tried::MustChange(_) | Tried::NotRight | Tried::Lost | Tried::Busy) => {
-                tracing::error!("a bind was accepted although the directory did not find the password right; refused");
-                Judged::Out(Code::InvalidCredentials)
-            }
-        }
-    }
-
-    fn remember(&mut self, verdict: Verdict, (login, arrived): (LoginName, Instant)) {
-        let (person, proven, dialog) = match verdict {
-            Verdict::Accept(grant) => (grant.person, grant.proven, None),
-            Verdict::Restricted(restricted) => {
-                let dialog = restricted.dialog;
-                let password = dialog.password.as_ref().map(|_| KindSet::of(Kind::Password));
-                let proven = dialog.proven.union(password.unwrap_or(KindSet::EMPTY));
-                (restricted.person, proven, Some(dialog))
-            }
-            Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => return,
-        };
-        self.bound = Some(self.shared.bindings.enter(person, arrived, &self.stop));
-        self.identity = Some(Identity { login, proven, dialog });
-    }
-
     fn origin(&self, directory: &str, encrypted: bool) -> Origin {
         Origin {
             protocol: Protocol::Ldap,
@@ -596,18 +384,6 @@ impl Connection {
             encrypted,
             service_account: None,
         }
-    }
-
-    /// Counts a bind that the verifier was not asked about; it counts its own verdicts.
-    fn count(&self, (outcome, reason): (&'static str, &'static str), arrived: Instant) {
-        let decision = Decision {
-            protocol: "ldap",
-            client: self.shared.config.name.as_str().into(),
-            outcome,
-            reason,
-        };
-        let span = clock::monotonic().saturating_duration_since(arrived);
-        self.shared.metrics.decided(&decision, span);
     }
 
     /// Opens what operations go to, unless it is open.
@@ -771,16 +547,6 @@ async fn discard(stream: &mut ClientStream) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// How a bind ended.
-enum Judged {
-    /// Accepted, and answered.
-    In,
-    /// Accepted to change the password, and answered.
-    InToChange,
-    /// Refused, to be answered with this.
-    Out(Code),
 }
 
 /// How long operations may take to end before a bind or a shutdown.

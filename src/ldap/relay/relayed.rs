@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use tokio::time::timeout_at;
 
+use super::Connection;
+use super::bind::Judged;
 use super::trial::{Fault, response, with_source};
-use super::{Connection, Judged};
 use crate::ber::Message;
 use crate::clock;
 use crate::directory::ConnectError;
