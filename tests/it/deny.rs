@@ -52,7 +52,7 @@ fn a_denied_person_is_refused_over_both_protocols_at_once_and_over_a_restart() {
     let explained = site.json(&["policy", "explain", &user(1), "--client", "door"]);
     assert_eq!(explained["decision"], "deny");
     let told = explained["text"].as_str().unwrap();
-    assert!(told.contains("denied until that is lifted"), "{told}");
+    assert!(told.contains("denied by root, until that is lifted"), "{told}");
     assert!(told.contains("laptop stolen"), "{told}");
 
     site.json(&["deny", &user(1), "--lift", "--reason", "found again"]);
