@@ -286,25 +286,27 @@ mod older {
         pub(super) failures: u8,
     }
 
+    /// Each format is read as the one after it, so that a new one leaves the older alone.
     impl UserRecord1 {
         pub(super) fn into_current(self) -> super::UserRecord {
-            super::UserRecord {
+            let next = UserRecord2 {
                 login: self.login,
                 tokens: self.tokens,
                 recovery: self.recovery,
                 recovery_failures: self.recovery_failures,
-                passcode: self.passcode.map(Passcode1::into_current),
+                passcode: self.passcode.map(Passcode1::into_next),
                 ever_enrolled: self.ever_enrolled,
                 last_login: self.last_login,
                 next_token: self.next_token,
                 denied: None,
-            }
+            };
+            next.into_current()
         }
     }
 
     impl Passcode1 {
-        fn into_current(self) -> Passcode {
-            Passcode {
+        fn into_next(self) -> Passcode2 {
+            Passcode2 {
                 id: self.id,
                 digest: self.digest,
                 issued_by: self.issued_by,
@@ -312,7 +314,6 @@ mod older {
                 expires: self.expires,
                 failures: self.failures,
                 sealed: None,
-                refused: 0,
             }
         }
     }

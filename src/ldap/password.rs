@@ -8,7 +8,7 @@ use crate::engine::account::PasswordRefusal;
 use crate::engine::authenticator::codes;
 use crate::engine::{Denial, Verdict};
 use crate::ldap::controls::PASSWORD_POLICY;
-use crate::ldap::reply::{Code, EXTENDED_REQUEST, EXTENDED_RESPONSE, message, result};
+use crate::ldap::reply::{Code, EXTENDED_REQUEST, EXTENDED_RESPONSE, PASSWORD_MODIFY, message, result};
 use crate::secret::Secret;
 
 /// A Password Modify request as it stands in its message.
@@ -205,8 +205,6 @@ pub(super) fn generate(random: &[u8]) -> Option<Secret> {
 
 /// Error `changeAfterReset` of the password policy response.
 pub(super) const CHANGE_AFTER_RESET: u8 = 2;
-/// RFC 3062 section 2.
-pub(super) const PASSWORD_MODIFY: &str = "1.3.6.1.4.1.4203.1.11.1";
 /// Said where passwords are not changed at all.
 pub(super) const NEVER: &str = "passwords of this directory cannot be changed here";
 /// Said to who is bound and has to prove more than that.

@@ -17,10 +17,10 @@ use crate::ber::Message;
 use crate::config::{Anonymous, RelayedMechanism};
 use crate::ldap::controls::{BindControls, ControlFault, has_critical};
 use crate::ldap::frame::{Head, leading};
-use crate::ldap::password::{PASSWORD_MODIFY, PasswordModify};
+use crate::ldap::password::PasswordModify;
 use crate::ldap::reply::{
-    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, EXTENDED_RESPONSE, SEARCH_REQUEST,
-    START_TLS, UNBIND_REQUEST, response_to,
+    ABANDON_REQUEST, Answer, BIND_REQUEST, BIND_RESPONSE, Code, EXTENDED_REQUEST, EXTENDED_RESPONSE, PASSWORD_MODIFY,
+    SEARCH_REQUEST, START_TLS, UNBIND_REQUEST, response_to,
 };
 use crate::ldap::sasl::Offered;
 use crate::ldap::translate::{Bind, BindRequest, Credentials, How};
