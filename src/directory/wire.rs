@@ -391,7 +391,7 @@ fn notice(message: &Message<'_>) -> String {
 }
 
 /// An error and what it stems from, in one line for logs.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

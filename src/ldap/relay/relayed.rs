@@ -11,11 +11,11 @@ use tokio::time::timeout_at;
 
 use super::Connection;
 use super::bind::Judged;
-use super::trial::{Fault, response, with_source};
+use super::trial::{Fault, response};
 use crate::ber::Message;
 use crate::clock;
-use crate::directory::ConnectError;
 use crate::directory::bind::{BindResponse, describe, encode_sasl_bind, outcome};
+use crate::directory::{ConnectError, chain};
 use crate::engine::authenticator::Kind;
 use crate::engine::{AuthnRequest, Capability, Check, Claims, Given, LoginName, PasswordOutcome, Purpose, Verdict};
 use crate::ldap::account::Named;
@@ -132,11 +132,11 @@ impl Connection {
         exchange: impl AsyncFnOnce(&mut Self) -> Result<T, Fault>,
     ) -> Result<T, String> {
         let Some(server) = &self.pump.server else {
-            return Err(with_source(&Fault::Closed));
+            return Err(chain(&Fault::Closed));
         };
         let end = started + server.stream.patience();
         match timeout_at(end.into(), exchange(self)).await {
-            Ok(done) => done.map_err(|fault| with_source(&fault)),
+            Ok(done) => done.map_err(|fault| chain(&fault)),
             Err(_elapsed) => Err("no answer in time".to_owned()),
         }
     }

@@ -1,7 +1,6 @@
 //! One try of one password, for the engine: by a bind on the client's own connection to the server, which
 //! is opened only now. Whoever is refused before costs the directory nothing.
 
-use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use crate::ber::{BerError, Message};
 use crate::clock;
 use crate::directory::bind::{BindResponse, UNAVAILABLE, encode_bind, outcome};
 use crate::directory::local::Tree;
-use crate::directory::{ConnectError, Directory, Stream};
+use crate::directory::{ConnectError, Directory, Stream, chain};
 use crate::engine::{BoxFuture, PasswordCheck, PasswordOutcome, Person};
 use crate::ldap::frame::{FrameError, Front, Head, Sender, front};
 use crate::ldap::outstanding::Outstanding;
@@ -99,7 +98,7 @@ impl PasswordCheck for Trial<'_> {
             match self.bind(&person.dn, password, started).await {
                 Ok(outcome) => outcome,
                 Err(fault) => {
-                    let why = format!("a bind on a relayed connection: {}", with_source(&fault));
+                    let why = format!("a bind on a relayed connection: {}", chain(&fault));
                     if let Some(server) = self.server
                         && fault.is_the_servers(is_new)
                     {
@@ -248,12 +247,5 @@ impl Fault {
             Self::Flood => is_new,
             Self::Taken(_) => false,
         }
-    }
-}
-
-pub(super) fn with_source(fault: &Fault) -> String {
-    match fault.source() {
-        Some(source) => format!("{fault}: {source}"),
-        None => fault.to_string(),
     }
 }
