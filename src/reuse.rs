@@ -212,6 +212,7 @@ mod tests {
 
     use super::*;
     use crate::engine::authenticator::{Kind, KindSet};
+    use crate::engine::request::Manner;
     use crate::engine::request::Protocol;
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
@@ -244,6 +245,7 @@ mod tests {
             calling_station: None,
             encrypted: true,
             service_account: None,
+            manner: Manner::default(),
         }
     }
 

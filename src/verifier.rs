@@ -335,6 +335,7 @@ impl Verifier {
             Verdict::Accept(_) if matches!(change, Some(Change::Used { .. })) => Some(reuse::WORD.to_owned()),
             Verdict::Accept(_)
             | Verdict::Restricted(_)
+            | Verdict::Closed(_)
             | Verdict::Challenge(_)
             | Verdict::Reject(_)
             | Verdict::Unavailable(_) => None,
@@ -456,6 +457,7 @@ impl Verify for Verifier {
                 Verdict::Accept(_) => ("accept", "", detail.as_deref().unwrap_or(""), None),
                 Verdict::Restricted(_) => ("restricted", "", "", None),
                 Verdict::Challenge(_) => ("challenge", "", "", None),
+                Verdict::Closed(closed) => ("closed", "", closed.word, None),
                 Verdict::Reject(denial) => {
                     if denial.counts_against_source() {
                         self.sources

@@ -96,6 +96,10 @@ impl Accounts {
                     failures: 0,
                     sealed,
                     refused: 0,
+                    replaces_factor: false,
+                    second: None,
+                    released_by: None,
+                    halves: false,
                 });
                 let Some(view) = PasscodeView::live(subject.key.as_str(), record, by.now) else {
                     return Err(AccountError::NoSuchPasscode(subject.login.clone()));

@@ -230,6 +230,10 @@ impl TokenWish {
                 Err(AccountError::Invalid(what))
             }
             Kind::Hotp => Ok(TokenKind::Hotp { counter: self.counter }),
+            Kind::YubicoOtp | Kind::Ocra => {
+                let what = format!("a {} token is enrolled in a way of its own", self.kind.word());
+                Err(AccountError::Invalid(what))
+            }
         }
     }
 
@@ -298,6 +302,7 @@ fn offset(before: TokenKind, after: TokenKind) -> i64 {
             i64::try_from(to.saturating_sub(from).saturating_sub(2)).unwrap_or(i64::MAX)
         }
         (_, TokenKind::Totp { drift, .. }) => i64::from(drift),
-        (TokenKind::Totp { .. }, TokenKind::Hotp { .. }) => 0,
+        (TokenKind::Totp { .. } | TokenKind::YubicoOtp { .. } | TokenKind::Ocra { .. }, TokenKind::Hotp { .. })
+        | (_, TokenKind::YubicoOtp { .. } | TokenKind::Ocra { .. }) => 0,
     }
 }

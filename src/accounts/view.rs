@@ -184,13 +184,17 @@ pub struct TokenView {
 
 /// Kind of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// By time (RFC 6238).
     #[default]
     Totp,
     /// By counter (RFC 4226).
     Hotp,
+    /// A key that types Yubico one-time passwords.
+    YubicoOtp,
+    /// An offline token (RFC 6287).
+    Ocra,
 }
 
 impl Kind {
@@ -199,6 +203,8 @@ impl Kind {
         match self {
             Self::Totp => "totp",
             Self::Hotp => "hotp",
+            Self::YubicoOtp => "yubico-otp",
+            Self::Ocra => "ocra",
         }
     }
 }
@@ -393,6 +399,8 @@ impl TokenView {
         let (kind, period, drift, counter) = match token.kind {
             TokenKind::Totp { period, drift, .. } => (Kind::Totp, Some(period), Some(drift), None),
             TokenKind::Hotp { counter } => (Kind::Hotp, None, None, Some(counter)),
+            TokenKind::YubicoOtp { .. } => (Kind::YubicoOtp, None, None, None),
+            TokenKind::Ocra { .. } => (Kind::Ocra, None, None, None),
         };
         Self {
             id: token.id,

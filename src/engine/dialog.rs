@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::engine::authenticator::KindSet;
 use crate::engine::stuffed::{stuff, unstuff};
+use crate::engine::workflow::Course;
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
@@ -37,6 +38,8 @@ pub struct Dialog {
     pub password: Option<Secret>,
     /// The upstream's challenge that the answer is for, as the store knows it.
     pub asking: Option<u64>,
+    /// Where it stands in a workflow, if it follows one.
+    pub course: Option<Course>,
 }
 
 /// How long a dialog and each of its steps may take.
@@ -67,6 +70,7 @@ impl Dialog {
             proven: self.proven,
             password: self.password.as_ref().map(Secret::expose),
             asking: self.asking,
+            course: self.course.clone(),
         };
         let plain = Zeroizing::new(postcard::to_stdvec(&wire).ok()?);
         let sealed = keyring.seal_dialog(place, &plain, now);
@@ -87,6 +91,7 @@ impl Dialog {
             proven: wire.proven,
             password: wire.password.map(Secret::new),
             asking: wire.asking,
+            course: wire.course,
         })
     }
 }
@@ -101,6 +106,7 @@ struct Wire<'a> {
     #[serde(borrow)]
     password: Option<&'a [u8]>,
     asking: Option<u64>,
+    course: Option<Course>,
 }
 
 #[cfg(test)]
@@ -118,6 +124,7 @@ mod tests {
             proven: KindSet::EMPTY,
             password: Some(Secret::new(password)),
             asking: Some(u64::MAX),
+            course: None,
         }
     }
 

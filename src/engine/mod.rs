@@ -18,16 +18,20 @@ pub mod reuse;
 pub mod review;
 pub mod session;
 mod stuffed;
+pub mod texts;
 pub mod throttle;
 pub mod upstream;
 pub mod verdict;
+pub mod workflow;
 
 pub use batch::{Batch, Key, Version, Versioned};
 pub use facts::{Facts, Lookup, PasswordOutcome, Person, UserKey};
 pub use login::{Attempt, Decision, Effect, Engine, Evidence, Settings, Step};
-pub use request::{AuthnRequest, Capability, Claims, Given, LoginName, Operation, Origin, Protocol, Purpose, Split};
+pub use request::{
+    AuthnRequest, Capability, Claims, Given, LoginName, Manner, Operation, Origin, Protocol, Purpose, Split,
+};
 pub use session::Report;
-pub use verdict::{Denial, Grant, Outage, Prompt, Restricted, Verdict};
+pub use verdict::{Closed, Denial, Grant, Outage, Prompt, Restricted, Verdict};
 
 use std::future::Future;
 use std::pin::Pin;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::clock::Timestamp;
+use crate::engine::authenticator::Kind;
 
 /// Everything kept of one person; one record, so that one compare-and-swap covers it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +27,22 @@ pub struct UserRecord {
     pub next_token: u32,
     /// An operator's word that the person is not to be let in. Since format 2.
     pub denied: Option<Deny>,
+    /// Answers to security questions. Since format 4, like all that follows.
+    pub answers: Option<Box<Answers>>,
+    /// The session in which the person may help themselves, once something has opened one.
+    pub helped: Option<Helped>,
+    /// Codes on their way, each good for one login; at most [`UserRecord::MAX_SENT`].
+    pub sent: Vec<SentCode>,
+    /// The approval that is asked for.
+    pub approval: Option<u64>,
+    /// What the person was last asked for by their own choice.
+    pub prefers: Option<Kind>,
 }
 
 impl UserRecord {
+    /// Most codes that one person may have on their way.
+    pub const MAX_SENT: usize = 4;
+
     /// Most tokens one person may have.
     pub const MAX_TOKENS: usize = 20;
 
@@ -36,6 +50,70 @@ impl UserRecord {
     pub fn denial(&self, now: Timestamp) -> Option<&Deny> {
         self.denied.as_ref().filter(|deny| deny.is_in_force(now))
     }
+}
+
+/// What somebody may do without being let in, opened by a passcode or by recovery: within ten minutes, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Helped {
+    /// Names the session, in the sealed dialog too.
+    pub id: u64,
+    /// When it ends.
+    pub until: Timestamp,
+    /// Wrong codes and new passwords that were not taken; three end it.
+    pub failures: u8,
+    /// The request that opened it, by which it is known when it is sent again after a restart.
+    pub packet: Option<[u8; 16]>,
+    /// Whether what opened it stands in for a second factor that was lost.
+    pub replaces_factor: bool,
+}
+
+/// Security answers and their state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answers {
+    /// The answers, in the order in which they were defined.
+    pub answers: Vec<Answer>,
+    /// Digest of the question policy that they were defined under.
+    pub policy: u32,
+    /// Rounds of questions that were answered right: other questions are asked next time.
+    pub rounds: u32,
+    /// Rounds that were not, in a row.
+    pub failures: u32,
+    /// Locked after too many of them, or by an operator.
+    pub locked: bool,
+    /// Must be defined anew before it counts.
+    pub must_update: bool,
+    /// When it was last defined or confirmed.
+    pub confirmed: Timestamp,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The question's name in the question policy; the person's own text, sealed, in `own`.
+    pub question: String,
+    /// The text of a user-defined question, sealed.
+    pub own: Option<Vec<u8>>,
+    /// Argon2id of the normalised answer, keyed with a pepper outside the store.
+    pub hash: [u8; 32],
+    /// Its salt.
+    pub salt: [u8; 16],
+    /// Version of the normaliser and of the cost.
+    pub scheme: u8,
+}
+
+/// A code on its way to somebody, or the response that is expected of an offline token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentCode {
+    /// Names it, in the sealed dialog too: it counts for that dialog only.
+    pub id: u64,
+    /// What it proves.
+    pub kind: Kind,
+    /// As [`crate::keyring::Keyring::digest_code`].
+    pub digest: [u8; 32],
+    /// From then on it is dead.
+    pub expires: Timestamp,
+    /// Wrong codes since; three end it.
+    pub failures: u8,
 }
 
 /// An operator's word that a person is not to be let in, whatever the rules say.
@@ -110,6 +188,30 @@ pub enum TokenKind {
         /// The next counter that can be accepted.
         counter: u64,
     },
+    /// Yubico OTP: the key's AES key and private identity are the seed. Since format 4, like what follows.
+    YubicoOtp {
+        /// Public identity, 6 octets.
+        public: [u8; 6],
+        /// Usage counter and session counter of the last code that was taken: `usage << 8 | session`.
+        last: Option<u32>,
+    },
+    /// An offline token, or a machine that cannot reach us (OCRA, RFC 6287): challenge and response.
+    Ocra {
+        /// The suite, as RFC 6287 section 6 numbers are kept in the source.
+        suite: OcraSuite,
+    },
+}
+
+/// The OCRA suites that tokens are made with (RFC 6287 section 6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OcraSuite {
+    /// `OCRA-1:HOTP-SHA1-6:QN08`
+    #[default]
+    Sha1Digits6,
+    /// `OCRA-1:HOTP-SHA256-8:QN08`
+    Sha256Digits8,
+    /// `OCRA-1:HOTP-SHA512-8:QN08`
+    Sha512Digits8,
 }
 
 /// Hash function of a token's HMAC.
@@ -145,6 +247,14 @@ pub struct Passcode {
     pub sealed: Option<Vec<u8>>,
     /// New passwords that the directory did not take from its holder. Since format 3.
     pub refused: u8,
+    /// Whether it stands in for a second factor that was lost. Since format 4, like what follows.
+    pub replaces_factor: bool,
+    /// The second half, sealed to [`Passcode::place`], until somebody else has released it.
+    pub second: Option<Vec<u8>>,
+    /// Who released the second half.
+    pub released_by: Option<String>,
+    /// Whether it has two halves, for two people to hand over.
+    pub halves: bool,
 }
 
 impl Passcode {
@@ -200,12 +310,13 @@ pub trait Record: Serialize + DeserializeOwned {
 }
 
 impl Record for UserRecord {
-    const FORMAT: u8 = 3;
+    const FORMAT: u8 = 4;
 
     fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>> {
         match format {
             1 => Some(postcard::from_bytes(octets).map(older::UserRecord1::into_current)),
             2 => Some(postcard::from_bytes(octets).map(older::UserRecord2::into_current)),
+            3 => Some(postcard::from_bytes(octets).map(older::UserRecord3::into_current)),
             _ => None,
         }
     }
@@ -347,21 +458,82 @@ mod older {
 
     impl UserRecord2 {
         pub(super) fn into_current(self) -> super::UserRecord {
+            let next = UserRecord3 {
+                login: self.login,
+                tokens: self.tokens,
+                recovery: self.recovery,
+                recovery_failures: self.recovery_failures,
+                passcode: self.passcode.map(Passcode2::into_next),
+                ever_enrolled: self.ever_enrolled,
+                last_login: self.last_login,
+                next_token: self.next_token,
+                denied: self.denied,
+            };
+            next.into_current()
+        }
+    }
+
+    impl Passcode2 {
+        fn into_next(self) -> Passcode3 {
+            Passcode3 {
+                id: self.id,
+                digest: self.digest,
+                issued_by: self.issued_by,
+                issued: self.issued,
+                expires: self.expires,
+                failures: self.failures,
+                sealed: self.sealed,
+                refused: 0,
+            }
+        }
+    }
+
+    /// Format 3 of [`super::UserRecord`]: before people helped themselves.
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct UserRecord3 {
+        pub(super) login: String,
+        pub(super) tokens: Vec<Token>,
+        pub(super) recovery: Vec<[u8; 32]>,
+        pub(super) recovery_failures: u32,
+        pub(super) passcode: Option<Passcode3>,
+        pub(super) ever_enrolled: bool,
+        pub(super) last_login: Option<Timestamp>,
+        pub(super) next_token: u32,
+        pub(super) denied: Option<Deny>,
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct Passcode3 {
+        pub(super) id: String,
+        pub(super) digest: [u8; 32],
+        pub(super) issued_by: String,
+        pub(super) issued: Timestamp,
+        pub(super) expires: Timestamp,
+        pub(super) failures: u8,
+        pub(super) sealed: Option<Vec<u8>>,
+        pub(super) refused: u8,
+    }
+
+    impl UserRecord3 {
+        pub(super) fn into_current(self) -> super::UserRecord {
             super::UserRecord {
                 login: self.login,
                 tokens: self.tokens,
                 recovery: self.recovery,
                 recovery_failures: self.recovery_failures,
-                passcode: self.passcode.map(Passcode2::into_current),
+                passcode: self.passcode.map(Passcode3::into_current),
                 ever_enrolled: self.ever_enrolled,
                 last_login: self.last_login,
                 next_token: self.next_token,
                 denied: self.denied,
+                ..super::UserRecord::default()
             }
         }
     }
 
-    impl Passcode2 {
+    impl Passcode3 {
         fn into_current(self) -> Passcode {
             Passcode {
                 id: self.id,
@@ -371,7 +543,11 @@ mod older {
                 expires: self.expires,
                 failures: self.failures,
                 sealed: self.sealed,
-                refused: 0,
+                refused: self.refused,
+                replaces_factor: false,
+                second: None,
+                released_by: None,
+                halves: false,
             }
         }
     }
@@ -485,6 +661,7 @@ mod tests {
             last_login: Some(Timestamp::from_secs(1_700_000_010)),
             next_token: 2,
             denied: None,
+            ..UserRecord::default()
         }
     }
 
@@ -523,7 +700,7 @@ mod tests {
             ..ana()
         };
         let written = encode(&denied);
-        assert_eq!(written.first(), Some(&3));
+        assert_eq!(written.first(), Some(&4));
         assert_eq!(decode::<UserRecord>(&written).unwrap(), denied);
         assert!(decode::<UserRecord>(&[&[9], written.get(1..).unwrap()].concat()).is_err());
         assert!(decode::<UserRecord>(&[]).is_err());

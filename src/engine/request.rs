@@ -46,6 +46,14 @@ pub struct Claims {
 }
 
 impl AuthnRequest {
+    /// What rules are asked about: what the dialog that is answered is for, else the purpose.
+    pub fn operation(&self) -> Operation {
+        match self.dialog.as_ref().and_then(|dialog| dialog.course.as_ref()) {
+            Some(course) => course.start.operation(),
+            None => self.purpose.operation(),
+        }
+    }
+
     /// The password that is to be set, if that is what the request is for.
     pub const fn new_password(&self) -> Option<&Secret> {
         match &self.purpose {
@@ -90,6 +98,8 @@ pub enum Operation {
     Login,
     /// To change a password.
     PasswordChange,
+    /// To get help after forgetting the password.
+    Recovery,
 }
 
 impl Operation {
@@ -98,6 +108,7 @@ impl Operation {
         match self {
             Self::Login => "login",
             Self::PasswordChange => "password.change",
+            Self::Recovery => "recovery",
         }
     }
 }
@@ -107,6 +118,7 @@ impl fmt::Display for Operation {
         f.write_str(match self {
             Self::Login => "login",
             Self::PasswordChange => "password-change",
+            Self::Recovery => "recovery",
         })
     }
 }
@@ -146,6 +158,23 @@ pub struct Origin {
     /// What is asked of the name, where it is that of one of the listener's service accounts and `source` an
     /// address that it may come from.
     pub service_account: Option<Arc<Rule>>,
+    /// What its dialogs are like.
+    pub manner: Manner,
+}
+
+/// What the dialogs of a client are like.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// What somebody types in place of the password who has forgotten it; nothing where the client has no such
+    /// word.
+    pub recover: Option<Arc<str>>,
+    /// The language of its prompts, as the prompt files name it; the configured default when absent.
+    pub language: Option<Arc<str>>,
+    /// Whether texts are to be ASCII only.
+    pub ascii: bool,
+    /// The Request Authenticator (RFC 2865 section 3), by which a request is known when it is sent again;
+    /// nothing where there is none.
+    pub packet: Option<[u8; 16]>,
 }
 
 /// The front end that a request came through.

@@ -25,7 +25,9 @@ use crate::engine::facts::{SessionFacts, Whose};
 use crate::engine::login::{Effect, Engine, Evidence, Settings, Step};
 use crate::engine::policy;
 use crate::engine::record::{self, Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
-use crate::engine::request::{AuthnRequest, Capability, Claims, Given, LoginName, Origin, Protocol, Purpose, Split};
+use crate::engine::request::{
+    AuthnRequest, Capability, Claims, Given, LoginName, Manner, Origin, Protocol, Purpose, Split,
+};
 use crate::engine::response::{Kept, ResponseOutcome};
 use crate::engine::throttle::Limit;
 use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, UserKey, Verdict};
@@ -250,6 +252,10 @@ impl World {
                 failures: 0,
                 sealed: None,
                 refused: 0,
+                replaces_factor: false,
+                second: None,
+                released_by: None,
+                halves: false,
             }),
             ever_enrolled: true,
             ..UserRecord::default()
@@ -350,6 +356,7 @@ impl World {
                 calling_station: None,
                 encrypted: false,
                 service_account: None,
+                manner: Manner::default(),
             },
             capability,
             purpose: Purpose::Login,
@@ -1090,7 +1097,7 @@ proptest! {
                 Verdict::Challenge(prompt) => dialog = Some(prompt.dialog),
                 Verdict::Reject(denial) if denial.is_guess() => failed.push(now),
                 Verdict::Reject(_) => {}
-                Verdict::Restricted(_) => prop_assert!(false, "nobody asked for it"),
+                Verdict::Restricted(_) | Verdict::Closed(_) => prop_assert!(false, "nobody asked for it"),
                 Verdict::Unavailable(outage) => prop_assert!(false, "{}", outage.reason),
             }
         }

@@ -21,6 +21,8 @@ pub enum Verdict {
     Challenge(Prompt),
     /// Refused. The reason is for logs and the audit; the claimant sees one and the same text.
     Reject(Denial),
+    /// Not let in, and told what came of it: only for somebody who has proven who they are.
+    Closed(Closed),
     /// Could not be judged: never told as a refusal.
     Unavailable(Outage),
 }
@@ -49,6 +51,17 @@ pub struct Restricted {
     pub person: Arc<Person>,
     /// What was proven so far, and the password, if it is known: to come back with the new one.
     pub dialog: Dialog,
+}
+
+/// The end of a dialog that was not there to let anybody in.
+#[derive(Clone, Debug)]
+pub struct Closed {
+    /// Who.
+    pub person: Arc<Person>,
+    /// What came of it, for them. At most 120 characters.
+    pub text: String,
+    /// The stable word for logs: `password-changed`, `unlocked`, …
+    pub word: &'static str,
 }
 
 /// A question to the claimant.

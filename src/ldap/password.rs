@@ -97,7 +97,7 @@ impl Changed {
             Verdict::Accept(_) => return Self::plain(Code::Success, ""),
             Verdict::Unavailable(_) => return Self::plain(Code::Unavailable, "the password cannot be changed now"),
             Verdict::Reject(denial) => *denial,
-            Verdict::Restricted(_) | Verdict::Challenge(_) => {
+            Verdict::Restricted(_) | Verdict::Challenge(_) | Verdict::Closed(_) => {
                 tracing::error!("a password change was judged as if it were a login; refused");
                 return Self::plain(Code::UnwillingToPerform, "");
             }

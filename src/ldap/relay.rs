@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use crate::clock;
 use crate::directory::local::Tree;
 use crate::directory::{ConnectError, Directory, Link, Stream};
-use crate::engine::{Origin, Protocol};
+use crate::engine::{Manner, Origin, Protocol};
 use crate::ldap::account::Account;
 use crate::ldap::authorized::Authorized;
 use crate::ldap::bound::Bound;
@@ -383,6 +383,7 @@ impl Connection {
             calling_station: None,
             encrypted,
             service_account: None,
+            manner: Manner::default(),
         }
     }
 

@@ -177,8 +177,8 @@ pub fn end_of(verdict: &Verdict) -> BindEnd {
         Verdict::Restricted(_) => BindEnd::Restricted,
         Verdict::Reject(_) => BindEnd::Refused(Code::InvalidCredentials),
         Verdict::Unavailable(_) => BindEnd::Refused(Code::Unavailable),
-        Verdict::Challenge(_) => {
-            tracing::error!("the engine asked for a challenge, which an LDAP bind cannot carry; refused");
+        Verdict::Challenge(_) | Verdict::Closed(_) => {
+            tracing::error!("the engine asked for a challenge, or ended one, which an LDAP bind cannot carry; refused");
             BindEnd::Refused(Code::InvalidCredentials)
         }
     }
@@ -254,7 +254,7 @@ const CONTROLS: u8 = 0xa0;
 mod tests {
     use super::*;
     use crate::engine::request::LoginForm;
-    use crate::engine::{Denial, Outage, Protocol};
+    use crate::engine::{Denial, Manner, Outage, Protocol};
 
     fn origin() -> Origin {
         Origin {
@@ -267,6 +267,7 @@ mod tests {
             calling_station: None,
             encrypted: true,
             service_account: None,
+            manner: Manner::default(),
         }
     }
 

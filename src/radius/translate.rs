@@ -12,7 +12,7 @@ use crate::engine::dialog::Dialog;
 use crate::engine::request::BadName;
 use crate::engine::session::Class;
 use crate::engine::{
-    AuthnRequest, Capability, Claims, Denial, Grant, LoginName, Origin, Prompt, Protocol, Purpose, Verdict,
+    AuthnRequest, Capability, Claims, Denial, Grant, LoginName, Manner, Origin, Prompt, Protocol, Purpose, Verdict,
 };
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
@@ -162,6 +162,7 @@ pub fn request(
             calling_station: fields.calling_station.and_then(plain_text),
             encrypted: sender.channel.encrypted(),
             service_account: None,
+            manner: Manner::default(),
         },
         capability: client.capability,
         purpose: Purpose::Login,
@@ -262,6 +263,10 @@ impl ReplyTo {
             Verdict::Challenge(prompt) => self.challenge(prompt, keyring, now, buffer),
             // A restricted session is nothing that a NAS could hold: it is never asked for here.
             Verdict::Reject(_) | Verdict::Restricted(_) => self.reject(buffer),
+            Verdict::Closed(closed) => {
+                self.with_text_if_it_fits(ACCESS_REJECT, Some(&closed.text), buffer);
+                Reply::Reject
+            }
             Verdict::Unavailable(_) => self.unable(buffer),
         }
     }

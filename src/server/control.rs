@@ -20,7 +20,7 @@ use crate::engine::facts::SessionFacts;
 use crate::engine::policy::{Ruling, Subject, Who};
 use crate::engine::record::{self, UserRecord};
 use crate::engine::request::BadName;
-use crate::engine::{BoxFuture, LoginName, Lookup, Origin, Protocol, UserKey};
+use crate::engine::{BoxFuture, LoginName, Lookup, Manner, Origin, Protocol, UserKey};
 use crate::ldap::listener::service_account;
 use crate::metrics;
 use crate::server::Node;
@@ -533,6 +533,7 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
         calling_station: None,
         encrypted: client.certificate.is_some(),
         service_account: None,
+        manner: Manner::default(),
     };
     let ldap = |listener: &crate::config::LdapListener| Origin {
         protocol: Protocol::Ldap,
@@ -544,6 +545,7 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
         calling_station: None,
         encrypted: listener.tls != LdapTls::None,
         service_account: None,
+        manner: Manner::default(),
     };
     match (request.protocol, client, listener) {
         (Some(Protocol::Radius) | None, Some(client), _) => Ok(radius(client)),

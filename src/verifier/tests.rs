@@ -11,7 +11,9 @@ use crate::document::{Faults, Source};
 use crate::engine::dialog::Lifetime;
 use crate::engine::login::Settings;
 use crate::engine::request::Claims;
-use crate::engine::{Capability, Given, LoginName, Origin, PasswordCheck, Person, Protocol, Purpose, Split, policy};
+use crate::engine::{
+    Capability, Given, LoginName, Manner, Origin, PasswordCheck, Person, Protocol, Purpose, Split, policy,
+};
 use crate::secret::Secret;
 
 const RULE: &str = r#"
@@ -118,6 +120,7 @@ impl Site {
                 calling_station: None,
                 encrypted: true,
                 service_account: None,
+                manner: Manner::default(),
             },
             capability: Capability::Append(Split::Separator(',')),
             purpose: Purpose::Login,
@@ -127,6 +130,7 @@ impl Site {
             Verdict::Accept(_) => "accept",
             Verdict::Reject(denial) => denial.word(),
             Verdict::Restricted(_) => "restricted",
+            Verdict::Closed(_) => "closed",
             Verdict::Challenge(_) => "challenge",
             Verdict::Unavailable(_) => "unavailable",
         }

@@ -27,6 +27,8 @@ pub(crate) enum Reply {
     Accept,
     Challenge(String),
     Reject(String),
+    /// Not let in, and told what came of it.
+    Closed(String),
     Unavailable,
 }
 
@@ -36,6 +38,7 @@ impl fmt::Display for Reply {
             Self::Accept => f.write_str("accept"),
             Self::Challenge(text) => write!(f, "challenge \"{text}\""),
             Self::Reject(word) => write!(f, "reject {word}"),
+            Self::Closed(text) => write!(f, "closed \"{text}\""),
             Self::Unavailable => f.write_str("unavailable"),
         }
     }
@@ -105,6 +108,7 @@ fn reply_of(text: &str) -> Result<Reply, &'static str> {
         None if text == "accept" => Ok(Reply::Accept),
         None if text == "unavailable" => Ok(Reply::Unavailable),
         Some(("challenge", prompt)) => Ok(Reply::Challenge(quoted(prompt)?)),
+        Some(("closed", text)) => Ok(Reply::Closed(quoted(text)?)),
         Some(("reject", word)) => Ok(Reply::Reject(word.to_owned())),
         _ => Err("no such reply"),
     }

@@ -16,7 +16,7 @@ use portcullis::engine::record::{self, Algorithm, Passcode, Token, TokenKind, Us
 use portcullis::engine::throttle::Limit;
 use portcullis::engine::upstream::{self, Answer, Awaiting, Question};
 use portcullis::engine::{
-    AuthnRequest, Capability, Claims, Effect, Engine, Evidence, Facts, Given, LoginName, Lookup, Origin,
+    AuthnRequest, Capability, Claims, Effect, Engine, Evidence, Facts, Given, LoginName, Lookup, Manner, Origin,
     PasswordOutcome, Person, Protocol, Purpose, Settings, Step, UserKey, Verdict, policy,
 };
 use portcullis::keyring::Keyring;
@@ -124,6 +124,7 @@ impl World {
                 calling_station: None,
                 encrypted: false,
                 service_account: None,
+                manner: Manner::default(),
             },
             capability: self.capability,
             purpose: Purpose::Login,
@@ -137,6 +138,7 @@ impl World {
                 Reply::Challenge(prompt.text)
             }
             Verdict::Reject(denial) => Reply::Reject(denial.word().to_owned()),
+            Verdict::Closed(closed) => Reply::Closed(closed.text),
             Verdict::Restricted(_) => panic!("nobody asked for a session to change the password in"),
             Verdict::Unavailable(_) => Reply::Unavailable,
         });
@@ -298,6 +300,10 @@ impl World {
                 failures: 0,
                 sealed: None,
                 refused: 0,
+                replaces_factor: false,
+                second: None,
+                released_by: None,
+                halves: false,
             }),
             ever_enrolled: true,
             ..UserRecord::default()

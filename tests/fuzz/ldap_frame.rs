@@ -7,7 +7,7 @@ use portcullis::ber::{Message, Reader};
 use portcullis::config::Anonymous;
 use portcullis::directory::local::Tree;
 use portcullis::engine::authenticator::Kind;
-use portcullis::engine::{Given, LoginName, Origin, Protocol, Split};
+use portcullis::engine::{Given, LoginName, Manner, Origin, Protocol, Split};
 use portcullis::ldap::embedded::Embedded;
 use portcullis::ldap::frame::{Front, Head, Sender, front};
 use portcullis::ldap::password::PasswordModify;
@@ -122,6 +122,7 @@ fn origin() -> Origin {
         calling_station: None,
         encrypted: false,
         service_account: None,
+        manner: Manner::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use portcullis::clock::Timestamp;
 use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
 use portcullis::engine::policy::{self, Subject, Who};
-use portcullis::engine::{LoginName, Origin, Protocol};
+use portcullis::engine::{LoginName, Manner, Origin, Protocol};
 
 /// Reads `data` as a policy file, and asks it about a login.
 pub fn policy_file(data: &[u8]) {
@@ -38,6 +38,7 @@ pub fn policy_file(data: &[u8]) {
         calling_station: None,
         encrypted: false,
         service_account: None,
+        manner: Manner::default(),
     };
     let subject = Subject {
         sessions: None,

@@ -121,11 +121,23 @@ pub enum Kind {
     Certificate,
     /// A SASL mechanism that the directory has judged, relayed to it. Nothing is typed for it.
     Sasl,
+    /// A Yubico one-time password, typed by the key itself.
+    YubicoOtp,
+    /// A code sent by e-mail (out-of-band, NIST SP 800-63B section 3.1.3).
+    EmailCode,
+    /// A code sent by an HTTP gateway: text message or voice.
+    GatewayCode,
+    /// Somebody else's word that the login is to be.
+    Approval,
+    /// The response of an offline token to a challenge (OCRA, RFC 6287).
+    Ocra,
+    /// Answers to security questions.
+    Questions,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::Password,
         Self::Totp,
         Self::Hotp,
@@ -134,6 +146,12 @@ impl Kind {
         Self::Radius,
         Self::Certificate,
         Self::Sasl,
+        Self::YubicoOtp,
+        Self::EmailCode,
+        Self::GatewayCode,
+        Self::Approval,
+        Self::Ocra,
+        Self::Questions,
     ];
 
     /// The word for it in policies, logs and the audit.
@@ -147,6 +165,12 @@ impl Kind {
             Self::Radius => "radius",
             Self::Certificate => "certificate",
             Self::Sasl => "sasl",
+            Self::YubicoOtp => "yubico-otp",
+            Self::EmailCode => "email-code",
+            Self::GatewayCode => "gateway-code",
+            Self::Approval => "approval",
+            Self::Ocra => "ocra",
+            Self::Questions => "questions",
         }
     }
 }

@@ -184,6 +184,7 @@ impl Token {
                 let found = (counter..counter.saturating_add(RESYNC_WINDOW)).find(|&at| consecutive(at));
                 found.map(|at| TokenKind::Hotp { counter: at + 2 })
             }
+            TokenKind::YubicoOtp { .. } | TokenKind::Ocra { .. } => None,
         })
     }
 }
@@ -200,7 +201,7 @@ pub fn uri(seed: &Secret, token: &Token, account: &str, issuer: &str) -> Result<
     };
     let period = match token.kind {
         TokenKind::Totp { period, .. } => u64::from(period),
-        TokenKind::Hotp { .. } => 30,
+        TokenKind::Hotp { .. } | TokenKind::YubicoOtp { .. } | TokenKind::Ocra { .. } => 30,
     };
     let text = Builder::new()
         .with_algorithm(algorithm)
@@ -212,7 +213,7 @@ pub fn uri(seed: &Secret, token: &Token, account: &str, issuer: &str) -> Result<
         .build_noncompliant()
         .to_url()?;
     Ok(Secret::new(match token.kind {
-        TokenKind::Totp { .. } => text,
+        TokenKind::Totp { .. } | TokenKind::YubicoOtp { .. } | TokenKind::Ocra { .. } => text,
         TokenKind::Hotp { counter } => {
             format!(
                 "{}&counter={counter}",

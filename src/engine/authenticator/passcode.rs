@@ -141,6 +141,10 @@ mod tests {
             failures: 0,
             sealed: None,
             refused: 0,
+            replaces_factor: false,
+            second: None,
+            released_by: None,
+            halves: false,
         };
         UserRecord {
             passcode: Some(passcode),

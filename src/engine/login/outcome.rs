@@ -43,6 +43,7 @@ pub(super) fn prompt(
         proven,
         password,
         asking: None,
+        course: None,
     };
     Prompt {
         text: terms.prompt.to_string(),

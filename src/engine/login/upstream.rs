@@ -87,7 +87,20 @@ impl<'a, 'f> Case<'a, 'f> {
         let upstream = match kind {
             Some(Kind::Password) => self.facts.password_by.as_ref(),
             Some(Kind::Radius) => self.terms.upstream.as_ref(),
-            Some(Kind::Totp | Kind::Hotp | Kind::RecoveryCode | Kind::Passcode | Kind::Certificate | Kind::Sasl)
+            Some(
+                Kind::Totp
+                | Kind::Hotp
+                | Kind::RecoveryCode
+                | Kind::Passcode
+                | Kind::Certificate
+                | Kind::Sasl
+                | Kind::YubicoOtp
+                | Kind::EmailCode
+                | Kind::GatewayCode
+                | Kind::Approval
+                | Kind::Ocra
+                | Kind::Questions,
+            )
             | None => None,
         };
         let upstream = upstream.filter(|upstream| ***upstream == *challenged.value.upstream);

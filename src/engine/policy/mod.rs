@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::engine::facts::Person;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
+use crate::engine::texts::Texts;
 use crate::engine::throttle::Limit;
+use crate::engine::workflow::Workflows;
 
 pub use condition::{Condition, Holds};
 pub use parse::parse;
@@ -36,6 +38,10 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Hexadecimal digest of the files that the rules were read from.
     pub digest: String,
+    /// How dialogs go on, step by step.
+    pub workflows: Workflows,
+    /// What is said in them.
+    pub texts: Texts,
     /// See [`Policy::most_sessions`].
     most_sessions: usize,
     /// See [`Policy::reuses`].
@@ -110,7 +116,7 @@ impl Terms {
     /// What has to be proven for `operation`.
     pub const fn requirement_for(&self, operation: Operation) -> &Requirement {
         match operation {
-            Operation::Login => &self.requirement,
+            Operation::Login | Operation::Recovery => &self.requirement,
             Operation::PasswordChange => &self.change,
         }
     }
@@ -185,6 +191,8 @@ impl Policy {
             reuses: rules.iter().any(reuses),
             rules,
             digest,
+            workflows: Workflows::default(),
+            texts: Texts::default(),
             most_sessions,
         }
     }

@@ -347,7 +347,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::engine::facts::{Person, UserKey};
     use crate::engine::policy::{Subject, Who};
-    use crate::engine::request::{LoginName, Origin};
+    use crate::engine::request::{LoginName, Manner, Origin};
 
     fn read(text: &str) -> (Policy, Vec<String>) {
         let mut faults = Faults::default();
@@ -370,6 +370,7 @@ mod tests {
             calling_station: None,
             encrypted: false,
             service_account: None,
+            manner: Manner::default(),
         }
     }
 
@@ -595,6 +596,7 @@ reply = { Class = ["x", true] }
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let mut faults = Faults::default();
+        let files = files.filter(|file| file.is_file());
         let sources: Vec<Source> = files.map(|file| Source::read(&file, &mut faults).unwrap()).collect();
         let policy = parse(&sources, Dictionary::shipped(), &mut faults);
         assert!(faults.0.is_empty(), "{faults}");

@@ -357,7 +357,7 @@ mod tests {
     fn faults_say_what_is_meant() {
         assert_eq!(
             read(r#""topt""#).unwrap_err(),
-            "`topt` is no authenticator; there are password, totp, hotp, recovery-code, passcode, radius, certificate, sasl; did you mean `totp`?"
+            "`topt` is no authenticator; there are password, totp, hotp, recovery-code, passcode, radius, certificate, sasl, yubico-otp, email-code, gateway-code, approval, ocra, questions; did you mean `totp`?"
         );
         assert!(read("{ all = [] }").unwrap_err().contains("not empty"));
         assert!(read("{ some = [\"totp\"] }").unwrap_err().contains("`all` or `any`"));

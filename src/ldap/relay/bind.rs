@@ -232,7 +232,7 @@ impl Connection {
                 let proven = dialog.proven.union(password.unwrap_or(KindSet::EMPTY));
                 (restricted.person, proven, Some(dialog))
             }
-            Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => return,
+            Verdict::Challenge(_) | Verdict::Closed(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => return,
         };
         self.bound = Some(self.shared.bindings.enter(person, arrived, &self.stop));
         self.identity = Some(Identity { login, proven, dialog });

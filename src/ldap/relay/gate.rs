@@ -53,7 +53,9 @@ impl Connection {
         let person = match verdict {
             Verdict::Accept(grant) => &grant.person,
             Verdict::Restricted(restricted) => &restricted.person,
-            Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => return Some(Named::Person),
+            Verdict::Challenge(_) | Verdict::Closed(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => {
+                return Some(Named::Person);
+            }
         };
         match self.shared.accounts.at(&person.dn, self.peer.ip().to_canonical()) {
             Named::Misplaced(account) => {

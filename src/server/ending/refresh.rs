@@ -12,7 +12,7 @@ use crate::engine::policy::{Subject, Terms, Who};
 use crate::engine::record::{self, UserRecord};
 use crate::engine::review::Review;
 use crate::engine::session::SessionRecord;
-use crate::engine::{LoginName, Lookup, Operation, Origin, Person, Protocol, UserKey};
+use crate::engine::{LoginName, Lookup, Manner, Operation, Origin, Person, Protocol, UserKey};
 use crate::radius::attribute::NAS_IDENTIFIER;
 use crate::radius::dynauth::{Wish, is_change};
 use crate::radius::packet::Attributes;
@@ -190,6 +190,7 @@ fn origin(session: &SessionRecord) -> Origin {
         calling_station: session.details.calling_station.clone(),
         encrypted: session.encrypted,
         service_account: None,
+        manner: Manner::default(),
     }
 }
 
