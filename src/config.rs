@@ -14,6 +14,7 @@ use crate::engine::Split;
 use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
+pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
@@ -44,6 +45,8 @@ pub struct Config {
     pub directories: Vec<Directory>,
     /// `[[upstream]]`
     pub upstreams: Vec<Upstream>,
+    /// `[[delivery]]`
+    pub deliveries: Vec<Delivery>,
     /// `[[radius]]`
     pub radius: Vec<RadiusListener>,
     /// `[[client]]`
@@ -903,6 +906,7 @@ pub enum Anonymous {
 
 mod certificate;
 mod default;
+mod delivery;
 mod dynauth;
 mod load;
 mod proxy_protocol;

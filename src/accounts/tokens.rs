@@ -183,6 +183,7 @@ impl Accounts {
             user: &subject.key,
             keyring: &self.keyring,
             now: by.now,
+            sent: None,
         };
         let done = self
             .change("token.resync", subject, by, |record| {

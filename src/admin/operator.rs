@@ -64,6 +64,8 @@ pub enum Verb {
     TestClient,
     /// Forget what was learned of a RADIUS client.
     ForgetClient,
+    /// Have a code sent that proves nothing.
+    TestDelivery,
     /// Look at open sessions.
     ReadSessions,
     /// See which codes count for longer than one login.
@@ -95,6 +97,7 @@ impl Verb {
             Self::ReadClients => "client.read",
             Self::TestClient => "client.test",
             Self::ForgetClient => "client.forget",
+            Self::TestDelivery => "delivery.test",
             Self::ReadSessions => "session.read",
             Self::ReadReuse => "reuse.read",
             Self::ClearReuse => "reuse.clear",
@@ -179,7 +182,8 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             | Verb::ReadReuse
             | Verb::ClearReuse
             | Verb::TestClient
-            | Verb::ForgetClient,
+            | Verb::ForgetClient
+            | Verb::TestDelivery,
             Target::Nobody | Target::Person { .. },
         ) => Ok(()),
     }

@@ -1,6 +1,7 @@
 //! The routes of `/v1/…` and `/metrics`.
 
 mod clients;
+mod delivery;
 mod ending;
 mod reuse;
 mod sessions;
@@ -68,6 +69,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
         .merge(clients::routes())
+        .merge(delivery::routes())
         .merge(reuse::routes())
         .merge(sessions::routes())
         .layer(middleware::from_fn(in_time))
@@ -163,7 +165,8 @@ impl AdminState {
             | Verb::ReadReuse
             | Verb::ClearReuse
             | Verb::TestClient
-            | Verb::ForgetClient => false,
+            | Verb::ForgetClient
+            | Verb::TestDelivery => false,
         };
         if let Err(denied) = authorize(operator, verb, Target::Person { oneself }) {
             let by = Actor::now(&operator.name);

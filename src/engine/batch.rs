@@ -34,6 +34,16 @@ impl Key {
         Self::joined(b"e/r/", format!("{id:016x}").as_bytes())
     }
 
+    /// Codes sent to one destination, which expire: `e/d/<digest>`.
+    pub fn sent_to(digest: &[u8; 32]) -> Self {
+        Self::joined(b"e/d/", data_encoding::HEXLOWER.encode(digest).as_bytes())
+    }
+
+    /// Codes sent to one person, which expire: `e/o/<user key>`.
+    pub fn sent_for(user: &UserKey) -> Self {
+        Self::joined(b"e/o/", user.as_str().as_bytes())
+    }
+
     /// What was learned of a RADIUS client: `c/<client>/<address>`.
     pub fn learned_client(client: &str, address: &str) -> Self {
         Self::joined(b"c/", format!("{client}/{address}").as_bytes())

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::engine::batch::Versioned;
+use crate::engine::delivery::Sending;
 use crate::engine::record::{ThrottleRecord, UserRecord};
 use crate::engine::reuse::Entry;
 use crate::engine::session::GrantRecord;
@@ -38,6 +39,8 @@ pub struct Facts {
     /// What the person has proven to the same application from the same source; looked for where the policy
     /// lets codes count for longer than one login ([`crate::engine::policy::Policy::reuses`]).
     pub reused: Option<Arc<Entry>>,
+    /// What has to be known before a code is sent; loaded where one may be.
+    pub sending: Option<Sending>,
 }
 
 /// Whose a further name of a request is.

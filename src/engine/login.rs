@@ -4,6 +4,7 @@
 //! password it says so ([`Step::Do`]) and hands out an [`Attempt`], which goes on with the answer.
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
+mod ask;
 mod case;
 mod change;
 mod outcome;
@@ -20,6 +21,7 @@ use crate::dictionary::Pair;
 use crate::engine::account::{Changed, PasswordChange};
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
+use crate::engine::delivery::{Delivered, Message};
 use crate::engine::dialog::Lifetime;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
@@ -34,6 +36,7 @@ use crate::engine::verdict::{Denial, Outage, Verdict};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
+use ask::Delivering;
 use case::Case;
 use outcome::event;
 use tried::Tried;
@@ -140,6 +143,17 @@ pub enum Effect {
         /// The attempt counted, and the code spent.
         reserve: Batch,
     },
+    /// Send a code, after committing `reserve` durably: a message cannot be taken back, and so it must stay counted.
+    Deliver {
+        /// By which delivery.
+        delivery: Arc<str>,
+        /// What, and where to. Nothing where it is only to look so.
+        message: Option<Message>,
+        /// What the audit is to say, to be completed with what came of it, where that is known only after the answer.
+        note: Option<AuditEvent>,
+        /// The code's digest, and the counts of what was sent.
+        reserve: Batch,
+    },
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
@@ -156,6 +170,7 @@ impl Effect {
             Self::VerifyPassword { reserve, .. }
             | Self::VerifyResponse { reserve, .. }
             | Self::Change { reserve, .. }
+            | Self::Deliver { reserve, .. }
             | Self::AskUpstream { reserve, .. } => reserve.is_empty(),
             Self::VerifyNobody { .. } => true,
         }
@@ -173,6 +188,8 @@ pub enum Evidence {
     Upstream(Answer),
     /// Of changing a password.
     Changed(Changed),
+    /// Of sending a code.
+    Delivered(Delivered),
 }
 
 /// An attempt between an effect and its evidence.
@@ -210,7 +227,9 @@ enum Stage<'a> {
         held: Option<Secret>,
     },
     /// Time is spent for nobody.
-    Pretending { rule: &'a Rule, denial: Denial },
+    Pretending { rule: &'a Rule, denial: Denial, nonce: u64 },
+    /// A code is sent, or it looks so.
+    Delivering(Delivering<'a>),
 }
 
 impl Engine {
@@ -394,14 +413,34 @@ fn conclude<'a>(rule: Option<&Rule>, verdict: Verdict, event: impl FnOnce(Option
 }
 
 impl<'a> Attempt<'a> {
+    /// Whether going on may have a code sent, or take back its count: then [`Facts::sending`] is needed.
+    pub fn may_send(&self) -> bool {
+        match &self.stage {
+            Stage::Trying { terms, .. } => terms.hides_password(),
+            Stage::Delivering(delivering) => delivering.counts(),
+            Stage::Pretending { .. } => false,
+        }
+    }
+
     /// Goes on with the evidence. `facts` are the records as they are now; when the decision's batch
     /// meets a conflict, the same evidence is judged again on newer facts.
     pub fn resume(self, evidence: Evidence, facts: &Facts, now: Timestamp) -> Step<'a> {
         let Self { engine, request, stage } = self;
         match stage {
-            Stage::Pretending { rule, denial } => {
+            Stage::Delivering(delivering) => match evidence {
+                Evidence::Delivered(delivered) => delivering.delivered(&delivered, engine, request, facts, now),
+                Evidence::Password(_) | Evidence::Response(_) | Evidence::Upstream(_) | Evidence::Changed(_) => {
+                    engine.outage(request, None, "nothing was sent".to_owned(), now)
+                }
+            },
+            Stage::Pretending { rule, denial, nonce } => {
                 if let Evidence::Password(PasswordOutcome::Unavailable(reason)) = evidence {
                     return engine.outage(request, Some(rule), reason, now);
+                }
+                if let Ruling::Require(terms) = &rule.ruling
+                    && ask::hides(request, terms, &terms.requirement, KindSet::EMPTY)
+                {
+                    return ask::pretend(engine, request, facts, (rule, terms), (nonce, now));
                 }
                 engine.reject(request, facts, Some(rule), denial, now)
             }
@@ -450,6 +489,7 @@ impl<'a> Attempt<'a> {
                     Evidence::Response(outcome) => tried.responded(outcome),
                     Evidence::Upstream(answer) => tried.answered(answer),
                     Evidence::Changed(changed) => tried.changed(changed),
+                    Evidence::Delivered(_) => tried.unavailable("a code was sent that nobody wanted".into()),
                 }
             }
         }

@@ -5,6 +5,7 @@
 pub mod account;
 pub mod authenticator;
 pub mod batch;
+pub mod delivery;
 pub mod dialog;
 pub mod event;
 pub mod facts;

@@ -322,6 +322,7 @@ impl World {
             acting_as: self.acting_as.clone(),
             sessions: (known && self.engine.policy.most_sessions() > 0).then(|| self.sessions()),
             reused: None,
+            sending: None,
         }
     }
 
@@ -372,6 +373,7 @@ impl World {
             Step::Decided(decision) => (decision, None),
             Step::Wait => panic!("nothing else is under way"),
             Step::Do(Effect::AskUpstream { .. }, _) => panic!("there is no upstream"),
+            Step::Do(Effect::Deliver { .. }, _) => panic!("nothing is sent"),
             Step::Do(Effect::VerifyNobody { .. }, attempt) => {
                 match attempt.resume(
                     Evidence::Password(PasswordOutcome::Unknown),

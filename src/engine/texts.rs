@@ -86,6 +86,24 @@ texts! {
     RecoveryCode = "recovery-code" ();
     /// Asks for a code of any kind that the person has.
     Factor = "factor" ();
+    /// Asks for a code, or for the number of what is to be sent instead.
+    CodeOr = "code-or" ("options");
+    /// An option: what was chosen last time.
+    ChooseUsual = "choose-usual" ();
+    /// An option.
+    ChooseEmailCode = "choose-email-code" ();
+    /// An option.
+    ChooseGatewayCode = "choose-gateway-code" ();
+    /// Asks for what was sent.
+    EmailCode = "email-code" ();
+    /// Asks for what was sent.
+    GatewayCode = "gateway-code" ();
+    /// Asks for what was sent in the way that was chosen last time.
+    UsualCode = "usual-code" ();
+    /// Nothing was sent, and there is no other way.
+    NotSent = "not-sent" ();
+    /// Nothing was sent: asks again.
+    NotSentBut = "not-sent-but" ("question");
 }
 
 /// The texts of all languages.

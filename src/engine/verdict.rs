@@ -135,6 +135,8 @@ pub enum Denial {
     UntypedProof,
     /// The authorization identity is not the person's own.
     NotThemselves,
+    /// What came before in the dialog was wrong. It was counted then, and is told only now.
+    RefusedBefore,
 }
 
 impl Denial {
@@ -166,6 +168,7 @@ impl Denial {
             | Self::MissingCertificate
             | Self::UntypedProof
             | Self::NotThemselves
+            | Self::RefusedBefore
             | Self::ReplyAttribute => false,
         }
     }
@@ -223,13 +226,14 @@ impl Denial {
             | Self::NotEnrolled
             | Self::BadDialog
             | Self::NewPassword(_)
+            | Self::RefusedBefore
             | Self::Malformed => None,
         }
     }
 
     /// Whether it counts against the source it came from: a guess, at a code, a password, or a name.
     pub const fn counts_against_source(self) -> bool {
-        self.is_guess() || matches!(self, Self::UnknownUser)
+        self.is_guess() || matches!(self, Self::UnknownUser | Self::RefusedBefore)
     }
 
     /// The stable word for logs, metrics and the audit.
@@ -263,6 +267,7 @@ impl Denial {
             Self::MissingCertificate => "missing-certificate",
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
+            Self::RefusedBefore => "refused-before",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{self, Config, Directory as DirectoryConfig, StoreKind};
+use crate::delivery::Deliveries;
 use crate::dictionary::Dictionary;
 use crate::directory::Directory;
 use crate::directory::ldap::{LdapDirectory, SetupFault};
@@ -19,7 +20,7 @@ use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
-use crate::server::{certificates, untyped, upstreams};
+use crate::server::{certificates, deliveries, untyped, upstreams};
 use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -44,6 +45,8 @@ pub struct Parts {
     pub certificates: Vec<(String, Arc<TlsServer>)>,
     /// The certificates of its RADIUS listeners with TLS, by the listener's name.
     pub radius_certificates: Vec<(String, Arc<MutualServer>)>,
+    /// How codes reach people.
+    pub deliveries: Arc<Deliveries>,
     /// What works but is probably not meant.
     pub warnings: Faults,
 }
@@ -71,6 +74,7 @@ impl Parts {
         };
         let dictionary = load_dictionary(&config, &mut faults);
         let mut policy = load_policies(&config.policies.path, &dictionary, &mut faults);
+        let deliveries = deliveries::prepare(&config, &mut policy, &document, &mut faults);
         fetch(&policy, &mut config);
         upstreams::check(&config, &dictionary, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
@@ -126,6 +130,7 @@ impl Parts {
             clients: Arc::new(clients),
             certificates,
             radius_certificates,
+            deliveries,
             warnings: faults,
         })
     }

@@ -19,6 +19,9 @@ pub(crate) enum Line {
     /// Whether the upstream is out of reach.
     Upstream(bool),
     Asked(usize),
+    /// Whether codes cannot be sent.
+    Delivery(bool),
+    Sent(usize),
 }
 
 /// What comes back, as a transcript writes it.
@@ -92,6 +95,12 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             "unavailable" => Ok(Line::Upstream(true)),
             _ => Err("an upstream does not say that"),
         },
+        "delivery" => match rest {
+            "as it is" => Ok(Line::Delivery(false)),
+            "unavailable" => Ok(Line::Delivery(true)),
+            _ => Err("a delivery does not say that"),
+        },
+        "sent" => rest.parse().map(Line::Sent).map_err(|_| "not a number"),
         "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
         ">" => match rest.strip_prefix("password ") {

@@ -6,6 +6,7 @@ pub mod hotp;
 pub mod oath;
 pub mod passcode;
 pub mod recovery_code;
+pub mod sent;
 pub mod totp;
 
 use std::fmt;
@@ -18,11 +19,13 @@ use crate::engine::record::UserRecord;
 use crate::keyring::{KeyError, Keyring};
 
 /// Every authenticator that judges a typed code, in the order they are tried.
-pub const CODES: [&dyn CodeAuthenticator; 4] = [
+pub const CODES: [&dyn CodeAuthenticator; 6] = [
     &totp::Totp,
     &hotp::Hotp,
     &recovery_code::RecoveryCodes,
     &passcode::Passcodes,
+    &sent::EMAIL,
+    &sent::GATEWAY,
 ];
 
 /// Consecutive failures after which an authenticator is disabled (NIST SP 800-63B section 3.2.2).
@@ -53,6 +56,8 @@ pub struct Context<'a> {
     pub keyring: &'a Keyring,
     /// When it is judged.
     pub now: Timestamp,
+    /// The code that was sent for the dialog it is typed in ([`crate::engine::record::SentCode::id`]).
+    pub sent: Option<u64>,
 }
 
 /// What came of judging a code.
@@ -193,6 +198,13 @@ impl KindSet {
     /// What is proven before anything is typed: by the connection, or by a mechanism that ran before.
     pub const UNTYPED: Self = Self::of(Kind::Certificate).with(Kind::Sasl);
 
+    /// Codes that are sent to the person.
+    pub const SENT: Self = Self::of(Kind::EmailCode).with(Kind::GatewayCode);
+
+    /// What somebody is called upon for: asked for only once the password is right, so that nobody else can have
+    /// people called upon.
+    pub const OUT_OF_BAND: Self = Self::SENT.with(Kind::Approval);
+
     /// One kind.
     pub const fn of(kind: Kind) -> Self {
         Self(1 << kind as u16)
@@ -230,6 +242,11 @@ impl KindSet {
     /// Whether all of `other` is in it.
     pub const fn covers(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether anything of `other` is in it.
+    pub const fn has_any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Whether it is empty.

@@ -298,6 +298,7 @@ pub(crate) mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(59),
+            sent: None,
         };
         let mut record = record(&keyring, &user, TokenKind::Hotp { counter: 2 });
         let token = record.tokens.first_mut().unwrap();

@@ -9,6 +9,7 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
+use crate::engine::login::ask::hides;
 use crate::engine::login::outcome::{
     CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
     write_grant, write_throttle, write_user,
@@ -136,11 +137,14 @@ impl<'a, 'f> Case<'a, 'f> {
         if let Some(id) = dialog.asking {
             return self.answer_upstream(typed, dialog, id);
         }
+        if self.terms.hides_password() {
+            return self.answer_asked(typed, dialog);
+        }
         self.code(typed, dialog.proven, dialog.password.clone(), record, Some(dialog))
     }
 
     /// Judges a code that stands beside a password or follows a challenge.
-    fn code(
+    pub(super) fn code(
         mut self,
         typed: &Secret,
         proven: KindSet,
@@ -180,6 +184,9 @@ impl<'a, 'f> Case<'a, 'f> {
         }
         match self.request.capability {
             Capability::Dialog if dialog.is_none_or(|dialog| dialog.round < MAX_ROUNDS) => {
+                if self.terms.hides_password() {
+                    return self.ask_more(proven, record);
+                }
                 self.challenge(proven, password, record, dialog)
             }
             Capability::Dialog | Capability::SingleChallenge | Capability::Append(_) | Capability::None => {
@@ -202,6 +209,7 @@ impl<'a, 'f> Case<'a, 'f> {
             user: &person.key,
             keyring: &self.engine.keyring,
             now: self.now,
+            sent: self.request.dialog.as_ref().and_then(|dialog| dialog.sent),
         };
         authenticator::judge(text, wanted, record.to_mut(), &context)
     }
@@ -234,16 +242,20 @@ impl<'a, 'f> Case<'a, 'f> {
     /// Does what would be done for somebody who may be let in, as far as time can tell.
     pub(super) fn pretend(self, password: Secret, by: Option<Arc<str>>, record: Cow<'f, UserRecord>) -> Step<'a> {
         let denial = self.blocked.unwrap_or(Denial::UnknownUser);
-        if !matches!(
-            denial,
-            Denial::UnknownUser | Denial::Policy | Denial::Denied | Denial::NotThemselves
-        ) {
+        let hides = denial != Denial::SourceThrottled && hides(self.request, self.terms, self.requirement, self.held);
+        if !hides
+            && !matches!(
+                denial,
+                Denial::UnknownUser | Denial::Policy | Denial::Denied | Denial::NotThemselves
+            )
+        {
             // Someone locked out is refused without a word to the directory.
             return self.refuse(denial, record);
         }
         let stage = Stage::Pretending {
             rule: self.rule,
             denial,
+            nonce: self.nonce,
         };
         let attempt = Attempt {
             engine: self.engine,

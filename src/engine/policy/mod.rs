@@ -18,6 +18,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::engine::authenticator::KindSet;
+use crate::engine::delivery::Routes;
 use crate::engine::facts::Person;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
 use crate::engine::texts::Texts;
@@ -42,6 +44,8 @@ pub struct Policy {
     pub workflows: Workflows,
     /// What is said in them.
     pub texts: Texts,
+    /// How codes reach people.
+    pub routes: Routes,
     /// See [`Policy::most_sessions`].
     most_sessions: usize,
     /// See [`Policy::reuses`].
@@ -121,6 +125,12 @@ impl Terms {
         }
     }
 
+    /// Whether a wrong password is answered as a right one, and refused at the end: something is asked for by which a
+    /// right password would be known.
+    pub fn hides_password(&self) -> bool {
+        self.requirement.kinds().has_any(KindSet::OUT_OF_BAND)
+    }
+
     /// The limit in force: the rule's own count of failures, or the configured one.
     pub fn limit(&self, configured: Limit) -> Limit {
         Limit {
@@ -193,6 +203,7 @@ impl Policy {
             digest,
             workflows: Workflows::default(),
             texts: Texts::default(),
+            routes: Routes::default(),
             most_sessions,
         }
     }
@@ -249,7 +260,7 @@ impl Policy {
         first
     }
 
-    /// The attributes of directory entries that rules take values from, in lower case, each once.
+    /// The attributes of directory entries that rules and routes take values from, in lower case, each once.
     pub fn attributes(&self) -> BTreeSet<&str> {
         let terms = self.rules.iter().filter_map(|rule| match &rule.ruling {
             Ruling::Deny => None,
@@ -260,6 +271,7 @@ impl Policy {
                 let message = terms.message.iter().flat_map(Template::attributes);
                 terms.reply.attributes().chain(message)
             })
+            .chain(self.routes.attributes())
             .collect()
     }
 
