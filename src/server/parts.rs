@@ -170,6 +170,7 @@ impl Parts {
                 whole: limits.dialog,
             },
             start_within: self.config.accounting.start_within,
+            four_eyes: false,
         };
         let engine = Engine {
             policy: Arc::clone(&self.policy),

@@ -93,6 +93,8 @@ pub struct Terms {
     pub audit: Audit,
     /// The upstream that judges the factor `radius`; set wherever the requirement has it.
     pub upstream: Option<Arc<str>>,
+    /// The workflows that dialogs follow in place of those named after their starts.
+    pub workflows: Vec<Arc<str>>,
     /// The text that asks for a code. At most 120 characters.
     pub prompt: Arc<str>,
     /// The text that people are let in with.
@@ -308,6 +310,7 @@ impl Rule {
                 reuse: None,
                 audit,
                 upstream: None,
+                workflows: Vec::new(),
                 prompt: DEFAULT_PROMPT.into(),
                 message: None,
                 reply: Reply::default(),

@@ -226,6 +226,7 @@ impl RawRule {
                 reuse: self.reuse,
                 audit: self.audit,
                 upstream: self.upstream.map(Arc::from),
+                workflows: Vec::new(),
                 prompt: self.prompt.as_deref().unwrap_or(DEFAULT_PROMPT).into(),
                 message,
                 reply,
