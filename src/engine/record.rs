@@ -98,6 +98,17 @@ pub struct Answers {
     pub must_update: bool,
     /// When it was last defined or confirmed.
     pub confirmed: Timestamp,
+    /// Answers that are being defined in a dialog, until all of them are in.
+    pub draft: Option<Draft>,
+}
+
+/// Answers that are being defined in a dialog. They count for nothing yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
+    /// Names it, in the sealed dialog too.
+    pub id: u64,
+    /// Those that are in, in the order in which they were asked for.
+    pub answers: Vec<Answer>,
 }
 
 /// One answer.
