@@ -202,6 +202,7 @@ impl<'a, 'f> Case<'a, 'f> {
             user: &person.key,
             keyring: &self.engine.keyring,
             now: self.now,
+            sent: self.request.dialog.as_ref().and_then(|dialog| dialog.sent),
         };
         authenticator::judge(text, wanted, record.to_mut(), &context)
     }

@@ -337,6 +337,7 @@ fn dialog(request: &AuthnRequest, proven: KindSet, password: Option<Secret>, now
         proven,
         password,
         asking: None,
+        sent: None,
         course: None,
     }
 }
