@@ -172,7 +172,7 @@ recover = "!help"
         let warnings = parts.warnings.to_string();
         assert!(warnings.contains("it.toml: warning: has no text for "), "{warnings}");
         assert!(
-            warnings.contains("portcullis.toml:26:11: warning: client[1].recover: does nothing unless"),
+            warnings.contains("warning: client[1].recover: does nothing unless"),
             "{warnings}"
         );
     }
