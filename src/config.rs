@@ -15,6 +15,7 @@ use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
 pub use dynauth::{DynamicAuthorization, Identifier};
+pub use four_eyes::{Approvals, Passcodes};
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
 pub use upstream::{Names, RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
@@ -40,6 +41,10 @@ pub struct Config {
     pub limits: Limits,
     /// `[accounting]`
     pub accounting: Accounting,
+    /// `[passcodes]`
+    pub passcodes: Passcodes,
+    /// `[approvals]`
+    pub approvals: Approvals,
     /// `[[directory]]`, at least one.
     pub directories: Vec<Directory>,
     /// `[[upstream]]`
@@ -904,6 +909,7 @@ pub enum Anonymous {
 mod certificate;
 mod default;
 mod dynauth;
+mod four_eyes;
 mod load;
 mod proxy_protocol;
 mod restrict;

@@ -1,5 +1,6 @@
 //! Reading and validating the file.
 
+mod four_eyes;
 mod upstream;
 
 use std::collections::HashMap;
@@ -10,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Client, Config, Dictionary, Directory, DynamicAuthorization, LdapDirectory, LdapListener,
-    LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, ProxyProtocol, RadiusDirectory,
-    RadiusListener, Store, Transport, Upstream,
+    Accounting, Admin, Approvals, Client, Config, Dictionary, Directory, DynamicAuthorization, LdapDirectory,
+    LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Profile, ProxyProtocol,
+    RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 16] = [
     "node",
     "log",
     "store",
@@ -27,6 +28,8 @@ const SECTIONS: [&str; 14] = [
     "dictionary",
     "limits",
     "accounting",
+    "passcodes",
+    "approvals",
     "directory",
     "upstream",
     "radius",
@@ -67,6 +70,8 @@ impl Config {
             dictionary: reader.section::<Dictionary>("dictionary"),
             limits: reader.section::<Limits>("limits"),
             accounting: reader.section::<Accounting>("accounting"),
+            passcodes: reader.section::<Passcodes>("passcodes"),
+            approvals: reader.section::<Approvals>("approvals"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             radius: reader.items::<RadiusListener>("radius"),
@@ -317,6 +322,7 @@ impl Reader<'_, '_, '_> {
         }
         self.limits(config);
         self.accounting(config);
+        self.four_eyes(config);
         let directories: Vec<String> = config
             .directories
             .iter()
