@@ -5,6 +5,7 @@
 mod codes;
 mod denials;
 mod four_eyes;
+mod otpauth;
 mod relation;
 mod requests;
 mod resolve;
@@ -28,6 +29,7 @@ use crate::store::{CommitError, Durability, Store, StoreError};
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
 pub use four_eyes::FourEyes;
+pub use otpauth::BadUri;
 pub use relation::Relation;
 pub use requests::Answer;
 use resolve::{directory_of, look_up, parse_name};
