@@ -25,7 +25,7 @@ use crate::engine::texts::Texts;
 use crate::engine::throttle::Limit;
 use crate::engine::workflow::Workflows;
 
-pub use condition::{Condition, Holds};
+pub use condition::{Condition, Holds, is_group};
 pub use parse::{check_workflows, parse};
 pub use reply::{Reply, Unreplied, refused};
 pub use requirement::{Order, Requirement};
