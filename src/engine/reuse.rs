@@ -295,7 +295,11 @@ pub(super) fn after_refusal(
         | Denial::ChangeUnsupported
         | Denial::MissingCertificate
         | Denial::UntypedProof
-        | Denial::NotThemselves => None,
+        | Denial::NotThemselves
+        | Denial::EnrolElsewhere
+        | Denial::EnrolUnprotected
+        | Denial::EnrolledMeanwhile
+        | Denial::TooManyTokens => None,
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Document, Faults, Source};
+use crate::engine::authenticator::enrolling::Enrolling;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::request::Operation;
 
@@ -324,6 +325,8 @@ pub enum At {
         /// New passwords that were not taken so far.
         tries: u8,
     },
+    /// A code of the key of a token that is being enrolled.
+    Enrolling(Enrolling),
 }
 
 #[cfg(test)]

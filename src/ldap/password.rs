@@ -147,7 +147,11 @@ impl Changed {
             | Denial::MethodOneProof
             | Denial::MissingCertificate
             | Denial::UntypedProof
-            | Denial::NotThemselves => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::NotThemselves
+            | Denial::EnrolElsewhere
+            | Denial::EnrolUnprotected
+            | Denial::EnrolledMeanwhile
+            | Denial::TooManyTokens => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

@@ -207,6 +207,7 @@ fn challenge(password: usize) -> Verdict {
             asking: None,
             course: None,
         },
+        untold: None,
     })
 }
 

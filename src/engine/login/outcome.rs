@@ -49,6 +49,7 @@ pub(super) fn prompt(
         text: terms.prompt.to_string(),
         echo: false,
         dialog,
+        untold: None,
     }
 }
 

@@ -1,0 +1,3 @@
+//! What the steps of workflows do, one file each.
+
+mod enrol;
