@@ -296,6 +296,7 @@ pub(super) fn after_refusal(
         | Denial::MissingCertificate
         | Denial::UntypedProof
         | Denial::NotThemselves
+        | Denial::NotProven
         | Denial::EnrolElsewhere
         | Denial::EnrolUnprotected
         | Denial::EnrolledMeanwhile

@@ -35,6 +35,7 @@ use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, UserKey, Ver
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
+mod course;
 mod enrol;
 mod password;
 mod response;
@@ -188,6 +189,7 @@ impl World {
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
             start_within: Duration::from_secs(60),
+            four_eyes: false,
             limit: Limit {
                 failures: 5,
                 window: Duration::from_secs(900),
@@ -444,6 +446,7 @@ impl World {
             PasswordChange::Own { old, .. } if !old.matches(PASSWORD.as_bytes()) => return Changed::WrongPassword,
             PasswordChange::Own { old, new } => (Some(text(old)), text(new)),
             PasswordChange::Reset { new } => (None, text(new)),
+            PasswordChange::Unlock => (None, "(unlocked)".to_owned()),
         };
         let changed = self.changed.clone().unwrap_or(Changed::Done);
         if changed == Changed::Done {

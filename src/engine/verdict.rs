@@ -145,6 +145,8 @@ pub enum Denial {
     EnrolledMeanwhile,
     /// The person has as many tokens as there may be.
     TooManyTokens,
+    /// Not all was right that had to be proven before somebody may help themselves.
+    NotProven,
 }
 
 impl Denial {
@@ -180,6 +182,7 @@ impl Denial {
             | Self::EnrolUnprotected
             | Self::EnrolledMeanwhile
             | Self::TooManyTokens
+            | Self::NotProven
             | Self::ReplyAttribute => false,
         }
     }
@@ -248,6 +251,7 @@ impl Denial {
             | Self::NotEnrolled
             | Self::BadDialog
             | Self::NewPassword(_)
+            | Self::NotProven
             | Self::Malformed => None,
         }
     }
@@ -292,6 +296,7 @@ impl Denial {
             Self::EnrolUnprotected => "enrol-unprotected",
             Self::EnrolledMeanwhile => "enrolled-meanwhile",
             Self::TooManyTokens => "too-many-tokens",
+            Self::NotProven => "not-proven",
         }
     }
 }

@@ -148,6 +148,7 @@ impl Changed {
             | Denial::MissingCertificate
             | Denial::UntypedProof
             | Denial::NotThemselves
+            | Denial::NotProven
             | Denial::EnrolElsewhere
             | Denial::EnrolUnprotected
             | Denial::EnrolledMeanwhile

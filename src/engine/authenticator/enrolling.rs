@@ -24,8 +24,6 @@ pub struct Enrolling {
     key: TotpKey,
     /// The step of the first code, once that was right.
     first: Option<u64>,
-    /// Codes that were not the one asked for so far.
-    misses: u8,
 }
 
 /// What a typed code comes to.
@@ -37,8 +35,8 @@ pub enum Typed {
     Confirmed(u64),
     /// Not the one that was asked for.
     Missed {
-        /// What is asked again; nothing after [`Enrolling::MAX_MISSES`].
-        again: Option<Enrolling>,
+        /// What is asked again.
+        again: Enrolling,
         /// Whether it is none of the key's codes at all, and so a guess.
         guess: bool,
     },
@@ -84,16 +82,9 @@ impl fmt::Debug for TotpKey {
 }
 
 impl Enrolling {
-    /// Codes that may be wrong before it is over.
-    pub const MAX_MISSES: u8 = 3;
-
     /// A new key, of which nothing has been seen.
     pub const fn new(key: TotpKey) -> Self {
-        Self {
-            key,
-            first: None,
-            misses: 0,
-        }
+        Self { key, first: None }
     }
 
     /// The key.
@@ -129,12 +120,10 @@ impl Enrolling {
     }
 
     fn miss(&self, first: Option<u64>, guess: bool) -> Typed {
-        let misses = self.misses.saturating_add(1);
-        let again = (misses < Self::MAX_MISSES).then(|| Self {
+        let again = Self {
             key: self.key.clone(),
             first,
-            misses,
-        });
+        };
         Typed::Missed { again, guess }
     }
 
@@ -235,19 +224,11 @@ mod tests {
 
     #[test]
     fn what_does_not_follow_is_asked_for_again() {
-        let Typed::Missed {
-            again: Some(again),
-            guess: false,
-        } = half().judge(STEP_3, at(96))
-        else {
+        let Typed::Missed { again, guess: false } = half().judge(STEP_3, at(96)) else {
             panic!("the same code is no guess");
         };
         assert_eq!(again.judge(STEP_4, at(121)), Typed::Confirmed(4));
-        let Typed::Missed {
-            again: Some(again),
-            guess: false,
-        } = half().judge(STEP_5, at(151))
-        else {
+        let Typed::Missed { again, guess: false } = half().judge(STEP_5, at(151)) else {
             panic!("a code that was skipped is no guess");
         };
         assert!(
@@ -265,42 +246,16 @@ mod tests {
     }
 
     #[test]
-    fn three_misses_end_it() {
-        let mut enrolling = Enrolling::new(key());
-        for typed in ["000000", "12345"] {
-            let Typed::Missed {
-                again: Some(again),
-                guess: true,
-            } = enrolling.judge(typed, at(95))
-            else {
-                panic!("{typed}");
-            };
-            enrolling = again;
+    fn what_is_no_code_of_the_key_is_a_guess() {
+        let enrolling = Enrolling::new(key());
+        for typed in ["000000", "12345", "", "969429 0"] {
+            let again = enrolling.clone();
+            assert_eq!(
+                enrolling.judge(typed, at(95)),
+                Typed::Missed { again, guess: true },
+                "{typed}"
+            );
         }
-        assert_eq!(
-            enrolling.judge("", at(95)),
-            Typed::Missed {
-                again: None,
-                guess: true
-            }
-        );
-    }
-
-    #[test]
-    fn the_misses_of_both_codes_are_counted_together() {
-        let Typed::Missed { again: Some(once), .. } = Enrolling::new(key()).judge("000000", at(95)) else {
-            panic!("wrong");
-        };
-        let Typed::First(half) = once.judge(STEP_3, at(95)) else {
-            panic!("right")
-        };
-        let Typed::Missed { again: Some(twice), .. } = half.judge("000000", at(121)) else {
-            panic!("wrong")
-        };
-        assert!(matches!(
-            twice.judge("000000", at(121)),
-            Typed::Missed { again: None, .. }
-        ));
     }
 
     #[test]

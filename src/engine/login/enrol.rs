@@ -10,16 +10,19 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::engine::authenticator::{self, Kind, KindSet};
 use crate::engine::batch::Batch;
+use crate::engine::event::Outcome;
 use crate::engine::facts::Lookup;
 use crate::engine::login::case::Case;
+use crate::engine::login::course::Walk;
 use crate::engine::login::outcome::prompt;
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Pretence, Stage, Step};
-use crate::engine::policy::{Enrol, Order, Requirement, Rule};
+use crate::engine::policy::{Enrol, Order, Requirement, Rule, Terms};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Capability, Operation};
 use crate::engine::texts::Text;
 use crate::engine::verdict::{Denial, Verdict};
+use crate::engine::workflow::Start;
 use crate::secret::Secret;
 
 /// The word in the audit for a login with the password alone.
@@ -34,7 +37,7 @@ impl<'a, 'f> Case<'a, 'f> {
         let Some(enrol) = &self.terms.enrol else { return false };
         let ordinary = asks(self.request) && self.terms.order == Order::PasswordFirst;
         let login = self.request.operation() == Operation::Login && self.new_password().is_none();
-        let leads_on = enrol.grace(self.now).is_some() || may_enrol(enrol, self.request).is_ok();
+        let leads_on = enrol.grace(self.now).is_some() || may_enrol(self.terms, self.request).is_ok();
         if ordinary || !login || !leads_on || self.blocked == Some(Denial::SourceThrottled) {
             return false;
         }
@@ -89,14 +92,14 @@ impl<'a, 'f> Case<'a, 'f> {
             denial,
             Denial::NotEnrolled | Denial::MissingCode | Denial::ClientCannotAsk
         );
-        let (Some(enrol), Lookup::Found(_), None, true) = (&self.terms.enrol, &self.facts.lookup, self.blocked, lacks)
+        let (Some(_), Lookup::Found(_), None, true) = (&self.terms.enrol, &self.facts.lookup, self.blocked, lacks)
         else {
             return denial;
         };
         if !has_never_enrolled(&self.facts.user.value, self.requirement, self.now) {
             return denial;
         }
-        may_enrol(enrol, self.request).err().unwrap_or(denial)
+        may_enrol(self.terms, self.request).err().unwrap_or(denial)
     }
 }
 
@@ -149,6 +152,39 @@ impl<'a> Tried<'a, '_> {
         })
     }
 
+    /// The password is right, and what comes next is to enrol.
+    pub(super) fn enrol(self, proven: KindSet) -> Step<'a> {
+        if !self.passed.is_empty() {
+            let mut batch = Batch::default();
+            self.end_attempt(&mut batch);
+            let detail = "what the upstream says is to be passed on, but the person enrols first";
+            return self.rejected(Denial::ReplyAttribute, Some(detail), batch);
+        }
+        let case = match self.engine.case(self.request, self.facts, self.now, self.nonce) {
+            Ok((case, _)) if case.blocked.is_none() && std::ptr::eq(case.rule, self.rule) => case,
+            Ok((case, _)) => return self.barred(case.blocked.unwrap_or(Denial::Policy)),
+            Err(_) => return self.barred(Denial::Policy),
+        };
+        if let Err(denial) = may_enrol(self.terms, self.request) {
+            return self.barred(denial);
+        }
+        let record = match self.judged_record() {
+            Cow::Owned(record) => Cow::Owned(record),
+            Cow::Borrowed(_) => case.record(),
+        };
+        let Some(mut walk) = Walk::new(case, Start::Enrol, record) else {
+            return self.barred(Denial::NotEnrolled);
+        };
+        walk.position.proven = proven;
+        walk.enter(false);
+        walk.note(
+            Operation::Login.action(),
+            Outcome::Restricted,
+            Some(Start::Enrol.word()),
+        );
+        walk.go()
+    }
+
     /// The password that was tried before its time.
     fn at_once(&self) -> Option<&Secret> {
         self.terms.enrol.as_ref()?;
@@ -174,6 +210,18 @@ impl<'a> Tried<'a, '_> {
     }
 }
 
+impl Walk<'_, '_> {
+    /// Whether everything is proven that the rule asks for, at the end of a workflow that somebody came to who had
+    /// not proven it before.
+    pub(super) fn is_enough(&self) -> bool {
+        match self.position.course.start {
+            Start::Enrol | Start::Expired | Start::Login => self.case.requirement.is_met(self.position.proven),
+            // What these take is their own.
+            Start::Passcode | Start::Recover => true,
+        }
+    }
+}
+
 /// Whether nothing is known of a second factor of the person's, now or ever.
 pub(super) fn has_never_enrolled(record: &UserRecord, requirement: &Requirement, now: Timestamp) -> bool {
     let wanted = requirement.useful_codes(KindSet::EMPTY);
@@ -187,9 +235,9 @@ pub(super) fn has_never_enrolled(record: &UserRecord, requirement: &Requirement,
 ///
 /// # Errors
 /// Why not.
-pub(super) fn may_enrol(enrol: &Enrol, request: &AuthnRequest) -> Result<(), Denial> {
+pub(super) fn may_enrol(terms: &Terms, request: &AuthnRequest) -> Result<(), Denial> {
     match request.capability {
-        Capability::Dialog if request.origin.encrypted || enrol.unprotected => Ok(()),
+        Capability::Dialog if request.origin.encrypted || terms.enrol_unprotected => Ok(()),
         Capability::Dialog => Err(Denial::EnrolUnprotected),
         Capability::SingleChallenge | Capability::Append(_) | Capability::None => Err(Denial::EnrolElsewhere),
     }

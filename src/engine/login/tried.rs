@@ -78,7 +78,7 @@ impl<'a> Tried<'a, '_> {
         if let Some(enrol) = self.lacks_a_first_token(proven) {
             return match enrol.grace(self.now) {
                 Some(_) => self.grant(proven),
-                None => self.enrol(enrol, proven),
+                None => self.enrol(proven),
             };
         }
         if let Some(password) = held.as_ref().filter(|_| requirement.wants_only_password(proven)) {
@@ -235,11 +235,15 @@ impl<'a> Tried<'a, '_> {
         if denial == Denial::SessionLimit {
             expect_grants(&mut batch, self.facts, &self.person);
         }
-        // What a directory may say whatever the password is.
-        if matches!(denial, Denial::Locked | Denial::Disabled) {
-            return self.refused(denial, batch);
+        // What a directory says of an account: who was tried before their time does not hear it.
+        let of_account = matches!(
+            denial,
+            Denial::Locked | Denial::Disabled | Denial::PasswordExpired | Denial::PasswordMustChange
+        );
+        match of_account {
+            true => self.refused(denial, batch),
+            false => self.rejected(denial, None, batch),
         }
-        self.rejected(denial, None, batch)
     }
 
     /// An outage counts against nobody, and gives a right code back: no answer has told that it was right.

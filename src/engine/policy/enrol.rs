@@ -19,8 +19,6 @@ pub struct Enrol {
     /// Until when the password alone is enough. From then on, and from the beginning where there is no grace,
     /// they enrol a token before they are let in.
     pub grace: Option<Grace>,
-    /// Whether the key may be shown over transports that are not encrypted.
-    pub unprotected: bool,
 }
 
 /// A time in which the password alone is enough.
@@ -54,16 +52,12 @@ impl Enrol {
 impl fmt::Display for Enrol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.grace {
-            None => f.write_str("whoever has never enrolled does so now")?,
+            None => f.write_str("whoever has never enrolled does so now"),
             Some(grace) => write!(
                 f,
                 "the password alone for whoever has never enrolled until {}, who enrols from then on",
                 grace.written
-            )?,
-        }
-        match self.unprotected {
-            true => f.write_str(", also without encryption"),
-            false => Ok(()),
+            ),
         }
     }
 }

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::document::Fault;
 use crate::engine::facts::Person;
+use crate::engine::questions::Questions;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
 use crate::engine::texts::Texts;
 use crate::engine::throttle::Limit;
@@ -45,6 +46,8 @@ pub struct Policy {
     pub workflows: Workflows,
     /// What is said in them.
     pub texts: Texts,
+    /// The security questions.
+    pub questions: Questions,
     /// See [`Policy::most_sessions`].
     most_sessions: usize,
     /// See [`Policy::reuses`].
@@ -98,6 +101,8 @@ pub struct Terms {
     pub audit: Audit,
     /// The upstream that judges the factor `radius`; set wherever the requirement has it.
     pub upstream: Option<Arc<str>>,
+    /// The workflows that dialogs follow in place of those named after their starts.
+    pub workflows: Vec<Arc<str>>,
     /// The text that asks for a code. At most 120 characters.
     pub prompt: Arc<str>,
     /// The text that people are let in with.
@@ -106,6 +111,8 @@ pub struct Terms {
     pub reply: Reply,
     /// What becomes of people who have never had a second factor; they are refused where it says nothing.
     pub enrol: Option<Enrol>,
+    /// Whether the key of a new token may be shown over transports that are not encrypted.
+    pub enrol_unprotected: bool,
 }
 
 /// Which verdicts of a rule are written to the audit.
@@ -200,6 +207,7 @@ impl Policy {
             digest,
             workflows: Workflows::default(),
             texts: Texts::default(),
+            questions: Questions::default(),
             most_sessions,
             dated: Vec::new(),
         }
@@ -322,10 +330,12 @@ impl Rule {
                 reuse: None,
                 audit,
                 upstream: None,
+                workflows: Vec::new(),
                 prompt: DEFAULT_PROMPT.into(),
                 message: None,
                 reply: Reply::default(),
                 enrol: None,
+                enrol_unprotected: false,
             }),
         }
     }
@@ -426,6 +436,10 @@ impl fmt::Display for Ruling {
                 match &terms.enrol {
                     Some(enrol) => write!(f, "; {enrol}"),
                     None => Ok(()),
+                }?;
+                match terms.enrol_unprotected {
+                    true => f.write_str("; keys are shown without encryption as well"),
+                    false => Ok(()),
                 }
             }
         }

@@ -247,6 +247,7 @@ impl RawRule {
                 reuse: self.reuse,
                 audit: self.audit,
                 upstream: self.upstream.map(Arc::from),
+                workflows: Vec::new(),
                 prompt: self.prompt.as_deref().unwrap_or(DEFAULT_PROMPT).into(),
                 message,
                 reply,
@@ -255,8 +256,8 @@ impl RawRule {
                         RawEnrol::Now => None,
                         RawEnrol::Grace(grace) => Some(grace),
                     },
-                    unprotected: self.enrol_unprotected,
                 }),
+                enrol_unprotected: self.enrol_unprotected,
             })),
             (true, Some(_)) => {
                 say(&["deny"], "stands beside `require`; a rule either denies or requires");
@@ -294,10 +295,10 @@ impl RawRule {
                 found.push((vec!["enrol", "reminder"], "must be one line of 1 to 120 characters"));
             }
             Some(RawEnrol::Now | RawEnrol::Grace(_)) => {}
-            None if self.enrol_unprotected => {
-                found.push((vec!["enrol_unprotected"], "does nothing without `enrol`"));
-            }
             None => {}
+        }
+        if self.deny && self.enrol_unprotected {
+            found.push((vec!["enrol_unprotected"], "does nothing beside `deny`"));
         }
         found
     }
@@ -655,7 +656,7 @@ reply = { Class = ["x", true] }
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let mut faults = Faults::default();
-        let files = files.filter(|file| file.is_file());
+        let files = files.filter(|file| file.is_file() && !file.ends_with(crate::engine::questions::FILE));
         let sources: Vec<Source> = files.map(|file| Source::read(&file, &mut faults).unwrap()).collect();
         let policy = parse(&sources, Dictionary::shipped(), &mut faults);
         assert!(faults.0.is_empty(), "{faults}");
