@@ -97,6 +97,14 @@ texts! {
     RecoveryCode = "recovery-code" ();
     /// Asks for a code of any kind that the person has.
     Factor = "factor" ();
+    /// Shows the key of a token that is being enrolled, and asks for its first code.
+    EnrolKey = "enrol-key" ("key");
+    /// Asks for the code after it.
+    EnrolNext = "enrol-next" ();
+    /// Reminds somebody who is let in without a second factor for the time being.
+    EnrolReminder = "enrol-reminder" ("until");
+    /// The end: the token is enrolled.
+    Enrolled = "enrolled" ();
 }
 
 /// The texts of all languages.

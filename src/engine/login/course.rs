@@ -73,6 +73,8 @@ pub(super) enum CameTo {
     PasswordChanged,
     /// The account is unlocked.
     Unlocked,
+    /// A token is enrolled.
+    Enrolled,
 }
 
 impl<'a, 'f> Case<'a, 'f> {
@@ -478,6 +480,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             (End::Accept, _) => self.let_in(),
             (End::Reject, Some(CameTo::PasswordChanged)) => self.close(Text::PasswordChanged),
             (End::Reject, Some(CameTo::Unlocked)) => self.close(Text::Unlocked),
+            (End::Reject, Some(CameTo::Enrolled)) => self.close(Text::Enrolled),
             (End::Reject, None) => self.close(Text::Done),
         }
     }
