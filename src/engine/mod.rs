@@ -10,6 +10,7 @@ pub mod event;
 pub mod facts;
 pub mod login;
 pub mod policy;
+pub mod questions;
 pub mod record;
 pub mod relayed;
 pub mod request;
