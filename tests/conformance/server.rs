@@ -206,6 +206,7 @@ fn challenge(password: usize) -> Verdict {
             password: Some(Secret::new(vec![b'x'; password])),
             asking: None,
             course: None,
+            sent: None,
         },
     })
 }

@@ -160,6 +160,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(secs),
+            sent: None,
         };
         let mut used = record(&keyring, &user);
         assert_eq!(
@@ -185,6 +186,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(10),
+            sent: None,
         };
         let mut record = record(&keyring, &user);
         for _ in 0..MAX_FAILURES {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::authenticator::{self, Context, Judgement, Kind, KindSet};
+use crate::engine::authenticator::{self, Judgement, Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
@@ -320,11 +320,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         else {
             return Ok((Judgement::NotApplicable, None));
         };
-        let context = Context {
-            user: &person.key,
-            keyring: &self.case.engine.keyring,
-            now: self.case.now,
-        };
+        let context = self.case.context(person);
         authenticator::judge(text, wanted, self.record.to_mut(), &context)
     }
 

@@ -43,6 +43,7 @@ pub(super) fn prompt(
         proven,
         password,
         asking: None,
+        sent: None,
         course: None,
     };
     Prompt {
