@@ -38,7 +38,7 @@ pub struct Dialog {
     pub password: Option<Secret>,
     /// The upstream's challenge that the answer is for, as the store knows it.
     pub asking: Option<u64>,
-    /// What was sent or asked for elsewhere, which the answer rests on ([`crate::engine::record::SentCode::id`]).
+    /// Names the code that was sent, or the challenge that was shown.
     pub sent: Option<u64>,
     /// Where it stands in a workflow, if it follows one.
     pub course: Option<Course>,
@@ -129,7 +129,7 @@ mod tests {
             proven: KindSet::EMPTY,
             password: Some(Secret::new(password)),
             asking: Some(u64::MAX),
-            sent: None,
+            sent: Some(u64::MAX),
             course: None,
         }
     }

@@ -3,6 +3,7 @@
 //! in ([`Attempt::resume`]). Changes come out as a [`Batch`] to be committed before the answer leaves.
 
 pub mod account;
+pub mod approval;
 pub mod authenticator;
 pub mod batch;
 pub mod delivery;
@@ -10,7 +11,10 @@ pub mod dialog;
 pub mod event;
 pub mod facts;
 pub mod login;
+pub mod ocra;
+pub mod offline;
 pub mod policy;
+pub mod questions;
 pub mod record;
 pub mod relayed;
 pub mod request;

@@ -296,7 +296,12 @@ pub(super) fn after_refusal(
         | Denial::MissingCertificate
         | Denial::UntypedProof
         | Denial::NotThemselves
-        | Denial::RefusedBefore => None,
+        | Denial::RefusedBefore
+        | Denial::NotProven
+        | Denial::EnrolElsewhere
+        | Denial::EnrolUnprotected
+        | Denial::EnrolledMeanwhile
+        | Denial::TooManyTokens => None,
     }
 }
 

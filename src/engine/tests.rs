@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::dictionary::Dictionary;
 use crate::document::{Faults, Source};
 use crate::engine::account::{Changed, PasswordChange};
+use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::authenticator::oath::Generator;
 use crate::engine::authenticator::{passcode, recovery_code};
 use crate::engine::batch::{Batch, Change, Key, Version, Versioned};
@@ -34,6 +35,8 @@ use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, UserKey, Ver
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
+mod course;
+mod enrol;
 mod password;
 mod response;
 mod reuse;
@@ -42,6 +45,8 @@ mod sessions;
 mod shown;
 
 const SEED: &[u8] = b"12345678901234567890";
+/// The key of every token that is enrolled in a dialog.
+const KEY: &[u8; 20] = b"09876543210987654321";
 const PASSWORD: &str = "correct horse";
 const START: u64 = 1_700_000_010;
 
@@ -184,6 +189,7 @@ impl World {
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
             start_within: Duration::from_secs(60),
+            four_eyes: false,
             limit: Limit {
                 failures: 5,
                 window: Duration::from_secs(900),
@@ -208,6 +214,7 @@ impl World {
                 policy: Arc::new(rules),
                 keyring,
                 settings,
+                draw: || TotpKey::new(*KEY),
             },
             store: BTreeMap::new(),
             revision: 0,
@@ -441,6 +448,7 @@ impl World {
             PasswordChange::Own { old, .. } if !old.matches(PASSWORD.as_bytes()) => return Changed::WrongPassword,
             PasswordChange::Own { old, new } => (Some(text(old)), text(new)),
             PasswordChange::Reset { new } => (None, text(new)),
+            PasswordChange::Unlock => (None, "(unlocked)".to_owned()),
         };
         let changed = self.changed.clone().unwrap_or(Changed::Done);
         if changed == Changed::Done {

@@ -73,6 +73,8 @@ pub struct Prompt {
     pub echo: bool,
     /// What to seal into the client's State and bring back with the answer.
     pub dialog: Dialog,
+    /// What was judged and found wrong before it is asked, without a word of it to the claimant.
+    pub untold: Option<Denial>,
 }
 
 /// Why someone was refused. Never shown to the claimant.
@@ -137,6 +139,16 @@ pub enum Denial {
     NotThemselves,
     /// What came before in the dialog was wrong. It was counted then, and is told only now.
     RefusedBefore,
+    /// The person has to enrol first, and the client cannot hold the dialog for it.
+    EnrolElsewhere,
+    /// The person has to enrol first, and the key would cross a transport that is not encrypted.
+    EnrolUnprotected,
+    /// The person has enrolled since the dialog began.
+    EnrolledMeanwhile,
+    /// The person has as many tokens as there may be.
+    TooManyTokens,
+    /// Not all was right that had to be proven before somebody may help themselves.
+    NotProven,
 }
 
 impl Denial {
@@ -169,6 +181,11 @@ impl Denial {
             | Self::UntypedProof
             | Self::NotThemselves
             | Self::RefusedBefore
+            | Self::EnrolElsewhere
+            | Self::EnrolUnprotected
+            | Self::EnrolledMeanwhile
+            | Self::TooManyTokens
+            | Self::NotProven
             | Self::ReplyAttribute => false,
         }
     }
@@ -208,7 +225,18 @@ impl Denial {
                  certificate, or write a rule that asks for a certificate, or for \"sasl\", alone",
             ),
             Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
-            Self::UnknownUser
+            Self::EnrolElsewhere => Some(
+                "the person has never enrolled, and this client cannot hold the dialog for it: let them enrol through \
+                 a client with profile = \"dialog\", or enrol a token for them (portcullis token enrol)",
+            ),
+            Self::EnrolUnprotected => Some(
+                "the person has never enrolled, and the key would be readable on the way to the client: connect the \
+                 client by RADIUS over TLS, set enrol_unprotected = true in the rule where the network is trusted, or \
+                 enrol a token for them (portcullis token enrol)",
+            ),
+            Self::TooManyTokens => Some("revoke a token that is not used any more (portcullis token revoke)"),
+            Self::EnrolledMeanwhile
+            | Self::UnknownUser
             | Self::Policy
             | Self::Denied
             | Self::SessionLimit
@@ -227,13 +255,14 @@ impl Denial {
             | Self::BadDialog
             | Self::NewPassword(_)
             | Self::RefusedBefore
+            | Self::NotProven
             | Self::Malformed => None,
         }
     }
 
     /// Whether it counts against the source it came from: a guess, at a code, a password, or a name.
     pub const fn counts_against_source(self) -> bool {
-        self.is_guess() || matches!(self, Self::UnknownUser | Self::RefusedBefore)
+        self.is_guess() || matches!(self, Self::UnknownUser)
     }
 
     /// The stable word for logs, metrics and the audit.
@@ -268,6 +297,11 @@ impl Denial {
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
             Self::RefusedBefore => "refused-before",
+            Self::EnrolElsewhere => "enrol-elsewhere",
+            Self::EnrolUnprotected => "enrol-unprotected",
+            Self::EnrolledMeanwhile => "enrolled-meanwhile",
+            Self::TooManyTokens => "too-many-tokens",
+            Self::NotProven => "not-proven",
         }
     }
 }

@@ -148,7 +148,12 @@ impl Changed {
             | Denial::MissingCertificate
             | Denial::UntypedProof
             | Denial::NotThemselves
-            | Denial::RefusedBefore => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::RefusedBefore
+            | Denial::NotProven
+            | Denial::EnrolElsewhere
+            | Denial::EnrolUnprotected
+            | Denial::EnrolledMeanwhile
+            | Denial::TooManyTokens => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

@@ -33,6 +33,8 @@ mod faults;
 mod flood;
 // RADIUS packets taken apart.
 mod decode;
+// Whole conversations in which people help themselves, at every kind of client.
+mod dialogs;
 // The `ldap` and `local` directories through one battery, and servers that misbehave.
 mod directory;
 // One code, one accept: at once, and over the death of the process.
@@ -51,6 +53,8 @@ mod password;
 mod proxy_protocol;
 // Codes that count for more than one bind.
 mod reuse;
+// Tokens of every variant.
+mod tokens;
 // Machines whose people are in the directory.
 mod nslcd;
 // Login prompts with pam_radius_auth.

@@ -11,6 +11,7 @@ fn config() -> config::LocalDirectory {
         ldif: "site.ldif".into(),
         login_attributes: vec!["uid".into(), "employeeNumber".into(), "mail".into()],
         attributes: vec!["Mail".into()],
+        language_attribute: None,
         disabled_by: vec!["nsAccountLock".into()],
         remember: Duration::from_secs(60),
         cleartext: false,
@@ -175,14 +176,6 @@ async fn responses_are_judged_by_what_is_kept() {
         let outcome = directory.verify_response(&gone, &chap).await;
         assert!(matches!(outcome, ResponseOutcome::Unknown));
     }
-}
-
-#[tokio::test]
-async fn a_full_queue_is_an_outage_and_no_wrong_password() {
-    let workers = Workers::new(0);
-    let stored = Arc::new(StoredPassword::default_decoy());
-    assert_eq!(workers.matches(stored, Secret::new("x")).await, None);
-    assert_eq!(workers.waiting(), 0, "a place not given is given back");
 }
 
 #[test]

@@ -2,12 +2,15 @@
 //! exception: the directory judges it, as an effect.
 
 pub mod codes;
+pub mod enrolling;
 pub mod hotp;
 pub mod oath;
+pub mod ocra;
 pub mod passcode;
 pub mod recovery_code;
 pub mod sent;
 pub mod totp;
+pub mod yubico_otp;
 
 use std::fmt;
 
@@ -19,9 +22,11 @@ use crate::engine::record::UserRecord;
 use crate::keyring::{KeyError, Keyring};
 
 /// Every authenticator that judges a typed code, in the order they are tried.
-pub const CODES: [&dyn CodeAuthenticator; 6] = [
+pub const CODES: [&dyn CodeAuthenticator; 8] = [
     &totp::Totp,
     &hotp::Hotp,
+    &yubico_otp::YubicoOtp,
+    &ocra::Ocra,
     &recovery_code::RecoveryCodes,
     &passcode::Passcodes,
     &sent::EMAIL,
@@ -56,7 +61,7 @@ pub struct Context<'a> {
     pub keyring: &'a Keyring,
     /// When it is judged.
     pub now: Timestamp,
-    /// The code that was sent for the dialog it is typed in ([`crate::engine::record::SentCode::id`]).
+    /// Names the code that was sent, or the challenge that was shown, in the dialog that is answered.
     pub sent: Option<u64>,
 }
 

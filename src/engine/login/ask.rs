@@ -135,6 +135,8 @@ pub(super) struct Asking<'a, 'f> {
     pub(super) requirement: &'a Requirement,
     /// Who it is really asked of: whose password was right, and whom nothing bars.
     pub(super) person: Option<Arc<Person>>,
+    /// Why they will be refused at the end, known already.
+    pub(super) untold: Option<Denial>,
     /// What was proven: without the password, if it was wrong.
     pub(super) proven: KindSet,
     /// The person's record, as the decision leaves it.
@@ -153,6 +155,7 @@ pub(super) struct Delivering<'a> {
     requirement: &'a Requirement,
     proven: KindSet,
     said: Text,
+    untold: Option<Denial>,
     /// Names the code.
     id: u64,
     /// How long it is good for.
@@ -222,6 +225,7 @@ impl<'a> Asking<'a, '_> {
             requirement: self.requirement,
             proven: self.proven,
             said: chosen.said,
+            untold: self.untold,
             id: self.nonce,
             life: usual.life,
             counted: None,
@@ -329,6 +333,7 @@ impl<'a> Asking<'a, '_> {
             write_user(&mut self.batch, person, &self.facts.user, record);
         }
         let mut prompt = self.prompt();
+        prompt.untold = self.untold;
         if let Some(question) = question {
             prompt.echo = true;
             prompt.text = question;
@@ -421,6 +426,7 @@ impl<'a> Delivering<'a> {
                 }
             }
         };
+        prompt.untold = self.untold;
         prompt.dialog.sent = Some(self.id);
         // Mail takes its time.
         prompt.dialog.expires = prompt.dialog.expires.max(now + self.life);
@@ -508,6 +514,7 @@ impl<'a, 'f> Case<'a, 'f> {
             terms: self.terms,
             requirement: self.requirement,
             person,
+            untold: None,
             proven,
             record,
             batch: Batch::default(),
@@ -537,7 +544,9 @@ impl<'a, 'f> Tried<'a, 'f> {
         let event = self.event(self.proven, Outcome::Reject, Some(denial.word()));
         batch.audit.push(explained(event, Some("told at the end")));
         let proven = self.proven.without(KindSet::of(Kind::Password));
-        self.asking(proven, None, batch).ask()
+        let mut asking = self.asking(proven, None, batch);
+        asking.untold = Some(denial);
+        asking.ask()
     }
 
     fn asking(self, proven: KindSet, person: Option<Arc<Person>>, batch: Batch) -> Asking<'a, 'f> {
@@ -553,6 +562,7 @@ impl<'a, 'f> Tried<'a, 'f> {
             terms: self.terms,
             requirement: self.requirement,
             person,
+            untold: None,
             proven,
             record,
             batch,
@@ -581,6 +591,7 @@ pub(super) fn pretend<'a>(
     request: &'a AuthnRequest,
     facts: &Facts,
     (rule, terms): (&'a Rule, &'a Terms),
+    denial: Denial,
     (nonce, now): (u64, Timestamp),
 ) -> Step<'a> {
     let asking = Asking {
@@ -591,6 +602,7 @@ pub(super) fn pretend<'a>(
         terms,
         requirement: terms.requirement.beside(KindSet::EMPTY).unwrap_or(&terms.requirement),
         person: None,
+        untold: Some(denial),
         proven: KindSet::EMPTY,
         record: Cow::Borrowed(&facts.user.value),
         batch: Batch::default(),

@@ -18,9 +18,9 @@ use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Order, Requirement, Rule, Terms};
 use crate::engine::record::{Failure, Pending, UserRecord};
-use crate::engine::request::{AuthnRequest, Capability};
+use crate::engine::request::{AuthnRequest, Capability, Given};
 use crate::engine::reuse::{self, Held, Reused};
-use crate::engine::throttle::Limit;
+use crate::engine::throttle::{Limit, Standing};
 use crate::engine::verdict::{Denial, Verdict};
 use crate::keyring::KeyError;
 use crate::secret::Secret;
@@ -48,6 +48,40 @@ pub(super) struct Case<'a, 'f> {
 }
 
 impl<'a, 'f> Case<'a, 'f> {
+    /// Judges what was given.
+    pub(super) fn begin(self, standing: Standing) -> Step<'a> {
+        let refusal = match self.facts.lookup {
+            Lookup::Found(_) => Denial::Policy,
+            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => Denial::UnknownUser,
+        };
+        let possible = !self.terms.requirement_for(self.request.operation()).is_impossible();
+        match (self.blocked, standing) {
+            (None, Standing::Busy) => return Step::Wait,
+            (None | Some(_), _) if !possible => return self.refuse(self.blocked.unwrap_or(refusal), self.record()),
+            (None | Some(_), _) => {}
+        }
+        match (&self.request.given, &self.request.dialog) {
+            (Given::Proven(kind), _) => self.proven(*kind),
+            (Given::Typed(typed), Some(dialog)) if dialog.course.is_some() => match &dialog.course {
+                Some(course) => self.walk(typed, dialog, course),
+                None => self.answer(typed, dialog),
+            },
+            (Given::Typed(_), None) if self.request.asks_for_help() => self.recover(),
+            // Nothing that is typed or computed would be enough.
+            (Given::Typed(_) | Given::Response(_), _) if !self.can_be_typed() => self.without_certificate(),
+            (Given::Typed(typed), Some(dialog)) if self.new_password().is_some() => self.renew(typed, dialog),
+            (Given::Typed(typed), Some(dialog)) => self.answer(typed, dialog),
+            (Given::Typed(typed), None) => self.opening(typed),
+            (Given::Response(response), dialog) => self.response(response, dialog.as_ref()),
+        }
+    }
+
+    /// Whether anything that is typed or computed could be enough.
+    fn can_be_typed(&self) -> bool {
+        let requirement = self.terms.requirement_for(self.request.operation());
+        requirement.beside(self.held).is_some()
+    }
+
     /// The first field of a conversation.
     pub(super) fn opening(mut self, typed: &Secret) -> Step<'a> {
         let requirement = self.requirement;
@@ -83,6 +117,9 @@ impl<'a, 'f> Case<'a, 'f> {
         }
         if requirement.wants_only_password(self.held) {
             return self.try_password(self.held, typed.clone(), record);
+        }
+        if self.tries_at_once() {
+            return self.try_at_once(typed, record);
         }
         if instead.has(Kind::Radius) {
             return self.ask_factor(typed, self.held, None, record);
@@ -205,16 +242,21 @@ impl<'a, 'f> Case<'a, 'f> {
         let (Lookup::Found(person), None, Some(text)) = (&self.facts.lookup, self.blocked, typed.expose_str()) else {
             return Ok((Judgement::NotApplicable, None));
         };
-        let context = Context {
+        let context = self.context(person);
+        authenticator::judge(text, wanted, record.to_mut(), &context)
+    }
+
+    /// What codes of a person are judged with.
+    pub(super) fn context<'p>(&'p self, person: &'p Person) -> Context<'p> {
+        Context {
             user: &person.key,
             keyring: &self.engine.keyring,
             now: self.now,
             sent: self.request.dialog.as_ref().and_then(|dialog| dialog.sent),
-        };
-        authenticator::judge(text, wanted, record.to_mut(), &context)
+        }
     }
 
-    fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {
+    pub(super) fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {
         if password.is_empty() {
             return self.refuse(Denial::Malformed, record);
         }
@@ -256,6 +298,7 @@ impl<'a, 'f> Case<'a, 'f> {
             rule: self.rule,
             denial,
             nonce: self.nonce,
+            then: None,
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -406,6 +449,7 @@ impl<'a, 'f> Case<'a, 'f> {
 
     /// Refuses, with more than the word of the denial for the audit.
     fn refuse_saying(self, denial: Denial, detail: Option<&str>, record: Cow<'f, UserRecord>) -> Step<'a> {
+        let denial = self.reason(denial);
         let mut batch = Batch::default();
         let mut reuse = None;
         let person = match &self.facts.lookup {
@@ -435,7 +479,7 @@ impl<'a, 'f> Case<'a, 'f> {
         })
     }
 
-    fn count_failure(&self, batch: &mut Batch, person: &Person, denial: Denial) {
+    pub(super) fn count_failure(&self, batch: &mut Batch, person: &Person, denial: Denial) {
         if self.limit.failures == 0 || self.blocked.is_some() {
             return;
         }
@@ -462,7 +506,7 @@ impl<'a, 'f> Case<'a, 'f> {
         reuse::after_refusal(denial, over, self.reused.is_some(), person, &self.request.origin)
     }
 
-    fn rejection(&self, denial: Denial) -> AuditEvent {
+    pub(super) fn rejection(&self, denial: Denial) -> AuditEvent {
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person.as_ref()),
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
