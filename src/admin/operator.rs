@@ -42,6 +42,10 @@ pub enum Verb {
     EnrolToken,
     /// Revoke, enable, disable or resynchronise a token.
     ChangeToken,
+    /// Make the key of a machine that cannot reach us.
+    EnrolMachine,
+    /// Say the response to what such a machine asks.
+    RespondOffline,
     /// Make recovery codes.
     NewRecoveryCodes,
     /// Issue a passcode.
@@ -84,6 +88,8 @@ impl Verb {
             Self::EndSessions => "session.end",
             Self::EnrolToken => "token.enrol",
             Self::ChangeToken => "token.change",
+            Self::EnrolMachine => "offline.enrol",
+            Self::RespondOffline => "offline.respond",
             Self::NewRecoveryCodes => "recovery-codes.new",
             Self::IssuePasscode => "passcode.issue",
             Self::ListPasscodes => "passcode.list",
@@ -156,6 +162,10 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             let denied = ApiError::new(ErrorKind::Denied, "nobody may issue a passcode for themselves");
             Err(denied.with_remedy("ask another operator to issue it"))
         }
+        (Verb::EnrolMachine | Verb::RespondOffline, Target::Person { oneself: true }) => {
+            let denied = ApiError::new(ErrorKind::Denied, "nobody may answer for their own machine");
+            Err(denied.with_remedy("ask another operator"))
+        }
         (
             Verb::FindUsers
             | Verb::ShowUser
@@ -167,6 +177,8 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             | Verb::EnrolToken
             | Verb::ChangeToken
             | Verb::NewRecoveryCodes
+            | Verb::EnrolMachine
+            | Verb::RespondOffline
             | Verb::IssuePasscode
             | Verb::ListPasscodes
             | Verb::RevokePasscode
@@ -208,6 +220,8 @@ mod tests {
         assert!(authorize(&operator(true), Verb::IssuePasscode, oneself).is_err());
         assert!(authorize(&operator(true), Verb::IssuePasscode, Target::Person { oneself: false }).is_ok());
         assert!(authorize(&operator(true), Verb::RevokePasscode, oneself).is_ok());
+        assert!(authorize(&operator(true), Verb::EnrolMachine, oneself).is_err());
+        assert!(authorize(&operator(true), Verb::RespondOffline, oneself).is_err());
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod clients;
 mod ending;
+mod keys;
 mod reuse;
 mod sessions;
 
@@ -68,6 +69,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
         .merge(clients::routes())
+        .merge(keys::routes())
         .merge(reuse::routes())
         .merge(sessions::routes())
         .layer(middleware::from_fn(in_time))
@@ -142,7 +144,9 @@ impl AdminState {
         authorize(operator, verb, Target::Nobody)?;
         let subject = self.accounts.resolve(user, directory).await?;
         let oneself = match verb {
-            Verb::IssuePasscode => self.accounts.is_oneself(&operator.name, &subject).await?,
+            Verb::IssuePasscode | Verb::EnrolMachine | Verb::RespondOffline => {
+                self.accounts.is_oneself(&operator.name, &subject).await?
+            }
             Verb::FindUsers
             | Verb::ShowUser
             | Verb::Unlock
