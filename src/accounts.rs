@@ -6,6 +6,7 @@ mod codes;
 mod denials;
 mod keys;
 mod offline;
+mod otpauth;
 mod resolve;
 mod tokens;
 pub mod view;
@@ -28,6 +29,7 @@ use crate::store::{CommitError, Durability, Store, StoreError};
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
 pub use keys::{Holders, KeyWish};
+pub use otpauth::BadUri;
 use resolve::{directory_of, look_up, parse_name};
 pub use tokens::{TokenWish, Which};
 use view::{

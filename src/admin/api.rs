@@ -205,6 +205,9 @@ pub struct EnrolRequest {
     /// A given seed in base32; a random one when absent.
     #[serde(default)]
     pub seed: Option<Secret>,
+    /// An `otpauth://` URI that says all of the above, in their place.
+    #[serde(default)]
+    pub uri: Option<Secret>,
     /// Name; `token-N` when absent.
     #[serde(default)]
     pub label: Option<String>,
@@ -232,6 +235,21 @@ pub struct TokenRef {
     pub directory: Option<String>,
     /// Number or name.
     pub token: String,
+}
+
+/// `POST /v1/token/rename`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenameTokenRequest {
+    /// Whose.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Number or name.
+    pub token: String,
+    /// The name from now on.
+    pub label: String,
 }
 
 /// `POST /v1/token/resync`

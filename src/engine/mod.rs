@@ -12,6 +12,7 @@ pub mod login;
 pub mod ocra;
 pub mod offline;
 pub mod policy;
+pub mod questions;
 pub mod record;
 pub mod relayed;
 pub mod request;

@@ -86,6 +86,10 @@ texts! {
     RecoveryCode = "recovery-code" ();
     /// Asks for a code of any kind that the person has.
     Factor = "factor" ();
+    /// Shows a challenge and asks for the response of an offline token.
+    Ocra = "ocra" ("challenge");
+    /// Asks for a code, or for the response of an offline token.
+    CodeOrOcra = "code-or-ocra" ("challenge");
 }
 
 /// The texts of all languages.

@@ -83,6 +83,16 @@ pub enum Task {
     Answers,
 }
 
+impl Task {
+    /// Whether it is a proof: everybody is asked for those, whatever came of the ones before.
+    pub const fn proves(&self) -> bool {
+        match self {
+            Self::Prove(_) | Self::Questions => true,
+            Self::Factors | Self::Choose(_) | Self::NewPassword | Self::Unlock | Self::Enrol | Self::Answers => false,
+        }
+    }
+}
+
 /// Something that can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -312,18 +322,8 @@ pub enum At {
     Asked,
     /// The second part of a passcode: here is the first, normalised.
     SecondPart(String),
-    /// The new password again; `tries` have been refused before.
-    Repeat {
-        /// Of what was typed, as [`crate::keyring::Keyring::digest_code`]; the first octets.
-        digest: [u8; 12],
-        /// New passwords that were not taken so far.
-        tries: u8,
-    },
-    /// A new password once more, after `tries` that were not taken.
-    Again {
-        /// New passwords that were not taken so far.
-        tries: u8,
-    },
+    /// The new password again: here are the first octets of [`crate::keyring::Keyring::digest_code`] of it.
+    Repeat([u8; 12]),
 }
 
 #[cfg(test)]

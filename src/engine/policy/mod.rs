@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::engine::facts::Person;
+use crate::engine::questions::Questions;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
 use crate::engine::texts::Texts;
 use crate::engine::throttle::Limit;
@@ -42,6 +43,8 @@ pub struct Policy {
     pub workflows: Workflows,
     /// What is said in them.
     pub texts: Texts,
+    /// The security questions.
+    pub questions: Questions,
     /// See [`Policy::most_sessions`].
     most_sessions: usize,
     /// See [`Policy::reuses`].
@@ -93,6 +96,8 @@ pub struct Terms {
     pub audit: Audit,
     /// The upstream that judges the factor `radius`; set wherever the requirement has it.
     pub upstream: Option<Arc<str>>,
+    /// The workflows that dialogs follow in place of those named after their starts.
+    pub workflows: Vec<Arc<str>>,
     /// The text that asks for a code. At most 120 characters.
     pub prompt: Arc<str>,
     /// The text that people are let in with.
@@ -193,6 +198,7 @@ impl Policy {
             digest,
             workflows: Workflows::default(),
             texts: Texts::default(),
+            questions: Questions::default(),
             most_sessions,
         }
     }
@@ -308,6 +314,7 @@ impl Rule {
                 reuse: None,
                 audit,
                 upstream: None,
+                workflows: Vec::new(),
                 prompt: DEFAULT_PROMPT.into(),
                 message: None,
                 reply: Reply::default(),
