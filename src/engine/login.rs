@@ -5,6 +5,7 @@
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
 mod case;
+mod challenge;
 mod change;
 mod course;
 mod enrol;
