@@ -3,6 +3,7 @@
 mod clients;
 mod delivery;
 mod ending;
+mod keys;
 mod passcodes;
 mod requests;
 mod reuse;
@@ -72,6 +73,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .merge(delivery::routes())
         .merge(passcodes::routes())
         .merge(requests::routes())
+        .merge(keys::routes())
         .merge(reuse::routes())
         .merge(sessions::routes())
         .merge(tokens::routes())

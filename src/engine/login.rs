@@ -6,6 +6,7 @@
 
 mod ask;
 mod case;
+mod challenge;
 mod change;
 mod course;
 mod enrol;

@@ -123,6 +123,10 @@ texts! {
     EnrolReminder = "enrol-reminder" ("until");
     /// The end: the token is enrolled.
     Enrolled = "enrolled" ();
+    /// Shows a challenge and asks for the response of an offline token.
+    Ocra = "ocra" ("challenge");
+    /// Asks for a code, or for the response of an offline token.
+    CodeOrOcra = "code-or-ocra" ("challenge");
 }
 
 /// The texts of all languages.

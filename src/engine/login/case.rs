@@ -10,6 +10,7 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::ask::hides;
+use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::outcome::{
     CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
     write_grant, write_throttle, write_user,
@@ -421,6 +422,8 @@ impl<'a, 'f> Case<'a, 'f> {
             dialog,
             self.now,
         );
+        let useful = self.requirement.useful_codes(proven);
+        let prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
         Step::Decided(Decision {
             verdict: Verdict::Challenge(prompt),
             batch,

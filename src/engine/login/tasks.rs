@@ -18,7 +18,7 @@ impl<'a, 'f> Walk<'a, 'f> {
     /// Asks for a step, or does it where there is nothing to ask.
     pub(super) fn begin_task(self, task: &Task) -> Turn<'a, 'f> {
         match task {
-            Task::Prove(_) => ControlFlow::Break(self.ask_proof()),
+            Task::Prove(kinds) => ControlFlow::Break(self.ask_proof(kinds)),
             Task::Factors => self.ask_factor(),
             Task::Choose(actions) => self.ask_choice(actions),
             Task::NewPassword => ControlFlow::Break(self.ask_new_password()),

@@ -10,6 +10,7 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::MAX_ROUNDS;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
+use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::enrol::GRACE;
 use crate::engine::login::outcome::{
     LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt, write_grant,
@@ -212,7 +213,9 @@ impl<'a> Tried<'a, '_> {
 
     pub(super) fn prompt(&self, proven: KindSet, held: Option<Secret>) -> Prompt {
         let before = self.request.dialog.as_ref();
-        prompt(self.engine, self.request, self.terms, proven, held, before, self.now)
+        let prompt = prompt(self.engine, self.request, self.terms, proven, held, before, self.now);
+        let useful = self.requirement.useful_codes(proven);
+        with_challenge(prompt, self.engine, self.request, useful, self.nonce)
     }
 
     /// Whether the client can be sent another challenge.
