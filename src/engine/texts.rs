@@ -105,6 +105,8 @@ texts! {
     ChooseEmailCode = "choose-email-code" ();
     /// An option.
     ChooseGatewayCode = "choose-gateway-code" ();
+    /// An option.
+    ChooseOcra = "choose-ocra" ();
     /// Asks for what was sent.
     EmailCode = "email-code" ();
     /// Asks for what was sent.

@@ -37,6 +37,11 @@ impl Pam {
         }
     }
 
+    /// Its name.
+    pub(crate) fn service(&self) -> &str {
+        &self.service
+    }
+
     /// Types `lines`, one at each prompt. Whether the login succeeded, and what was shown.
     pub(crate) fn login(&self, user: &str, lines: &[&str]) -> (bool, String) {
         let mut command = Command::new("pamtester");

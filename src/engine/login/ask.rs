@@ -17,6 +17,7 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::case::Case;
+use crate::engine::login::challenge;
 use crate::engine::login::outcome::{event, explained, prompt, write_user};
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
@@ -40,7 +41,7 @@ pub(super) struct Way {
 
 /// The kinds that have to be asked for, in the order in which they are offered. A new one is a line here, and an arm
 /// in [`Asking::ask_for`].
-const WAYS: [Way; 2] = [
+const WAYS: [Way; 3] = [
     Way {
         kind: Kind::EmailCode,
         option: Text::ChooseEmailCode,
@@ -50,6 +51,11 @@ const WAYS: [Way; 2] = [
         kind: Kind::GatewayCode,
         option: Text::ChooseGatewayCode,
         asked: Text::GatewayCode,
+    },
+    Way {
+        kind: Kind::Ocra,
+        option: Text::ChooseOcra,
+        asked: Text::Ocra,
     },
 ];
 
@@ -197,6 +203,7 @@ impl<'a> Asking<'a, '_> {
     fn ask_for(self, chosen: &Chosen) -> Step<'a> {
         match chosen.way.kind {
             Kind::EmailCode | Kind::GatewayCode => self.send(chosen),
+            Kind::Ocra => self.show_challenge(),
             Kind::Password
             | Kind::Totp
             | Kind::Hotp
@@ -207,9 +214,24 @@ impl<'a> Asking<'a, '_> {
             | Kind::Sasl
             | Kind::YubicoOtp
             | Kind::Approval
-            | Kind::Ocra
             | Kind::Questions => self.challenge(None),
         }
+    }
+
+    /// Shows a challenge for an offline token, to everybody.
+    fn show_challenge(self) -> Step<'a> {
+        let id = self.nonce;
+        let text = challenge::text(self.engine, self.request, KindSet::of(Kind::Ocra), id);
+        let mut step = self.challenge(Some(text));
+        if let Step::Decided(Decision {
+            verdict: Verdict::Challenge(prompt),
+            ..
+        }) = &mut step
+        {
+            prompt.dialog.sent = Some(id);
+            prompt.echo = false;
+        }
+        step
     }
 
     /// Has a code sent, if it is to be; takes the time of it if not.
