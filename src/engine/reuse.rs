@@ -296,7 +296,9 @@ pub(super) fn after_refusal(
         | Denial::MissingCertificate
         | Denial::UntypedProof
         | Denial::NotThemselves
-        | Denial::NotProven => None,
+        | Denial::NotProven
+        | Denial::WrongAnswers
+        | Denial::AnswersLocked => None,
     }
 }
 

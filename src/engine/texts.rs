@@ -86,6 +86,22 @@ texts! {
     RecoveryCode = "recovery-code" ();
     /// Asks for a code of any kind that the person has.
     Factor = "factor" ();
+    /// Asks for an answer that is to be kept, one of several.
+    DefineAnswer = "define-answer" ("number", "count", "question");
+    /// An answer is not taken, for a reason: asks for another.
+    AnswerRefused = "answer-refused" ("reason", "question");
+    /// A reason.
+    AnswerTooShort = "answer-too-short" ("length");
+    /// A reason.
+    AnswerTooLong = "answer-too-long" ("length");
+    /// A reason.
+    AnswerBlocked = "answer-blocked" ();
+    /// A reason.
+    AnswerInQuestion = "answer-in-question" ();
+    /// A reason.
+    AnswerLoginName = "answer-login-name" ();
+    /// A reason.
+    AnswerDuplicate = "answer-duplicate" ();
 }
 
 /// The texts of all languages.

@@ -137,13 +137,17 @@ pub enum Denial {
     NotThemselves,
     /// Not all was right that had to be proven before somebody may help themselves.
     NotProven,
+    /// Too few answers to security questions were right.
+    WrongAnswers,
+    /// The answers to security questions are locked.
+    AnswersLocked,
 }
 
 impl Denial {
     /// Whether it counts as a failure of the person: a guess that was judged.
     pub const fn is_guess(self) -> bool {
         match self {
-            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed => true,
+            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed | Self::WrongAnswers => true,
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
@@ -169,6 +173,7 @@ impl Denial {
             | Self::UntypedProof
             | Self::NotThemselves
             | Self::NotProven
+            | Self::AnswersLocked
             | Self::ReplyAttribute => false,
         }
     }
@@ -227,6 +232,8 @@ impl Denial {
             | Self::BadDialog
             | Self::NewPassword(_)
             | Self::NotProven
+            | Self::WrongAnswers
+            | Self::AnswersLocked
             | Self::Malformed => None,
         }
     }
@@ -268,6 +275,8 @@ impl Denial {
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
             Self::NotProven => "not-proven",
+            Self::WrongAnswers => "wrong-answers",
+            Self::AnswersLocked => "answers-locked",
         }
     }
 }

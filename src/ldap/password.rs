@@ -148,7 +148,9 @@ impl Changed {
             | Denial::MissingCertificate
             | Denial::UntypedProof
             | Denial::NotThemselves
-            | Denial::NotProven => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::NotProven
+            | Denial::WrongAnswers
+            | Denial::AnswersLocked => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 
