@@ -20,7 +20,7 @@ use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
-use crate::server::{certificates, untyped, upstreams};
+use crate::server::{certificates, dialogs, untyped, upstreams};
 use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -76,6 +76,7 @@ impl Parts {
         upstreams::check(&config, &dictionary, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
         untyped::check(&config, &policy, &mut faults);
+        dialogs::settle(&config, &mut policy, &document, &mut faults);
         name_strangers(&config, &policy, &mut faults);
         let mut directories = Directories::new();
         for (index, directory) in config.directories.iter().enumerate() {
@@ -113,7 +114,7 @@ impl Parts {
                 .or(client.certificate.as_ref().map(|_| &no_secret));
             Some((client, secret?, Arc::from(directory)))
         });
-        let clients = ClientTable::build(entries)
+        let clients = ClientTable::build(entries, &policy.texts)
             .map_err(|error| faults.0.push(document.fault(&["client"], error.to_string())))
             .unwrap_or_default();
         if faults.any_errors() {
@@ -221,15 +222,16 @@ pub fn load_dictionary(config: &Config, faults: &mut Faults) -> Arc<Dictionary> 
     }
 }
 
-/// Has the directories fetch what rules take values from.
+/// Has the directories fetch what rules take values from, and the languages that people are spoken to in.
 fn fetch(policy: &Policy, config: &mut Config) {
     for directory in &mut config.directories {
+        let language = directory.language_attribute().map(ToOwned::to_owned);
         let attributes = match directory {
             DirectoryConfig::Ldap(ldap) => &mut ldap.attributes,
             DirectoryConfig::Local(local) => &mut local.attributes,
             DirectoryConfig::Radius(_) => continue,
         };
-        for name in policy.attributes() {
+        for name in policy.attributes().into_iter().chain(language.as_deref()) {
             if !attributes.iter().any(|known| known.eq_ignore_ascii_case(name)) {
                 attributes.push(name.to_owned());
             }
@@ -302,6 +304,7 @@ pub fn load_policies(folder: &Path, dictionary: &Dictionary, faults: &mut Faults
     let sources: Vec<Source> = files.iter().filter_map(|file| Source::read(file, faults)).collect();
     let mut policy = policy::parse(&sources, dictionary, faults);
     policy.questions = load_questions(folder, faults);
+    dialogs::load(folder, &sources, &mut policy, faults);
     policy
 }
 

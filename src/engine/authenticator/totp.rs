@@ -69,6 +69,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(100),
+            sent: None,
         };
         let fresh = record(
             &keyring,
@@ -120,6 +121,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(100),
+            sent: None,
         };
         let mut record = record(
             &keyring,

@@ -242,12 +242,18 @@ impl<'a, 'f> Case<'a, 'f> {
         let (Lookup::Found(person), None, Some(text)) = (&self.facts.lookup, self.blocked, typed.expose_str()) else {
             return Ok((Judgement::NotApplicable, None));
         };
-        let context = Context {
+        let context = self.context(person);
+        authenticator::judge(text, wanted, record.to_mut(), &context)
+    }
+
+    /// What codes of a person are judged with.
+    pub(super) fn context<'p>(&'p self, person: &'p Person) -> Context<'p> {
+        Context {
             user: &person.key,
             keyring: &self.engine.keyring,
             now: self.now,
-        };
-        authenticator::judge(text, wanted, record.to_mut(), &context)
+            sent: self.request.dialog.as_ref().and_then(|dialog| dialog.sent),
+        }
     }
 
     fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::authenticator::{self, Context, Judgement, Kind, KindSet};
+use crate::engine::authenticator::{self, Judgement, Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
@@ -23,7 +23,7 @@ use crate::engine::login::round::count_right;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Stage, Step};
 use crate::engine::record::{Failure, Helped, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::AuthnRequest;
-use crate::engine::texts::Text;
+use crate::engine::texts::{Text, Voice};
 use crate::engine::verdict::{Closed, Denial, Outage, Verdict};
 use crate::engine::workflow::{At, Course, End, Start, Task, Workflow};
 use crate::keyring::KeyError;
@@ -321,11 +321,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         else {
             return Ok((Judgement::NotApplicable, None));
         };
-        let context = Context {
-            user: &person.key,
-            keyring: &self.case.engine.keyring,
-            now: self.case.now,
-        };
+        let context = self.case.context(person);
         authenticator::judge(text, wanted, self.record.to_mut(), &context)
     }
 
@@ -407,8 +403,16 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// A text as it is told to this claimant.
     pub(super) fn text(&self, text: Text, values: &[(&str, &str)]) -> String {
-        let language = self.case.request.origin.manner.language.as_deref();
-        self.case.engine.policy.texts.say(language, text, values)
+        self.voice().say(text, values)
+    }
+
+    /// How this claimant is spoken to: in a language of their own once they have proven who they are. Before that
+    /// it would tell that they exist.
+    pub(super) fn voice(&self) -> Voice<'a> {
+        let person = self.person().filter(|_| self.position.course.session.is_some());
+        let manner = &self.case.request.origin.manner;
+        let texts = &self.case.engine.policy.texts;
+        texts.voice(manner, person.map(|person| person.as_ref()))
     }
 
     /// Asks for the step it stands at.

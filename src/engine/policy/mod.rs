@@ -25,8 +25,8 @@ use crate::engine::texts::Texts;
 use crate::engine::throttle::Limit;
 use crate::engine::workflow::Workflows;
 
-pub use condition::{Condition, Holds};
-pub use parse::parse;
+pub use condition::{Condition, Holds, is_group};
+pub use parse::{check_workflows, parse};
 pub use reply::{Reply, Unreplied, refused};
 pub use requirement::{Order, Requirement};
 pub use schedule::Window;
@@ -96,10 +96,10 @@ pub struct Terms {
     pub audit: Audit,
     /// The upstream that judges the factor `radius`; set wherever the requirement has it.
     pub upstream: Option<Arc<str>>,
-    /// The workflows that dialogs follow in place of those named after their starts.
+    /// The text that asks for a code, where the rule has its own. At most 120 characters.
+    pub prompt: Option<Arc<str>>,
+    /// The workflows that are followed in place of those named after what they start with.
     pub workflows: Vec<Arc<str>>,
-    /// The text that asks for a code. At most 120 characters.
-    pub prompt: Arc<str>,
     /// The text that people are let in with.
     pub message: Option<Template>,
     /// What an Access-Accept carries besides.
@@ -314,8 +314,8 @@ impl Rule {
                 reuse: None,
                 audit,
                 upstream: None,
+                prompt: None,
                 workflows: Vec::new(),
-                prompt: DEFAULT_PROMPT.into(),
                 message: None,
                 reply: Reply::default(),
             }),
@@ -497,9 +497,6 @@ impl fmt::Display for Explanation {
         self.reply.iter().try_for_each(|line| write!(f, "\n   {line}"))
     }
 }
-
-/// What asks for a code, unless the rule says otherwise.
-pub const DEFAULT_PROMPT: &str = "Enter the 6-digit code";
 
 /// Longest prompt, in characters.
 pub const MAX_PROMPT: usize = 120;
