@@ -335,6 +335,9 @@ pub struct LdapDirectory {
     /// The account acts as people who were let in without their password (RFC 4370).
     #[serde(default)]
     pub proxy_authorization: bool,
+    /// The account may set passwords that people choose where the server would not hold them against their history.
+    #[serde(default)]
+    pub reset_without_history: bool,
     /// Where people are looked for.
     pub base_dn: String,
     /// Attributes that a plain login name may stand in.

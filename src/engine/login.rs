@@ -7,6 +7,8 @@
 mod case;
 mod change;
 mod course;
+mod enrol;
+mod further;
 mod outcome;
 mod respond;
 mod round;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dictionary::Pair;
 use crate::engine::account::{Changed, PasswordChange};
+use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
@@ -54,6 +57,8 @@ pub struct Engine {
     pub keyring: Arc<Keyring>,
     /// Limits and life times.
     pub settings: Settings,
+    /// Draws the key of a new token.
+    pub draw: fn() -> TotpKey,
 }
 
 /// Limits and life times.
@@ -223,11 +228,24 @@ enum Stage<'a> {
         held: Option<Secret>,
     },
     /// Time is spent for nobody.
-    Pretending { rule: &'a Rule, denial: Denial },
+    Pretending {
+        rule: &'a Rule,
+        denial: Denial,
+        /// What is asked all the same; refused at once where there is nothing.
+        then: Option<Pretence<'a>>,
+    },
     /// A step of a workflow waits for what it wanted done.
     Walking { position: Box<Position>, nonce: u64 },
     /// An answer is hashed; then the request is judged from the beginning.
     Hashing { nonce: u64 },
+}
+
+/// What somebody is asked with who will be refused whatever comes.
+#[derive(Clone, Debug)]
+struct Pretence<'a> {
+    terms: &'a Terms,
+    proven: KindSet,
+    password: Secret,
 }
 
 impl Engine {
@@ -441,11 +459,14 @@ impl<'a> Attempt<'a> {
                     engine.judge(request, facts, None, now, nonce)
                 }
             },
-            Stage::Pretending { rule, denial } => {
+            Stage::Pretending { rule, denial, then } => {
                 if let Evidence::Password(PasswordOutcome::Unavailable(reason)) = evidence {
                     return engine.outage(request, Some(rule), reason, now);
                 }
-                engine.reject(request, facts, Some(rule), denial, now)
+                match then {
+                    Some(then) => then.ask(engine, request, rule, now),
+                    None => engine.reject(request, facts, Some(rule), denial, now),
+                }
             }
             Stage::Walking { position, nonce } => {
                 Self::walk_on(engine, request, (*position, nonce), evidence, facts, now)

@@ -298,7 +298,11 @@ pub(super) fn after_refusal(
         | Denial::NotThemselves
         | Denial::NotProven
         | Denial::WrongAnswers
-        | Denial::AnswersLocked => None,
+        | Denial::AnswersLocked
+        | Denial::EnrolElsewhere
+        | Denial::EnrolUnprotected
+        | Denial::EnrolledMeanwhile
+        | Denial::TooManyTokens => None,
     }
 }
 

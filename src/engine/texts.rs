@@ -113,6 +113,14 @@ texts! {
     AnswerLoginName = "answer-login-name" ();
     /// A reason.
     AnswerDuplicate = "answer-duplicate" ();
+    /// Shows the key of a token that is being enrolled, and asks for its first code.
+    EnrolKey = "enrol-key" ("key");
+    /// Asks for the code after it.
+    EnrolNext = "enrol-next" ();
+    /// Reminds somebody who is let in without a second factor for the time being.
+    EnrolReminder = "enrol-reminder" ("until");
+    /// The end: the token is enrolled.
+    Enrolled = "enrolled" ();
 }
 
 /// The texts of all languages.
@@ -225,6 +233,11 @@ impl Voice<'_> {
             template = self.texts.template(ENGLISH, text);
         }
         self.line(fill(template, values))
+    }
+
+    /// The language.
+    pub const fn language(&self) -> &str {
+        self.language
     }
 
     /// A text that is not from a prompt file, as this client can show it; on one line as well.

@@ -12,6 +12,7 @@ use std::sync::{Arc, LazyLock};
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Faults, Source};
+use crate::engine::authenticator::enrolling::Enrolling;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::request::Operation;
 
@@ -317,6 +318,8 @@ pub enum At {
     Factor(Answered),
     /// An answer that is being defined.
     Define(Defining),
+    /// A code of the key of a token that is being enrolled.
+    Enrolling(Enrolling),
 }
 
 /// How far a round of security questions has come.

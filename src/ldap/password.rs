@@ -150,7 +150,11 @@ impl Changed {
             | Denial::NotThemselves
             | Denial::NotProven
             | Denial::WrongAnswers
-            | Denial::AnswersLocked => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::AnswersLocked
+            | Denial::EnrolElsewhere
+            | Denial::EnrolUnprotected
+            | Denial::EnrolledMeanwhile
+            | Denial::TooManyTokens => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

@@ -209,6 +209,7 @@ fn challenge(password: usize) -> Verdict {
             course: None,
             sent: None,
         },
+        untold: None,
     })
 }
 

@@ -19,6 +19,10 @@ pub(crate) enum Line {
     /// Whether the upstream is out of reach.
     Upstream(bool),
     Asked(usize),
+    /// Answers hashed.
+    Hashed(usize),
+    /// Whether ana's answers are locked.
+    Answers(bool),
 }
 
 /// What comes back, as a transcript writes it.
@@ -92,6 +96,12 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             "unavailable" => Ok(Line::Upstream(true)),
             _ => Err("an upstream does not say that"),
         },
+        "answers" => match rest {
+            "unlocked" => Ok(Line::Answers(false)),
+            "locked" => Ok(Line::Answers(true)),
+            _ => Err("answers are locked or unlocked"),
+        },
+        "hashed" => rest.parse().map(Line::Hashed).map_err(|_| "not a number"),
         "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
         ">" => match rest.strip_prefix("password ") {

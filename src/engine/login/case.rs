@@ -123,6 +123,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if requirement.wants_only_password(self.held) {
             return self.try_password(self.held, typed.clone(), record);
         }
+        if self.tries_at_once() {
+            return self.try_at_once(typed, record);
+        }
         if instead.has(Kind::Radius) {
             return self.ask_factor(typed, self.held, None, record);
         }
@@ -256,7 +259,7 @@ impl<'a, 'f> Case<'a, 'f> {
         }
     }
 
-    fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {
+    pub(super) fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {
         if password.is_empty() {
             return self.refuse(Denial::Malformed, record);
         }
@@ -294,6 +297,7 @@ impl<'a, 'f> Case<'a, 'f> {
         let stage = Stage::Pretending {
             rule: self.rule,
             denial,
+            then: None,
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -350,6 +354,9 @@ impl<'a, 'f> Case<'a, 'f> {
         };
         if one_too_many(self.facts, self.terms, self.now) {
             return self.refuse(Denial::SessionLimit, record);
+        }
+        if let Some(step) = self.further(proven, &record) {
+            return step;
         }
         let grant = match grant(self.terms, self.request, person, self.nonce, &[], proven) {
             Ok(grant) => grant,
@@ -450,6 +457,7 @@ impl<'a, 'f> Case<'a, 'f> {
 
     /// Refuses, with more than the word of the denial for the audit.
     fn refuse_saying(self, denial: Denial, detail: Option<&str>, record: Cow<'f, UserRecord>) -> Step<'a> {
+        let denial = self.reason(denial);
         let mut batch = Batch::default();
         let mut reuse = None;
         let person = match &self.facts.lookup {
@@ -479,7 +487,7 @@ impl<'a, 'f> Case<'a, 'f> {
         })
     }
 
-    fn count_failure(&self, batch: &mut Batch, person: &Person, denial: Denial) {
+    pub(super) fn count_failure(&self, batch: &mut Batch, person: &Person, denial: Denial) {
         if self.limit.failures == 0 || self.blocked.is_some() {
             return;
         }
@@ -506,7 +514,7 @@ impl<'a, 'f> Case<'a, 'f> {
         reuse::after_refusal(denial, over, self.reused.is_some(), person, &self.request.origin)
     }
 
-    fn rejection(&self, denial: Denial) -> AuditEvent {
+    pub(super) fn rejection(&self, denial: Denial) -> AuditEvent {
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person.as_ref()),
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,

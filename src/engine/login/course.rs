@@ -73,6 +73,8 @@ pub(super) enum CameTo {
     PasswordChanged,
     /// The account is unlocked.
     Unlocked,
+    /// A token is enrolled.
+    Enrolled,
 }
 
 impl<'a, 'f> Case<'a, 'f> {
@@ -476,10 +478,12 @@ impl<'a, 'f> Walk<'a, 'f> {
     fn end(mut self) -> Step<'a> {
         self.record.to_mut().helped = None;
         match (self.workflow.end, self.came_to) {
-            (End::Accept, _) => self.let_in(),
-            (End::Reject, Some(CameTo::PasswordChanged)) => self.close(Text::PasswordChanged),
-            (End::Reject, Some(CameTo::Unlocked)) => self.close(Text::Unlocked),
+            (End::Accept, _) if self.is_enough() => self.let_in(),
+            (End::Accept | End::Reject, Some(CameTo::PasswordChanged)) => self.close(Text::PasswordChanged),
+            (End::Accept | End::Reject, Some(CameTo::Unlocked)) => self.close(Text::Unlocked),
+            (End::Accept | End::Reject, Some(CameTo::Enrolled)) => self.close(Text::Enrolled),
             (End::Reject, None) => self.close(Text::Done),
+            (End::Accept, None) => self.refuse(Denial::NotEnrolled),
         }
     }
 

@@ -51,6 +51,7 @@ pub(super) fn prompt(
         text: asks_for_code(engine, request, terms),
         echo: false,
         dialog,
+        untold: None,
     }
 }
 

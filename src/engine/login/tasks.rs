@@ -2,6 +2,7 @@
 
 mod answers;
 mod choose;
+mod enrol;
 mod new_password;
 mod prove;
 mod questions;
@@ -26,7 +27,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             Task::Unlock => ControlFlow::Break(self.unlock()),
             Task::Questions => self.ask_questions(),
             Task::Answers => self.ask_answers(),
-            Task::Enrol => ControlFlow::Break(self.refuse(Denial::Policy)),
+            Task::Enrol => ControlFlow::Break(self.ask_enrolment()),
         }
     }
 
@@ -44,7 +45,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             Task::Unlock => ControlFlow::Break(self.refuse(Denial::BadDialog)),
             Task::Questions => self.take_answer(typed),
             Task::Answers => self.take_new_answer(typed),
-            Task::Enrol => ControlFlow::Break(self.refuse(Denial::Policy)),
+            Task::Enrol => self.take_enrolment(typed),
         }
     }
 
