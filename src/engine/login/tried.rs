@@ -16,6 +16,7 @@ use crate::engine::login::outcome::{
     LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt, write_grant,
     write_throttle, write_user,
 };
+use crate::engine::login::round::count_right;
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Requirement, Rule, Subject, Terms, Who};
@@ -128,12 +129,15 @@ impl<'a> Tried<'a, '_> {
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
         self.throttle(&mut batch, |record, nonce| {
-            record.with_success(Some(nonce), !codes.is_empty())
+            record.with_success(Some(nonce), codes.clears_codes())
         });
         let mut record = self.judged_record();
         let due = |last| self.now.since(last) >= LAST_LOGIN_STEP;
         if self.facts.user.version.0 > 0 && (!codes.is_empty() || record.last_login.is_none_or(due)) {
             record.to_mut().last_login = Some(self.now);
+        }
+        if proven.has(Kind::Questions) {
+            count_right(record.to_mut());
         }
         let written = match &record {
             Cow::Borrowed(_) => false,
@@ -212,7 +216,13 @@ impl<'a> Tried<'a, '_> {
         let before = self.request.dialog.as_ref();
         let prompt = prompt(self.engine, self.request, self.terms, proven, held, before, self.now);
         let useful = self.requirement.useful_codes(proven);
-        with_challenge(prompt, self.engine, self.request, useful, self.nonce)
+        let mut prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
+        if self.requirement.asks_questions(proven)
+            && let Ok((case, _)) = self.engine.case(self.request, self.facts, self.now, self.nonce)
+        {
+            case.begin_round(&mut prompt);
+        }
+        prompt
     }
 
     /// Whether the client can be sent another challenge.
