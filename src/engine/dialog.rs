@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
+use crate::engine::approval::RequestId;
 use crate::engine::authenticator::KindSet;
 use crate::engine::stuffed::{stuff, unstuff};
 use crate::engine::workflow::Course;
@@ -38,6 +39,8 @@ pub struct Dialog {
     pub password: Option<Secret>,
     /// The upstream's challenge that the answer is for, as the store knows it.
     pub asking: Option<u64>,
+    /// The request for an approval that it waits for.
+    pub approval: Option<RequestId>,
     /// Where it stands in a workflow, if it follows one.
     pub course: Option<Course>,
 }
@@ -70,6 +73,7 @@ impl Dialog {
             proven: self.proven,
             password: self.password.as_ref().map(Secret::expose),
             asking: self.asking,
+            approval: self.approval,
             course: self.course.clone(),
         };
         let plain = Zeroizing::new(postcard::to_stdvec(&wire).ok()?);
@@ -91,6 +95,7 @@ impl Dialog {
             proven: wire.proven,
             password: wire.password.map(Secret::new),
             asking: wire.asking,
+            approval: wire.approval,
             course: wire.course,
         })
     }
@@ -106,6 +111,7 @@ struct Wire<'a> {
     #[serde(borrow)]
     password: Option<&'a [u8]>,
     asking: Option<u64>,
+    approval: Option<RequestId>,
     course: Option<Course>,
 }
 
@@ -124,6 +130,7 @@ mod tests {
             proven: KindSet::EMPTY,
             password: Some(Secret::new(password)),
             asking: Some(u64::MAX),
+            approval: None,
             course: None,
         }
     }

@@ -86,6 +86,10 @@ texts! {
     RecoveryCode = "recovery-code" ();
     /// Asks for a code of any kind that the person has.
     Factor = "factor" ();
+    /// Somebody else has been asked to approve: asks to say when that is done.
+    ApprovalAsked = "approval-asked" ("id");
+    /// That is not done yet: asks once more.
+    ApprovalPending = "approval-pending" ("id");
 }
 
 /// The texts of all languages.

@@ -135,6 +135,10 @@ pub enum Denial {
     UntypedProof,
     /// The authorization identity is not the person's own.
     NotThemselves,
+    /// Somebody else has to approve the login, and has not yet.
+    ApprovalPending,
+    /// Somebody else does not approve it.
+    ApprovalDenied,
     /// Not all was right that had to be proven before somebody may help themselves.
     NotProven,
 }
@@ -168,6 +172,8 @@ impl Denial {
             | Self::MissingCertificate
             | Self::UntypedProof
             | Self::NotThemselves
+            | Self::ApprovalPending
+            | Self::ApprovalDenied
             | Self::NotProven
             | Self::ReplyAttribute => false,
         }
@@ -207,6 +213,10 @@ impl Denial {
                 "the rule asks for something else or for more: bind with a password over a connection with the \
                  certificate, or write a rule that asks for a certificate, or for \"sasl\", alone",
             ),
+            Self::ApprovalPending => Some(
+                "`portcullis request list` shows what waits for approval; the person's manager, or a member of \
+                 approvals.group, can `portcullis approve` it",
+            ),
             Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
             Self::UnknownUser
             | Self::Policy
@@ -223,6 +233,7 @@ impl Denial {
             | Self::CodeReplayed
             | Self::ReuseOver
             | Self::MissingCode
+            | Self::ApprovalDenied
             | Self::NotEnrolled
             | Self::BadDialog
             | Self::NewPassword(_)
@@ -267,6 +278,8 @@ impl Denial {
             Self::MissingCertificate => "missing-certificate",
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
+            Self::ApprovalPending => "approval-pending",
+            Self::ApprovalDenied => "approval-denied",
             Self::NotProven => "not-proven",
         }
     }

@@ -205,6 +205,7 @@ fn challenge(password: usize) -> Verdict {
             proven: KindSet::EMPTY,
             password: Some(Secret::new(vec![b'x'; password])),
             asking: None,
+            approval: None,
             course: None,
         },
     })

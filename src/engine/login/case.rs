@@ -114,7 +114,7 @@ impl<'a, 'f> Case<'a, 'f> {
                 (judgement, _) => self.guessed |= matches!(judgement, Judgement::Wrong | Judgement::Replayed),
             }
         }
-        if requirement.wants_only_password(self.held) {
+        if requirement.wants_only_password(self.held) || self.wants_silent_approval(self.held) {
             return self.try_password(self.held, typed.clone(), record);
         }
         if instead.has(Kind::Radius) {
@@ -170,6 +170,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if let Some(id) = dialog.asking {
             return self.answer_upstream(typed, dialog, id);
         }
+        if let Some(id) = self.is_about_approval(typed, dialog) {
+            return self.answer_approval(id, dialog);
+        }
         self.code(typed, dialog.proven, dialog.password.clone(), record, Some(dialog))
     }
 
@@ -195,7 +198,7 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     /// Something was proven: let in, try the password, or ask for more.
-    fn proceed(
+    pub(super) fn proceed(
         self,
         proven: KindSet,
         password: Option<Secret>,
@@ -210,6 +213,9 @@ impl<'a, 'f> Case<'a, 'f> {
             };
         }
         if let Some(password) = password.as_ref().filter(|_| requirement.wants_only_password(proven)) {
+            return self.try_password(proven, password.clone(), record);
+        }
+        if let Some(password) = password.as_ref().filter(|_| self.wants_silent_approval(proven)) {
             return self.try_password(proven, password.clone(), record);
         }
         match self.request.capability {

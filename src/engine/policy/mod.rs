@@ -18,6 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::engine::authenticator::Kind;
 use crate::engine::facts::Person;
 use crate::engine::questions::Questions;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
@@ -49,6 +50,8 @@ pub struct Policy {
     most_sessions: usize,
     /// See [`Policy::reuses`].
     reuses: bool,
+    /// See [`Policy::approves`].
+    approves: bool,
 }
 
 /// One rule.
@@ -192,8 +195,10 @@ impl Policy {
         };
         let most_sessions = rules.iter().filter_map(of).max().unwrap_or(0);
         let reuses = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.reuse.is_some());
+        let approves = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.requirement.kinds().has(Kind::Approval));
         Self {
             reuses: rules.iter().any(reuses),
+            approves: rules.iter().any(approves),
             rules,
             digest,
             workflows: Workflows::default(),
@@ -212,6 +217,11 @@ impl Policy {
     /// Whether any rule lets codes count for longer than one login. Where none does, nothing is looked for.
     pub const fn reuses(&self) -> bool {
         self.reuses
+    }
+
+    /// Whether any rule takes an approval. Where none does, none is looked for.
+    pub const fn approves(&self) -> bool {
+        self.approves
     }
 
     /// The first rule that matches; `None` means refused.
