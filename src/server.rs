@@ -4,6 +4,7 @@
 mod certificates;
 mod clients;
 mod control;
+mod dialogs;
 mod ending;
 mod learned;
 pub mod parts;

@@ -145,6 +145,7 @@ mod tests {
             user: &ana.key,
             keyring: &site.keyring,
             now: NOW,
+            sent: None,
         };
         let whole = format!("{}{}", issued.code, released.second);
         let judged = judge(&whole, KindSet::of(Kind::Passcode), &mut record, &context).unwrap();

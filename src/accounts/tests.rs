@@ -125,6 +125,7 @@ async fn an_enrolled_token_makes_codes_that_are_taken() {
             user: &ana.key,
             keyring: &site.keyring,
             now: NOW,
+            sent: None,
         };
         let (judgement, _) = judge(
             code.expose_str().unwrap(),
@@ -311,6 +312,7 @@ async fn recovery_codes_replace_the_old_set_and_are_stored_as_digests() {
         user: &ana.key,
         keyring: &site.keyring,
         now: NOW,
+        sent: None,
     };
     let mut right = |code: &str| {
         let wanted = KindSet::of(Factor::RecoveryCode);
@@ -336,6 +338,7 @@ async fn a_passcode_is_one_and_timed() {
         user: &ana.key,
         keyring: &site.keyring,
         now: NOW,
+        sent: None,
     };
     let mut right = |code: &str| {
         let wanted = KindSet::of(Factor::Passcode);

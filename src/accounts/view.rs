@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::engine::account::StateAnswer;
 use crate::engine::approval::{RequestId, RequestRecord, State};
+use crate::engine::authenticator::yubico_otp;
+use crate::engine::ocra::Suite;
 use crate::engine::record::{Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::{Lookup, Person};
@@ -172,6 +174,12 @@ pub struct TokenView {
     pub drift: Option<i16>,
     /// Next counter, for HOTP.
     pub counter: Option<u64>,
+    /// Public identity in modhex, for Yubico OTP.
+    #[serde(default)]
+    pub public: Option<String>,
+    /// Suite (RFC 6287 section 6), for OCRA.
+    #[serde(default)]
+    pub suite: Option<String>,
     /// Whether its codes are taken.
     pub enabled: bool,
     /// Consecutive wrong codes.
@@ -197,6 +205,8 @@ pub enum Kind {
     YubicoOtp,
     /// An offline token (RFC 6287).
     Ocra,
+    /// The key of a machine that cannot reach us; it proves no login.
+    Offline,
 }
 
 impl Kind {
@@ -207,6 +217,7 @@ impl Kind {
             Self::Hotp => "hotp",
             Self::YubicoOtp => "yubico-otp",
             Self::Ocra => "ocra",
+            Self::Offline => "offline",
         }
     }
 }
@@ -495,7 +506,13 @@ impl TokenView {
             TokenKind::Totp { period, drift, .. } => (Kind::Totp, Some(period), Some(drift), None),
             TokenKind::Hotp { counter } => (Kind::Hotp, None, None, Some(counter)),
             TokenKind::YubicoOtp { .. } => (Kind::YubicoOtp, None, None, None),
-            TokenKind::Ocra { .. } => (Kind::Ocra, None, None, None),
+            TokenKind::Ocra { offline: false, .. } => (Kind::Ocra, None, None, None),
+            TokenKind::Ocra { offline: true, .. } => (Kind::Offline, None, None, None),
+        };
+        let (public, suite) = match token.kind {
+            TokenKind::YubicoOtp { public, .. } => (Some(yubico_otp::written(public)), None),
+            TokenKind::Ocra { suite, .. } => (None, Some(Suite::from(suite).to_string())),
+            TokenKind::Totp { .. } | TokenKind::Hotp { .. } => (None, None),
         };
         Self {
             id: token.id,
@@ -506,6 +523,8 @@ impl TokenView {
             period,
             drift,
             counter,
+            public,
+            suite,
             enabled: !token.disabled,
             failures: token.failures,
             enrolled: token.enrolled,

@@ -520,6 +520,10 @@ pub struct PolicyReport {
     pub files: Vec<String>,
     /// Rules in all files.
     pub rules: usize,
+    /// Workflows by name, those that are built in as well.
+    pub workflows: Vec<String>,
+    /// Languages that there are prompts in.
+    pub languages: Vec<String>,
     /// Everything that is wrong.
     pub faults: Vec<FaultLine>,
 }

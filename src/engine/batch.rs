@@ -102,6 +102,11 @@ impl Key {
         Self::joined(b"e/g/", user.as_str().as_bytes())
     }
 
+    /// Responses given to somebody at a machine that cannot reach us, which expire: `e/o/<user key>`.
+    pub fn offline(user: &UserKey) -> Self {
+        Self::joined(b"e/o/", user.as_str().as_bytes())
+    }
+
     /// When sessions were watched.
     pub fn session_watch() -> Self {
         Self::joined(b"w/", b"sessions")

@@ -41,6 +41,8 @@ pub struct Dialog {
     pub asking: Option<u64>,
     /// The request for an approval that it waits for.
     pub approval: Option<RequestId>,
+    /// Names the code that was sent, or the challenge that was shown.
+    pub sent: Option<u64>,
     /// Where it stands in a workflow, if it follows one.
     pub course: Option<Course>,
 }
@@ -74,6 +76,7 @@ impl Dialog {
             password: self.password.as_ref().map(Secret::expose),
             asking: self.asking,
             approval: self.approval,
+            sent: self.sent,
             course: self.course.clone(),
         };
         let plain = Zeroizing::new(postcard::to_stdvec(&wire).ok()?);
@@ -96,6 +99,7 @@ impl Dialog {
             password: wire.password.map(Secret::new),
             asking: wire.asking,
             approval: wire.approval,
+            sent: wire.sent,
             course: wire.course,
         })
     }
@@ -112,6 +116,7 @@ struct Wire<'a> {
     password: Option<&'a [u8]>,
     asking: Option<u64>,
     approval: Option<RequestId>,
+    sent: Option<u64>,
     course: Option<Course>,
 }
 
@@ -131,6 +136,7 @@ mod tests {
             password: Some(Secret::new(password)),
             asking: Some(u64::MAX),
             approval: None,
+            sent: Some(u64::MAX),
             course: None,
         }
     }

@@ -10,6 +10,8 @@ pub mod dialog;
 pub mod event;
 pub mod facts;
 pub mod login;
+pub mod ocra;
+pub mod offline;
 pub mod policy;
 pub mod questions;
 pub mod record;

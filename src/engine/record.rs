@@ -223,8 +223,10 @@ pub enum TokenKind {
     },
     /// An offline token, or a machine that cannot reach us (OCRA, RFC 6287): challenge and response.
     Ocra {
-        /// The suite, as RFC 6287 section 6 numbers are kept in the source.
+        /// The suite.
         suite: OcraSuite,
+        /// Whether the key lies on a machine that cannot reach us: it proves no login then.
+        offline: bool,
     },
 }
 

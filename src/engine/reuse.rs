@@ -298,7 +298,11 @@ pub(super) fn after_refusal(
         | Denial::NotThemselves
         | Denial::ApprovalPending
         | Denial::ApprovalDenied
-        | Denial::NotProven => None,
+        | Denial::NotProven
+        | Denial::EnrolElsewhere
+        | Denial::EnrolUnprotected
+        | Denial::EnrolledMeanwhile
+        | Denial::TooManyTokens => None,
     }
 }
 

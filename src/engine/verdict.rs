@@ -73,6 +73,8 @@ pub struct Prompt {
     pub echo: bool,
     /// What to seal into the client's State and bring back with the answer.
     pub dialog: Dialog,
+    /// What was judged and found wrong before it is asked, without a word of it to the claimant.
+    pub untold: Option<Denial>,
 }
 
 /// Why someone was refused. Never shown to the claimant.
@@ -139,6 +141,14 @@ pub enum Denial {
     ApprovalPending,
     /// Somebody else does not approve it.
     ApprovalDenied,
+    /// The person has to enrol first, and the client cannot hold the dialog for it.
+    EnrolElsewhere,
+    /// The person has to enrol first, and the key would cross a transport that is not encrypted.
+    EnrolUnprotected,
+    /// The person has enrolled since the dialog began.
+    EnrolledMeanwhile,
+    /// The person has as many tokens as there may be.
+    TooManyTokens,
     /// Not all was right that had to be proven before somebody may help themselves.
     NotProven,
 }
@@ -174,6 +184,10 @@ impl Denial {
             | Self::NotThemselves
             | Self::ApprovalPending
             | Self::ApprovalDenied
+            | Self::EnrolElsewhere
+            | Self::EnrolUnprotected
+            | Self::EnrolledMeanwhile
+            | Self::TooManyTokens
             | Self::NotProven
             | Self::ReplyAttribute => false,
         }
@@ -218,7 +232,18 @@ impl Denial {
                  approvals.group, can `portcullis approve` it",
             ),
             Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
-            Self::UnknownUser
+            Self::EnrolElsewhere => Some(
+                "the person has never enrolled, and this client cannot hold the dialog for it: let them enrol through \
+                 a client with profile = \"dialog\", or enrol a token for them (portcullis token enrol)",
+            ),
+            Self::EnrolUnprotected => Some(
+                "the person has never enrolled, and the key would be readable on the way to the client: connect the \
+                 client by RADIUS over TLS, set enrol_unprotected = true in the rule where the network is trusted, or \
+                 enrol a token for them (portcullis token enrol)",
+            ),
+            Self::TooManyTokens => Some("revoke a token that is not used any more (portcullis token revoke)"),
+            Self::EnrolledMeanwhile
+            | Self::UnknownUser
             | Self::Policy
             | Self::Denied
             | Self::SessionLimit
@@ -280,6 +305,10 @@ impl Denial {
             Self::NotThemselves => "not-themselves",
             Self::ApprovalPending => "approval-pending",
             Self::ApprovalDenied => "approval-denied",
+            Self::EnrolElsewhere => "enrol-elsewhere",
+            Self::EnrolUnprotected => "enrol-unprotected",
+            Self::EnrolledMeanwhile => "enrolled-meanwhile",
+            Self::TooManyTokens => "too-many-tokens",
             Self::NotProven => "not-proven",
         }
     }

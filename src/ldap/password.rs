@@ -150,7 +150,11 @@ impl Changed {
             | Denial::NotThemselves
             | Denial::ApprovalPending
             | Denial::ApprovalDenied
-            | Denial::NotProven => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::NotProven
+            | Denial::EnrolElsewhere
+            | Denial::EnrolUnprotected
+            | Denial::EnrolledMeanwhile
+            | Denial::TooManyTokens => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

@@ -87,6 +87,8 @@ impl Control for TestControl {
                 path: "policies".into(),
                 files: Vec::new(),
                 rules: 0,
+                workflows: Vec::new(),
+                languages: Vec::new(),
                 faults: Vec::new(),
             }
         })

@@ -170,6 +170,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(secs),
+            sent: None,
         };
         let mut used = record(&keyring, &user);
         assert_eq!(
@@ -195,6 +196,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(10),
+            sent: None,
         };
         let mut waiting = record(&keyring, &user);
         waiting.passcode.as_mut().unwrap().second = Some(vec![1]);
@@ -216,6 +218,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(10),
+            sent: None,
         };
         let mut record = record(&keyring, &user);
         for _ in 0..MAX_FAILURES {
