@@ -296,6 +296,8 @@ pub(super) fn after_refusal(
         | Denial::MissingCertificate
         | Denial::UntypedProof
         | Denial::NotThemselves
+        | Denial::ApprovalPending
+        | Denial::ApprovalDenied
         | Denial::NotProven
         | Denial::EnrolElsewhere
         | Denial::EnrolUnprotected

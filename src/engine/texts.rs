@@ -97,6 +97,10 @@ texts! {
     RecoveryCode = "recovery-code" ();
     /// Asks for a code of any kind that the person has.
     Factor = "factor" ();
+    /// Somebody else has been asked to approve: asks to say when that is done.
+    ApprovalAsked = "approval-asked" ("id");
+    /// That is not done yet: asks once more.
+    ApprovalPending = "approval-pending" ("id");
     /// Shows the key of a token that is being enrolled, and asks for its first code.
     EnrolKey = "enrol-key" ("key");
     /// Asks for the code after it.

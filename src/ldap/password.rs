@@ -148,6 +148,8 @@ impl Changed {
             | Denial::MissingCertificate
             | Denial::UntypedProof
             | Denial::NotThemselves
+            | Denial::ApprovalPending
+            | Denial::ApprovalDenied
             | Denial::NotProven
             | Denial::EnrolElsewhere
             | Denial::EnrolUnprotected

@@ -121,7 +121,7 @@ impl<'a, 'f> Case<'a, 'f> {
                 (judgement, _) => self.guessed |= matches!(judgement, Judgement::Wrong | Judgement::Replayed),
             }
         }
-        if requirement.wants_only_password(self.held) {
+        if requirement.wants_only_password(self.held) || self.wants_silent_approval(self.held) {
             return self.try_password(self.held, typed.clone(), record);
         }
         if self.tries_at_once() {
@@ -177,6 +177,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if let Some(id) = dialog.asking {
             return self.answer_upstream(typed, dialog, id);
         }
+        if let Some(id) = self.is_about_approval(typed, dialog) {
+            return self.answer_approval(id, dialog);
+        }
         self.code(typed, dialog.proven, dialog.password.clone(), record, Some(dialog))
     }
 
@@ -224,6 +227,9 @@ impl<'a, 'f> Case<'a, 'f> {
             };
         }
         if let Some(password) = password.as_ref().filter(|_| requirement.wants_only_password(proven)) {
+            return self.try_password(proven, password.clone(), record);
+        }
+        if let Some(password) = password.as_ref().filter(|_| self.wants_silent_approval(proven)) {
             return self.try_password(proven, password.clone(), record);
         }
         match self.request.capability {
