@@ -196,6 +196,7 @@ impl Verifier {
             password_by: directory.password_by(),
             most_sessions: engine.policy.most_sessions(),
             reuses: engine.policy.reuses() && reuse::split(request).is_some(),
+            approves: engine.policy.approves(),
         };
         let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
         let mut conflicts = 0;
@@ -408,6 +409,7 @@ impl Verifier {
             certificate: known.certificate.clone(),
             acting_as: known.acting_as.clone(),
             reused: None,
+            approval: None,
         };
         if let Lookup::Found(person) = known.lookup
             && known.most_sessions > 0
@@ -425,6 +427,10 @@ impl Verifier {
             let mut found = self.store.read(&keys, now).await?.into_iter();
             facts.user = decoded(found.next())?;
             facts.throttle = decoded(found.next())?;
+            if let Some(id) = facts.user.value.approval.filter(|_| known.approves) {
+                let key = [Key::request(id)];
+                facts.approval = decoded_if_any(self.store.read(&key, now).await?.into_iter().next())?;
+            }
             if let Some(id) = asking {
                 let key = [Key::upstream(id)];
                 facts.challenged = decoded(self.store.read(&key, now).await?.into_iter().next())?;
@@ -447,6 +453,8 @@ struct Known<'a> {
     most_sessions: usize,
     /// Whether the login may rest on one of before.
     reuses: bool,
+    /// Whether it may rest on an approval.
+    approves: bool,
 }
 
 impl Verify for Verifier {
@@ -575,6 +583,12 @@ async fn watched<T>(future: impl Future<Output = T>) -> (T, bool) {
     })
     .await;
     (value, waited)
+}
+
+fn decoded_if_any<T: Record>(found: Option<Found>) -> Result<Option<Box<T>>, StoreError> {
+    let octets = found.and_then(|found| found.value);
+    let decoded = octets.map(|octets| record::decode(&octets).map(Box::new));
+    decoded.transpose().map_err(|error| StoreError(error.to_string()))
 }
 
 fn decoded<T: Record + Default>(found: Option<Found>) -> Result<Versioned<T>, StoreError> {

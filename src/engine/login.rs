@@ -4,7 +4,9 @@
 //! password it says so ([`Step::Do`]) and hands out an [`Attempt`], which goes on with the answer.
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
+mod approval;
 mod case;
+mod challenge;
 mod change;
 mod course;
 mod enrol;
@@ -70,6 +72,8 @@ pub struct Settings {
     pub lifetime: Lifetime,
     /// How long a login counts as a session before its session is reported.
     pub start_within: Duration,
+    /// How long a request for an approval waits for it, and the approval for its use.
+    pub approval_life: Duration,
     /// Whether passcodes are handed over in two halves, by two people.
     pub four_eyes: bool,
 }
@@ -503,6 +507,7 @@ impl<'a> Attempt<'a> {
                     asked,
                     passed,
                     held,
+                    approved: false,
                     now,
                 };
                 match evidence {

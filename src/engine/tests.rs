@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::dictionary::Dictionary;
 use crate::document::{Faults, Source};
 use crate::engine::account::{Changed, PasswordChange};
+use crate::engine::approval::RequestRecord;
 use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::authenticator::oath::Generator;
 use crate::engine::authenticator::{passcode, recovery_code};
@@ -200,6 +201,7 @@ impl World {
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
             start_within: Duration::from_secs(60),
+            approval_life: Duration::from_secs(300),
             four_eyes: false,
             limit: Limit {
                 failures: 5,
@@ -342,7 +344,15 @@ impl World {
             acting_as: self.acting_as.clone(),
             sessions: (known && self.engine.policy.most_sessions() > 0).then(|| self.sessions()),
             reused: None,
+            approval: self.approval(known),
         }
+    }
+
+    fn approval(&self, known: bool) -> Option<Box<RequestRecord>> {
+        let user: UserRecord = self.read(&Key::user(&self.person.key)).value;
+        let open = user.approval.filter(|_| known && self.engine.policy.approves())?;
+        let (octets, _) = self.store.get(&Key::request(open))?;
+        Some(Box::new(record::decode(octets).unwrap()))
     }
 
     fn sessions(&self) -> SessionFacts {

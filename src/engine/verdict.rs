@@ -137,6 +137,10 @@ pub enum Denial {
     UntypedProof,
     /// The authorization identity is not the person's own.
     NotThemselves,
+    /// Somebody else has to approve the login, and has not yet.
+    ApprovalPending,
+    /// Somebody else does not approve it.
+    ApprovalDenied,
     /// The person has to enrol first, and the client cannot hold the dialog for it.
     EnrolElsewhere,
     /// The person has to enrol first, and the key would cross a transport that is not encrypted.
@@ -182,6 +186,8 @@ impl Denial {
             | Self::MissingCertificate
             | Self::UntypedProof
             | Self::NotThemselves
+            | Self::ApprovalPending
+            | Self::ApprovalDenied
             | Self::EnrolElsewhere
             | Self::EnrolUnprotected
             | Self::EnrolledMeanwhile
@@ -226,6 +232,10 @@ impl Denial {
                 "the rule asks for something else or for more: bind with a password over a connection with the \
                  certificate, or write a rule that asks for a certificate, or for \"sasl\", alone",
             ),
+            Self::ApprovalPending => Some(
+                "`portcullis request list` shows what waits for approval; the person's manager, or a member of \
+                 approvals.group, can `portcullis approve` it",
+            ),
             Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
             Self::EnrolElsewhere => Some(
                 "the person has never enrolled, and this client cannot hold the dialog for it: let them enrol through \
@@ -253,6 +263,7 @@ impl Denial {
             | Self::CodeReplayed
             | Self::ReuseOver
             | Self::MissingCode
+            | Self::ApprovalDenied
             | Self::NotEnrolled
             | Self::BadDialog
             | Self::NewPassword(_)
@@ -299,6 +310,8 @@ impl Denial {
             Self::MissingCertificate => "missing-certificate",
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
+            Self::ApprovalPending => "approval-pending",
+            Self::ApprovalDenied => "approval-denied",
             Self::EnrolElsewhere => "enrol-elsewhere",
             Self::EnrolUnprotected => "enrol-unprotected",
             Self::EnrolledMeanwhile => "enrolled-meanwhile",

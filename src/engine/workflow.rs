@@ -312,14 +312,14 @@ pub enum At {
     SecondPart(String),
     /// The new password again: here are the first octets of [`crate::keyring::Keyring::digest_code`] of it.
     Repeat([u8; 12]),
+    /// A code of the key of a token that is being enrolled.
+    Enrolling(Enrolling),
     /// A security question.
     Answer(Answered),
     /// A security question that a rule asks beside other factors, outside of any workflow.
     Factor(Answered),
     /// An answer that is being defined.
     Define(Defining),
-    /// A code of the key of a token that is being enrolled.
-    Enrolling(Enrolling),
 }
 
 /// How far a round of security questions has come.

@@ -148,13 +148,15 @@ impl Changed {
             | Denial::MissingCertificate
             | Denial::UntypedProof
             | Denial::NotThemselves
+            | Denial::ApprovalPending
+            | Denial::ApprovalDenied
             | Denial::NotProven
-            | Denial::WrongAnswers
-            | Denial::AnswersLocked
             | Denial::EnrolElsewhere
             | Denial::EnrolUnprotected
             | Denial::EnrolledMeanwhile
-            | Denial::TooManyTokens => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::TooManyTokens
+            | Denial::WrongAnswers
+            | Denial::AnswersLocked => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

@@ -23,6 +23,8 @@ pub(crate) enum Line {
     Hashed(usize),
     /// Whether ana's answers are locked.
     Answers(bool),
+    /// What somebody says to the open request for an approval.
+    Approval(bool),
 }
 
 /// What comes back, as a transcript writes it.
@@ -102,6 +104,11 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             _ => Err("answers are locked or unlocked"),
         },
         "hashed" => rest.parse().map(Line::Hashed).map_err(|_| "not a number"),
+        "approval" => match rest {
+            "given" => Ok(Line::Approval(true)),
+            "denied" => Ok(Line::Approval(false)),
+            _ => Err("an approval is given or denied"),
+        },
         "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
         ">" => match rest.strip_prefix("password ") {

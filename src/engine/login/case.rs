@@ -9,6 +9,7 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
+use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::outcome::{
     CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
     write_grant, write_throttle, write_user,
@@ -120,7 +121,7 @@ impl<'a, 'f> Case<'a, 'f> {
                 (judgement, _) => self.guessed |= matches!(judgement, Judgement::Wrong | Judgement::Replayed),
             }
         }
-        if requirement.wants_only_password(self.held) {
+        if requirement.wants_only_password(self.held) || self.wants_silent_approval(self.held) {
             return self.try_password(self.held, typed.clone(), record);
         }
         if self.tries_at_once() {
@@ -176,6 +177,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if let Some(id) = dialog.asking {
             return self.answer_upstream(typed, dialog, id);
         }
+        if let Some(id) = self.is_about_approval(typed, dialog) {
+            return self.answer_approval(id, dialog);
+        }
         self.code(typed, dialog.proven, dialog.password.clone(), record, Some(dialog))
     }
 
@@ -223,6 +227,9 @@ impl<'a, 'f> Case<'a, 'f> {
             };
         }
         if let Some(password) = password.as_ref().filter(|_| requirement.wants_only_password(proven)) {
+            return self.try_password(proven, password.clone(), record);
+        }
+        if let Some(password) = password.as_ref().filter(|_| self.wants_silent_approval(proven)) {
             return self.try_password(proven, password.clone(), record);
         }
         match self.request.capability {
@@ -417,7 +424,7 @@ impl<'a, 'f> Case<'a, 'f> {
             }
         }
         let rule = Some(Arc::clone(&self.rule.name));
-        let mut prompt = prompt(
+        let prompt = prompt(
             self.engine,
             self.request,
             self.terms,
@@ -426,6 +433,8 @@ impl<'a, 'f> Case<'a, 'f> {
             dialog,
             self.now,
         );
+        let useful = self.requirement.useful_codes(proven);
+        let mut prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
         if self.requirement.asks_questions(proven) {
             self.begin_round(&mut prompt);
         }

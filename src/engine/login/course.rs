@@ -16,6 +16,7 @@ use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::case::Case;
+use crate::engine::login::challenge;
 use crate::engine::login::outcome::{
     event, expect_grants, expect_user, grant, one_too_many, prompt, write_grant, write_throttle, write_user,
 };
@@ -55,6 +56,8 @@ pub(super) struct Walk<'a, 'f> {
     pub(super) came_to: Option<CameTo>,
     /// What a new password is asked for with, if there is a reason for it.
     pub(super) because: Option<Text>,
+    /// The challenge that is shown to an offline token, if one is.
+    challenge: Option<u64>,
 }
 
 /// Where somebody stands, and what they bring along.
@@ -222,6 +225,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             position,
             came_to: None,
             because: None,
+            challenge: None,
             case,
         })
     }
@@ -423,7 +427,18 @@ impl<'a, 'f> Walk<'a, 'f> {
         self.ask_in_words(text, echo, at)
     }
 
-    /// The same with a text of its own.
+    /// Asks for one of the `useful` codes: as `text` says, or with a challenge where an offline token would do.
+    pub(super) fn ask_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
+        if !useful.has(Kind::Ocra) {
+            return self.ask(text, &[], true, At::Asked);
+        }
+        let id = self.case.nonce;
+        self.challenge = Some(id);
+        let words = challenge::text(self.case.engine, self.case.request, useful, id);
+        self.ask_in_words(words, true, At::Asked)
+    }
+
+    /// Asks for the step it stands at with a text of its own.
     pub(super) fn ask_in_words(mut self, text: String, echo: bool, at: At) -> Step<'a> {
         let before = self.case.request.dialog.as_ref();
         if before.is_some_and(|before| before.round >= MAX_ROUNDS) {
@@ -450,6 +465,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             prompt.dialog.expires = (now + engine.settings.lifetime.step).min(helped.until);
         }
         prompt.dialog.course = Some(course);
+        prompt.dialog.sent = self.challenge;
         self.decide(Verdict::Challenge(prompt))
     }
 

@@ -20,14 +20,14 @@ impl<'a, 'f> Walk<'a, 'f> {
     /// Asks for a step, or does it where there is nothing to ask.
     pub(super) fn begin_task(self, task: &Task) -> Turn<'a, 'f> {
         match task {
-            Task::Prove(_) => ControlFlow::Break(self.ask_proof()),
+            Task::Prove(kinds) => ControlFlow::Break(self.ask_proof(kinds)),
             Task::Factors => self.ask_factor(),
             Task::Choose(actions) => self.ask_choice(actions),
             Task::NewPassword => ControlFlow::Break(self.ask_new_password()),
             Task::Unlock => ControlFlow::Break(self.unlock()),
+            Task::Enrol => ControlFlow::Break(self.ask_enrolment()),
             Task::Questions => self.ask_questions(),
             Task::Answers => self.ask_answers(),
-            Task::Enrol => ControlFlow::Break(self.ask_enrolment()),
         }
     }
 
@@ -43,9 +43,9 @@ impl<'a, 'f> Walk<'a, 'f> {
             Task::NewPassword => self.take_new_password(typed),
             // Nothing is asked for it.
             Task::Unlock => ControlFlow::Break(self.refuse(Denial::BadDialog)),
+            Task::Enrol => self.take_enrolment(typed),
             Task::Questions => self.take_answer(typed),
             Task::Answers => self.take_new_answer(typed),
-            Task::Enrol => self.take_enrolment(typed),
         }
     }
 

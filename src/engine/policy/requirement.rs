@@ -68,6 +68,12 @@ impl Requirement {
         &self.alternatives
     }
 
+    /// Everything that stands in it.
+    pub fn kinds(&self) -> KindSet {
+        let sets = self.alternatives.iter();
+        sets.fold(KindSet::EMPTY, |kinds, alternative| kinds.union(*alternative))
+    }
+
     /// What is left to be typed by somebody who has proven `held` without typing; `None` when nothing that is
     /// typed can be enough. Where `held` would do by itself, a password that is typed all the same must be right.
     pub fn beside(&self, held: KindSet) -> Option<&Self> {
