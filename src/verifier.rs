@@ -21,6 +21,7 @@ use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{self, PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
+use crate::engine::questions::answers::Hashed;
 use crate::engine::record::Record;
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult};
 use crate::engine::request::LoginForm;
@@ -30,6 +31,7 @@ use crate::engine::upstream::Answer;
 use crate::engine::{
     AuthnRequest, BoxFuture, Check, Denial, Facts, LoginName, Lookup, Outage, Verdict, Verify, record,
 };
+use crate::hashing;
 use crate::metrics::{self, Metrics};
 use crate::reuse::{Moment, Reuse, Whose};
 use crate::store::{CommitError, Durability, Found, Store, StoreError};
@@ -300,6 +302,11 @@ impl Verifier {
                     Ok(upstream) => upstream.ask(&question).await,
                     Err(reason) => Answer::Unavailable(reason),
                 }))
+            }
+            Effect::Hash(job) => {
+                let salt = job.salt;
+                let hash = hashing::pool().answer(job).await;
+                Ok(Evidence::Hashed(Hashed { salt, hash }))
             }
             Effect::VerifyNobody { password, by: None } => {
                 Ok(Evidence::Password(directory.verify_nobody(&password).await))

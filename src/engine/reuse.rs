@@ -302,7 +302,9 @@ pub(super) fn after_refusal(
         | Denial::EnrolElsewhere
         | Denial::EnrolUnprotected
         | Denial::EnrolledMeanwhile
-        | Denial::TooManyTokens => None,
+        | Denial::TooManyTokens
+        | Denial::WrongAnswers
+        | Denial::AnswersLocked => None,
     }
 }
 

@@ -109,6 +109,26 @@ texts! {
     EnrolReminder = "enrol-reminder" ("until");
     /// The end: the token is enrolled.
     Enrolled = "enrolled" ();
+    /// Shows a challenge and asks for the response of an offline token.
+    Ocra = "ocra" ("challenge");
+    /// Asks for a code, or for the response of an offline token.
+    CodeOrOcra = "code-or-ocra" ("challenge");
+    /// Asks for an answer that is to be kept, one of several.
+    DefineAnswer = "define-answer" ("number", "count", "question");
+    /// An answer is not taken, for a reason: asks for another.
+    AnswerRefused = "answer-refused" ("reason", "question");
+    /// A reason.
+    AnswerTooShort = "answer-too-short" ("length");
+    /// A reason.
+    AnswerTooLong = "answer-too-long" ("length");
+    /// A reason.
+    AnswerBlocked = "answer-blocked" ();
+    /// A reason.
+    AnswerInQuestion = "answer-in-question" ();
+    /// A reason.
+    AnswerLoginName = "answer-login-name" ();
+    /// A reason.
+    AnswerDuplicate = "answer-duplicate" ();
 }
 
 /// The texts of all languages.

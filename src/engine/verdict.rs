@@ -151,13 +151,17 @@ pub enum Denial {
     TooManyTokens,
     /// Not all was right that had to be proven before somebody may help themselves.
     NotProven,
+    /// Too few answers to security questions were right.
+    WrongAnswers,
+    /// The answers to security questions are locked.
+    AnswersLocked,
 }
 
 impl Denial {
     /// Whether it counts as a failure of the person: a guess that was judged.
     pub const fn is_guess(self) -> bool {
         match self {
-            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed => true,
+            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed | Self::WrongAnswers => true,
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
@@ -189,6 +193,7 @@ impl Denial {
             | Self::EnrolledMeanwhile
             | Self::TooManyTokens
             | Self::NotProven
+            | Self::AnswersLocked
             | Self::ReplyAttribute => false,
         }
     }
@@ -263,6 +268,8 @@ impl Denial {
             | Self::BadDialog
             | Self::NewPassword(_)
             | Self::NotProven
+            | Self::WrongAnswers
+            | Self::AnswersLocked
             | Self::Malformed => None,
         }
     }
@@ -310,6 +317,8 @@ impl Denial {
             Self::EnrolledMeanwhile => "enrolled-meanwhile",
             Self::TooManyTokens => "too-many-tokens",
             Self::NotProven => "not-proven",
+            Self::WrongAnswers => "wrong-answers",
+            Self::AnswersLocked => "answers-locked",
         }
     }
 }

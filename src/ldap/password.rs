@@ -154,7 +154,9 @@ impl Changed {
             | Denial::EnrolElsewhere
             | Denial::EnrolUnprotected
             | Denial::EnrolledMeanwhile
-            | Denial::TooManyTokens => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::TooManyTokens
+            | Denial::WrongAnswers
+            | Denial::AnswersLocked => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

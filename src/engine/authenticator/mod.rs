@@ -236,6 +236,12 @@ impl KindSet {
         self.without(Self::UNTYPED.with(Kind::Password))
     }
 
+    /// Whether having proven it clears failures of codes: answers to questions do not, or somebody who knows them
+    /// could guess codes without end.
+    pub const fn clears_codes(self) -> bool {
+        !self.codes().without(Self::of(Kind::Questions)).is_empty()
+    }
+
     /// Whether `kind` is in it.
     pub const fn has(self, kind: Kind) -> bool {
         self.0 & Self::of(kind).0 != 0

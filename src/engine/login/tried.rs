@@ -10,11 +10,13 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::MAX_ROUNDS;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
+use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::enrol::GRACE;
 use crate::engine::login::outcome::{
     LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt, write_grant,
     write_throttle, write_user,
 };
+use crate::engine::login::round::count_right;
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Requirement, Rule, Subject, Terms, Who};
@@ -132,12 +134,15 @@ impl<'a> Tried<'a, '_> {
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
         self.throttle(&mut batch, |record, nonce| {
-            record.with_success(Some(nonce), !codes.is_empty())
+            record.with_success(Some(nonce), codes.clears_codes())
         });
         let mut record = self.judged_record();
         let due = |last| self.now.since(last) >= LAST_LOGIN_STEP;
         if self.facts.user.version.0 > 0 && (!codes.is_empty() || record.last_login.is_none_or(due)) {
             record.to_mut().last_login = Some(self.now);
+        }
+        if proven.has(Kind::Questions) {
+            count_right(record.to_mut());
         }
         let written = match &record {
             Cow::Borrowed(_) => false,
@@ -215,7 +220,15 @@ impl<'a> Tried<'a, '_> {
 
     pub(super) fn prompt(&self, proven: KindSet, held: Option<Secret>) -> Prompt {
         let before = self.request.dialog.as_ref();
-        prompt(self.engine, self.request, self.terms, proven, held, before, self.now)
+        let prompt = prompt(self.engine, self.request, self.terms, proven, held, before, self.now);
+        let useful = self.requirement.useful_codes(proven);
+        let mut prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
+        if self.requirement.asks_questions(proven)
+            && let Ok((case, _)) = self.engine.case(self.request, self.facts, self.now, self.nonce)
+        {
+            case.begin_round(&mut prompt);
+        }
+        prompt
     }
 
     /// Whether the client can be sent another challenge.
