@@ -7,6 +7,7 @@ use super::tokens::Made;
 use super::view::{Kind, OfflineEnrolled, OfflineResponse, TokenView};
 use super::{AccountError, Accounts, Actor, RETRIES, Subject, event};
 use crate::clock::{self, Timestamp};
+use crate::engine::authenticator::oath;
 use crate::engine::batch::{Batch, Change, Key};
 use crate::engine::event::Outcome;
 use crate::engine::ocra::{Input, Suite};
@@ -52,7 +53,11 @@ impl Accounts {
                 Ok((token, what))
             })
             .await?;
+        let account = format!("{} {machine}", subject.login.replace(':', " "));
+        let uri = oath::uri(&key, &token, &account, ISSUER)
+            .map_err(|error| AccountError::Invalid(format!("no URI can name this machine: {error}")))?;
         Ok(OfflineEnrolled {
+            uri: uri.expose_str().unwrap_or_default().to_owned(),
             token: TokenView::of(&token),
             login: subject.login.clone(),
             suite: suite.to_string(),
@@ -182,6 +187,9 @@ impl Accounts {
         Err(AccountError::OwnMachine)
     }
 }
+
+/// Whose key it is, in the URI.
+const ISSUER: &str = "Portcullis";
 
 fn is_machine(token: &Token) -> bool {
     matches!(token.kind, TokenKind::Ocra { offline: true, .. })

@@ -9,6 +9,7 @@ mod deny;
 mod ending;
 mod key;
 mod login;
+mod offline;
 mod output;
 mod passcode;
 mod password_hash;
@@ -84,6 +85,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Recovery codes: make a new set
     RecoveryCodes(recovery_codes::RecoveryCodesArgs),
+    /// Machines that cannot reach a server: keys, responses, and the question there
+    Offline(offline::OfflineArgs),
     /// Passcodes for people who cannot log in: issue, list, revoke
     Passcode(passcode::PasscodeArgs),
     /// Policies: check the files, explain a decision
@@ -184,6 +187,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Deny(_)
         | Command::Token(_)
         | Command::RecoveryCodes(_)
+        | Command::Offline(_)
         | Command::Passcode(_)
         | Command::Policy(_)
         | Command::Client(_)
@@ -220,6 +224,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Deny(args) => deny::run(args, client, out).await,
         Command::Token(args) => token::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
+        Command::Offline(args) => offline::run(args, client, out).await,
         Command::Passcode(args) => passcode::run(args, client, out).await,
         Command::Policy(args) => policy::run(args, client, out).await,
         Command::Client(args) => client::run(args, client, out).await,

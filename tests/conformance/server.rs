@@ -204,6 +204,7 @@ fn challenge(password: usize) -> Verdict {
             round: 1,
             proven: KindSet::EMPTY,
             password: Some(Secret::new(vec![b'x'; password])),
+            sent: None,
             asking: None,
             course: None,
         },
