@@ -19,8 +19,7 @@ impl Accounts {
     /// Makes the key of a person's machine. The answer holds it, this once.
     ///
     /// # Errors
-    /// When the person has left the directory, has too many tokens or one of that name, or is the operator: who
-    /// has the key needs nobody's response.
+    /// When the person has left the directory, has too many tokens or one of that name.
     pub async fn enrol_machine(
         &self,
         subject: &Subject,
@@ -28,7 +27,6 @@ impl Accounts {
         by: Actor<'_>,
     ) -> Result<OfflineEnrolled, AccountError> {
         subject.present()?;
-        self.not_oneself("offline.enrol", subject, by).await?;
         if !offline::is_machine(machine) {
             let most = offline::MAX_MACHINE;
             let what = format!("a machine is called by 1 to {most} letters, digits, `.`, `_` or `-`");
@@ -108,8 +106,8 @@ impl Accounts {
     /// the challenge says which, or the person has only one.
     ///
     /// # Errors
-    /// For oneself, which is audited; for what is no challenge; when there is no such machine or more than one; when
-    /// too many were given within the hour, which is audited.
+    /// For what is no challenge; when there is no such machine or more than one; when too many were given within the
+    /// hour, which is audited.
     pub async fn respond(
         &self,
         subject: &Subject,
@@ -127,7 +125,6 @@ impl Accounts {
             let what = format!("the challenge is of machine `{said}`, not of `{machine}`");
             return Err(AccountError::Invalid(what));
         }
-        self.not_oneself("offline.respond", subject, by).await?;
         let named = machine.or(asked.machine.as_deref());
         let place = Key::offline(&subject.key);
         for _ in 0..RETRIES {
@@ -176,15 +173,6 @@ impl Accounts {
         Suite::from(offline::SUITE)
             .response(&key, &input)
             .map_err(|error| AccountError::Invalid(error.to_string()))
-    }
-
-    async fn not_oneself(&self, action: &str, subject: &Subject, by: Actor<'_>) -> Result<(), AccountError> {
-        if !self.is_oneself(by.name, subject).await? {
-            return Ok(());
-        }
-        let what = format!("{}: for oneself", subject.login);
-        self.note(action, by, Some(subject), Outcome::Reject, &what).await?;
-        Err(AccountError::OwnMachine)
     }
 }
 

@@ -8,11 +8,13 @@ use std::time::Duration;
 use portcullis::clock::Timestamp;
 use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
-use portcullis::engine::authenticator::{passcode, recovery_code};
+use portcullis::engine::authenticator::enrolling::TotpKey;
+use portcullis::engine::authenticator::{passcode, recovery_code, yubico_otp};
 use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
 use portcullis::engine::dialog::{Dialog, Lifetime};
 use portcullis::engine::facts::Whose;
-use portcullis::engine::record::{self, Algorithm, Passcode, Token, TokenKind, UserRecord};
+use portcullis::engine::ocra::{Input, Suite};
+use portcullis::engine::record::{self, Algorithm, OcraSuite, Passcode, Token, TokenKind, UserRecord};
 use portcullis::engine::throttle::Limit;
 use portcullis::engine::upstream::{self, Answer, Awaiting, Question};
 use portcullis::engine::{
@@ -28,6 +30,8 @@ const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 const PASSWORD: &str = "hunter2";
 const UPSTREAM: &str = "tokens";
 const SEED: &[u8] = b"12345678901234567890";
+/// The key of every token that is enrolled in a dialog.
+const KEY: &[u8; 20] = b"09876543210987654321";
 const POLICY: &str = include_str!("policy.toml");
 /// What State is sealed to.
 const PLACE: &[u8] = b"client";
@@ -87,13 +91,15 @@ impl World {
                 policy: Arc::new(rules),
                 keyring: Arc::new(Keyring::from_root(&[9; 32])),
                 settings,
+                draw: || TotpKey::new(*KEY),
             },
-            people: ["ana", "bob"].map(|name| (name.to_owned(), person(name))).into(),
+            people: ["ana", "bob", "kim"].map(|name| (name.to_owned(), person(name))).into(),
             records: BTreeMap::new(),
             revision: 0,
             state: None,
         };
         world.enrol_ana();
+        world.enrol_kim();
         world
     }
 
@@ -108,6 +114,21 @@ impl World {
         let dialog = Dialog::open(&state, &self.engine.keyring, PLACE, self.now).ok_or("State does not open")?;
         self.ask(typed, Some(dialog));
         Ok(())
+    }
+
+    /// The response of kim's offline token to the challenge in what was asked last.
+    pub(crate) fn respond(&mut self) -> Result<(), String> {
+        let Some(Reply::Challenge(text)) = &self.reply else {
+            return Err("nothing was asked".into());
+        };
+        let challenge: String = text.chars().filter(char::is_ascii_digit).collect();
+        let input = Input {
+            question: &challenge,
+            ..Input::default()
+        };
+        let response = Suite::from(OcraSuite::Sha1Digits6).response(&Secret::new(SEED), &input);
+        let response = response.map_err(|error| error.to_string())?;
+        self.answer(response.expose_str().unwrap())
     }
 
     fn ask(&mut self, typed: &str, dialog: Option<Dialog>) {
@@ -306,6 +327,42 @@ impl World {
                 released_by: None,
                 halves: false,
             }),
+            ever_enrolled: true,
+            ..UserRecord::default()
+        };
+        let mut batch = Batch::default();
+        let change = Change::Put(record::encode(&record), None);
+        batch.replace(Key::user(&key), Version::default(), change);
+        self.commit(batch);
+    }
+
+    /// A key that types, and an offline token.
+    fn enrol_kim(&mut self) {
+        let key = self.people["kim"].key.clone();
+        let token = |id: u32, kind, digits, seed: &[u8]| Token {
+            id,
+            label: format!("token-{id}"),
+            kind,
+            algorithm: Algorithm::Sha1,
+            digits,
+            seed: self.engine.keyring.seal(&Token::place(key.as_str(), id), seed),
+            disabled: false,
+            failures: 0,
+            enrolled: START,
+            last_used: None,
+        };
+        let yubikey = TokenKind::YubicoOtp {
+            public: yubico_otp::public_identity("vvccccccbcde").unwrap(),
+            last: None,
+        };
+        let seed = yubico_otp::seed("010203040506", "000102030405060708090a0b0c0d0e0f").unwrap();
+        let pad = TokenKind::Ocra {
+            suite: OcraSuite::Sha1Digits6,
+            offline: false,
+        };
+        let record = UserRecord {
+            login: "kim".into(),
+            tokens: vec![token(1, yubikey, 44, seed.expose()), token(2, pad, 6, SEED)],
             ever_enrolled: true,
             ..UserRecord::default()
         };

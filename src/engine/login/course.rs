@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::authenticator::{self, Context, Judgement, Kind, KindSet};
+use crate::engine::authenticator::{self, Judgement, Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
@@ -24,7 +24,7 @@ use crate::engine::login::outcome::{
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Stage, Step};
 use crate::engine::record::{Failure, Helped, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::AuthnRequest;
-use crate::engine::texts::Text;
+use crate::engine::texts::{Text, Voice};
 use crate::engine::verdict::{Closed, Denial, Outage, Verdict};
 use crate::engine::workflow::{At, Course, End, Start, Task, Workflow};
 use crate::keyring::KeyError;
@@ -76,6 +76,8 @@ pub(super) enum CameTo {
     PasswordChanged,
     /// The account is unlocked.
     Unlocked,
+    /// A token is enrolled.
+    Enrolled,
 }
 
 impl<'a, 'f> Case<'a, 'f> {
@@ -324,12 +326,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         else {
             return Ok((Judgement::NotApplicable, None));
         };
-        let context = Context {
-            user: &person.key,
-            keyring: &self.case.engine.keyring,
-            now: self.case.now,
-            sent: self.case.request.dialog.as_ref().and_then(|dialog| dialog.sent),
-        };
+        let context = self.case.context(person);
         authenticator::judge(text, wanted, self.record.to_mut(), &context)
     }
 
@@ -411,8 +408,16 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// A text as it is told to this claimant.
     pub(super) fn text(&self, text: Text, values: &[(&str, &str)]) -> String {
-        let language = self.case.request.origin.manner.language.as_deref();
-        self.case.engine.policy.texts.say(language, text, values)
+        self.voice().say(text, values)
+    }
+
+    /// How this claimant is spoken to: in a language of their own once they have proven who they are. Before that
+    /// it would tell that they exist.
+    pub(super) fn voice(&self) -> Voice<'a> {
+        let person = self.person().filter(|_| self.position.course.session.is_some());
+        let manner = &self.case.request.origin.manner;
+        let texts = &self.case.engine.policy.texts;
+        texts.voice(manner, person.map(|person| person.as_ref()))
     }
 
     /// Asks for the step it stands at.
@@ -422,7 +427,7 @@ impl<'a, 'f> Walk<'a, 'f> {
     }
 
     /// Asks for one of the `useful` codes: as `text` says, or with a challenge where an offline token would do.
-    pub(super) fn ask_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
+    pub(super) fn ask_for_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
         if !useful.has(Kind::Ocra) {
             return self.ask(text, &[], true, At::Asked);
         }
@@ -491,6 +496,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             (End::Accept, _) => self.let_in(),
             (End::Reject, Some(CameTo::PasswordChanged)) => self.close(Text::PasswordChanged),
             (End::Reject, Some(CameTo::Unlocked)) => self.close(Text::Unlocked),
+            (End::Reject, Some(CameTo::Enrolled)) => self.close(Text::Enrolled),
             (End::Reject, None) => self.close(Text::Done),
         }
     }
