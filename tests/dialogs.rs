@@ -11,6 +11,7 @@
 //! > response                    what kim's offline token answers to the challenge; `#` stands for its digits
 //! directory unavailable         what the directory says from here on; `as it is` ends that
 //! upstream unavailable          the upstream RADIUS server is gone; `as it is` ends that
+//! approval given                somebody approves what was asked for; `approval denied` is the opposite
 //! asked 1                       how often the upstream was asked, so far
 //! binds 1                       how often the directory was asked to try a password, so far
 //! ```
@@ -81,6 +82,7 @@ fn step(world: &mut World, line: Line) -> Result<(), String> {
         Line::Client(service, capability) => (world.service, world.capability) = (service, capability),
         Line::Directory(outcome) => world.directory = outcome,
         Line::Upstream(gone) => world.upstream_gone = gone,
+        Line::Approval(approve) => world.decide(approve)?,
         Line::Later(span) => world.now = world.now + span,
         Line::Typed(text) => world.login(&text),
         Line::Answer(text) => world.answer(&text)?,

@@ -87,18 +87,6 @@ impl From<AccountError> for ApiError {
                 Some("revoke one that is not used any more".to_owned()),
             ),
             AccountError::LabelTaken(..) => (ErrorKind::Refused, Some("choose another label".to_owned())),
-            AccountError::KeyTaken(..) => (
-                ErrorKind::Refused,
-                Some("a key is one person's; `portcullis token revoke` takes it from them".to_owned()),
-            ),
-            AccountError::NoSuchMachine(..) => (
-                ErrorKind::NotFound,
-                Some("`portcullis offline list` shows a person's machines".to_owned()),
-            ),
-            AccountError::TooManyResponses(_) => (
-                ErrorKind::Refused,
-                Some("make sure that it is them; wait, or give them another way in".to_owned()),
-            ),
             AccountError::NoPasscode(_) => (
                 ErrorKind::NotFound,
                 Some("`portcullis passcode list` shows the identifiers".to_owned()),
@@ -122,6 +110,18 @@ impl From<AccountError> for ApiError {
             AccountError::Decided(..) => (
                 ErrorKind::Refused,
                 Some("`portcullis request show ID` says by whom".to_owned()),
+            ),
+            AccountError::KeyTaken(..) => (
+                ErrorKind::Refused,
+                Some("a key is one person's; `portcullis token revoke` takes it from them".to_owned()),
+            ),
+            AccountError::NoSuchMachine(..) => (
+                ErrorKind::NotFound,
+                Some("`portcullis offline list` shows a person's machines".to_owned()),
+            ),
+            AccountError::TooManyResponses(_) => (
+                ErrorKind::Refused,
+                Some("make sure that it is them; wait, or give them another way in".to_owned()),
             ),
             AccountError::NotInStep => (
                 ErrorKind::Refused,

@@ -45,14 +45,14 @@ pub enum Verb {
     EnrolToken,
     /// Revoke or disable a token.
     ChangeToken,
-    /// Make the key of a machine that cannot reach us.
-    EnrolMachine,
-    /// Say the response to what such a machine asks.
-    RespondOffline,
     /// Enable a token that was switched off.
     EnableToken,
     /// Bring a token back into step.
     ResyncToken,
+    /// Make the key of a machine that cannot reach us.
+    EnrolMachine,
+    /// Say the response to what such a machine asks.
+    RespondOffline,
     /// Make recovery codes.
     NewRecoveryCodes,
     /// Issue a passcode.
@@ -104,10 +104,10 @@ impl Verb {
             Self::EndSessions => "session.end",
             Self::EnrolToken => "token.enrol",
             Self::ChangeToken => "token.change",
-            Self::EnrolMachine => "offline.enrol",
-            Self::RespondOffline => "offline.respond",
             Self::EnableToken => "token.enable",
             Self::ResyncToken => "token.resync",
+            Self::EnrolMachine => "offline.enrol",
+            Self::RespondOffline => "offline.respond",
             Self::NewRecoveryCodes => "recovery-codes.new",
             Self::IssuePasscode => "passcode.issue",
             Self::ReleasePasscode => "passcode.release",
@@ -279,9 +279,9 @@ mod tests {
             (Verb::ChangeToken, anybody),
             (Verb::EnableToken, others),
             (Verb::ResyncToken, others),
+            (Verb::NewRecoveryCodes, others),
             (Verb::EnrolMachine, others),
             (Verb::RespondOffline, others),
-            (Verb::NewRecoveryCodes, others),
             (Verb::IssuePasscode, others),
             (Verb::ReleasePasscode, second),
             (Verb::ListPasscodes, anybody),

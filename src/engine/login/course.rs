@@ -18,9 +18,9 @@ use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::case::Case;
 use crate::engine::login::challenge;
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_grants, expect_user, grant, name_digest, one_too_many, prompt, write_grant,
-    write_throttle, write_user,
+    event, expect_grants, expect_user, grant, one_too_many, prompt, write_grant, write_throttle, write_user,
 };
+use crate::engine::login::round::count_right;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Stage, Step};
 use crate::engine::record::{Failure, Helped, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::AuthnRequest;
@@ -198,9 +198,7 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Where a dialog stands, if it is this person's, has not expired, and its session goes on.
     fn resumed(case: Case<'a, 'f>, dialog: &Dialog, course: &Course) -> Option<Self> {
-        let own = dialog.user == name_digest(case.request)
-            && case.now < dialog.expires
-            && dialog.started <= case.now + CLOCK_LEEWAY;
+        let own = case.is_current(dialog);
         let helped = case.facts.user.value.helped.as_ref();
         let goes_on = course.session.is_none_or(|id| {
             helped.is_some_and(|helped| helped.id == id && case.now < helped.until && helped.failures < MAX_FAILURES)
@@ -297,7 +295,10 @@ impl<'a, 'f> Walk<'a, 'f> {
             packet,
             replaces_factor,
         });
-        let codes = !self.position.proven.codes().is_empty();
+        if self.position.proven.has(Kind::Questions) {
+            count_right(self.record.to_mut());
+        }
+        let codes = self.position.proven.clears_codes();
         self.throttle = std::mem::take(&mut self.throttle).with_success(Some(self.case.nonce), codes);
     }
 
@@ -522,7 +523,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, &error.to_string()),
         };
         self.record.to_mut().last_login = Some(now);
-        let codes = !self.position.proven.codes().is_empty();
+        let codes = self.position.proven.clears_codes();
         self.throttle = std::mem::take(&mut self.throttle).with_success(Some(nonce), codes);
         self.note(request.operation().action(), Outcome::Accept, None);
         let mut step = self.decide(Verdict::Accept(grant));
