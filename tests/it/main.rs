@@ -43,6 +43,8 @@ mod durability;
 mod four_eyes;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
 mod front;
+// Keys that type, offline tokens, and machines that cannot reach us.
+mod keys;
 // VPN logins through ocserv.
 mod gateway;
 // Applications that bind and search.

@@ -428,7 +428,7 @@ impl<'a, 'f> Walk<'a, 'f> {
     }
 
     /// Asks for one of the `useful` codes: as `text` says, or with a challenge where an offline token would do.
-    pub(super) fn ask_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
+    pub(super) fn ask_for_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
         if !useful.has(Kind::Ocra) {
             return self.ask(text, &[], true, At::Asked);
         }
