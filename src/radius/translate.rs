@@ -162,7 +162,10 @@ pub fn request(
             calling_station: fields.calling_station.and_then(plain_text),
             encrypted: sender.channel.encrypted(),
             service_account: None,
-            manner: Manner::default(),
+            manner: Manner {
+                packet: sender.channel.signs().then_some(*packet.authenticator()),
+                ..Manner::default()
+            },
         },
         capability: client.capability,
         purpose: Purpose::Login,
