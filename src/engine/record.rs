@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::clock::Timestamp;
+use crate::engine::approval::RequestId;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::workflow::Start;
 
@@ -34,8 +35,8 @@ pub struct UserRecord {
     pub helped: Option<Helped>,
     /// Codes on their way, each good for one login; at most [`UserRecord::MAX_SENT`].
     pub sent: Vec<SentCode>,
-    /// The approval that is asked for.
-    pub approval: Option<u64>,
+    /// The open request for an approval.
+    pub approval: Option<RequestId>,
     /// What the person was last asked for by their own choice.
     pub prefers: Option<Kind>,
     /// The last code, if it was wrong but one of a token that is out of step.
@@ -106,6 +107,8 @@ pub enum Ended {
     PasswordNotChanged,
     /// The account is unlocked.
     Unlocked,
+    /// A token is enrolled.
+    Enrolled,
     /// Nothing of these.
     Done,
 }
@@ -305,7 +308,8 @@ pub struct Passcode {
     pub refused: u8,
     /// Whether it stands in for a second factor that was lost. Since format 4, like what follows.
     pub replaces_factor: bool,
-    /// The second half, sealed to [`Passcode::place`], until somebody else has released it.
+    /// The second half, sealed to [`Passcode::second_place`], until somebody else has released it. As long as it is
+    /// here the passcode opens nothing: nobody can have it.
     pub second: Option<Vec<u8>>,
     /// Who released the second half.
     pub released_by: Option<String>,
@@ -317,6 +321,11 @@ impl Passcode {
     /// The place that this passcode's code is sealed to.
     pub fn place(user: &str, id: &str) -> Vec<u8> {
         format!("passcode/{user}/{id}").into_bytes()
+    }
+
+    /// The place that its second half is sealed to.
+    pub fn second_place(user: &str, id: &str) -> Vec<u8> {
+        format!("passcode-half/{user}/{id}").into_bytes()
     }
 }
 

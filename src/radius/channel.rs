@@ -23,15 +23,6 @@ impl Channel {
             Self::Tls | Self::Tls11 => true,
         }
     }
-
-    /// Whether requests carry a Request Authenticator, which is random (RFC 2865 section 3; RFC 9765 section 4.1 has
-    /// none).
-    pub const fn signs(self) -> bool {
-        match self {
-            Self::Udp | Self::Tcp | Self::Tls => true,
-            Self::Tls11 => false,
-        }
-    }
 }
 
 impl fmt::Display for Channel {

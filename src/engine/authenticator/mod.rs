@@ -2,6 +2,7 @@
 //! exception: the directory judges it, as an effect.
 
 pub mod codes;
+pub mod enrolling;
 pub mod hotp;
 pub mod oath;
 pub mod ocra;

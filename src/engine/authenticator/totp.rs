@@ -7,7 +7,7 @@ use crate::engine::record::{TokenKind, UserRecord};
 use crate::keyring::KeyError;
 
 /// Steps accepted before and after the present one (RFC 6238 section 5.2).
-const SKEW: u64 = 1;
+pub(super) const SKEW: u64 = 1;
 
 /// TOTP tokens.
 #[derive(Debug)]

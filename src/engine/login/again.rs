@@ -93,6 +93,7 @@ pub(super) const fn text_of(ended: Ended) -> Text {
         Ended::PasswordChanged => Text::PasswordChanged,
         Ended::PasswordNotChanged => Text::PasswordNotChanged,
         Ended::Unlocked => Text::Unlocked,
+        Ended::Enrolled => Text::Enrolled,
         Ended::Done => Text::Done,
     }
 }

@@ -122,6 +122,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if requirement.wants_only_password(self.held) {
             return self.try_password(self.held, typed.clone(), record);
         }
+        if self.tries_at_once() {
+            return self.try_at_once(typed, record);
+        }
         if instead.has(Kind::Radius) {
             return self.ask_factor(typed, self.held, None, record);
         }
@@ -251,7 +254,7 @@ impl<'a, 'f> Case<'a, 'f> {
         }
     }
 
-    fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {
+    pub(super) fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {
         if password.is_empty() {
             return self.refuse(Denial::Malformed, record);
         }
@@ -289,6 +292,7 @@ impl<'a, 'f> Case<'a, 'f> {
         let stage = Stage::Pretending {
             rule: self.rule,
             denial,
+            then: None,
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -439,6 +443,7 @@ impl<'a, 'f> Case<'a, 'f> {
 
     /// Refuses, with more than the word of the denial for the audit.
     fn refuse_saying(self, denial: Denial, detail: Option<&str>, record: Cow<'f, UserRecord>) -> Step<'a> {
+        let denial = self.reason(denial);
         let mut batch = Batch::default();
         let mut reuse = None;
         let person = match &self.facts.lookup {
@@ -468,7 +473,7 @@ impl<'a, 'f> Case<'a, 'f> {
         })
     }
 
-    fn count_failure(&self, batch: &mut Batch, person: &Person, denial: Denial) {
+    pub(super) fn count_failure(&self, batch: &mut Batch, person: &Person, denial: Denial) {
         if self.limit.failures == 0 || self.blocked.is_some() {
             return;
         }
@@ -495,7 +500,7 @@ impl<'a, 'f> Case<'a, 'f> {
         reuse::after_refusal(denial, over, self.reused.is_some(), person, &self.request.origin)
     }
 
-    fn rejection(&self, denial: Denial) -> AuditEvent {
+    pub(super) fn rejection(&self, denial: Denial) -> AuditEvent {
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person.as_ref()),
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,

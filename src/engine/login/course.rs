@@ -24,7 +24,7 @@ use crate::engine::login::outcome::{
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Stage, Step};
 use crate::engine::record::{Ended, Failure, Helped, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::AuthnRequest;
-use crate::engine::texts::Text;
+use crate::engine::texts::{Text, Voice};
 use crate::engine::verdict::{Closed, Denial, Outage, Verdict};
 use crate::engine::workflow::{At, Course, End, Start, Task, Workflow};
 use crate::keyring::KeyError;
@@ -74,6 +74,8 @@ pub(super) enum CameTo {
     PasswordChanged,
     /// The account is unlocked.
     Unlocked,
+    /// A token is enrolled.
+    Enrolled,
 }
 
 impl<'a, 'f> Case<'a, 'f> {
@@ -390,8 +392,16 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// A text as it is told to this claimant.
     pub(super) fn text(&self, text: Text, values: &[(&str, &str)]) -> String {
-        let language = self.case.request.origin.manner.language.as_deref();
-        self.case.engine.policy.texts.say(language, text, values)
+        self.voice().say(text, values)
+    }
+
+    /// How this claimant is spoken to: in a language of their own once they have proven who they are. Before that
+    /// it would tell that they exist.
+    pub(super) fn voice(&self) -> Voice<'a> {
+        let person = self.person().filter(|_| self.position.course.session.is_some());
+        let manner = &self.case.request.origin.manner;
+        let texts = &self.case.engine.policy.texts;
+        texts.voice(manner, person.map(|person| person.as_ref()))
     }
 
     /// Asks for the step it stands at.
@@ -456,6 +466,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         let ended = match self.came_to {
             Some(CameTo::PasswordChanged) => Ended::PasswordChanged,
             Some(CameTo::Unlocked) => Ended::Unlocked,
+            Some(CameTo::Enrolled) => Ended::Enrolled,
             None => Ended::Done,
         };
         match self.workflow.end {
