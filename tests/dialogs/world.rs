@@ -168,6 +168,7 @@ impl World {
                     self.now,
                 ),
                 Step::Do(Effect::VerifyResponse { .. }, _) => panic!("everything is typed"),
+                Step::Do(Effect::Hash(_), _) => panic!("nobody answers questions"),
                 Step::Do(Effect::Change { .. }, _) => panic!("nobody changes a password"),
                 Step::Do(Effect::AskUpstream { question, reserve }, attempt) => {
                     self.commit(reserve);

@@ -426,7 +426,7 @@ impl<'a, 'f> Case<'a, 'f> {
             }
         }
         let rule = Some(Arc::clone(&self.rule.name));
-        let mut prompt = prompt(
+        let prompt = prompt(
             self.engine,
             self.request,
             self.terms,
