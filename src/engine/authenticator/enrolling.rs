@@ -266,6 +266,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: at(121),
+            sent: None,
         };
         let mut record = UserRecord::default();
         let token = half().enrol(4, &mut record, &context).unwrap().unwrap();

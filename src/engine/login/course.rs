@@ -22,7 +22,7 @@ use crate::engine::login::outcome::{
 };
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Stage, Step};
 use crate::engine::record::{Failure, Helped, Pending, ThrottleRecord, UserRecord};
-use crate::engine::request::AuthnRequest;
+use crate::engine::request::{AuthnRequest, Given};
 use crate::engine::texts::Text;
 use crate::engine::verdict::{Closed, Denial, Outage, Verdict};
 use crate::engine::workflow::{At, Course, End, Start, Task, Workflow};
@@ -281,9 +281,11 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Opens the session. What was proven for it clears the failures that it was proven in spite of.
     pub(super) fn enter(&mut self, replaces_factor: bool) {
-        let packet = match &self.case.request.given {
-            crate::engine::Given::Typed(typed) => fingerprint(&self.case, typed),
-            crate::engine::Given::Response(_) | crate::engine::Given::Proven(_) => None,
+        let packet = match (&self.case.request.given, self.position.course.start) {
+            (Given::Typed(typed), Start::Passcode) => fingerprint(&self.case, typed),
+            // What opened the others can be typed again, and must not be taken for a passcode.
+            (Given::Typed(_), Start::Login | Start::Expired | Start::Recover | Start::Enrol)
+            | (Given::Response(_) | Given::Proven(_), _) => None,
         };
         self.position.course.session = Some(self.case.nonce);
         self.record.to_mut().helped = Some(Helped {
@@ -469,11 +471,12 @@ impl<'a, 'f> Walk<'a, 'f> {
     fn end(mut self) -> Step<'a> {
         self.record.to_mut().helped = None;
         match (self.workflow.end, self.came_to) {
-            (End::Accept, _) => self.let_in(),
-            (End::Reject, Some(CameTo::PasswordChanged)) => self.close(Text::PasswordChanged),
-            (End::Reject, Some(CameTo::Unlocked)) => self.close(Text::Unlocked),
-            (End::Reject, Some(CameTo::Enrolled)) => self.close(Text::Enrolled),
+            (End::Accept, _) if self.is_enough() => self.let_in(),
+            (End::Accept | End::Reject, Some(CameTo::PasswordChanged)) => self.close(Text::PasswordChanged),
+            (End::Accept | End::Reject, Some(CameTo::Unlocked)) => self.close(Text::Unlocked),
+            (End::Accept | End::Reject, Some(CameTo::Enrolled)) => self.close(Text::Enrolled),
             (End::Reject, None) => self.close(Text::Done),
+            (End::Accept, None) => self.refuse(Denial::NotEnrolled),
         }
     }
 

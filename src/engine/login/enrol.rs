@@ -176,6 +176,7 @@ impl<'a> Tried<'a, '_> {
             return self.barred(Denial::NotEnrolled);
         };
         walk.position.proven = proven;
+        walk.record.to_mut().login.clone_from(&self.person.login);
         walk.enter(false);
         walk.note(
             Operation::Login.action(),
