@@ -3,6 +3,7 @@
 use super::*;
 use crate::engine::dialog::MAX_SEALED;
 use crate::engine::verdict::Prompt;
+use crate::engine::workflow::Workflows;
 use crate::engine::{Grant, Settings};
 
 const RULES: &str = r#"
@@ -33,8 +34,19 @@ enrol = { until = "2023-12-31", reminder = "See the intranet." }
 order = "password-first"
 
 [[rule]]
+name = "a passcode"
+when = { service = ["wiki"], operation = ["password-change"] }
+require = { any = ["passcode", { all = ["password", "totp"] }] }
+
+[[rule]]
+name = "a passcode, in the clear"
+when = { service = ["open wiki"], operation = ["password-change"] }
+require = { any = ["passcode", { all = ["password", "totp"] }] }
+enrol_unprotected = true
+
+[[rule]]
 name = "no word of enrolment"
-when = { service = ["strict"] }
+when = { service = ["strict", "wiki", "open wiki"] }
 require = { all = ["password", "totp"] }
 "#;
 
@@ -388,6 +400,126 @@ fn grace_lets_in_with_a_reminder_until_its_day_is_over() {
     );
     assert_eq!(prompt(world.tell("soon", "ana", PASSWORD, None)).text, SHOWN);
     assert_eq!(prompt(world.tell("own", "ana", PASSWORD, None)).text, SHOWN);
+}
+
+/// Ana has a token, and a passcode that leads to another one.
+fn reenrolling(replaces_factor: bool) -> World {
+    let rules = world().engine.policy;
+    let mut world = World::new();
+    world.engine.policy = rules;
+    let text = "[workflow]\nstarts = \"passcode\"\nsteps = [\"factors\", \"enrol\"]\n";
+    let mut faults = Faults::default();
+    let workflows = Workflows::parse(&[Source::new(Path::new("passcode.toml"), text)], &mut faults);
+    assert!(faults.0.is_empty(), "{faults}");
+    Arc::make_mut(&mut world.engine.policy).workflows = workflows;
+    let mut record = world.user();
+    record.passcode.as_mut().unwrap().replaces_factor = replaces_factor;
+    record.next_token = 2;
+    world.put(&record);
+    world
+}
+
+/// From the key to the end.
+fn confirm(world: &mut World, service: &str, shown: Prompt) -> Verdict {
+    assert_eq!(shown.text, SHOWN);
+    let typed = code(world, 0);
+    let half = prompt(world.tell(service, "ana", &typed, Some(shown.dialog)));
+    assert_eq!(half.text, NEXT);
+    world.now = world.now + Duration::from_secs(30);
+    let typed = code(world, 0);
+    world.tell(service, "ana", &typed, Some(half.dialog))
+}
+
+fn usable(record: &UserRecord) -> Vec<(u32, bool)> {
+    record.tokens.iter().map(|token| (token.id, !token.disabled)).collect()
+}
+
+#[test]
+fn a_token_enrolled_in_place_of_a_lost_one_switches_it_off() {
+    let mut world = reenrolling(true);
+    let shown = prompt(world.tell("wiki", "ana", "K7QXM3RTWP", None));
+    let Verdict::Closed(closed) = confirm(&mut world, "wiki", shown) else {
+        panic!("not at an end");
+    };
+    assert_eq!(
+        (closed.text.as_str(), closed.word),
+        ("Token enrolled. Sign in.", "enrolled")
+    );
+    assert_eq!(usable(&world.user()), [(1, false), (2, true)]);
+    let said: Vec<_> = world.audit.iter().map(|event| event.action.as_str()).collect();
+    assert!(said.ends_with(&["token.enrol", "token.disable"]), "{said:?}");
+    assert!(world.user().helped.is_none());
+}
+
+#[test]
+fn a_token_enrolled_beside_others_is_one_more() {
+    let mut world = reenrolling(false);
+    let factor = prompt(world.tell("wiki", "ana", "K7QXM3RTWP", None));
+    let typed = world.code();
+    let shown = prompt(world.tell("wiki", "ana", &typed, Some(factor.dialog)));
+    assert!(matches!(confirm(&mut world, "wiki", shown), Verdict::Closed(_)));
+    assert_eq!(usable(&world.user()), [(1, true), (2, true)]);
+}
+
+#[test]
+fn in_a_session_as_well_a_key_is_hidden_and_there_are_limits() {
+    let mut world = reenrolling(true);
+    let refused = world.ask("wiki", "ana", "K7QXM3RTWP", Capability::Dialog);
+    assert_eq!(denial(refused), Denial::EnrolUnprotected);
+    let mut world = reenrolling(true);
+    let shown = prompt(world.ask("open wiki", "ana", "K7QXM3RTWP", Capability::Dialog));
+    assert!(matches!(confirm(&mut world, "open wiki", shown), Verdict::Closed(_)));
+    let mut world = reenrolling(true);
+    let mut record = world.user();
+    while record.tokens.len() < UserRecord::MAX_TOKENS {
+        record.tokens.push(record.tokens[0].clone());
+    }
+    world.put(&record);
+    let full = world.tell("wiki", "ana", "K7QXM3RTWP", None);
+    assert_eq!(denial(full), Denial::TooManyTokens);
+    let mut world = reenrolling(true);
+    let mut shown = prompt(world.tell("wiki", "ana", "K7QXM3RTWP", None));
+    for _ in 0..2 {
+        shown = prompt(world.tell("wiki", "ana", "000000", Some(shown.dialog)));
+    }
+    let end = world.tell("wiki", "ana", "000000", Some(shown.dialog.clone()));
+    assert_eq!(denial(end), Denial::WrongCode);
+    let typed = code(&world, 0);
+    let over = world.tell("wiki", "ana", &typed, Some(shown.dialog));
+    assert_eq!(denial(over), Denial::BadDialog);
+    assert_eq!(
+        usable(&world.user()),
+        [(1, true)],
+        "nothing is switched off before the new one is there"
+    );
+}
+
+#[test]
+fn an_old_password_is_changed_before_there_is_a_token() {
+    for service in ["vpn", "soon"] {
+        let mut world = world();
+        world.outcome = Some(PasswordOutcome::MustChange);
+        let first = prompt(world.tell(service, "ana", PASSWORD, None));
+        assert_eq!(first.text, "The password must be changed. New password:");
+        let again = prompt(world.tell(service, "ana", "a new one", Some(first.dialog)));
+        let end = world.tell(service, "ana", "a new one", Some(again.dialog));
+        // Nobody is let in by it: what the rule asks for comes with the next login.
+        let Verdict::Closed(closed) = end else {
+            panic!("{end:?}")
+        };
+        assert_eq!(closed.text, "Password changed. Sign in with it.");
+        assert_eq!(world.changes, [(Some(PASSWORD.into()), "a new one".into())]);
+    }
+}
+
+#[test]
+fn a_workflow_without_the_step_lets_nobody_in() {
+    let mut world = world();
+    let text = "[workflow]\nstarts = \"enrol\"\nsteps = []\nends = \"accept\"\n";
+    let mut faults = Faults::default();
+    let workflows = Workflows::parse(&[Source::new(Path::new("enrol.toml"), text)], &mut faults);
+    Arc::make_mut(&mut world.engine.policy).workflows = workflows;
+    assert_eq!(denial(world.tell("vpn", "ana", PASSWORD, None)), Denial::NotEnrolled);
 }
 
 /// Every way in which somebody can lose the last factor: the password alone is enough for none of them.
