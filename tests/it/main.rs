@@ -39,6 +39,8 @@ mod directory;
 mod durability;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
 mod front;
+// Enrolment at first login, and the time that is left for it.
+mod enrol;
 // VPN logins through ocserv.
 mod gateway;
 // Applications that bind and search.
