@@ -43,6 +43,8 @@ mod durability;
 mod four_eyes;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
 mod front;
+// Enrolment at first login, and the time that is left for it.
+mod enrol;
 // Keys that type, offline tokens, and machines that cannot reach us.
 mod keys;
 // VPN logins through ocserv.
