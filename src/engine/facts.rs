@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::engine::approval::RequestRecord;
 use crate::engine::batch::Versioned;
 use crate::engine::delivery::Sending;
 use crate::engine::record::{ThrottleRecord, UserRecord};
@@ -41,6 +42,9 @@ pub struct Facts {
     pub reused: Option<Arc<Entry>>,
     /// What has to be known before a code is sent; loaded where one may be.
     pub sending: Option<Sending>,
+    /// The person's open request for an approval; loaded where the policy takes any
+    /// ([`crate::engine::policy::Policy::approves`]).
+    pub approval: Option<Box<RequestRecord>>,
 }
 
 /// Whose a further name of a request is.

@@ -4,14 +4,18 @@
 //! password it says so ([`Step::Do`]) and hands out an [`Attempt`], which goes on with the answer.
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
+mod again;
+mod approval;
 mod ask;
 mod case;
 mod challenge;
 mod change;
 mod course;
 mod enrol;
+mod further;
 mod outcome;
 mod respond;
+mod round;
 mod shown;
 mod tasks;
 mod tried;
@@ -31,6 +35,7 @@ use crate::engine::dialog::Lifetime;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
 use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
+use crate::engine::questions::answers::{HashJob, Hashed};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Given, LoginForm, Purpose};
 use crate::engine::response::{Response, ResponseOutcome};
@@ -71,6 +76,8 @@ pub struct Settings {
     pub lifetime: Lifetime,
     /// How long a login counts as a session before its session is reported.
     pub start_within: Duration,
+    /// How long a request for an approval waits for it, and the approval for its use.
+    pub approval_life: Duration,
     /// Whether passcodes are handed over in two halves, by two people.
     pub four_eyes: bool,
 }
@@ -165,6 +172,9 @@ pub enum Effect {
         /// The code's digest, and the counts of what was sent.
         reserve: Batch,
     },
+    /// Have an answer hashed. It rests on nothing: what comes of it is judged by the records as they are then, so
+    /// that answers that are hashed at the same time count one after the other.
+    Hash(HashJob),
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
@@ -183,7 +193,7 @@ impl Effect {
             | Self::Change { reserve, .. }
             | Self::Deliver { reserve, .. }
             | Self::AskUpstream { reserve, .. } => reserve.is_empty(),
-            Self::VerifyNobody { .. } => true,
+            Self::Hash(_) | Self::VerifyNobody { .. } => true,
         }
     }
 }
@@ -201,6 +211,8 @@ pub enum Evidence {
     Changed(Changed),
     /// Of sending a code.
     Delivered(Delivered),
+    /// Of hashing an answer.
+    Hashed(Hashed),
 }
 
 /// An attempt between an effect and its evidence.
@@ -249,6 +261,8 @@ enum Stage<'a> {
     Delivering(Delivering<'a>),
     /// A step of a workflow waits for what it wanted done.
     Walking { position: Box<Position>, nonce: u64 },
+    /// An answer is hashed; then the request is judged from the beginning.
+    Hashing { nonce: u64 },
 }
 
 /// What somebody is asked with who will be refused whatever comes.
@@ -262,8 +276,20 @@ struct Pretence<'a> {
 impl Engine {
     /// Judges a request. `nonce` names this attempt among all of the last minutes.
     pub fn begin<'a>(&'a self, request: &'a AuthnRequest, facts: &Facts, now: Timestamp, nonce: u64) -> Step<'a> {
+        self.judge(request, facts, None, now, nonce)
+    }
+
+    /// Judges a request whose answer may have been hashed already.
+    fn judge<'a>(
+        &'a self,
+        request: &'a AuthnRequest,
+        facts: &Facts,
+        hashed: Option<Hashed>,
+        now: Timestamp,
+        nonce: u64,
+    ) -> Step<'a> {
         match self.case(request, facts, now, nonce) {
-            Ok((case, standing)) => case.begin(standing),
+            Ok((case, standing)) => Case { hashed, ..case }.begin(standing),
             Err(step) => *step,
         }
     }
@@ -357,6 +383,7 @@ impl Engine {
             blocked,
             guessed: false,
             reused: None,
+            hashed: None,
             now,
             nonce,
         };
@@ -451,7 +478,7 @@ impl<'a> Attempt<'a> {
         match &self.stage {
             Stage::Trying { terms, .. } => terms.hides_password(),
             Stage::Delivering(delivering) => delivering.counts(),
-            Stage::Pretending { .. } | Stage::Walking { .. } => false,
+            Stage::Hashing { .. } | Stage::Pretending { .. } | Stage::Walking { .. } => false,
         }
     }
 
@@ -462,9 +489,19 @@ impl<'a> Attempt<'a> {
         match stage {
             Stage::Delivering(delivering) => match evidence {
                 Evidence::Delivered(delivered) => delivering.delivered(&delivered, engine, request, facts, now),
-                Evidence::Password(_) | Evidence::Response(_) | Evidence::Upstream(_) | Evidence::Changed(_) => {
-                    engine.outage(request, None, "nothing was sent".to_owned(), now)
-                }
+                Evidence::Password(_)
+                | Evidence::Response(_)
+                | Evidence::Upstream(_)
+                | Evidence::Changed(_)
+                | Evidence::Hashed(_) => engine.outage(request, None, "nothing was sent".to_owned(), now),
+            },
+            Stage::Hashing { nonce } => match evidence {
+                Evidence::Hashed(hashed) => engine.judge(request, facts, Some(hashed), now, nonce),
+                Evidence::Password(_)
+                | Evidence::Response(_)
+                | Evidence::Upstream(_)
+                | Evidence::Changed(_)
+                | Evidence::Delivered(_) => engine.judge(request, facts, None, now, nonce),
             },
             Stage::Pretending {
                 rule,
@@ -520,6 +557,7 @@ impl<'a> Attempt<'a> {
                     asked,
                     passed,
                     held,
+                    approved: false,
                     now,
                 };
                 match evidence {
@@ -534,6 +572,7 @@ impl<'a> Attempt<'a> {
                     Evidence::Upstream(answer) => tried.answered(answer),
                     Evidence::Changed(changed) => tried.changed(changed),
                     Evidence::Delivered(_) => tried.unavailable("a code was sent that nobody wanted".into()),
+                    Evidence::Hashed(_) => tried.unavailable("an answer was hashed that nobody asked for".into()),
                 }
             }
         }

@@ -297,11 +297,15 @@ pub(super) fn after_refusal(
         | Denial::UntypedProof
         | Denial::NotThemselves
         | Denial::RefusedBefore
+        | Denial::ApprovalPending
+        | Denial::ApprovalDenied
         | Denial::NotProven
         | Denial::EnrolElsewhere
         | Denial::EnrolUnprotected
         | Denial::EnrolledMeanwhile
-        | Denial::TooManyTokens => None,
+        | Denial::TooManyTokens
+        | Denial::WrongAnswers
+        | Denial::AnswersLocked => None,
     }
 }
 

@@ -106,6 +106,8 @@ texts! {
     /// An option.
     ChooseGatewayCode = "choose-gateway-code" ();
     /// An option.
+    ChooseApproval = "choose-approval" ();
+    /// An option.
     ChooseOcra = "choose-ocra" ();
     /// Asks for what was sent.
     EmailCode = "email-code" ();
@@ -117,6 +119,10 @@ texts! {
     NotSent = "not-sent" ();
     /// Nothing was sent: asks again.
     NotSentBut = "not-sent-but" ("question");
+    /// Somebody else has been asked to approve: asks to say when that is done.
+    ApprovalAsked = "approval-asked" ("id");
+    /// That is not done yet: asks once more.
+    ApprovalPending = "approval-pending" ("id");
     /// Shows the key of a token that is being enrolled, and asks for its first code.
     EnrolKey = "enrol-key" ("key");
     /// Asks for the code after it.
@@ -129,6 +135,22 @@ texts! {
     Ocra = "ocra" ("challenge");
     /// Asks for a code, or for the response of an offline token.
     CodeOrOcra = "code-or-ocra" ("challenge");
+    /// Asks for an answer that is to be kept, one of several.
+    DefineAnswer = "define-answer" ("number", "count", "question");
+    /// An answer is not taken, for a reason: asks for another.
+    AnswerRefused = "answer-refused" ("reason", "question");
+    /// A reason.
+    AnswerTooShort = "answer-too-short" ("length");
+    /// A reason.
+    AnswerTooLong = "answer-too-long" ("length");
+    /// A reason.
+    AnswerBlocked = "answer-blocked" ();
+    /// A reason.
+    AnswerInQuestion = "answer-in-question" ();
+    /// A reason.
+    AnswerLoginName = "answer-login-name" ();
+    /// A reason.
+    AnswerDuplicate = "answer-duplicate" ();
 }
 
 /// The texts of all languages.
@@ -241,6 +263,11 @@ impl Voice<'_> {
             template = self.texts.template(ENGLISH, text);
         }
         self.line(fill(template, values))
+    }
+
+    /// The language.
+    pub const fn language(&self) -> &str {
+        self.language
     }
 
     /// A text that is not from a prompt file, as this client can show it; on one line as well.

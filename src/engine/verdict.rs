@@ -139,6 +139,10 @@ pub enum Denial {
     NotThemselves,
     /// What came before in the dialog was wrong. It was counted then, and is told only now.
     RefusedBefore,
+    /// Somebody else has to approve the login, and has not yet.
+    ApprovalPending,
+    /// Somebody else does not approve it.
+    ApprovalDenied,
     /// The person has to enrol first, and the client cannot hold the dialog for it.
     EnrolElsewhere,
     /// The person has to enrol first, and the key would cross a transport that is not encrypted.
@@ -149,13 +153,17 @@ pub enum Denial {
     TooManyTokens,
     /// Not all was right that had to be proven before somebody may help themselves.
     NotProven,
+    /// Too few answers to security questions were right.
+    WrongAnswers,
+    /// The answers to security questions are locked.
+    AnswersLocked,
 }
 
 impl Denial {
     /// Whether it counts as a failure of the person: a guess that was judged.
     pub const fn is_guess(self) -> bool {
         match self {
-            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed => true,
+            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed | Self::WrongAnswers => true,
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
@@ -181,11 +189,14 @@ impl Denial {
             | Self::UntypedProof
             | Self::NotThemselves
             | Self::RefusedBefore
+            | Self::ApprovalPending
+            | Self::ApprovalDenied
             | Self::EnrolElsewhere
             | Self::EnrolUnprotected
             | Self::EnrolledMeanwhile
             | Self::TooManyTokens
             | Self::NotProven
+            | Self::AnswersLocked
             | Self::ReplyAttribute => false,
         }
     }
@@ -224,6 +235,10 @@ impl Denial {
                 "the rule asks for something else or for more: bind with a password over a connection with the \
                  certificate, or write a rule that asks for a certificate, or for \"sasl\", alone",
             ),
+            Self::ApprovalPending => Some(
+                "`portcullis request list` shows what waits for approval; the person's manager, or a member of \
+                 approvals.group, can `portcullis approve` it",
+            ),
             Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
             Self::EnrolElsewhere => Some(
                 "the person has never enrolled, and this client cannot hold the dialog for it: let them enrol through \
@@ -251,11 +266,14 @@ impl Denial {
             | Self::CodeReplayed
             | Self::ReuseOver
             | Self::MissingCode
+            | Self::ApprovalDenied
             | Self::NotEnrolled
             | Self::BadDialog
             | Self::NewPassword(_)
             | Self::RefusedBefore
             | Self::NotProven
+            | Self::WrongAnswers
+            | Self::AnswersLocked
             | Self::Malformed => None,
         }
     }
@@ -297,11 +315,15 @@ impl Denial {
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
             Self::RefusedBefore => "refused-before",
+            Self::ApprovalPending => "approval-pending",
+            Self::ApprovalDenied => "approval-denied",
             Self::EnrolElsewhere => "enrol-elsewhere",
             Self::EnrolUnprotected => "enrol-unprotected",
             Self::EnrolledMeanwhile => "enrolled-meanwhile",
             Self::TooManyTokens => "too-many-tokens",
             Self::NotProven => "not-proven",
+            Self::WrongAnswers => "wrong-answers",
+            Self::AnswersLocked => "answers-locked",
         }
     }
 }

@@ -149,11 +149,15 @@ impl Changed {
             | Denial::UntypedProof
             | Denial::NotThemselves
             | Denial::RefusedBefore
+            | Denial::ApprovalPending
+            | Denial::ApprovalDenied
             | Denial::NotProven
             | Denial::EnrolElsewhere
             | Denial::EnrolUnprotected
             | Denial::EnrolledMeanwhile
-            | Denial::TooManyTokens => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::TooManyTokens
+            | Denial::WrongAnswers
+            | Denial::AnswersLocked => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

@@ -14,6 +14,8 @@ pub(crate) enum Line {
     Later(Duration),
     Typed(String),
     Answer(String),
+    /// The response of an offline token to the challenge that was asked.
+    Response,
     Reply(Reply),
     Binds(usize),
     /// Whether the upstream is out of reach.
@@ -22,6 +24,12 @@ pub(crate) enum Line {
     /// Whether codes cannot be sent.
     Delivery(bool),
     Sent(usize),
+    /// Answers hashed.
+    Hashed(usize),
+    /// Whether ana's answers are locked.
+    Answers(bool),
+    /// What somebody says to the open request for an approval.
+    Approval(bool),
 }
 
 /// What comes back, as a transcript writes it.
@@ -33,6 +41,17 @@ pub(crate) enum Reply {
     /// Not let in, and told what came of it.
     Closed(String),
     Unavailable,
+}
+
+impl Reply {
+    /// Whether it is what was wanted; `#` in the text of a challenge stands for any digit.
+    pub(crate) fn fits(&self, wanted: &Self) -> bool {
+        let (Self::Challenge(text), Self::Challenge(wanted)) = (self, wanted) else {
+            return self == wanted;
+        };
+        let same = |(got, wanted): (char, char)| got == wanted || wanted == '#' && got.is_ascii_digit();
+        text.chars().count() == wanted.chars().count() && text.chars().zip(wanted.chars()).all(same)
+    }
 }
 
 impl fmt::Display for Reply {
@@ -101,8 +120,20 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             _ => Err("a delivery does not say that"),
         },
         "sent" => rest.parse().map(Line::Sent).map_err(|_| "not a number"),
+        "answers" => match rest {
+            "unlocked" => Ok(Line::Answers(false)),
+            "locked" => Ok(Line::Answers(true)),
+            _ => Err("answers are locked or unlocked"),
+        },
+        "hashed" => rest.parse().map(Line::Hashed).map_err(|_| "not a number"),
+        "approval" => match rest {
+            "given" => Ok(Line::Approval(true)),
+            "denied" => Ok(Line::Approval(false)),
+            _ => Err("an approval is given or denied"),
+        },
         "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
+        ">" if rest == "response" => Ok(Line::Response),
         ">" => match rest.strip_prefix("password ") {
             Some(typed) => Ok(Line::Typed(quoted(typed)?)),
             None => Ok(Line::Answer(quoted(rest)?)),

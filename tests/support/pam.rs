@@ -6,6 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::converse::converse;
 use super::process::{run, text};
 use super::radclient::SECRET;
 
@@ -40,6 +41,13 @@ impl Pam {
     /// Its name.
     pub(crate) fn service(&self) -> &str {
         &self.service
+    }
+
+    /// Types what `answer` says for each prompt, see [`converse`].
+    pub(crate) fn converse(&self, user: &str, answer: impl FnMut(&str) -> Option<String>) -> (bool, String) {
+        let mut command = Command::new("pamtester");
+        command.args([&self.service, user, "authenticate"]);
+        converse(&command, answer)
     }
 
     /// Types `lines`, one at each prompt. Whether the login succeeded, and what was shown.

@@ -203,12 +203,9 @@ impl KindSet {
     /// What is proven before anything is typed: by the connection, or by a mechanism that ran before.
     pub const UNTYPED: Self = Self::of(Kind::Certificate).with(Kind::Sasl);
 
-    /// Codes that are sent to the person.
+    /// Codes that are sent to the person: asked for only once the password is right, so that nobody else can have
+    /// people sent messages.
     pub const SENT: Self = Self::of(Kind::EmailCode).with(Kind::GatewayCode);
-
-    /// What somebody is called upon for: asked for only once the password is right, so that nobody else can have
-    /// people called upon.
-    pub const OUT_OF_BAND: Self = Self::SENT.with(Kind::Approval);
 
     /// One kind.
     pub const fn of(kind: Kind) -> Self {
@@ -237,6 +234,12 @@ impl KindSet {
     #[must_use]
     pub const fn codes(self) -> Self {
         self.without(Self::UNTYPED.with(Kind::Password))
+    }
+
+    /// Whether having proven it clears failures of codes: answers to questions do not, or somebody who knows them
+    /// could guess codes without end.
+    pub const fn clears_codes(self) -> bool {
+        !self.codes().without(Self::of(Kind::Questions)).is_empty()
     }
 
     /// Whether `kind` is in it.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::engine::approval::RequestId;
 use crate::engine::authenticator::{Kind, KindSet, sent};
 use crate::engine::batch::{Batch, Change, Key, Versioned};
 use crate::engine::delivery::{Delivered, Message, Route, SendRecord, Undeliverable};
@@ -17,10 +18,10 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::case::Case;
-use crate::engine::login::challenge;
 use crate::engine::login::outcome::{event, explained, prompt, write_user};
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
+use crate::engine::login::{approval, challenge};
 use crate::engine::policy::{Requirement, Rule, Terms};
 use crate::engine::record::{self, SentCode, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
@@ -41,7 +42,7 @@ pub(super) struct Way {
 
 /// The kinds that have to be asked for, in the order in which they are offered. A new one is a line here, and an arm
 /// in [`Asking::ask_for`].
-const WAYS: [Way; 3] = [
+const WAYS: [Way; 4] = [
     Way {
         kind: Kind::EmailCode,
         option: Text::ChooseEmailCode,
@@ -56,6 +57,11 @@ const WAYS: [Way; 3] = [
         kind: Kind::Ocra,
         option: Text::ChooseOcra,
         asked: Text::Ocra,
+    },
+    Way {
+        kind: Kind::Approval,
+        option: Text::ChooseApproval,
+        asked: Text::ApprovalAsked,
     },
 ];
 
@@ -204,6 +210,7 @@ impl<'a> Asking<'a, '_> {
         match chosen.way.kind {
             Kind::EmailCode | Kind::GatewayCode => self.send(chosen),
             Kind::Ocra => self.show_challenge(),
+            Kind::Approval => self.ask_approval(),
             Kind::Password
             | Kind::Totp
             | Kind::Hotp
@@ -213,9 +220,32 @@ impl<'a> Asking<'a, '_> {
             | Kind::Certificate
             | Kind::Sasl
             | Kind::YubicoOtp
-            | Kind::Approval
             | Kind::Questions => self.challenge(None),
         }
+    }
+
+    /// Asks somebody else to approve; for whoever is only to believe that, there is nobody to say yes.
+    fn ask_approval(mut self) -> Step<'a> {
+        let at = (self.nonce, self.now);
+        let id = match self.person.clone() {
+            Some(person) => {
+                let whence = (self.engine, self.request, self.rule);
+                approval::ask(whence, &person, self.record.to_mut(), &mut self.batch, at)
+            }
+            None => RequestId::of(&self.engine.keyring, self.nonce, self.now),
+        };
+        let (engine, request) = (self.engine, self.request);
+        let mut step = self.challenge(None);
+        if let Step::Decided(decision) = &mut step
+            && let Verdict::Challenge(prompt) = &mut decision.verdict
+        {
+            let language = request.origin.manner.language.as_deref();
+            let values = [("id", &*id.to_string())];
+            prompt.text = engine.policy.texts.say(language, Text::ApprovalAsked, &values);
+            prompt.echo = true;
+            prompt.dialog.approval = Some(id);
+        }
+        step
     }
 
     /// Shows a challenge for an offline token, to everybody.

@@ -15,14 +15,17 @@ use crate::engine::login::outcome::{
     CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
     write_grant, write_throttle, write_user,
 };
+use crate::engine::login::round::count_right;
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Order, Requirement, Rule, Terms};
+use crate::engine::questions::answers::Hashed;
 use crate::engine::record::{Failure, Pending, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability, Given};
 use crate::engine::reuse::{self, Held, Reused};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::verdict::{Denial, Verdict};
+use crate::engine::workflow::{At, Course};
 use crate::keyring::KeyError;
 use crate::secret::Secret;
 
@@ -44,6 +47,8 @@ pub(super) struct Case<'a, 'f> {
     pub(super) guessed: bool,
     /// What stands in for a code.
     pub(super) reused: Option<Reused>,
+    /// What came of hashing the answer that was typed, once it has been hashed.
+    pub(super) hashed: Option<Hashed>,
     pub(super) now: Timestamp,
     pub(super) nonce: u64,
 }
@@ -61,9 +66,15 @@ impl<'a, 'f> Case<'a, 'f> {
             (None | Some(_), _) if !possible => return self.refuse(self.blocked.unwrap_or(refusal), self.record()),
             (None | Some(_), _) => {}
         }
+        if let (Given::Typed(typed), Some(dialog)) = (&self.request.given, &self.request.dialog)
+            && let Some(step) = self.answered_before(typed, Some(dialog))
+        {
+            return step;
+        }
         match (&self.request.given, &self.request.dialog) {
             (Given::Proven(kind), _) => self.proven(*kind),
             (Given::Typed(typed), Some(dialog)) if dialog.course.is_some() => match &dialog.course {
+                Some(Course { at: At::Factor(at), .. }) => self.answer_question(typed, dialog, *at),
                 Some(course) => self.walk(typed, dialog, course),
                 None => self.answer(typed, dialog),
             },
@@ -116,7 +127,7 @@ impl<'a, 'f> Case<'a, 'f> {
                 (judgement, _) => self.guessed |= matches!(judgement, Judgement::Wrong | Judgement::Replayed),
             }
         }
-        if requirement.wants_only_password(self.held) {
+        if requirement.wants_only_password(self.held) || self.wants_silent_approval(self.held) {
             return self.try_password(self.held, typed.clone(), record);
         }
         if self.tries_at_once() {
@@ -166,19 +177,26 @@ impl<'a, 'f> Case<'a, 'f> {
     /// An answer within a dialog.
     pub(super) fn answer(self, typed: &Secret, dialog: &Dialog) -> Step<'a> {
         let record = Cow::Borrowed(&self.facts.user.value);
-        if dialog.user != name_digest(self.request)
-            || dialog.expires <= self.now
-            || dialog.started > self.now + CLOCK_LEEWAY
-        {
+        if !self.is_current(dialog) {
             return self.refuse(Denial::BadDialog, record);
         }
         if let Some(id) = dialog.asking {
             return self.answer_upstream(typed, dialog, id);
         }
+        if let Some(id) = self.is_about_approval(typed, dialog) {
+            return self.answer_approval(id, dialog);
+        }
         if self.terms.hides_password() {
             return self.answer_asked(typed, dialog);
         }
         self.code(typed, dialog.proven, dialog.password.clone(), record, Some(dialog))
+    }
+
+    /// Whether a dialog is about this name, and has not expired.
+    pub(super) fn is_current(&self, dialog: &Dialog) -> bool {
+        dialog.user == name_digest(self.request)
+            && self.now < dialog.expires
+            && dialog.started <= self.now + CLOCK_LEEWAY
     }
 
     /// Judges a code that stands beside a password or follows a challenge.
@@ -203,7 +221,7 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     /// Something was proven: let in, try the password, or ask for more.
-    fn proceed(
+    pub(super) fn proceed(
         self,
         proven: KindSet,
         password: Option<Secret>,
@@ -218,6 +236,9 @@ impl<'a, 'f> Case<'a, 'f> {
             };
         }
         if let Some(password) = password.as_ref().filter(|_| requirement.wants_only_password(proven)) {
+            return self.try_password(proven, password.clone(), record);
+        }
+        if let Some(password) = password.as_ref().filter(|_| self.wants_silent_approval(proven)) {
             return self.try_password(proven, password.clone(), record);
         }
         match self.request.capability {
@@ -357,11 +378,17 @@ impl<'a, 'f> Case<'a, 'f> {
         if one_too_many(self.facts, self.terms, self.now) {
             return self.refuse(Denial::SessionLimit, record);
         }
+        if let Some(step) = self.further(proven, &record) {
+            return step;
+        }
         let grant = match grant(self.terms, self.request, person, self.nonce, &[], proven) {
             Ok(grant) => grant,
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),
         };
         record.to_mut().last_login = Some(self.now);
+        if proven.has(Kind::Questions) {
+            count_right(record.to_mut());
+        }
         let mut batch = Batch::default();
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, person, login);
@@ -374,7 +401,7 @@ impl<'a, 'f> Case<'a, 'f> {
                 .throttle
                 .value
                 .clone()
-                .with_success(None, !proven.codes().is_empty());
+                .with_success(None, proven.clears_codes());
             write_throttle(&mut batch, person, &self.facts.throttle, &cleared, self.limit);
         }
         let event = event(
@@ -397,7 +424,7 @@ impl<'a, 'f> Case<'a, 'f> {
         })
     }
 
-    fn challenge(
+    pub(super) fn challenge(
         self,
         proven: KindSet,
         password: Option<Secret>,
@@ -423,7 +450,10 @@ impl<'a, 'f> Case<'a, 'f> {
             self.now,
         );
         let useful = self.requirement.useful_codes(proven);
-        let prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
+        let mut prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
+        if self.requirement.asks_questions(proven) {
+            self.begin_round(&mut prompt);
+        }
         Step::Decided(Decision {
             verdict: Verdict::Challenge(prompt),
             batch,

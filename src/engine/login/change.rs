@@ -130,7 +130,7 @@ impl<'a, 'f> Case<'a, 'f> {
             blocked: None,
             ..*self
         };
-        if let Some(step) = case.answered_before(typed) {
+        if let Some(step) = case.answered_before(typed, None) {
             return Some(step);
         }
         match case.judge(typed, PASSCODE, record) {
@@ -441,6 +441,7 @@ fn dialog(request: &AuthnRequest, proven: KindSet, password: Option<Secret>, now
         proven,
         password,
         asking: None,
+        approval: None,
         sent: None,
         course: None,
     }

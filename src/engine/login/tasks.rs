@@ -1,9 +1,11 @@
 //! The steps of workflows, one file for each kind: how it is asked for, and what becomes of what is typed.
 
+mod answers;
 mod choose;
 mod enrol;
 mod new_password;
 mod prove;
+mod questions;
 mod unlock;
 
 use std::ops::ControlFlow;
@@ -24,7 +26,8 @@ impl<'a, 'f> Walk<'a, 'f> {
             Task::NewPassword => ControlFlow::Break(self.ask_new_password()),
             Task::Unlock => ControlFlow::Break(self.unlock()),
             Task::Enrol => ControlFlow::Break(self.ask_enrolment()),
-            Task::Questions | Task::Answers => ControlFlow::Break(self.refuse(Denial::Policy)),
+            Task::Questions => self.ask_questions(),
+            Task::Answers => self.ask_answers(),
         }
     }
 
@@ -41,7 +44,8 @@ impl<'a, 'f> Walk<'a, 'f> {
             // Nothing is asked for it.
             Task::Unlock => ControlFlow::Break(self.refuse(Denial::BadDialog)),
             Task::Enrol => self.take_enrolment(typed),
-            Task::Questions | Task::Answers => ControlFlow::Break(self.refuse(Denial::Policy)),
+            Task::Questions => self.take_answer(typed),
+            Task::Answers => self.take_new_answer(typed),
         }
     }
 
@@ -57,7 +61,8 @@ impl<'a, 'f> Walk<'a, 'f> {
                 | Evidence::Response(_)
                 | Evidence::Upstream(_)
                 | Evidence::Changed(_)
-                | Evidence::Delivered(_),
+                | Evidence::Delivered(_)
+                | Evidence::Hashed(_),
             ) => ControlFlow::Break(self.outage("an answer came that nothing was asked for".into())),
         }
     }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::document::Fault;
-use crate::engine::authenticator::KindSet;
+use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::delivery::Routes;
 use crate::engine::facts::Person;
 use crate::engine::questions::Questions;
@@ -56,6 +56,8 @@ pub struct Policy {
     most_sessions: usize,
     /// See [`Policy::reuses`].
     reuses: bool,
+    /// See [`Policy::approves`].
+    approves: bool,
     /// Warnings that hold from a moment on.
     dated: Vec<(Timestamp, Fault)>,
 }
@@ -142,7 +144,7 @@ impl Terms {
     /// Whether a wrong password is answered as a right one, and refused at the end: something is asked for by which a
     /// right password would be known.
     pub fn hides_password(&self) -> bool {
-        self.requirement.kinds().has_any(KindSet::OUT_OF_BAND)
+        self.requirement.kinds().has_any(KindSet::SENT)
     }
 
     /// The limit in force: the rule's own count of failures, or the configured one.
@@ -211,8 +213,10 @@ impl Policy {
         };
         let most_sessions = rules.iter().filter_map(of).max().unwrap_or(0);
         let reuses = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.reuse.is_some());
+        let approves = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.requirement.kinds().has(Kind::Approval));
         Self {
             reuses: rules.iter().any(reuses),
+            approves: rules.iter().any(approves),
             rules,
             digest,
             workflows: Workflows::default(),
@@ -239,6 +243,11 @@ impl Policy {
     /// Whether any rule lets codes count for longer than one login. Where none does, nothing is looked for.
     pub const fn reuses(&self) -> bool {
         self.reuses
+    }
+
+    /// Whether any rule takes an approval. Where none does, none is looked for.
+    pub const fn approves(&self) -> bool {
+        self.approves
     }
 
     /// The first rule that matches; `None` means refused.

@@ -270,7 +270,7 @@ impl RawRule {
             let path: Vec<&str> = ["reply"].into_iter().chain(keys.iter().copied()).collect();
             say(&path, &message);
         });
-        let unasked = |kinds: &KindSet| !kinds.has(Kind::Password) && kinds.has_any(KindSet::OUT_OF_BAND);
+        let unasked = |kinds: &KindSet| !kinds.has(Kind::Password) && kinds.has_any(KindSet::SENT);
         let alternatives = self.require.iter().flat_map(Requirement::alternatives);
         if let Some(kinds) = alternatives.copied().find(unasked) {
             let message = format!(
@@ -286,7 +286,7 @@ impl RawRule {
                 } else {
                     requirement.with_password()
                 },
-                order: match requirement.kinds().has_any(KindSet::OUT_OF_BAND) {
+                order: match requirement.kinds().has_any(KindSet::SENT) {
                     // Nobody is to have messages sent to somebody else.
                     true => Order::PasswordFirst,
                     false => self.order,
@@ -697,6 +697,71 @@ reply = { Class = ["x", true] }
                 "p.toml:18:17: rule[0].reply.User-Password: proves who somebody is, and has no place in an Access-Accept",
                 "p.toml:15:19: rule[0].reply.Vendor-Specific: holds other attributes; name one of those, such as Cisco-AVPair or Attr-26.9.1",
                 "p.toml:22:9: rule[1].reply: does nothing in a rule that denies; remove it",
+            ]
+        );
+    }
+
+    #[test]
+    fn enrolment_is_read_checked_and_explained() {
+        let both = "require = { all = [\"password\", \"totp\"] }";
+        let (policy, faults) = read(&format!(
+            "[[rule]]\nname = \"a\"\n{both}\nenrol = \"now\"\nenrol_unprotected = true\n\
+             [[rule]]\nname = \"b\"\nwhen = {{ service = [\"vpn\"] }}\n{both}\nenrol = {{ until = \"2026-12-31\" }}\n"
+        ));
+        let shadowed = faults.iter().all(|fault| fault.contains("is never reached"));
+        assert!(shadowed, "{faults:?}");
+        let rulings: Vec<String> = policy.rules.iter().map(|rule| rule.ruling.to_string()).collect();
+        assert_eq!(
+            rulings,
+            [
+                "require password and totp; whoever has never enrolled does so now; keys are shown without encryption as well",
+                "require password and totp; the password alone for whoever has never enrolled until 2026-12-31, who enrols from then on",
+            ]
+        );
+        let warned = |secs: u64| -> Vec<String> {
+            let faults = policy.outdated(Timestamp::from_secs(secs));
+            faults.map(|fault| fault.to_string()).collect()
+        };
+        assert!(warned(1_798_761_599).is_empty());
+        assert_eq!(
+            warned(1_798_761_600),
+            [
+                "p.toml:10:19: warning: rule[1].enrol.until: is over since 2026-12-31: whoever has never enrolled does so now; write enrol = \"now\""
+            ]
+        );
+    }
+
+    #[test]
+    fn faults_of_enrolment_have_places() {
+        let both = "require = { all = [\"password\", \"totp\"] }";
+        let rules = [
+            "deny = true\nenrol = \"now\"",
+            "deny = true\nenrol_unprotected = true",
+            "require = \"password\"\nenrol = \"now\"",
+            "require = { all = [\"password\", \"totp\", \"recovery-code\"] }\nenrol = \"now\"",
+            &format!("{both}\nenrol = \"later\""),
+            &format!("{both}\nenrol = {{ until = \"soon\" }}"),
+            &format!("{both}\nenrol = {{ untill = \"2026-12-31\" }}"),
+            &format!("{both}\nenrol = {{ until = \"2026-12-31\", remind = \"x\" }}"),
+            &format!("{both}\nenrol = {{ until = \"2026-12-31\", reminder = \"\" }}"),
+        ];
+        let faults: Vec<String> = rules
+            .iter()
+            .flat_map(|rule| read(&format!("[[rule]]\nname = \"a\"\n{rule}\n")).1)
+            .collect();
+        assert_eq!(
+            faults,
+            [
+                "p.toml:4:9: rule[0].enrol: does nothing beside `deny`",
+                "p.toml:4:21: rule[0].enrol_unprotected: does nothing beside `deny`",
+                "p.toml:4:9: rule[0].enrol: does nothing: the token would be a `totp`, and the rule is not met by that and the password",
+                "p.toml:4:9: rule[0].enrol: does nothing: the token would be a `totp`, and the rule is not met by that and the password",
+                "p.toml:4:9: rule[0].enrol: `later` is not known; write \"now\", or { until = \"2026-12-31\" }",
+                "p.toml:4:9: rule[0].enrol: `soon` is no day; write `2026-12-31`, or `2026-12-31 Europe/Berlin`",
+                "p.toml:4:11: rule[0].enrol.untill: unknown key",
+                "p.toml:4:9: rule[0].enrol: missing field `until`",
+                "p.toml:4:33: rule[0].enrol.remind: unknown key",
+                "p.toml:4:44: rule[0].enrol.reminder: must be one line of 1 to 120 characters",
             ]
         );
     }

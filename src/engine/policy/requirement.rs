@@ -106,6 +106,11 @@ impl Requirement {
             .codes()
     }
 
+    /// Whether security questions are what is asked next: nothing that is typed as a code brings `proven` nearer.
+    pub fn asks_questions(&self, proven: KindSet) -> bool {
+        self.useful_codes(proven) == KindSet::of(Kind::Questions)
+    }
+
     /// The kinds of code that can be enough without a password.
     pub fn codes_instead_of_password(&self) -> KindSet {
         self.alternatives
