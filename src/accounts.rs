@@ -4,6 +4,7 @@
 
 mod codes;
 mod denials;
+mod otpauth;
 mod resolve;
 mod tokens;
 pub mod view;
@@ -24,6 +25,7 @@ use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
+pub use otpauth::BadUri;
 use resolve::{directory_of, look_up, parse_name};
 pub use tokens::{TokenWish, Which};
 use view::{

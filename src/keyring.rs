@@ -56,6 +56,7 @@ pub struct Keyring {
     codes: hmac::Key,
     audit: hmac::Key,
     typed: hmac::Key,
+    pepper: hmac::Key,
     fingerprint: [u8; 8],
     proxy_mark: [u8; 16],
     dialogs: Prk,
@@ -129,6 +130,7 @@ impl Keyring {
             codes: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"codes"]).as_slice()),
             audit: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"audit"]).as_slice()),
             typed: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"typed"]).as_slice()),
+            pepper: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"pepper"]).as_slice()),
             dialogs: Salt::new(HKDF_SHA256, b"portcullis dialogs").extract(expand(&prk, &[b"dialogs"]).as_slice()),
             fingerprint,
             proxy_mark,
@@ -169,12 +171,13 @@ impl Keyring {
     /// HMAC-SHA-256 of `parts`, each with its length before it: by it a text that somebody typed is known again
     /// in the same context, while the process lives. Not for storing.
     pub fn digest_typed(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut context = hmac::Context::with_key(&self.typed);
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        octets_of(context)
+        tag_of_parts(&self.typed, parts)
+    }
+
+    /// HMAC-SHA-256 of `parts`, each with its length before it, for a text that people think up: the slow hash of
+    /// this is stored, so that a copy of the store alone does not let anybody guess.
+    pub fn pepper(&self, parts: &[&[u8]]) -> [u8; 32] {
+        tag_of_parts(&self.pepper, parts)
     }
 
     /// One link of the audit chain: HMAC-SHA-256 over the previous link, the sequence number and the record.
@@ -205,6 +208,15 @@ impl Keyring {
 fn tag(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
     let mut context = hmac::Context::with_key(key);
     for part in parts {
+        context.update(part);
+    }
+    octets_of(context)
+}
+
+fn tag_of_parts(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }
     octets_of(context)

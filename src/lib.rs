@@ -19,6 +19,7 @@ pub mod directory;
 pub mod dn;
 pub mod document;
 pub mod engine;
+pub mod hashing;
 pub mod keyring;
 pub mod ldap;
 pub mod metrics;

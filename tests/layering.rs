@@ -32,6 +32,8 @@ const RULES: &[(&str, &[&str])] = &[
     ("config", &["dn", "document", "engine", "schema", "secret"]),
     // Decides, and does no I/O.
     ("engine", &["clock", "dictionary", "document", "keyring", "secret"]),
+    // Computes what the engine wants hashed.
+    ("hashing", &["clock", "engine"]),
     // Behind the engine.
     ("store", BEHIND),
     ("directory", BEHIND),
@@ -61,6 +63,7 @@ const RULES: &[(&str, &[&str])] = &[
             "config",
             "directory",
             "engine",
+            "hashing",
             "keyring",
             "metrics",
             "reuse",
@@ -77,7 +80,7 @@ const RULES: &[(&str, &[&str])] = &[
     // Joins them for an operator.
     (
         "accounts",
-        &["clock", "directory", "engine", "keyring", "secret", "store"],
+        &["clock", "directory", "engine", "hashing", "keyring", "secret", "store"],
     ),
     ("audit", &["accounts::view", "clock", "engine", "keyring", "store"]),
     // Front ends: never each other, never what is behind the engine.
@@ -138,7 +141,7 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 const BEHIND: &[&str] = &[
-    "ber", "clock", "config", "document", "engine", "keyring", "quiet", "secret", "tls",
+    "ber", "clock", "config", "document", "engine", "hashing", "keyring", "quiet", "secret", "tls",
 ];
 const RELAY: &[&str] = &[
     "accept",

@@ -164,6 +164,30 @@ impl Accounts {
         .await
     }
 
+    /// Gives a token another name, unless another one has it. Nothing else changes.
+    ///
+    /// # Errors
+    /// When there is no such token, or the name is taken or not one.
+    pub async fn rename_token(
+        &self,
+        subject: &Subject,
+        which: &Which,
+        label: &str,
+        by: Actor<'_>,
+    ) -> Result<TokenView, AccountError> {
+        let label = checked_name(label, "label")?;
+        self.change("token.rename", subject, by, |record| {
+            let id = find(record, subject, which)?.id;
+            if record.tokens.iter().any(|token| token.label == label && token.id != id) {
+                return Err(AccountError::LabelTaken(subject.login.clone(), label.to_owned()));
+            }
+            let token = find(record, subject, &Which::Id(id))?;
+            let before = std::mem::replace(&mut token.label, label.to_owned());
+            Ok((TokenView::of(token), format!("token {id} from `{before}` to `{label}`")))
+        })
+        .await
+    }
+
     /// Brings a token back into step by two consecutive codes, neither of which was ever accepted or
     /// passed over. Both are spent by it. A refusal is audited.
     ///

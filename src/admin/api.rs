@@ -21,6 +21,7 @@ pub use crate::accounts::view::{
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::event::Outcome;
+pub use crate::engine::outline::Outline;
 pub use crate::engine::record::Algorithm;
 pub use crate::engine::{Operation, Protocol};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
@@ -202,6 +203,9 @@ pub struct EnrolRequest {
     /// A given seed in base32; a random one when absent.
     #[serde(default)]
     pub seed: Option<Secret>,
+    /// An `otpauth://` URI that says all of the above, in their place.
+    #[serde(default)]
+    pub uri: Option<Secret>,
     /// Name; `token-N` when absent.
     #[serde(default)]
     pub label: Option<String>,
@@ -229,6 +233,21 @@ pub struct TokenRef {
     pub directory: Option<String>,
     /// Number or name.
     pub token: String,
+}
+
+/// `POST /v1/token/rename`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenameTokenRequest {
+    /// Whose.
+    pub user: String,
+    /// The directory to ask; all when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// Number or name.
+    pub token: String,
+    /// The name from now on.
+    pub label: String,
 }
 
 /// `POST /v1/token/resync`
@@ -596,6 +615,8 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// Every rule looked at, with each condition's value.
     pub tree: serde_json::Value,
-    /// The same for people.
+    /// What is asked, in which order and in which words, and which workflows can follow.
+    pub outline: Outline,
+    /// All of it for people.
     pub text: String,
 }

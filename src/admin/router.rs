@@ -4,6 +4,7 @@ mod clients;
 mod ending;
 mod reuse;
 mod sessions;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use super::api::{
 };
 use super::extract::{Body, Params};
 use super::operator::{Caller, Operator, Target, Verb, authorize};
-use crate::accounts::{AccountError, Accounts, Actor, PasscodeWish, Subject, TokenWish, Which};
+use crate::accounts::{AccountError, Accounts, Actor, PasscodeWish, Subject, Which};
 use crate::audit::{Audit, Filter};
 use crate::clock;
 use crate::engine::event::Outcome;
@@ -70,6 +71,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .merge(clients::routes())
         .merge(reuse::routes())
         .merge(sessions::routes())
+        .merge(tokens::routes())
         .layer(middleware::from_fn(in_time))
         .merge(ending::routes())
         // A long chain takes its time; the caller may go away, which ends it.
@@ -283,16 +285,7 @@ async fn enrol(
     let subject = state
         .person(&operator, Verb::EnrolToken, &request.user, request.directory.as_deref())
         .await?;
-    let wish = TokenWish {
-        kind: request.kind,
-        algorithm: request.algorithm,
-        digits: request.digits,
-        period: request.period,
-        counter: request.counter,
-        seed: request.seed,
-        label: request.label,
-        issuer: request.issuer.unwrap_or_else(|| "Portcullis".to_owned()),
-    };
+    let wish = tokens::wish(request)?;
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.enrol(&subject, &wish, by).await?))
 }

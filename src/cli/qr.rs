@@ -1,6 +1,6 @@
-//! QR codes, for the terminal and as SVG.
+//! QR codes, for the terminal, as SVG and as PNG.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -30,13 +30,56 @@ pub(crate) fn blocks(text: &str) -> Result<String, QrError> {
     Ok(image)
 }
 
-/// Writes a file that only its owner can read: the code holds a secret.
+/// Writes an SVG file that only its owner can read: the code holds a secret.
 pub(super) fn write_svg(text: &str, file: &Path) -> Result<(), QrError> {
     let image = code(text)?.render::<svg::Color<'_>>().min_dimensions(240, 240).build();
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
-    opened
+    create(file)
         .and_then(|mut file| file.write_all(image.as_bytes()))
         .map_err(|error| QrError::File(file.to_owned(), error))
+}
+
+/// Writes a PNG file that only its owner can read: black on white, eight pixels a module, with the quiet zone of
+/// four modules (ISO/IEC 18004 section 6.3.8).
+pub(super) fn write_png(text: &str, file: &Path) -> Result<(), QrError> {
+    let code = code(text)?;
+    let modules = code.width() + 2 * QUIET;
+    let dark = |x: usize, y: usize| -> bool {
+        let inside = |at: usize| at.checked_sub(QUIET).filter(|at| *at < code.width());
+        let (Some(x), Some(y)) = (inside(x), inside(y)) else {
+            return false;
+        };
+        code[(x, y)] == qrcode::Color::Dark
+    };
+    let mut image = Vec::with_capacity(modules * modules * SCALE);
+    for y in 0..modules {
+        // One bit a pixel, so an octet is a module's row; set bits are white.
+        let row: Vec<u8> = (0..modules).map(|x| if dark(x, y) { 0x00 } else { 0xff }).collect();
+        for _ in 0..SCALE {
+            image.extend_from_slice(&row);
+        }
+    }
+    let side = u32::try_from(modules * SCALE).unwrap_or(u32::MAX);
+    create(file)
+        .and_then(|file| {
+            let mut encoder = png::Encoder::new(io::BufWriter::new(file), side, side);
+            encoder.set_color(png::ColorType::Grayscale);
+            encoder.set_depth(png::BitDepth::One);
+            let mut writer = encoder.write_header()?;
+            writer.write_image_data(&image)?;
+            writer.finish()?;
+            Ok(())
+        })
+        .map_err(|error| QrError::File(file.to_owned(), error))
+}
+
+/// Modules of white around a code.
+const QUIET: usize = 4;
+
+/// Pixels of a module's side: as many as an octet has bits.
+const SCALE: usize = 8;
+
+fn create(file: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)
 }
 
 fn code(text: &str) -> Result<QrCode, QrError> {
@@ -66,5 +109,32 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         assert!(std::fs::read_to_string(&file).unwrap().contains("<svg"));
         assert!(write_svg("otpauth://totp/x", &file).is_err());
+        assert!(write_png("otpauth://totp/x", &file).is_err());
+    }
+
+    #[test]
+    fn the_png_shows_the_same_modules() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ana.png");
+        let text = "otpauth://totp/Portcullis:ana?secret=GEZDGNBVGY3TQOJQ";
+        write_png(text, &file).unwrap();
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let mut decoder = png::Decoder::new(io::BufReader::new(File::open(&file).unwrap()));
+        decoder.set_transformations(png::Transformations::EXPAND);
+        let mut reader = decoder.read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let shape = reader.next_frame(&mut pixels).unwrap();
+        let code = code(text).unwrap();
+        let side = (code.width() + 2 * QUIET) * SCALE;
+        assert_eq!((shape.width as usize, shape.height as usize), (side, side));
+        for y in 0..side {
+            for x in 0..side {
+                let (column, row) = ((x / SCALE).wrapping_sub(QUIET), (y / SCALE).wrapping_sub(QUIET));
+                let inside = column < code.width() && row < code.width();
+                let dark = inside && code[(column, row)] == qrcode::Color::Dark;
+                assert_eq!(pixels[y * side + x] == 0, dark, "{x} {y}");
+            }
+        }
     }
 }

@@ -6,8 +6,9 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::{CliError, Out, confirm, moment, moment_or_never, read_secret};
 use super::{Exit, UserArg, qr};
-use crate::admin::api::{Enrolled, Resynced, TokenRef, TokenView};
+use crate::admin::api::{Enrolled, RenameTokenRequest, Resynced, TokenRef, TokenView};
 use crate::admin::client::AdminClient;
+use crate::secret::Secret;
 
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
@@ -36,6 +37,14 @@ enum Verb {
     Enable(TokenArg),
     /// Take no codes of a token until it is enabled again
     Disable(TokenArg),
+    /// Give a token another name
+    #[command(after_help = RENAME_HELP)]
+    Rename {
+        #[command(flatten)]
+        token: TokenArg,
+        /// The name from now on
+        name: String,
+    },
     /// Bring a token back into step by two consecutive codes
     #[command(after_help = RESYNC_HELP)]
     Resync {
@@ -76,9 +85,15 @@ struct EnrolArgs {
     /// Read a given seed in base32 from standard input, for hardware tokens
     #[arg(long)]
     seed_stdin: bool,
+    /// Read an otpauth:// URI from standard input, or typed unseen: it says what the token is like
+    #[arg(long, conflicts_with_all = ["kind", "algorithm", "digits", "period", "counter", "seed_stdin", "svg", "png"])]
+    uri: bool,
     /// Write the QR code to this SVG file as well, readable by you alone; it holds the seed
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Write the QR code to this PNG file as well, readable by you alone; it holds the seed
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
     /// Print no QR code
     #[arg(long)]
     no_qr: bool,
@@ -145,6 +160,24 @@ pub(super) async fn run(args: TokenArgs, client: &AdminClient, out: &mut Out<'_>
             let disabled: TokenView = client.post("/v1/token/disable", &token.to_request()).await?;
             done(&disabled, &token, "disabled", out)
         }
+        Verb::Rename { token, name } => {
+            let request = RenameTokenRequest {
+                user: token.user.user.clone(),
+                directory: token.user.directory.clone(),
+                token: token.token.clone(),
+                label: name,
+            };
+            let renamed: TokenView = client.post("/v1/token/rename", &request).await?;
+            if out.json {
+                return out.json(&renamed);
+            }
+            let user = &token.user.user;
+            out.line(format!(
+                "token {} of {user} is called `{}` now",
+                renamed.id, renamed.label
+            ))?;
+            Ok(Exit::Done)
+        }
         Verb::Resync { token, first, second } => {
             let request = serde_json::json!({
                 "user": token.user.user, "directory": token.user.directory, "token": token.token,
@@ -166,6 +199,7 @@ pub(super) async fn run(args: TokenArgs, client: &AdminClient, out: &mut Out<'_>
 
 async fn enrol(args: &EnrolArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
     let seed = args.seed_stdin.then(|| read_secret("Seed (base32): ")).transpose()?;
+    let uri = args.uri.then(|| read_secret("URI (otpauth://…): ")).transpose()?;
     let request = serde_json::json!({
         "user": args.user.user,
         "directory": args.user.directory,
@@ -180,11 +214,15 @@ async fn enrol(args: &EnrolArgs, client: &AdminClient, out: &mut Out<'_>) -> Res
         "counter": args.counter,
         "label": args.label,
         "issuer": args.issuer,
-        "seed": seed.as_ref().and_then(|seed| seed.expose_str()),
+        "seed": seed.as_ref().and_then(Secret::expose_str),
+        "uri": uri.as_ref().and_then(Secret::expose_str),
     });
     let enrolled: Enrolled = client.post("/v1/token/enrol", &request).await?;
     if let Some(file) = &args.svg {
         qr::write_svg(&enrolled.uri, file)?;
+    }
+    if let Some(file) = &args.png {
+        qr::write_png(&enrolled.uri, file)?;
     }
     if out.json {
         return out.json(&enrolled);
@@ -194,6 +232,10 @@ async fn enrol(args: &EnrolArgs, client: &AdminClient, out: &mut Out<'_>) -> Res
         "{} has token {} `{}` now",
         args.user.user, token.id, token.label
     ))?;
+    if args.uri {
+        // Whoever has the URI has scanned it, or will.
+        return Ok(Exit::Done);
+    }
     if !args.no_qr {
         out.line(qr::blocks(&enrolled.uri)?)?;
     }
@@ -272,11 +314,14 @@ fn grouped(seed: &str) -> String {
 const ENROL_HELP: &str = "\
 The seed is random: 160, 256 or 512 bits, as long as the hash function's output. A given one is
 taken from standard input so that it does not show in the list of processes; 80 bits is the least.
+An otpauth:// URI of another system (the text behind its QR code) is taken the same way; what it
+leaves out is SHA-1, 6 digits, 30 seconds.
 
 Examples:
   portcullis token enrol ana --label phone
   portcullis token enrol ana --svg ana.svg --no-qr
   portcullis token enrol ana --kind hotp --digits 8 --seed-stdin < seed.txt
+  portcullis token enrol ana --uri --label old-phone < uri.txt
   portcullis token enrol ana --json | jq -r .uri";
 
 const LIST_HELP: &str = "\
@@ -291,9 +336,16 @@ Examples:
   portcullis token revoke ana 2
   portcullis token revoke ana phone --yes";
 
+const RENAME_HELP: &str = "\
+Example:
+  portcullis token rename ana token-1 phone";
+
 const RESYNC_HELP: &str = "\
 For a token whose clock has drifted or whose button was pressed too often. Codes that were used,
 or that are older than one that was used, are refused. Both codes are spent by it.
+
+People can do it alone: a code that was refused, and the one after it at the next login within
+ten minutes, bring a token back that is up to 20 steps (or 100 presses) off.
 
 Example:
   portcullis token resync ana 1 492811 360127";

@@ -2,7 +2,6 @@
 
 mod hash;
 mod tree;
-mod workers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -22,10 +21,10 @@ use crate::engine::facts::normalise_dn;
 use crate::engine::request::LoginForm;
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person, UserKey};
+use crate::hashing;
 use crate::secret::Secret;
 
 use hash::{Clear, StoredPassword};
-use workers::Workers;
 
 pub use hash::hash_password;
 pub use tree::{Attribute, Entry, Tree};
@@ -45,7 +44,6 @@ pub struct LocalDirectory {
     /// The same for names with an `@`, which may also be a mail address or a principal name.
     by_principal: HashMap<String, Vec<usize>, RandomState>,
     decoy: Arc<StoredPassword>,
-    workers: Workers,
     remembered: Option<Remembered>,
 }
 
@@ -131,7 +129,6 @@ impl LocalDirectory {
             by_login,
             by_principal,
             decoy,
-            workers: Workers::new(LONGEST_QUEUE),
             remembered: (!config.remember.is_zero()).then(|| Remembered::new(config.remember)),
             tree: Arc::new(tree),
         }))
@@ -187,7 +184,7 @@ impl LocalDirectory {
         {
             return PasswordOutcome::Right;
         }
-        match self.workers.matches(Arc::clone(stored), password.clone()).await {
+        match compare(Arc::clone(stored), password.clone()).await {
             None => overloaded(),
             Some(false) => PasswordOutcome::Wrong,
             Some(true) => {
@@ -213,7 +210,7 @@ impl LocalDirectory {
             decoy.matches(password, &mut Vec::new());
             return PasswordOutcome::Unknown;
         }
-        match self.workers.matches(decoy, password.clone()).await {
+        match compare(decoy, password.clone()).await {
             Some(_) => PasswordOutcome::Unknown,
             None => overloaded(),
         }
@@ -228,7 +225,7 @@ impl LocalDirectory {
                 healthy: true,
                 ..ServerStatus::default()
             }],
-            queue: self.workers.waiting(),
+            queue: hashing::pool().waiting(),
             max_connection_age: None,
         }
     }
@@ -279,6 +276,12 @@ impl Directory for LocalDirectory {
     fn status(&self) -> DirectoryStatus {
         self.current()
     }
+}
+
+/// Compares by a slow hash; `None` when too many are waiting already.
+async fn compare(stored: Arc<StoredPassword>, password: Secret) -> Option<bool> {
+    let compare = move |blocks: &mut Vec<_>| stored.matches(&password, blocks);
+    hashing::pool().run(compare).await
 }
 
 fn overloaded() -> PasswordOutcome {
@@ -378,9 +381,6 @@ fn index(by_name: &mut HashMap<String, Vec<usize>, RandomState>, entry: &Entry, 
 
 /// Largest file loaded, in octets.
 const MAX_FILE: u64 = 64 << 20;
-
-/// Comparisons that may wait for a core: some two seconds' worth on two cores.
-const LONGEST_QUEUE: usize = 256;
 
 const MOST_REMEMBERED: u64 = 10_000;
 

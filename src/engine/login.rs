@@ -6,9 +6,11 @@
 
 mod case;
 mod change;
+mod course;
 mod outcome;
 mod respond;
 mod shown;
+mod tasks;
 mod tried;
 mod upstream;
 
@@ -31,10 +33,12 @@ use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::upstream::{Answer, Question};
 use crate::engine::verdict::{Denial, Outage, Verdict};
+use crate::engine::workflow::Start;
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
 use case::Case;
+use course::Position;
 use outcome::event;
 use tried::Tried;
 use upstream::Asked;
@@ -59,6 +63,8 @@ pub struct Settings {
     pub lifetime: Lifetime,
     /// How long a login counts as a session before its session is reported.
     pub start_within: Duration,
+    /// Whether passcodes are handed over in two halves, by two people.
+    pub four_eyes: bool,
 }
 
 /// What happens next.
@@ -211,28 +217,47 @@ enum Stage<'a> {
     },
     /// Time is spent for nobody.
     Pretending { rule: &'a Rule, denial: Denial },
+    /// A step of a workflow waits for what it wanted done.
+    Walking { position: Box<Position>, nonce: u64 },
 }
 
 impl Engine {
     /// Judges a request. `nonce` names this attempt among all of the last minutes.
     pub fn begin<'a>(&'a self, request: &'a AuthnRequest, facts: &Facts, now: Timestamp, nonce: u64) -> Step<'a> {
+        match self.case(request, facts, now, nonce) {
+            Ok((case, standing)) => case.begin(standing),
+            Err(step) => *step,
+        }
+    }
+
+    /// Finds the rule that a request is judged by, and whether anything bars the person.
+    ///
+    /// # Errors
+    /// What is answered where there is none, or where that cannot be said.
+    fn case<'a, 'f>(
+        &'a self,
+        request: &'a AuthnRequest,
+        facts: &'f Facts,
+        now: Timestamp,
+        nonce: u64,
+    ) -> Result<(Case<'a, 'f>, Standing), Box<Step<'a>>> {
         if is_malformed(request) {
-            return self.reject(request, facts, None, Denial::Malformed, now);
+            return Err(self.reject(request, facts, None, Denial::Malformed, now).into());
         }
         if matches!(request.login.form(), LoginForm::Account(_)) && request.origin.service_account.is_none() {
-            return self.misplaced(request, facts, now);
+            return Err(self.misplaced(request, facts, now).into());
         }
         let person = match &facts.lookup {
             Lookup::Found(person) => Some(person),
             Lookup::Unknown | Lookup::Ambiguous => None,
-            Lookup::Unavailable(reason) => return self.outage(request, None, reason.clone(), now),
+            Lookup::Unavailable(reason) => return Err(self.outage(request, None, reason.clone(), now).into()),
         };
         let who = person.map_or(Who::Decoy, |person| Who::Known(person));
         let subject = Subject {
             login: &request.login,
             origin: &request.origin,
             person: who,
-            operation: request.purpose.operation(),
+            operation: request.operation(),
             sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
             now,
         };
@@ -248,14 +273,14 @@ impl Engine {
             Denial::UnknownUser
         };
         let Some(rule) = admits.or_else(|| self.policy.decoy(&subject)) else {
-            return self.reject(request, facts, decided, refusal, now);
+            return Err(self.reject(request, facts, decided, refusal, now).into());
         };
         let Ruling::Require(terms) = &rule.ruling else {
-            return self.reject(request, facts, decided, refusal, now);
+            return Err(self.reject(request, facts, decided, refusal, now).into());
         };
         for whose in [&facts.certificate, &facts.acting_as] {
             if let Whose::Unavailable(reason) = whose {
-                return self.outage(request, Some(rule), reason.clone(), now);
+                return Err(self.outage(request, Some(rule), reason.clone(), now).into());
             }
         }
         let held = match facts.certificate {
@@ -268,13 +293,16 @@ impl Engine {
         let answered = request.dialog.as_ref().and_then(|dialog| dialog.asking);
         let standing = facts.throttle.value.standing(limit, answered, now);
         let unlimited = admits.is_some() && limit.failures == 0;
+        // A passcode is for whoever is locked out too; three wrong ones revoke it.
+        let course = request.dialog.as_ref().and_then(|dialog| dialog.course.as_ref());
+        let forgiven = course.is_some_and(|course| course.start == Start::Passcode && course.session.is_none());
         // Found out now, told at the end: the conversation is the same for everybody.
         let blocked = match person {
             Some(_) | None if facts.source_over_limit && !unlimited => Some(Denial::SourceThrottled),
             Some(_) | None if admits.is_none() || !possible => Some(refusal),
             // No rule lets anyone past it, not one without limits either.
             Some(_) if facts.user.value.denial(now).is_some() => Some(Denial::Denied),
-            Some(_) if standing == Standing::Over => Some(Denial::Throttled),
+            Some(_) if standing == Standing::Over && !forgiven => Some(Denial::Throttled),
             Some(person) if !person.enabled => Some(Denial::Disabled),
             Some(_) if facts.acting_as == Whose::Others => Some(Denial::NotThemselves),
             Some(_) | None => None,
@@ -294,21 +322,7 @@ impl Engine {
             now,
             nonce,
         };
-        match (blocked, standing) {
-            (None, Standing::Busy) => Step::Wait,
-            (None | Some(_), _) if !possible => case.refuse(blocked.unwrap_or(refusal), case.record()),
-            (None | Some(_), _) => match (&request.given, &request.dialog) {
-                (Given::Proven(kind), _) => case.proven(*kind),
-                // Nothing that is typed or computed would be enough.
-                (Given::Typed(_) | Given::Response(_), _) if requirement.beside(held).is_none() => {
-                    case.without_certificate()
-                }
-                (Given::Typed(typed), Some(dialog)) if case.new_password().is_some() => case.renew(typed, dialog),
-                (Given::Typed(typed), Some(dialog)) => case.answer(typed, dialog),
-                (Given::Typed(typed), None) => case.opening(typed),
-                (Given::Response(response), dialog) => case.response(response, dialog.as_ref()),
-            },
-        }
+        Ok((case, standing))
     }
 
     /// A service account from an address that it may not come from is nobody, whatever a rule would ask of others:
@@ -405,6 +419,9 @@ impl<'a> Attempt<'a> {
                 }
                 engine.reject(request, facts, Some(rule), denial, now)
             }
+            Stage::Walking { position, nonce } => {
+                Self::walk_on(engine, request, (*position, nonce), evidence, facts, now)
+            }
             Stage::Trying {
                 person,
                 rule,
@@ -419,7 +436,7 @@ impl<'a> Attempt<'a> {
                 held,
             } => {
                 let limit = terms.limit(engine.settings.limit);
-                let requirement = terms.requirement_for(request.purpose.operation());
+                let requirement = terms.requirement_for(request.operation());
                 let tried = Tried {
                     engine,
                     request,

@@ -37,6 +37,8 @@ pub struct UserRecord {
     pub approval: Option<u64>,
     /// What the person was last asked for by their own choice.
     pub prefers: Option<Kind>,
+    /// The last code, if it was wrong but one of a token that is out of step.
+    pub stray: Option<Stray>,
 }
 
 impl UserRecord {
@@ -50,6 +52,18 @@ impl UserRecord {
     pub fn denial(&self, now: Timestamp) -> Option<&Deny> {
         self.denied.as_ref().filter(|deny| deny.is_in_force(now))
     }
+}
+
+/// A code that was refused although a token shows it: not now, but not far from now. The one right after it brings
+/// the token back into step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stray {
+    /// The token's number.
+    pub token: u32,
+    /// The step or counter that it is the code for.
+    pub at: u64,
+    /// When it was typed.
+    pub seen: Timestamp,
 }
 
 /// What somebody may do without being let in, opened by a passcode or by recovery: within ten minutes, once.
@@ -84,6 +98,17 @@ pub struct Answers {
     pub must_update: bool,
     /// When it was last defined or confirmed.
     pub confirmed: Timestamp,
+    /// Answers that are being defined in a dialog, until all of them are in.
+    pub draft: Option<Draft>,
+}
+
+/// Answers that are being defined in a dialog. They count for nothing yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
+    /// Names it, in the sealed dialog too.
+    pub id: u64,
+    /// Those that are in, in the order in which they were asked for.
+    pub answers: Vec<Answer>,
 }
 
 /// One answer.

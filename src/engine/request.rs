@@ -48,9 +48,20 @@ pub struct Claims {
 impl AuthnRequest {
     /// What rules are asked about: what the dialog that is answered is for, else the purpose.
     pub fn operation(&self) -> Operation {
-        match self.dialog.as_ref().and_then(|dialog| dialog.course.as_ref()) {
-            Some(course) => course.start.operation(),
-            None => self.purpose.operation(),
+        match self.dialog.as_ref().map(|dialog| &dialog.course) {
+            Some(Some(course)) => course.start.operation(),
+            None if self.asks_for_help() => Operation::Recovery,
+            Some(None) | None => self.purpose.operation(),
+        }
+    }
+
+    /// Whether the word for a forgotten password stands in its place.
+    pub fn asks_for_help(&self) -> bool {
+        match (&self.given, &self.origin.manner.recover, &self.dialog, &self.purpose) {
+            (Given::Typed(typed), Some(word), None, Purpose::Login) => {
+                self.capability == Capability::Dialog && typed.expose() == word.as_bytes()
+            }
+            (_, _, _, _) => false,
         }
     }
 

@@ -295,7 +295,8 @@ pub(super) fn after_refusal(
         | Denial::ChangeUnsupported
         | Denial::MissingCertificate
         | Denial::UntypedProof
-        | Denial::NotThemselves => None,
+        | Denial::NotThemselves
+        | Denial::NotProven => None,
     }
 }
 

@@ -34,6 +34,7 @@ use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, UserKey, Ver
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
+mod course;
 mod password;
 mod response;
 mod reuse;
@@ -184,6 +185,7 @@ impl World {
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
             start_within: Duration::from_secs(60),
+            four_eyes: false,
             limit: Limit {
                 failures: 5,
                 window: Duration::from_secs(900),
@@ -439,6 +441,7 @@ impl World {
             PasswordChange::Own { old, .. } if !old.matches(PASSWORD.as_bytes()) => return Changed::WrongPassword,
             PasswordChange::Own { old, new } => (Some(text(old)), text(new)),
             PasswordChange::Reset { new } => (None, text(new)),
+            PasswordChange::Unlock => (None, "(unlocked)".to_owned()),
         };
         let changed = self.changed.clone().unwrap_or(Changed::Done);
         if changed == Changed::Done {

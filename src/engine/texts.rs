@@ -103,7 +103,8 @@ texts! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
     languages: Languages,
-    default: Arc<str>,
+    /// The language of those for whom nothing else says one: one of [`Texts::languages`].
+    pub default: Arc<str>,
     /// The attribute that names people's languages, in lower case, by directory.
     preferred: BTreeMap<Arc<str>, Arc<str>>,
 }
@@ -140,11 +141,6 @@ impl Texts {
         self.languages.get_key_value(name.as_str()).map(|(name, _)| name)
     }
 
-    /// Says everything in this language where nobody asks for another: one of [`Texts::languages`].
-    pub fn set_default(&mut self, language: Arc<str>) {
-        self.default = language;
-    }
-
     /// Takes the language of a directory's people from this attribute of theirs.
     pub fn prefer(&mut self, directory: &str, attribute: &str) {
         self.preferred.insert(directory.into(), attribute.to_lowercase().into());
@@ -159,16 +155,6 @@ impl Texts {
             language: own.or(manner.language.as_deref()).unwrap_or(&self.default),
             ascii: manner.ascii,
         }
-    }
-
-    /// A text in a language, whoever is told it.
-    pub fn say(&self, language: Option<&str>, text: Text, values: &[(&str, &str)]) -> String {
-        let voice = Voice {
-            texts: self,
-            language: language.unwrap_or(&self.default),
-            ascii: false,
-        };
-        voice.say(text, values)
     }
 
     /// The first language that a person would like and that there is.
@@ -195,7 +181,12 @@ pub struct Voice<'a> {
     ascii: bool,
 }
 
-impl Voice<'_> {
+impl<'a> Voice<'a> {
+    /// The language: one of [`Texts::languages`], unless the client's was taken away.
+    pub const fn language(&self) -> &'a str {
+        self.language
+    }
+
     /// A text with `values` in place of its placeholders; on one line of at most [`MAX_PROMPT`] characters.
     pub fn say(&self, text: Text, values: &[(&str, &str)]) -> String {
         let mut template = self.texts.template(self.language, text);
@@ -207,13 +198,22 @@ impl Voice<'_> {
     }
 
     /// A text that is not from a prompt file, as this client can show it; on one line as well.
-    pub fn write(&self, text: &str) -> String {
-        self.line(Cow::Borrowed(text))
+    pub fn write<'t>(&self, text: impl Into<Cow<'t, str>>) -> String {
+        self.line(text.into())
     }
 
     fn line(&self, text: Cow<'_, str>) -> String {
         let text = if self.ascii { ascii::write(text) } else { text };
         one_line(text)
+    }
+}
+
+/// A text that is passed on as it is, as far as a client with such a manner can show it.
+pub fn shown(text: String, manner: &Manner) -> String {
+    if manner.ascii {
+        ascii::write(Cow::Owned(text)).into_owned()
+    } else {
+        text
     }
 }
 
@@ -348,8 +348,8 @@ mod tests {
         let manner = Manner::default();
         let voice = texts.voice(&manner, None);
         assert_eq!(voice.write("a\u{7}b\r\nc\u{2028}d\u{202e}e"), "abcde");
-        assert_eq!(voice.write(&"x".repeat(300)).len(), MAX_PROMPT);
-        let wide = voice.write(&"\u{6f22}".repeat(300));
+        assert_eq!(voice.write("x".repeat(300)).len(), MAX_PROMPT);
+        let wide = voice.write("\u{6f22}".repeat(300));
         assert_eq!(wide.chars().count(), 84, "three octets each");
     }
 
@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(said(&texts, &german, Some(&ana)), "Nouveau mot de passe :");
         assert_eq!(said(&texts, &german, None), "Neues Passwort:");
         assert_eq!(said(&texts, &german, Some(&person("xx"))), "Neues Passwort:");
-        texts.set_default("fr".into());
+        texts.default = "fr".into();
         assert_eq!(said(&texts, &plain, None), "Nouveau mot de passe :");
         assert_eq!(
             texts

@@ -135,6 +135,8 @@ pub enum Denial {
     UntypedProof,
     /// The authorization identity is not the person's own.
     NotThemselves,
+    /// Not all was right that had to be proven before somebody may help themselves.
+    NotProven,
 }
 
 impl Denial {
@@ -166,6 +168,7 @@ impl Denial {
             | Self::MissingCertificate
             | Self::UntypedProof
             | Self::NotThemselves
+            | Self::NotProven
             | Self::ReplyAttribute => false,
         }
     }
@@ -223,6 +226,7 @@ impl Denial {
             | Self::NotEnrolled
             | Self::BadDialog
             | Self::NewPassword(_)
+            | Self::NotProven
             | Self::Malformed => None,
         }
     }
@@ -263,6 +267,7 @@ impl Denial {
             Self::MissingCertificate => "missing-certificate",
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
+            Self::NotProven => "not-proven",
         }
     }
 }

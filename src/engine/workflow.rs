@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::document::{Faults, Source};
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::request::Operation;
+use crate::engine::texts::Text;
 
 /// What a workflow starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -84,6 +85,16 @@ pub enum Task {
     Answers,
 }
 
+impl Task {
+    /// Whether it is a proof: everybody is asked for those, whatever came of the ones before.
+    pub const fn proves(&self) -> bool {
+        match self {
+            Self::Prove(_) | Self::Questions => true,
+            Self::Factors | Self::Choose(_) | Self::NewPassword | Self::Unlock | Self::Enrol | Self::Answers => false,
+        }
+    }
+}
+
 /// Something that can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -109,6 +120,16 @@ impl Action {
             Self::NewPassword => Task::NewPassword,
             Self::Enrol => Task::Enrol,
             Self::Answers => Task::Answers,
+        }
+    }
+
+    /// What it is called where it can be chosen.
+    pub const fn text(self) -> Text {
+        match self {
+            Self::Unlock => Text::ChooseUnlock,
+            Self::NewPassword => Text::ChooseNewPassword,
+            Self::Enrol => Text::ChooseEnrol,
+            Self::Answers => Text::ChooseAnswers,
         }
     }
 
@@ -299,18 +320,8 @@ pub enum At {
     Asked,
     /// The second part of a passcode: here is the first, normalised.
     SecondPart(String),
-    /// The new password again; `tries` have been refused before.
-    Repeat {
-        /// Of what was typed, as [`crate::keyring::Keyring::digest_code`]; the first octets.
-        digest: [u8; 12],
-        /// New passwords that were not taken so far.
-        tries: u8,
-    },
-    /// A new password once more, after `tries` that were not taken.
-    Again {
-        /// New passwords that were not taken so far.
-        tries: u8,
-    },
+    /// The new password again: here are the first octets of [`crate::keyring::Keyring::digest_code`] of it.
+    Repeat([u8; 12]),
 }
 
 #[cfg(test)]

@@ -147,7 +147,8 @@ impl Changed {
             | Denial::MethodOneProof
             | Denial::MissingCertificate
             | Denial::UntypedProof
-            | Denial::NotThemselves => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::NotThemselves
+            | Denial::NotProven => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

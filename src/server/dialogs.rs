@@ -17,7 +17,8 @@ pub(super) fn load(folder: &Path, rules: &[Source], policy: &mut Policy, faults:
     policy.texts = Texts::parse(&prompts, faults);
     let workflows = sources(folder, WORKFLOWS, faults);
     policy.workflows = Workflows::parse(&workflows, faults);
-    policy.workflows.check_questions(&workflows, false, faults);
+    let allowed = policy.questions.only_proof;
+    policy.workflows.check_questions(&workflows, allowed, faults);
     policy::check_workflows(rules, &policy.workflows, faults);
 }
 
@@ -41,7 +42,7 @@ pub(super) fn settle(config: &Config, policy: &mut Policy, document: &Document<'
         }
     }
     match texts.language(&config.dialogs.language).cloned() {
-        Some(language) => texts.set_default(language),
+        Some(language) => texts.default = language,
         None => {
             let message = no_language(&config.dialogs.language, texts);
             faults.0.push(document.fault(&["dialogs", "language"], message));
@@ -172,7 +173,7 @@ recover = "!help"
         let warnings = parts.warnings.to_string();
         assert!(warnings.contains("it.toml: warning: has no text for "), "{warnings}");
         assert!(
-            warnings.contains("portcullis.toml:26:11: warning: client[1].recover: does nothing unless"),
+            warnings.contains("portcullis.toml:27:11: warning: client[1].recover: does nothing unless"),
             "{warnings}"
         );
     }

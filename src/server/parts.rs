@@ -14,6 +14,7 @@ use crate::directory::upstream::{Checked, Everybody};
 use crate::document::{Document, Faults, Source};
 use crate::engine::dialog::Lifetime;
 use crate::engine::policy::{self, Condition, Policy};
+use crate::engine::questions::{self, Questions};
 use crate::engine::throttle::Limit;
 use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
@@ -171,6 +172,7 @@ impl Parts {
                 whole: limits.dialog,
             },
             start_within: self.config.accounting.start_within,
+            four_eyes: false,
         };
         let engine = Engine {
             policy: Arc::clone(&self.policy),
@@ -301,8 +303,16 @@ pub fn load_policies(folder: &Path, dictionary: &Dictionary, faults: &mut Faults
     }
     let sources: Vec<Source> = files.iter().filter_map(|file| Source::read(file, faults)).collect();
     let mut policy = policy::parse(&sources, dictionary, faults);
+    policy.questions = load_questions(folder, faults);
     dialogs::load(folder, &sources, &mut policy, faults);
     policy
+}
+
+/// The question policy of a folder, if it has one.
+fn load_questions(folder: &Path, faults: &mut Faults) -> Questions {
+    let file = folder.join(questions::FILE);
+    let source = file.exists().then(|| Source::read(&file, faults)).flatten();
+    source.map_or_else(Questions::default, |source| questions::parse(&source, faults))
 }
 
 /// The policy files of a folder, in order.
@@ -316,7 +326,8 @@ pub fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
         let hidden = path
             .file_name()
             .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+        let rules = path.file_name().is_none_or(|name| name != questions::FILE);
+        if !hidden && rules && path.extension().is_some_and(|extension| extension == "toml") {
             files.push(path);
         }
     }

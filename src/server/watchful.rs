@@ -205,6 +205,7 @@ mod tests {
                 whole: Duration::from_secs(60),
             },
             start_within: Duration::from_secs(60),
+            four_eyes: false,
         };
         let engine = Engine {
             policy: Arc::new(Policy::default()),

@@ -156,6 +156,7 @@ fn engine(fixture: &Fixture) -> Engine {
                 whole: Duration::from_secs(60),
             },
             start_within: Duration::from_secs(60),
+            four_eyes: false,
         },
     }
 }

@@ -63,6 +63,7 @@ impl World {
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
             start_within: Duration::from_secs(60),
+            four_eyes: false,
             limit: Limit {
                 failures: 5,
                 window: Duration::from_secs(900),

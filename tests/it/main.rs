@@ -51,6 +51,8 @@ mod password;
 mod proxy_protocol;
 // Codes that count for more than one bind.
 mod reuse;
+// Tokens of every variant.
+mod tokens;
 // Machines whose people are in the directory.
 mod nslcd;
 // Login prompts with pam_radius_auth.

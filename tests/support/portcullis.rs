@@ -259,12 +259,17 @@ directory = "main"
 
     /// The CLI, speaking to this installation's admin socket.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        self.cli_with(arguments, "")
+    }
+
+    /// The same with something on its standard input.
+    pub(crate) fn cli_with(&self, arguments: &[&str], input: &str) -> Output {
         let mut command = self.command();
         command
             .args(arguments)
             .arg("--socket")
             .arg(self.path("state/admin.sock"));
-        run(&mut command, "")
+        run(&mut command, input)
     }
 
     /// What the CLI says in JSON; it must succeed.

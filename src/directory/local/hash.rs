@@ -8,6 +8,7 @@ use ring::digest;
 
 use crate::clock;
 use crate::engine::response::{Kept, nt_hash};
+use crate::hashing::argon2_into;
 use crate::secret::Secret;
 
 /// A `userPassword` value.
@@ -235,18 +236,6 @@ pub fn hash_password(password: &Secret) -> String {
 fn our_argon2() -> Argon2<'static> {
     // The default costs are m=19456, t=2, p=1.
     Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT)
-}
-
-/// False only for inputs beyond Argon2's bounds (4 GiB), which no front end lets through.
-fn argon2_into(argon2: &Argon2<'_>, password: &[u8], salt: &[u8], output: &mut [u8], blocks: &mut Vec<Block>) -> bool {
-    let needed = argon2.params().block_count();
-    if blocks.len() < needed {
-        blocks.resize(needed, Block::new());
-    }
-    let memory = blocks.get_mut(..needed).unwrap_or_default();
-    argon2
-        .hash_password_into_with_memory(password, salt, output, memory)
-        .is_ok()
 }
 
 const OUTPUT: usize = 32;

@@ -178,14 +178,6 @@ async fn responses_are_judged_by_what_is_kept() {
     }
 }
 
-#[tokio::test]
-async fn a_full_queue_is_an_outage_and_no_wrong_password() {
-    let workers = Workers::new(0);
-    let stored = Arc::new(StoredPassword::default_decoy());
-    assert_eq!(workers.matches(stored, Secret::new("x")).await, None);
-    assert_eq!(workers.waiting(), 0, "a place not given is given back");
-}
-
 #[test]
 fn faults_name_file_and_line() {
     let text = site("hunter2");

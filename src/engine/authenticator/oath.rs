@@ -1,5 +1,7 @@
 //! What TOTP and HOTP share: computing codes (RFC 4226, RFC 6238), reading typed ones, resynchronising.
 
+mod resync;
+
 use totp_rs::Builder;
 
 use crate::clock::Timestamp;
@@ -7,9 +9,6 @@ use crate::engine::authenticator::{Context, Judgement, MAX_CONSECUTIVE_FAILURES}
 use crate::engine::record::{Algorithm, Token, TokenKind, UserRecord};
 use crate::keyring::KeyError;
 use crate::secret::Secret;
-
-/// Steps around the present, or counters ahead, that resynchronisation searches.
-pub const RESYNC_WINDOW: u64 = 100;
 
 /// Computes and compares the codes of one token.
 pub struct Generator {
@@ -98,6 +97,7 @@ pub fn judge(
     let code = digits(typed);
     let mut best = Judgement::NotApplicable;
     let mut wrong = Vec::new();
+    let mut stray = None;
     for (index, token) in record.tokens.iter_mut().enumerate() {
         if !is_usable(token, kind) || code.len() != usize::from(token.digits) {
             continue;
@@ -110,10 +110,19 @@ pub fn judge(
             Match::Next(state) => {
                 token.kind = state;
                 token.count_success(context.now);
+                record.stray = None;
                 return Ok(Judgement::Right);
             }
             Match::Used => best = best.max(Judgement::Replayed),
             Match::None => {
+                let before = record.stray.as_ref().filter(|before| before.token == token.id);
+                if let Some(state) = before.and_then(|before| token.follows(before, &generator, &code, context.now)) {
+                    token.kind = state;
+                    token.count_success(context.now);
+                    record.stray = None;
+                    return Ok(Judgement::Right);
+                }
+                stray = token.stray(&generator, &code, context.now).or(stray);
                 wrong.push(index);
                 best = best.max(Judgement::Wrong);
             }
@@ -123,8 +132,11 @@ pub fn judge(
     for index in wrong {
         if let Some(token) = record.tokens.get_mut(index) {
             token.count_failure();
+            // Only the very next code of a token brings it back.
+            record.stray.take_if(|before| before.token == token.id);
         }
     }
+    record.stray = stray.or(record.stray.take());
     Ok(best)
 }
 
@@ -151,41 +163,6 @@ impl Token {
     pub fn count_success(&mut self, now: Timestamp) {
         self.failures = 0;
         self.last_used = Some(now);
-    }
-
-    /// Finds where the token stands from two consecutive codes, neither of them used before, within
-    /// [`RESYNC_WINDOW`]; `None` when they are not consecutive codes of this token, or old ones
-    /// (accepting those was CVE-2019-12887). Both codes are spent by the state returned.
-    ///
-    /// # Errors
-    /// When the seed does not open.
-    pub fn resync(&self, first: &str, second: &str, context: &Context<'_>) -> Result<Option<TokenKind>, KeyError> {
-        let generator = Generator::open(self, context)?;
-        let (first, second) = (digits(first), digits(second));
-        let consecutive = |at: u64| generator.matches(&first, at) && generator.matches(&second, at + 1);
-        Ok(match self.kind {
-            TokenKind::Totp { period, last_step, .. } => {
-                let here = step(context.now, period);
-                let lowest = last_step
-                    .map_or(0, |last| last + 1)
-                    .max(here.saturating_sub(RESYNC_WINDOW));
-                let found = (lowest..=here + RESYNC_WINDOW).find(|&at| consecutive(at));
-                found.map(|at| {
-                    let second = at + 1;
-                    let ahead = i128::from(second) - i128::from(here);
-                    TokenKind::Totp {
-                        period,
-                        last_step: Some(second),
-                        drift: i16::try_from(ahead).unwrap_or(0),
-                    }
-                })
-            }
-            TokenKind::Hotp { counter } => {
-                let found = (counter..counter.saturating_add(RESYNC_WINDOW)).find(|&at| consecutive(at));
-                found.map(|at| TokenKind::Hotp { counter: at + 2 })
-            }
-            TokenKind::YubicoOtp { .. } | TokenKind::Ocra { .. } => None,
-        })
     }
 }
 
@@ -277,6 +254,15 @@ pub(crate) mod tests {
             (1_111_111_109, Algorithm::Sha1, 20, "07081804"),
             (1_111_111_109, Algorithm::Sha256, 32, "68084774"),
             (1_111_111_109, Algorithm::Sha512, 64, "25091201"),
+            (1_111_111_111, Algorithm::Sha1, 20, "14050471"),
+            (1_111_111_111, Algorithm::Sha256, 32, "67062674"),
+            (1_111_111_111, Algorithm::Sha512, 64, "99943326"),
+            (1_234_567_890, Algorithm::Sha1, 20, "89005924"),
+            (1_234_567_890, Algorithm::Sha256, 32, "91819424"),
+            (1_234_567_890, Algorithm::Sha512, 64, "93441116"),
+            (2_000_000_000, Algorithm::Sha1, 20, "69279037"),
+            (2_000_000_000, Algorithm::Sha256, 32, "90698825"),
+            (2_000_000_000, Algorithm::Sha512, 64, "38618901"),
             (20_000_000_000, Algorithm::Sha1, 20, "65353130"),
             (20_000_000_000, Algorithm::Sha256, 32, "77737706"),
             (20_000_000_000, Algorithm::Sha512, 64, "47863826"),
@@ -288,51 +274,6 @@ pub(crate) mod tests {
                 "{secs} {algorithm:?}"
             );
         }
-    }
-
-    #[test]
-    fn resync_wants_two_consecutive_unused_codes() {
-        let keyring = Keyring::from_root(&[1; 32]);
-        let user = UserKey::new("d", "1");
-        let context = Context {
-            user: &user,
-            keyring: &keyring,
-            now: Timestamp::from_secs(59),
-        };
-        let mut record = record(&keyring, &user, TokenKind::Hotp { counter: 2 });
-        let token = record.tokens.first_mut().unwrap();
-        assert_eq!(
-            token.resync("338314", "254676", &context).unwrap(),
-            Some(TokenKind::Hotp { counter: 6 })
-        );
-        assert_eq!(
-            token.resync("755224", "287082", &context).unwrap(),
-            None,
-            "codes before the counter"
-        );
-        assert_eq!(
-            token.resync("338314", "287922", &context).unwrap(),
-            None,
-            "not consecutive"
-        );
-        token.kind = TokenKind::Totp {
-            period: 30,
-            last_step: Some(4),
-            drift: 0,
-        };
-        assert_eq!(
-            token.resync("338314", "254676", &context).unwrap(),
-            None,
-            "the first was used"
-        );
-        assert_eq!(
-            token.resync("254676", "287922", &context).unwrap(),
-            Some(TokenKind::Totp {
-                period: 30,
-                last_step: Some(6),
-                drift: 5
-            })
-        );
     }
 
     #[test]

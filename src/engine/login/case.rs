@@ -10,16 +10,16 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
-    write_grant, write_throttle, write_user,
+    CLOCK_LEEWAY, asks_for_code, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many,
+    prompt, write_grant, write_throttle, write_user,
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Order, Requirement, Rule, Terms};
 use crate::engine::record::{Failure, Pending, UserRecord};
-use crate::engine::request::{AuthnRequest, Capability};
+use crate::engine::request::{AuthnRequest, Capability, Given};
 use crate::engine::reuse::{self, Held, Reused};
-use crate::engine::throttle::Limit;
+use crate::engine::throttle::{Limit, Standing};
 use crate::engine::verdict::{Denial, Verdict};
 use crate::keyring::KeyError;
 use crate::secret::Secret;
@@ -47,6 +47,40 @@ pub(super) struct Case<'a, 'f> {
 }
 
 impl<'a, 'f> Case<'a, 'f> {
+    /// Judges what was given.
+    pub(super) fn begin(self, standing: Standing) -> Step<'a> {
+        let refusal = match self.facts.lookup {
+            Lookup::Found(_) => Denial::Policy,
+            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => Denial::UnknownUser,
+        };
+        let possible = !self.terms.requirement_for(self.request.operation()).is_impossible();
+        match (self.blocked, standing) {
+            (None, Standing::Busy) => return Step::Wait,
+            (None | Some(_), _) if !possible => return self.refuse(self.blocked.unwrap_or(refusal), self.record()),
+            (None | Some(_), _) => {}
+        }
+        match (&self.request.given, &self.request.dialog) {
+            (Given::Proven(kind), _) => self.proven(*kind),
+            (Given::Typed(typed), Some(dialog)) if dialog.course.is_some() => match &dialog.course {
+                Some(course) => self.walk(typed, dialog, course),
+                None => self.answer(typed, dialog),
+            },
+            (Given::Typed(_), None) if self.request.asks_for_help() => self.recover(),
+            // Nothing that is typed or computed would be enough.
+            (Given::Typed(_) | Given::Response(_), _) if !self.can_be_typed() => self.without_certificate(),
+            (Given::Typed(typed), Some(dialog)) if self.new_password().is_some() => self.renew(typed, dialog),
+            (Given::Typed(typed), Some(dialog)) => self.answer(typed, dialog),
+            (Given::Typed(typed), None) => self.opening(typed),
+            (Given::Response(response), dialog) => self.response(response, dialog.as_ref()),
+        }
+    }
+
+    /// Whether anything that is typed or computed could be enough.
+    fn can_be_typed(&self) -> bool {
+        let requirement = self.terms.requirement_for(self.request.operation());
+        requirement.beside(self.held).is_some()
+    }
+
     /// The first field of a conversation.
     pub(super) fn opening(mut self, typed: &Secret) -> Step<'a> {
         let requirement = self.requirement;
@@ -357,15 +391,8 @@ impl<'a, 'f> Case<'a, 'f> {
             }
         }
         let rule = Some(Arc::clone(&self.rule.name));
-        let prompt = prompt(
-            self.engine,
-            self.request,
-            self.terms,
-            proven,
-            password,
-            dialog,
-            self.now,
-        );
+        let text = asks_for_code(self.engine, self.request, self.terms, self.facts, proven);
+        let prompt = prompt(self.engine, self.request, text, proven, password, dialog, self.now);
         Step::Decided(Decision {
             verdict: Verdict::Challenge(prompt),
             batch,

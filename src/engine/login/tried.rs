@@ -11,8 +11,8 @@ use crate::engine::dialog::MAX_ROUNDS;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
 use crate::engine::login::outcome::{
-    LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt, write_grant,
-    write_throttle, write_user,
+    LAST_LOGIN_STEP, asks_for_code, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt,
+    write_grant, write_throttle, write_user,
 };
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
@@ -198,7 +198,8 @@ impl<'a> Tried<'a, '_> {
 
     pub(super) fn prompt(&self, proven: KindSet, held: Option<Secret>) -> Prompt {
         let before = self.request.dialog.as_ref();
-        prompt(self.engine, self.request, self.terms, proven, held, before, self.now)
+        let text = asks_for_code(self.engine, self.request, self.terms, self.facts, proven);
+        prompt(self.engine, self.request, text, proven, held, before, self.now)
     }
 
     /// Whether the client can be sent another challenge.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::engine::facts::Person;
+use crate::engine::questions::Questions;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
 use crate::engine::texts::Texts;
 use crate::engine::throttle::Limit;
@@ -42,6 +43,8 @@ pub struct Policy {
     pub workflows: Workflows,
     /// What is said in them.
     pub texts: Texts,
+    /// The security questions.
+    pub questions: Questions,
     /// See [`Policy::most_sessions`].
     most_sessions: usize,
     /// See [`Policy::reuses`].
@@ -195,6 +198,7 @@ impl Policy {
             digest,
             workflows: Workflows::default(),
             texts: Texts::default(),
+            questions: Questions::default(),
             most_sessions,
         }
     }
@@ -493,6 +497,10 @@ impl fmt::Display for Explanation {
         self.reply.iter().try_for_each(|line| write!(f, "\n   {line}"))
     }
 }
+
+/// What asks for a code in English, unless the rule says otherwise.
+#[cfg(test)]
+pub(crate) const DEFAULT_PROMPT: &str = "Enter the 6-digit code";
 
 /// Longest prompt, in characters.
 pub const MAX_PROMPT: usize = 120;
