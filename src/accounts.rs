@@ -4,7 +4,10 @@
 
 mod codes;
 mod denials;
+mod four_eyes;
 mod otpauth;
+mod relation;
+mod requests;
 mod resolve;
 mod tokens;
 pub mod view;
@@ -25,7 +28,10 @@ use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
+pub use four_eyes::FourEyes;
 pub use otpauth::BadUri;
+pub use relation::Relation;
+pub use requests::Answer;
 use resolve::{directory_of, look_up, parse_name};
 pub use tokens::{TokenWish, Which};
 use view::{
@@ -40,6 +46,9 @@ pub trait Surroundings: Send + Sync {
 
     /// Failures allowed to one person.
     fn limit(&self) -> Limit;
+
+    /// What takes a second person.
+    fn four_eyes(&self) -> FourEyes;
 
     /// Hears that the record of a person has been changed, once that is durable: what they have proven counts
     /// no more.
@@ -129,9 +138,21 @@ pub enum AccountError {
     /// Another token is called that.
     #[error("`{0}` has a token called `{1}` already")]
     LabelTaken(String, String),
-    /// Nobody issues a passcode for themselves.
-    #[error("nobody may issue a passcode for themselves")]
-    Oneself,
+    /// No live passcode of that identifier.
+    #[error("no live passcode has the identifier `{0}`")]
+    NoPasscode(String),
+    /// The second half of a passcode was released before, or there are no halves.
+    #[error("passcode `{0}` does not wait for its second half to be released")]
+    NotWaiting(String),
+    /// There is nobody who could be the second of two people.
+    #[error("nobody could release the second half for `{0}`: no manager in the directory, and no group configured")]
+    NobodySecond(String),
+    /// No such request, or not any more.
+    #[error("there is no request `{0}`; it may have expired, or be used up")]
+    NoSuchRequest(String),
+    /// A request that somebody has decided already.
+    #[error("request `{0}` is {1} already")]
+    Decided(String, &'static str),
     /// The two codes do not follow one another, or are old.
     #[error("these are not two consecutive new codes of that token")]
     NotInStep,

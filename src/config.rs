@@ -16,6 +16,7 @@ use crate::secret::Secret;
 pub use crate::document::{Fault, Faults};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
+pub use four_eyes::{Approvals, Passcodes};
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
 pub use upstream::{Names, RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
@@ -43,6 +44,10 @@ pub struct Config {
     pub limits: Limits,
     /// `[accounting]`
     pub accounting: Accounting,
+    /// `[passcodes]`
+    pub passcodes: Passcodes,
+    /// `[approvals]`
+    pub approvals: Approvals,
     /// `[[directory]]`, at least one.
     pub directories: Vec<Directory>,
     /// `[[upstream]]`
@@ -330,6 +335,9 @@ pub struct LdapDirectory {
     /// The account acts as people who were let in without their password (RFC 4370).
     #[serde(default)]
     pub proxy_authorization: bool,
+    /// The account may set passwords that people choose where the server would not hold them against their history.
+    #[serde(default)]
+    pub reset_without_history: bool,
     /// Where people are looked for.
     pub base_dn: String,
     /// Attributes that a plain login name may stand in.
@@ -932,6 +940,7 @@ mod certificate;
 mod default;
 mod dialogs;
 mod dynauth;
+mod four_eyes;
 mod load;
 mod proxy_protocol;
 mod restrict;

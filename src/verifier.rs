@@ -456,7 +456,14 @@ impl Verify for Verifier {
             let (outcome, denied, reason, advice) = match &verdict {
                 Verdict::Accept(_) => ("accept", "", detail.as_deref().unwrap_or(""), None),
                 Verdict::Restricted(_) => ("restricted", "", "", None),
-                Verdict::Challenge(_) => ("challenge", "", "", None),
+                Verdict::Challenge(prompt) => {
+                    let denial = prompt.untold;
+                    if denial.is_some_and(Denial::counts_against_source) {
+                        self.sources
+                            .count(request.origin.source, **self.source_limit.load(), clock::now());
+                    }
+                    ("challenge", "", denial.map_or("", Denial::word), None)
+                }
                 Verdict::Closed(closed) => ("closed", "", closed.word, None),
                 Verdict::Reject(denial) => {
                     if denial.counts_against_source() {

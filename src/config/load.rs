@@ -1,5 +1,6 @@
 //! Reading and validating the file.
 
+mod four_eyes;
 mod upstream;
 
 use std::collections::HashMap;
@@ -10,14 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Client, Config, Dialogs, Dictionary, Directory, DynamicAuthorization, LdapDirectory,
-    LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, ProxyProtocol,
+    Accounting, Admin, Approvals, Client, Config, Dialogs, Dictionary, Directory, DynamicAuthorization, LdapDirectory,
+    LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Profile, ProxyProtocol,
     RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 17] = [
     "node",
     "log",
     "store",
@@ -28,6 +29,8 @@ const SECTIONS: [&str; 15] = [
     "dictionary",
     "limits",
     "accounting",
+    "passcodes",
+    "approvals",
     "directory",
     "upstream",
     "radius",
@@ -69,6 +72,8 @@ impl Config {
             dictionary: reader.section::<Dictionary>("dictionary"),
             limits: reader.section::<Limits>("limits"),
             accounting: reader.section::<Accounting>("accounting"),
+            passcodes: reader.section::<Passcodes>("passcodes"),
+            approvals: reader.section::<Approvals>("approvals"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             radius: reader.items::<RadiusListener>("radius"),
@@ -319,6 +324,7 @@ impl Reader<'_, '_, '_> {
         }
         self.limits(config);
         self.accounting(config);
+        self.four_eyes(config);
         let directories: Vec<String> = config
             .directories
             .iter()

@@ -38,6 +38,8 @@ pub struct Dialog {
     pub password: Option<Secret>,
     /// The upstream's challenge that the answer is for, as the store knows it.
     pub asking: Option<u64>,
+    /// Names the code that was sent, or the challenge that was shown.
+    pub sent: Option<u64>,
     /// Where it stands in a workflow, if it follows one.
     pub course: Option<Course>,
 }
@@ -70,6 +72,7 @@ impl Dialog {
             proven: self.proven,
             password: self.password.as_ref().map(Secret::expose),
             asking: self.asking,
+            sent: self.sent,
             course: self.course.clone(),
         };
         let plain = Zeroizing::new(postcard::to_stdvec(&wire).ok()?);
@@ -91,6 +94,7 @@ impl Dialog {
             proven: wire.proven,
             password: wire.password.map(Secret::new),
             asking: wire.asking,
+            sent: wire.sent,
             course: wire.course,
         })
     }
@@ -106,6 +110,7 @@ struct Wire<'a> {
     #[serde(borrow)]
     password: Option<&'a [u8]>,
     asking: Option<u64>,
+    sent: Option<u64>,
     course: Option<Course>,
 }
 
@@ -124,6 +129,7 @@ mod tests {
             proven: KindSet::EMPTY,
             password: Some(Secret::new(password)),
             asking: Some(u64::MAX),
+            sent: Some(u64::MAX),
             course: None,
         }
     }

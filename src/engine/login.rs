@@ -7,6 +7,7 @@
 mod case;
 mod change;
 mod course;
+mod enrol;
 mod outcome;
 mod respond;
 mod shown;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dictionary::Pair;
 use crate::engine::account::{Changed, PasswordChange};
+use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
@@ -52,6 +54,8 @@ pub struct Engine {
     pub keyring: Arc<Keyring>,
     /// Limits and life times.
     pub settings: Settings,
+    /// Draws the key of a new token.
+    pub draw: fn() -> TotpKey,
 }
 
 /// Limits and life times.
@@ -216,9 +220,22 @@ enum Stage<'a> {
         held: Option<Secret>,
     },
     /// Time is spent for nobody.
-    Pretending { rule: &'a Rule, denial: Denial },
+    Pretending {
+        rule: &'a Rule,
+        denial: Denial,
+        /// What is asked all the same; refused at once where there is nothing.
+        then: Option<Pretence<'a>>,
+    },
     /// A step of a workflow waits for what it wanted done.
     Walking { position: Box<Position>, nonce: u64 },
+}
+
+/// What somebody is asked with who will be refused whatever comes.
+#[derive(Clone, Debug)]
+struct Pretence<'a> {
+    terms: &'a Terms,
+    proven: KindSet,
+    password: Secret,
 }
 
 impl Engine {
@@ -413,11 +430,14 @@ impl<'a> Attempt<'a> {
     pub fn resume(self, evidence: Evidence, facts: &Facts, now: Timestamp) -> Step<'a> {
         let Self { engine, request, stage } = self;
         match stage {
-            Stage::Pretending { rule, denial } => {
+            Stage::Pretending { rule, denial, then } => {
                 if let Evidence::Password(PasswordOutcome::Unavailable(reason)) = evidence {
                     return engine.outage(request, Some(rule), reason, now);
                 }
-                engine.reject(request, facts, Some(rule), denial, now)
+                match then {
+                    Some(then) => then.ask(engine, request, rule, now),
+                    None => engine.reject(request, facts, Some(rule), denial, now),
+                }
             }
             Stage::Walking { position, nonce } => {
                 Self::walk_on(engine, request, (*position, nonce), evidence, facts, now)

@@ -195,6 +195,19 @@ impl Teller<'_> {
             let when = "if the password is expired or must be changed".to_owned();
             follows.extend(self.following(when, Start::Expired, rule, terms).filter(|_| changes));
         }
+        if let Some((rule, terms)) = login
+            && let Some(enrol) = &terms.enrol
+            && of(Operation::Login)
+        {
+            let when = match enrol.grace(self.subject.now) {
+                Some(grace) => format!(
+                    "after {}, if the password is right and nothing was ever enrolled",
+                    grace.written
+                ),
+                None => "if the password is right and nothing was ever enrolled".to_owned(),
+            };
+            follows.extend(self.following(when, Start::Enrol, rule, terms));
+        }
         if let Some((rule, terms)) = change
             && terms.change.is_met(passcode)
             && !of(Operation::Recovery)
@@ -277,7 +290,11 @@ impl Teller<'_> {
                 ask(step.to_string(), say(text));
                 ask("type it again".into(), say(Text::RepeatPassword));
             }
-            Task::Unlock | Task::Enrol | Task::Answers => ask(step.to_string(), None),
+            Task::Enrol => {
+                ask(step.to_string(), Some(voice.say(Text::EnrolKey, &[("key", "…")])));
+                ask("type its next code".into(), say(Text::EnrolNext));
+            }
+            Task::Unlock | Task::Answers => ask(step.to_string(), None),
         }
     }
 
@@ -302,7 +319,7 @@ impl Teller<'_> {
         for (action, text) in [
             (Action::Unlock, Text::Unlocked),
             (Action::NewPassword, Text::PasswordChanged),
-            (Action::Enrol, Text::Done),
+            (Action::Enrol, Text::Enrolled),
             (Action::Answers, Text::Done),
         ] {
             let said = format!("{:?}", voice.say(text, &[]));
@@ -401,6 +418,7 @@ require = { all = ["password", "totp", "hotp"] }
 [[rule]]
 name = "staff"
 require = { all = ["password", { any = ["totp", "recovery-code"] }] }
+enrol = "now"
 "#;
 
     fn told(service: &str, capability: Capability, operation: Operation, manner: Manner) -> String {

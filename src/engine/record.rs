@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::clock::Timestamp;
+use crate::engine::approval::RequestId;
 use crate::engine::authenticator::Kind;
 
 /// Everything kept of one person; one record, so that one compare-and-swap covers it.
@@ -33,8 +34,8 @@ pub struct UserRecord {
     pub helped: Option<Helped>,
     /// Codes on their way, each good for one login; at most [`UserRecord::MAX_SENT`].
     pub sent: Vec<SentCode>,
-    /// The approval that is asked for.
-    pub approval: Option<u64>,
+    /// The open request for an approval.
+    pub approval: Option<RequestId>,
     /// What the person was last asked for by their own choice.
     pub prefers: Option<Kind>,
     /// The last code, if it was wrong but one of a token that is out of step.
@@ -222,8 +223,10 @@ pub enum TokenKind {
     },
     /// An offline token, or a machine that cannot reach us (OCRA, RFC 6287): challenge and response.
     Ocra {
-        /// The suite, as RFC 6287 section 6 numbers are kept in the source.
+        /// The suite.
         suite: OcraSuite,
+        /// Whether the key lies on a machine that cannot reach us: it proves no login then.
+        offline: bool,
     },
 }
 
@@ -274,7 +277,8 @@ pub struct Passcode {
     pub refused: u8,
     /// Whether it stands in for a second factor that was lost. Since format 4, like what follows.
     pub replaces_factor: bool,
-    /// The second half, sealed to [`Passcode::place`], until somebody else has released it.
+    /// The second half, sealed to [`Passcode::second_place`], until somebody else has released it. As long as it is
+    /// here the passcode opens nothing: nobody can have it.
     pub second: Option<Vec<u8>>,
     /// Who released the second half.
     pub released_by: Option<String>,
@@ -286,6 +290,11 @@ impl Passcode {
     /// The place that this passcode's code is sealed to.
     pub fn place(user: &str, id: &str) -> Vec<u8> {
         format!("passcode/{user}/{id}").into_bytes()
+    }
+
+    /// The place that its second half is sealed to.
+    pub fn second_place(user: &str, id: &str) -> Vec<u8> {
+        format!("passcode-half/{user}/{id}").into_bytes()
     }
 }
 

@@ -296,7 +296,11 @@ pub(super) fn after_refusal(
         | Denial::MissingCertificate
         | Denial::UntypedProof
         | Denial::NotThemselves
-        | Denial::NotProven => None,
+        | Denial::NotProven
+        | Denial::EnrolElsewhere
+        | Denial::EnrolUnprotected
+        | Denial::EnrolledMeanwhile
+        | Denial::TooManyTokens => None,
     }
 }
 

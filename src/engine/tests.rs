@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::dictionary::Dictionary;
 use crate::document::{Faults, Source};
 use crate::engine::account::{Changed, PasswordChange};
+use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::authenticator::oath::Generator;
 use crate::engine::authenticator::{passcode, recovery_code};
 use crate::engine::batch::{Batch, Change, Key, Version, Versioned};
@@ -35,6 +36,7 @@ use crate::keyring::Keyring;
 use crate::secret::Secret;
 
 mod course;
+mod enrol;
 mod password;
 mod response;
 mod reuse;
@@ -43,6 +45,8 @@ mod sessions;
 mod shown;
 
 const SEED: &[u8] = b"12345678901234567890";
+/// The key of every token that is enrolled in a dialog.
+const KEY: &[u8; 20] = b"09876543210987654321";
 const PASSWORD: &str = "correct horse";
 const START: u64 = 1_700_000_010;
 
@@ -210,6 +214,7 @@ impl World {
                 policy: Arc::new(rules),
                 keyring,
                 settings,
+                draw: || TotpKey::new(*KEY),
             },
             store: BTreeMap::new(),
             revision: 0,

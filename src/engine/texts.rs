@@ -97,14 +97,21 @@ texts! {
     RecoveryCode = "recovery-code" ();
     /// Asks for a code of any kind that the person has.
     Factor = "factor" ();
+    /// Shows the key of a token that is being enrolled, and asks for its first code.
+    EnrolKey = "enrol-key" ("key");
+    /// Asks for the code after it.
+    EnrolNext = "enrol-next" ();
+    /// Reminds somebody who is let in without a second factor for the time being.
+    EnrolReminder = "enrol-reminder" ("until");
+    /// The end: the token is enrolled.
+    Enrolled = "enrolled" ();
 }
 
 /// The texts of all languages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
     languages: Languages,
-    /// The language of those for whom nothing else says one: one of [`Texts::languages`].
-    pub default: Arc<str>,
+    default: Arc<str>,
     /// The attribute that names people's languages, in lower case, by directory.
     preferred: BTreeMap<Arc<str>, Arc<str>>,
 }
@@ -139,6 +146,16 @@ impl Texts {
     pub fn language(&self, name: &str) -> Option<&Arc<str>> {
         let name = name.to_lowercase();
         self.languages.get_key_value(name.as_str()).map(|(name, _)| name)
+    }
+
+    /// The language of clients that name none.
+    pub fn default_language(&self) -> &str {
+        &self.default
+    }
+
+    /// Says everything in this language where nobody asks for another: one of [`Texts::languages`].
+    pub fn set_default(&mut self, language: Arc<str>) {
+        self.default = language;
     }
 
     /// Takes the language of a directory's people from this attribute of theirs.
@@ -368,7 +385,7 @@ mod tests {
         assert_eq!(said(&texts, &german, Some(&ana)), "Nouveau mot de passe :");
         assert_eq!(said(&texts, &german, None), "Neues Passwort:");
         assert_eq!(said(&texts, &german, Some(&person("xx"))), "Neues Passwort:");
-        texts.default = "fr".into();
+        texts.set_default("fr".into());
         assert_eq!(said(&texts, &plain, None), "Nouveau mot de passe :");
         assert_eq!(
             texts

@@ -73,6 +73,8 @@ pub struct Prompt {
     pub echo: bool,
     /// What to seal into the client's State and bring back with the answer.
     pub dialog: Dialog,
+    /// What was judged and found wrong before it is asked, without a word of it to the claimant.
+    pub untold: Option<Denial>,
 }
 
 /// Why someone was refused. Never shown to the claimant.
@@ -135,6 +137,14 @@ pub enum Denial {
     UntypedProof,
     /// The authorization identity is not the person's own.
     NotThemselves,
+    /// The person has to enrol first, and the client cannot hold the dialog for it.
+    EnrolElsewhere,
+    /// The person has to enrol first, and the key would cross a transport that is not encrypted.
+    EnrolUnprotected,
+    /// The person has enrolled since the dialog began.
+    EnrolledMeanwhile,
+    /// The person has as many tokens as there may be.
+    TooManyTokens,
     /// Not all was right that had to be proven before somebody may help themselves.
     NotProven,
 }
@@ -168,6 +178,10 @@ impl Denial {
             | Self::MissingCertificate
             | Self::UntypedProof
             | Self::NotThemselves
+            | Self::EnrolElsewhere
+            | Self::EnrolUnprotected
+            | Self::EnrolledMeanwhile
+            | Self::TooManyTokens
             | Self::NotProven
             | Self::ReplyAttribute => false,
         }
@@ -208,7 +222,18 @@ impl Denial {
                  certificate, or write a rule that asks for a certificate, or for \"sasl\", alone",
             ),
             Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
-            Self::UnknownUser
+            Self::EnrolElsewhere => Some(
+                "the person has never enrolled, and this client cannot hold the dialog for it: let them enrol through \
+                 a client with profile = \"dialog\", or enrol a token for them (portcullis token enrol)",
+            ),
+            Self::EnrolUnprotected => Some(
+                "the person has never enrolled, and the key would be readable on the way to the client: connect the \
+                 client by RADIUS over TLS, set enrol_unprotected = true in the rule where the network is trusted, or \
+                 enrol a token for them (portcullis token enrol)",
+            ),
+            Self::TooManyTokens => Some("revoke a token that is not used any more (portcullis token revoke)"),
+            Self::EnrolledMeanwhile
+            | Self::UnknownUser
             | Self::Policy
             | Self::Denied
             | Self::SessionLimit
@@ -267,6 +292,10 @@ impl Denial {
             Self::MissingCertificate => "missing-certificate",
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
+            Self::EnrolElsewhere => "enrol-elsewhere",
+            Self::EnrolUnprotected => "enrol-unprotected",
+            Self::EnrolledMeanwhile => "enrolled-meanwhile",
+            Self::TooManyTokens => "too-many-tokens",
             Self::NotProven => "not-proven",
         }
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, LazyLock};
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Faults, Source};
+use crate::engine::authenticator::enrolling::Enrolling;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::request::Operation;
 use crate::engine::texts::Text;
@@ -322,6 +323,8 @@ pub enum At {
     SecondPart(String),
     /// The new password again: here are the first octets of [`crate::keyring::Keyring::digest_code`] of it.
     Repeat([u8; 12]),
+    /// A code of the key of a token that is being enrolled.
+    Enrolling(Enrolling),
 }
 
 #[cfg(test)]

@@ -148,7 +148,11 @@ impl Changed {
             | Denial::MissingCertificate
             | Denial::UntypedProof
             | Denial::NotThemselves
-            | Denial::NotProven => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::NotProven
+            | Denial::EnrolElsewhere
+            | Denial::EnrolUnprotected
+            | Denial::EnrolledMeanwhile
+            | Denial::TooManyTokens => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

@@ -242,6 +242,12 @@ impl Node {
         if old.accounting != new.accounting {
             changes.push("accounting".into());
         }
+        if old.passcodes != new.passcodes {
+            changes.push("passcodes".into());
+        }
+        if old.approvals != new.approvals {
+            changes.push("approvals".into());
+        }
         if old.directories != new.directories {
             changes.push("directories".into());
         }

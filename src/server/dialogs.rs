@@ -42,7 +42,7 @@ pub(super) fn settle(config: &Config, policy: &mut Policy, document: &Document<'
         }
     }
     match texts.language(&config.dialogs.language).cloned() {
-        Some(language) => texts.default = language,
+        Some(language) => texts.set_default(language),
         None => {
             let message = no_language(&config.dialogs.language, texts);
             faults.0.push(document.fault(&["dialogs", "language"], message));
@@ -173,7 +173,7 @@ recover = "!help"
         let warnings = parts.warnings.to_string();
         assert!(warnings.contains("it.toml: warning: has no text for "), "{warnings}");
         assert!(
-            warnings.contains("portcullis.toml:27:11: warning: client[1].recover: does nothing unless"),
+            warnings.contains("warning: client[1].recover: does nothing unless"),
             "{warnings}"
         );
     }

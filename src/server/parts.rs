@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::clock;
 use crate::config::{self, Config, Directory as DirectoryConfig, StoreKind};
 use crate::dictionary::Dictionary;
 use crate::directory::Directory;
@@ -12,6 +13,7 @@ use crate::directory::ldap::{LdapDirectory, SetupFault};
 use crate::directory::local::LocalDirectory;
 use crate::directory::upstream::{Checked, Everybody};
 use crate::document::{Document, Faults, Source};
+use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::dialog::Lifetime;
 use crate::engine::policy::{self, Condition, Policy};
 use crate::engine::questions::{self, Questions};
@@ -178,6 +180,7 @@ impl Parts {
             policy: Arc::clone(&self.policy),
             keyring: Arc::clone(keyring),
             settings,
+            draw: || TotpKey::new(clock::random()),
         };
         let source_limit = Limit {
             failures: limits.source_failures,
@@ -303,6 +306,7 @@ pub fn load_policies(folder: &Path, dictionary: &Dictionary, faults: &mut Faults
     }
     let sources: Vec<Source> = files.iter().filter_map(|file| Source::read(file, faults)).collect();
     let mut policy = policy::parse(&sources, dictionary, faults);
+    faults.0.extend(policy.outdated(clock::now()));
     policy.questions = load_questions(folder, faults);
     dialogs::load(folder, &sources, &mut policy, faults);
     policy

@@ -161,6 +161,7 @@ mod tests {
 
     use super::*;
     use crate::config;
+    use crate::engine::authenticator::enrolling::TotpKey;
     use crate::engine::dialog::Lifetime;
     use crate::engine::policy::Policy;
     use crate::engine::session::tests::report;
@@ -211,6 +212,7 @@ mod tests {
             policy: Arc::new(Policy::default()),
             keyring,
             settings,
+            draw: || TotpKey::new([0; 20]),
         };
         let metrics = Metrics::default();
         let sessions = Sessions::load(

@@ -207,7 +207,9 @@ fn challenge(password: usize) -> Verdict {
             password: Some(Secret::new(vec![b'x'; password])),
             asking: None,
             course: None,
+            sent: None,
         },
+        untold: None,
     })
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use portcullis::clock::Timestamp;
 use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
+use portcullis::engine::authenticator::enrolling::TotpKey;
 use portcullis::engine::authenticator::{passcode, recovery_code};
 use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
 use portcullis::engine::dialog::{Dialog, Lifetime};
@@ -28,6 +29,8 @@ const START: Timestamp = Timestamp::from_secs(1_700_000_010);
 const PASSWORD: &str = "hunter2";
 const UPSTREAM: &str = "tokens";
 const SEED: &[u8] = b"12345678901234567890";
+/// The key of every token that is enrolled in a dialog.
+const KEY: &[u8; 20] = b"09876543210987654321";
 const POLICY: &str = include_str!("policy.toml");
 /// What State is sealed to.
 const PLACE: &[u8] = b"client";
@@ -87,6 +90,7 @@ impl World {
                 policy: Arc::new(rules),
                 keyring: Arc::new(Keyring::from_root(&[9; 32])),
                 settings,
+                draw: || TotpKey::new(*KEY),
             },
             people: ["ana", "bob"].map(|name| (name.to_owned(), person(name))).into(),
             records: BTreeMap::new(),

@@ -2,11 +2,14 @@
 //! exception: the directory judges it, as an effect.
 
 pub mod codes;
+pub mod enrolling;
 pub mod hotp;
 pub mod oath;
+pub mod ocra;
 pub mod passcode;
 pub mod recovery_code;
 pub mod totp;
+pub mod yubico_otp;
 
 use std::fmt;
 
@@ -18,9 +21,11 @@ use crate::engine::record::UserRecord;
 use crate::keyring::{KeyError, Keyring};
 
 /// Every authenticator that judges a typed code, in the order they are tried.
-pub const CODES: [&dyn CodeAuthenticator; 4] = [
+pub const CODES: [&dyn CodeAuthenticator; 6] = [
     &totp::Totp,
     &hotp::Hotp,
+    &yubico_otp::YubicoOtp,
+    &ocra::Ocra,
     &recovery_code::RecoveryCodes,
     &passcode::Passcodes,
 ];
@@ -53,6 +58,8 @@ pub struct Context<'a> {
     pub keyring: &'a Keyring,
     /// When it is judged.
     pub now: Timestamp,
+    /// Names the code that was sent, or the challenge that was shown, in the dialog that is answered.
+    pub sent: Option<u64>,
 }
 
 /// What came of judging a code.

@@ -117,6 +117,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if requirement.wants_only_password(self.held) {
             return self.try_password(self.held, typed.clone(), record);
         }
+        if self.tries_at_once() {
+            return self.try_at_once(typed, record);
+        }
         if instead.has(Kind::Radius) {
             return self.ask_factor(typed, self.held, None, record);
         }
@@ -232,15 +235,21 @@ impl<'a, 'f> Case<'a, 'f> {
         let (Lookup::Found(person), None, Some(text)) = (&self.facts.lookup, self.blocked, typed.expose_str()) else {
             return Ok((Judgement::NotApplicable, None));
         };
-        let context = Context {
-            user: &person.key,
-            keyring: &self.engine.keyring,
-            now: self.now,
-        };
+        let context = self.context(person);
         authenticator::judge(text, wanted, record.to_mut(), &context)
     }
 
-    fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {
+    /// What codes of a person are judged with.
+    pub(super) fn context<'p>(&'p self, person: &'p Person) -> Context<'p> {
+        Context {
+            user: &person.key,
+            keyring: &self.engine.keyring,
+            now: self.now,
+            sent: self.request.dialog.as_ref().and_then(|dialog| dialog.sent),
+        }
+    }
+
+    pub(super) fn try_password(self, proven: KindSet, password: Secret, record: Cow<'f, UserRecord>) -> Step<'a> {
         if password.is_empty() {
             return self.refuse(Denial::Malformed, record);
         }
@@ -278,6 +287,7 @@ impl<'a, 'f> Case<'a, 'f> {
         let stage = Stage::Pretending {
             rule: self.rule,
             denial,
+            then: None,
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -391,7 +401,11 @@ impl<'a, 'f> Case<'a, 'f> {
             }
         }
         let rule = Some(Arc::clone(&self.rule.name));
-        let text = asks_for_code(self.engine, self.request, self.terms, self.facts, proven);
+        let person = match &self.facts.lookup {
+            Lookup::Found(person) if !proven.is_empty() => Some(person.as_ref()),
+            Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
+        };
+        let text = asks_for_code(self.engine, self.request, self.terms, person);
         let prompt = prompt(self.engine, self.request, text, proven, password, dialog, self.now);
         Step::Decided(Decision {
             verdict: Verdict::Challenge(prompt),
@@ -421,6 +435,7 @@ impl<'a, 'f> Case<'a, 'f> {
 
     /// Refuses, with more than the word of the denial for the audit.
     fn refuse_saying(self, denial: Denial, detail: Option<&str>, record: Cow<'f, UserRecord>) -> Step<'a> {
+        let denial = self.reason(denial);
         let mut batch = Batch::default();
         let mut reuse = None;
         let person = match &self.facts.lookup {
@@ -450,7 +465,7 @@ impl<'a, 'f> Case<'a, 'f> {
         })
     }
 
-    fn count_failure(&self, batch: &mut Batch, person: &Person, denial: Denial) {
+    pub(super) fn count_failure(&self, batch: &mut Batch, person: &Person, denial: Denial) {
         if self.limit.failures == 0 || self.blocked.is_some() {
             return;
         }
@@ -477,7 +492,7 @@ impl<'a, 'f> Case<'a, 'f> {
         reuse::after_refusal(denial, over, self.reused.is_some(), person, &self.request.origin)
     }
 
-    fn rejection(&self, denial: Denial) -> AuditEvent {
+    pub(super) fn rejection(&self, denial: Denial) -> AuditEvent {
         let person = match &self.facts.lookup {
             Lookup::Found(person) => Some(person.as_ref()),
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,

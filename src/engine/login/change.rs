@@ -281,7 +281,7 @@ impl<'a> Tried<'a, '_> {
         if !may || denied || self.reused.is_some() || self.held.is_none() || !self.may_change() {
             return self.barred(denial);
         }
-        if !self.requirement.is_met(proven) {
+        if !self.requirement.is_met(proven) && self.lacks_a_first_token(proven).is_none() {
             // The factors first; then the password is tried again.
             return match in_dialog && self.may_ask() {
                 true => self.ask_for_factors(),
@@ -441,6 +441,7 @@ fn dialog(request: &AuthnRequest, proven: KindSet, password: Option<Secret>, now
         proven,
         password,
         asking: None,
+        sent: None,
         course: None,
     }
 }

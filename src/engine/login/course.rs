@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::authenticator::{self, Context, Judgement, Kind, KindSet};
+use crate::engine::authenticator::{self, Judgement, Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
@@ -73,6 +73,8 @@ pub(super) enum CameTo {
     PasswordChanged,
     /// The account is unlocked.
     Unlocked,
+    /// A token is enrolled.
+    Enrolled,
 }
 
 impl<'a, 'f> Case<'a, 'f> {
@@ -320,11 +322,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         else {
             return Ok((Judgement::NotApplicable, None));
         };
-        let context = Context {
-            user: &person.key,
-            keyring: &self.case.engine.keyring,
-            now: self.case.now,
-        };
+        let context = self.case.context(person);
         authenticator::judge(text, wanted, self.record.to_mut(), &context)
     }
 
@@ -404,20 +402,18 @@ impl<'a, 'f> Walk<'a, 'f> {
         }
     }
 
-    /// How this claimant is spoken to: in their own language once everything is proven, and a session open.
-    pub(super) fn voice(&self) -> Voice<'_> {
-        let person = self.person().filter(|_| self.position.course.session.is_some());
-        let manner = &self.case.request.origin.manner;
-        self.case
-            .engine
-            .policy
-            .texts
-            .voice(manner, person.map(|person| person.as_ref()))
-    }
-
     /// A text as it is told to this claimant.
     pub(super) fn text(&self, text: Text, values: &[(&str, &str)]) -> String {
         self.voice().say(text, values)
+    }
+
+    /// How this claimant is spoken to: in a language of their own once they have proven who they are. Before that
+    /// it would tell that they exist.
+    pub(super) fn voice(&self) -> Voice<'a> {
+        let person = self.person().filter(|_| self.position.course.session.is_some());
+        let manner = &self.case.request.origin.manner;
+        let texts = &self.case.engine.policy.texts;
+        texts.voice(manner, person.map(|person| person.as_ref()))
     }
 
     /// Asks for the step it stands at.
@@ -480,6 +476,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             (End::Accept, _) => self.let_in(),
             (End::Reject, Some(CameTo::PasswordChanged)) => self.close(Text::PasswordChanged),
             (End::Reject, Some(CameTo::Unlocked)) => self.close(Text::Unlocked),
+            (End::Reject, Some(CameTo::Enrolled)) => self.close(Text::Enrolled),
             (End::Reject, None) => self.close(Text::Done),
         }
     }

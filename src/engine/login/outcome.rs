@@ -9,7 +9,7 @@ use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Change, Key, Versioned};
 use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::facts::{Facts, Lookup, Person};
+use crate::engine::facts::{Facts, Person};
 use crate::engine::login::Engine;
 use crate::engine::policy::{Terms, Unreplied};
 use crate::engine::record::{self, Failure, ThrottleRecord, UserRecord};
@@ -44,28 +44,20 @@ pub(super) fn prompt(
         proven,
         password,
         asking: None,
+        sent: None,
         course: None,
     };
     Prompt {
         text,
         echo: false,
         dialog,
+        untold: None,
     }
 }
 
-/// What asks for a code: the rule's own text, else ours in the client's language, or the person's once anything is
-/// proven.
-pub(super) fn asks_for_code(
-    engine: &Engine,
-    request: &AuthnRequest,
-    terms: &Terms,
-    facts: &Facts,
-    proven: KindSet,
-) -> String {
-    let person = match &facts.lookup {
-        Lookup::Found(person) if !proven.is_empty() => Some(person.as_ref()),
-        Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
-    };
+/// What asks for a code: the rule's own text, else ours in the client's language, or in that of a `person` who has
+/// proven something.
+pub(super) fn asks_for_code(engine: &Engine, request: &AuthnRequest, terms: &Terms, person: Option<&Person>) -> String {
     let voice = engine.policy.texts.voice(&request.origin.manner, person);
     match &terms.prompt {
         Some(own) => voice.write(&**own),

@@ -1,6 +1,7 @@
 //! The steps of workflows, one file for each kind: how it is asked for, and what becomes of what is typed.
 
 mod choose;
+mod enrol;
 mod new_password;
 mod prove;
 mod unlock;
@@ -22,7 +23,8 @@ impl<'a, 'f> Walk<'a, 'f> {
             Task::Choose(actions) => self.ask_choice(actions),
             Task::NewPassword => ControlFlow::Break(self.ask_new_password()),
             Task::Unlock => ControlFlow::Break(self.unlock()),
-            Task::Questions | Task::Enrol | Task::Answers => ControlFlow::Break(self.refuse(Denial::Policy)),
+            Task::Enrol => ControlFlow::Break(self.ask_enrolment()),
+            Task::Questions | Task::Answers => ControlFlow::Break(self.refuse(Denial::Policy)),
         }
     }
 
@@ -38,7 +40,8 @@ impl<'a, 'f> Walk<'a, 'f> {
             Task::NewPassword => self.take_new_password(typed),
             // Nothing is asked for it.
             Task::Unlock => ControlFlow::Break(self.refuse(Denial::BadDialog)),
-            Task::Questions | Task::Enrol | Task::Answers => ControlFlow::Break(self.refuse(Denial::Policy)),
+            Task::Enrol => self.take_enrolment(typed),
+            Task::Questions | Task::Answers => ControlFlow::Break(self.refuse(Denial::Policy)),
         }
     }
 

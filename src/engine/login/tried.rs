@@ -10,6 +10,7 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::MAX_ROUNDS;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
+use crate::engine::login::enrol::GRACE;
 use crate::engine::login::outcome::{
     LAST_LOGIN_STEP, asks_for_code, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt,
     write_grant, write_throttle, write_user,
@@ -21,7 +22,7 @@ use crate::engine::record::{Failure, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::Limit;
-use crate::engine::verdict::{Denial, Outage, Prompt, Verdict};
+use crate::engine::verdict::{Denial, Grant, Outage, Prompt, Verdict};
 use crate::secret::Secret;
 
 /// What was tried, by whom, on what terms.
@@ -74,6 +75,12 @@ impl<'a> Tried<'a, '_> {
                 None => self.grant(proven),
             };
         }
+        if let Some(enrol) = self.lacks_a_first_token(proven) {
+            return match enrol.grace(self.now) {
+                Some(_) => self.grant(proven),
+                None => self.enrol(proven),
+            };
+        }
         if let Some(password) = held.as_ref().filter(|_| requirement.wants_only_password(proven)) {
             return self.try_password(proven, password.clone());
         }
@@ -106,8 +113,12 @@ impl<'a> Tried<'a, '_> {
             Some(reused) => proven.without(reused.kinds),
             None => proven,
         };
+        let reminder = self.reminder(proven);
         let grant = match grant(self.terms, self.request, &self.person, self.nonce, &self.passed, fresh) {
-            Ok(grant) => grant,
+            Ok(grant) => Grant {
+                message: reminder.clone().or(grant.message),
+                ..grant
+            },
             Err(error) => {
                 self.end_attempt(&mut batch);
                 return self.rejected(Denial::ReplyAttribute, Some(&error.to_string()), batch);
@@ -129,7 +140,7 @@ impl<'a> Tried<'a, '_> {
         };
         // A spent code is written down whatever the rule says, and so made durable before the answer.
         if self.terms.audit == Audit::All || !codes.is_empty() {
-            let reason = self.reused.map(|_| reuse::WORD);
+            let reason = self.reused.map(|_| reuse::WORD).or(reminder.map(|_| GRACE));
             batch.audit.push(self.event(proven, Outcome::Accept, reason));
         }
         let change = self.remembered(proven, &record);
@@ -198,7 +209,8 @@ impl<'a> Tried<'a, '_> {
 
     pub(super) fn prompt(&self, proven: KindSet, held: Option<Secret>) -> Prompt {
         let before = self.request.dialog.as_ref();
-        let text = asks_for_code(self.engine, self.request, self.terms, self.facts, proven);
+        let person = (!proven.is_empty()).then_some(self.person.as_ref());
+        let text = asks_for_code(self.engine, self.request, self.terms, person);
         prompt(self.engine, self.request, text, proven, held, before, self.now)
     }
 
@@ -215,7 +227,7 @@ impl<'a> Tried<'a, '_> {
     pub(super) fn wrong(self) -> Step<'a> {
         let mut batch = Batch::default();
         self.count_failure(&mut batch);
-        self.rejected(Denial::WrongPassword, None, batch)
+        self.refused(Denial::WrongPassword, batch)
     }
 
     /// The directory knows the password but does not let the person in.
@@ -225,7 +237,15 @@ impl<'a> Tried<'a, '_> {
         if denial == Denial::SessionLimit {
             expect_grants(&mut batch, self.facts, &self.person);
         }
-        self.rejected(denial, None, batch)
+        // What a directory says of an account: who was tried before their time does not hear it.
+        let of_account = matches!(
+            denial,
+            Denial::Locked | Denial::Disabled | Denial::PasswordExpired | Denial::PasswordMustChange
+        );
+        match of_account {
+            true => self.refused(denial, batch),
+            false => self.rejected(denial, None, batch),
+        }
     }
 
     /// An outage counts against nobody, and gives a right code back: no answer has told that it was right.

@@ -4,6 +4,7 @@
 //! Deciding and explaining are one and the same walk over the rules, so they always agree.
 
 mod condition;
+mod enrol;
 mod parse;
 mod reply;
 mod requirement;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::document::Fault;
 use crate::engine::facts::Person;
 use crate::engine::questions::Questions;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
@@ -25,7 +27,8 @@ use crate::engine::texts::Texts;
 use crate::engine::throttle::Limit;
 use crate::engine::workflow::Workflows;
 
-pub use condition::{Condition, Holds};
+pub use condition::{Condition, Holds, is_group};
+pub use enrol::{Enrol, Grace};
 pub use parse::{check_workflows, parse};
 pub use reply::{Reply, Unreplied, refused};
 pub use requirement::{Order, Requirement};
@@ -49,6 +52,8 @@ pub struct Policy {
     most_sessions: usize,
     /// See [`Policy::reuses`].
     reuses: bool,
+    /// Warnings that hold from a moment on.
+    dated: Vec<(Timestamp, Fault)>,
 }
 
 /// One rule.
@@ -104,6 +109,10 @@ pub struct Terms {
     pub message: Option<Template>,
     /// What an Access-Accept carries besides.
     pub reply: Reply,
+    /// What becomes of people who have never had a second factor; they are refused where it says nothing.
+    pub enrol: Option<Enrol>,
+    /// Whether the key of a new token may be shown over transports that are not encrypted.
+    pub enrol_unprotected: bool,
 }
 
 /// Which verdicts of a rule are written to the audit.
@@ -200,7 +209,14 @@ impl Policy {
             texts: Texts::default(),
             questions: Questions::default(),
             most_sessions,
+            dated: Vec::new(),
         }
+    }
+
+    /// What works, but at `now` not any more as it was meant.
+    pub fn outdated(&self, now: Timestamp) -> impl Iterator<Item = Fault> {
+        let begun = self.dated.iter().filter(move |(from, _)| *from <= now);
+        begun.map(|(_, fault)| fault.clone())
     }
 
     /// The largest number of somebody's sessions that any rule asks about: counting further tells nothing.
@@ -318,6 +334,8 @@ impl Rule {
                 workflows: Vec::new(),
                 message: None,
                 reply: Reply::default(),
+                enrol: None,
+                enrol_unprotected: false,
             }),
         }
     }
@@ -414,6 +432,14 @@ impl fmt::Display for Ruling {
                 match terms.reuse {
                     Some(reuse) => write!(f, ", code reused for {}", span(reuse)),
                     None => Ok(()),
+                }?;
+                match &terms.enrol {
+                    Some(enrol) => write!(f, "; {enrol}"),
+                    None => Ok(()),
+                }?;
+                match terms.enrol_unprotected {
+                    true => f.write_str("; keys are shown without encryption as well"),
+                    false => Ok(()),
                 }
             }
         }
@@ -497,10 +523,6 @@ impl fmt::Display for Explanation {
         self.reply.iter().try_for_each(|line| write!(f, "\n   {line}"))
     }
 }
-
-/// What asks for a code in English, unless the rule says otherwise.
-#[cfg(test)]
-pub(crate) const DEFAULT_PROMPT: &str = "Enter the 6-digit code";
 
 /// Longest prompt, in characters.
 pub const MAX_PROMPT: usize = 120;

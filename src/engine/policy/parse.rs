@@ -11,9 +11,10 @@ use crate::dictionary::Dictionary;
 use crate::document::{Document, Fault, Faults, Source, nearest};
 use crate::engine::authenticator::Kind;
 use crate::engine::facts::normalise_dn;
+use crate::engine::policy::enrol::RawEnrol;
 use crate::engine::policy::reply::{self, RawReply};
 use crate::engine::policy::{
-    Audit, Condition, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms, Window,
+    Audit, Condition, Enrol, Grace, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms, Window,
 };
 use crate::engine::request::{Operation, Protocol};
 use crate::engine::reuse;
@@ -24,6 +25,7 @@ use crate::engine::workflow::{Start, Workflows};
 pub fn parse(sources: &[Source], dictionary: &Dictionary, faults: &mut Faults) -> Policy {
     let mut rules: Vec<Rule> = Vec::new();
     let mut places: HashMap<String, String> = HashMap::new();
+    let mut dated = Vec::new();
     for source in sources {
         let Some(document) = Document::parse(source, faults) else {
             continue;
@@ -62,6 +64,13 @@ pub fn parse(sources: &[Source], dictionary: &Dictionary, faults: &mut Faults) -
             if let Some(message) = rule.idle_reuse() {
                 faults.0.push(document.warning(&at(&["reuse"]), message.to_owned()));
             }
+            if let Some(grace) = rule.grace() {
+                let message = format!(
+                    "is over since {}: whoever has never enrolled does so now; write enrol = \"now\"",
+                    grace.written
+                );
+                dated.push((grace.over, document.warning(&at(&["enrol", "until"]), message)));
+            }
             rules.push(rule);
         }
     }
@@ -69,7 +78,11 @@ pub fn parse(sources: &[Source], dictionary: &Dictionary, faults: &mut Faults) -
     for source in sources {
         digest.update(source.text().as_bytes());
     }
-    Policy::new(rules, data_encoding::HEXLOWER.encode(digest.finish().as_ref()))
+    let digest = data_encoding::HEXLOWER.encode(digest.finish().as_ref());
+    Policy {
+        dated,
+        ..Policy::new(rules, digest)
+    }
 }
 
 /// Looks whether the workflows that rules name are there, and at most one of them for each start. Rules that could
@@ -138,6 +151,10 @@ struct RawRule {
     message: Option<String>,
     #[serde(default)]
     reply: RawReply,
+    #[serde(default)]
+    enrol: Option<RawEnrol>,
+    #[serde(default)]
+    enrol_unprotected: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -216,6 +233,9 @@ impl RawRule {
                 say(&["reuse"], "does nothing beside `deny`");
             }
         }
+        for (keys, message) in self.idle_enrolment() {
+            say(&keys, message);
+        }
         for (table, raw) in [("when", &self.when), ("unless", &self.unless)] {
             if raw.sessions.as_ref().is_some_and(|sessions| sessions.at_least == 0) {
                 say(
@@ -269,6 +289,13 @@ impl RawRule {
                 workflows: self.workflow.into_iter().map(Arc::from).collect(),
                 message,
                 reply,
+                enrol: self.enrol.map(|raw| Enrol {
+                    grace: match raw {
+                        RawEnrol::Now => None,
+                        RawEnrol::Grace(grace) => Some(grace),
+                    },
+                }),
+                enrol_unprotected: self.enrol_unprotected,
             })),
             (true, Some(_)) => {
                 say(&["deny"], "stands beside `require`; a rule either denies or requires");
@@ -289,6 +316,29 @@ impl RawRule {
             }),
             _ => Err(faults),
         }
+    }
+}
+
+impl RawRule {
+    /// What contradicts itself about enrolment.
+    fn idle_enrolment(&self) -> Vec<(Vec<&'static str>, &'static str)> {
+        let mut found = Vec::new();
+        match &self.enrol {
+            Some(_) if self.deny => found.push((vec!["enrol"], "does nothing beside `deny`")),
+            Some(_) if self.require.as_ref().is_some_and(|require| !Enrol::fits(require)) => found.push((
+                vec!["enrol"],
+                "does nothing: the token would be a `totp`, and the rule is not met by that and the password",
+            )),
+            Some(RawEnrol::Grace(grace)) if !grace.is_sound() => {
+                found.push((vec!["enrol", "reminder"], "must be one line of 1 to 120 characters"));
+            }
+            Some(RawEnrol::Now | RawEnrol::Grace(_)) => {}
+            None => {}
+        }
+        if self.deny && self.enrol_unprotected {
+            found.push((vec!["enrol_unprotected"], "does nothing beside `deny`"));
+        }
+        found
     }
 }
 
@@ -359,6 +409,14 @@ impl Rule {
             .iter()
             .any(elsewhere)
             .then_some("does nothing: only LDAP binds reuse codes, and the rule is not for them")
+    }
+
+    /// The time that it leaves people to enrol in.
+    fn grace(&self) -> Option<&Grace> {
+        match &self.ruling {
+            Ruling::Require(terms) => terms.enrol.as_ref()?.grace.as_ref(),
+            Ruling::Deny => None,
+        }
     }
 
     /// Whether nothing that `later` matches gets past this rule.

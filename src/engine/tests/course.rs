@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::engine::account::PasswordRefusal;
-use crate::engine::policy::DEFAULT_PROMPT;
 use crate::engine::verdict::Prompt;
 use crate::engine::workflow::Workflows;
 
+const DEFAULT_PROMPT: &str = "Enter the 6-digit code";
 const NEW: &str = "correct horse battery";
 
 impl World {
