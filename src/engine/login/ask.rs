@@ -18,7 +18,7 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::case::Case;
-use crate::engine::login::outcome::{event, explained, prompt, write_user};
+use crate::engine::login::outcome::{asks_for_code, event, explained, prompt, write_user};
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::login::{approval, challenge};
@@ -108,10 +108,9 @@ impl Offer {
 
     /// The question; `None` where there is nothing to choose.
     fn question(&self, engine: &Engine, request: &AuthnRequest) -> Option<String> {
-        let say = |text, values: &[(&str, &str)]| {
-            let language = request.origin.manner.language.as_deref();
-            engine.policy.texts.say(language, text, values)
-        };
+        // The client's language: the person's own would tell that there is somebody.
+        let voice = engine.policy.texts.voice(&request.origin.manner, None);
+        let say = |text, values: &[(&str, &str)]| voice.say(text, values);
         let usual = (self.ways.len() > 1).then(|| format!("0 {}", say(Text::ChooseUsual, &[])));
         let named = self
             .ways
@@ -163,7 +162,6 @@ pub(super) struct Asking<'a, 'f> {
 #[derive(Clone, Debug)]
 pub(super) struct Delivering<'a> {
     rule: &'a Rule,
-    terms: &'a Terms,
     requirement: &'a Requirement,
     proven: KindSet,
     said: Text,
@@ -239,9 +237,8 @@ impl<'a> Asking<'a, '_> {
         if let Step::Decided(decision) = &mut step
             && let Verdict::Challenge(prompt) = &mut decision.verdict
         {
-            let language = request.origin.manner.language.as_deref();
-            let values = [("id", &*id.to_string())];
-            prompt.text = engine.policy.texts.say(language, Text::ApprovalAsked, &values);
+            let voice = engine.policy.texts.voice(&request.origin.manner, None);
+            prompt.text = voice.say(Text::ApprovalAsked, &[("id", &id.to_string())]);
             prompt.echo = true;
             prompt.dialog.approval = Some(id);
         }
@@ -273,7 +270,6 @@ impl<'a> Asking<'a, '_> {
         };
         let mut delivering = Delivering {
             rule: self.rule,
-            terms: self.terms,
             requirement: self.requirement,
             proven: self.proven,
             said: chosen.said,
@@ -401,15 +397,8 @@ impl<'a> Asking<'a, '_> {
 
     fn prompt(&self) -> crate::engine::verdict::Prompt {
         let before = self.request.dialog.as_ref();
-        prompt(
-            self.engine,
-            self.request,
-            self.terms,
-            self.proven,
-            None,
-            before,
-            self.now,
-        )
+        let text = asks_for_code(self.engine, self.request, self.terms, None);
+        prompt(self.engine, self.request, text, self.proven, None, before, self.now)
     }
 
     fn event(&self, person: &Person, outcome: Outcome) -> AuditEvent {
@@ -462,11 +451,10 @@ impl<'a> Delivering<'a> {
             batch.audit.extend(delivered.noted(&counted.note, now));
         }
         let before = request.dialog.as_ref();
-        let mut prompt = prompt(engine, request, self.terms, self.proven, None, before, now);
-        let say = |text, values: &[(&str, &str)]| {
-            let language = request.origin.manner.language.as_deref();
-            engine.policy.texts.say(language, text, values)
-        };
+        let mut prompt = prompt(engine, request, String::new(), self.proven, None, before, now);
+        // The client's language: the person's own would tell that there is somebody.
+        let voice = engine.policy.texts.voice(&request.origin.manner, None);
+        let say = |text, values: &[(&str, &str)]| voice.say(text, values);
         prompt.text = match delivered.is_told() {
             false => say(self.said, &[]),
             true => {
