@@ -13,6 +13,8 @@
 //! upstream unavailable          the upstream RADIUS server is gone; `as it is` ends that
 //! approval given                somebody approves what was asked for; `approval denied` is the opposite
 //! asked 1                       how often the upstream was asked, so far
+//! answers locked                an operator locks ana's answers to security questions; `unlocked` ends that
+//! hashed 1                      how many answers were hashed, so far
 //! binds 1                       how often the directory was asked to try a password, so far
 //! ```
 //!
@@ -95,6 +97,9 @@ fn step(world: &mut World, line: Line) -> Result<(), String> {
         }
         Line::Binds(wanted) if world.binds == wanted => {}
         Line::Asked(wanted) if world.asked == wanted => {}
+        Line::Answers(locked) => world.lock_answers(locked),
+        Line::Hashed(wanted) if world.hashed == wanted => {}
+        Line::Hashed(_) => return Err(format!("{} answers were hashed", world.hashed)),
         Line::Asked(_) => return Err(format!("the upstream was asked {} times", world.asked)),
         Line::Binds(_) => return Err(format!("the directory was asked {} times", world.binds)),
     }

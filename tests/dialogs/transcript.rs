@@ -21,6 +21,10 @@ pub(crate) enum Line {
     /// Whether the upstream is out of reach.
     Upstream(bool),
     Asked(usize),
+    /// Answers hashed.
+    Hashed(usize),
+    /// Whether ana's answers are locked.
+    Answers(bool),
     /// What somebody says to the open request for an approval.
     Approval(bool),
 }
@@ -107,6 +111,12 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             "unavailable" => Ok(Line::Upstream(true)),
             _ => Err("an upstream does not say that"),
         },
+        "answers" => match rest {
+            "unlocked" => Ok(Line::Answers(false)),
+            "locked" => Ok(Line::Answers(true)),
+            _ => Err("answers are locked or unlocked"),
+        },
+        "hashed" => rest.parse().map(Line::Hashed).map_err(|_| "not a number"),
         "approval" => match rest {
             "given" => Ok(Line::Approval(true)),
             "denied" => Ok(Line::Approval(false)),

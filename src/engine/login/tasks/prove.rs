@@ -29,7 +29,10 @@ impl<'a, 'f> Walk<'a, 'f> {
     pub(super) fn take_proof(mut self, kinds: &[Kind], typed: &Secret) -> Turn<'a, 'f> {
         let wanted = set(kinds);
         match self.judge(typed, wanted) {
-            Ok((Judgement::Right, Some(kind))) => self.position.proven = self.position.proven.with(kind),
+            Ok((Judgement::Right, Some(kind))) => {
+                self.position.proven = self.position.proven.with(kind);
+                self.remember_request();
+            }
             Ok((judgement, _)) => {
                 let denial = self.miss(judgement, wanted);
                 let action = self.position.course.start.operation().action();
@@ -68,6 +71,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         match self.judge(typed, FACTORS) {
             Ok((Judgement::Right, Some(kind))) => {
                 self.position.proven = self.position.proven.with(kind);
+                self.remember_request();
                 ControlFlow::Continue(self)
             }
             Ok((judgement, _)) => {
