@@ -414,7 +414,11 @@ impl Accounts {
             key: subject.key.to_string(),
             login: subject.login.clone(),
             dn: subject.person.as_ref().map(|person| person.dn.clone()),
-            tokens: record.tokens.iter().filter(|token| !token.disabled).count(),
+            tokens: record
+                .tokens
+                .iter()
+                .filter(|token| !token.disabled && !token.is_of_machine())
+                .count(),
             recovery_codes: record.recovery.len(),
             locked: throttle.standing(self.surroundings.limit(), None, now) == Standing::Over,
             denied: record.denial(now).is_some(),

@@ -126,3 +126,102 @@ impl KeyWish {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::fixture::{CAROL, Fixture, NOW};
+
+    const PUBLIC: &str = "vvccccccbcde";
+    const PRIVATE: &str = "010203040506";
+    const KEY: &str = "000102030405060708090a0b0c0d0e0f";
+    /// Usage 1, session 1, as Yubico publishes it for this key.
+    const CODE: &str = "vvccccccbcdedvgtiblfkbgturecfllberrvkinnctnn";
+
+    fn wish(public: &str, private: &str, key: &str) -> KeyWish {
+        KeyWish {
+            public: public.into(),
+            private: Secret::new(private),
+            key: Secret::new(key),
+            code: None,
+            label: None,
+        }
+    }
+
+    async fn enrol(
+        site: &Fixture,
+        user: &str,
+        wish: &KeyWish,
+        dry_run: bool,
+    ) -> Result<Option<TokenView>, AccountError> {
+        let mut holders = site.accounts.key_holders().await.unwrap();
+        let subject = site.subject(user).await;
+        site.accounts
+            .enrol_key(&subject, wish, &mut holders, dry_run, CAROL)
+            .await
+    }
+
+    #[tokio::test]
+    async fn a_key_is_one_persons() {
+        let site = Fixture::new();
+        let wish = wish(PUBLIC, PRIVATE, KEY);
+        assert_eq!(enrol(&site, "ana", &wish, true).await.unwrap(), None);
+        let token = enrol(&site, "ana", &wish, false).await.unwrap().unwrap();
+        assert_eq!((token.kind, token.public.as_deref()), (Kind::YubicoOtp, Some(PUBLIC)));
+        for (user, dry_run) in [("ana", false), ("ben", false), ("gus", true)] {
+            let taken = enrol(&site, user, &wish, dry_run).await;
+            assert!(matches!(taken, Err(AccountError::KeyTaken(..))), "{user}");
+        }
+        let ana = site.subject("ana").await;
+        let view = site.accounts.show(&ana, NOW).await.unwrap();
+        assert!(view.ever_enrolled && view.tokens.len() == 1);
+    }
+
+    #[tokio::test]
+    async fn a_list_cannot_name_a_key_twice() {
+        let site = Fixture::new();
+        let mut holders = Holders::default();
+        let (ana, ben) = (site.subject("ana").await, site.subject("ben").await);
+        let wish = wish(PUBLIC, PRIVATE, KEY);
+        let mut tried = async |subject| site.accounts.enrol_key(subject, &wish, &mut holders, true, CAROL).await;
+        assert!(tried(&ana).await.is_ok());
+        assert!(matches!(tried(&ben).await, Err(AccountError::KeyTaken(..))));
+    }
+
+    #[tokio::test]
+    async fn a_code_checks_the_key_and_is_spent() {
+        let site = Fixture::new();
+        let with_code = |code: &str| KeyWish {
+            code: Some(Secret::new(code)),
+            ..wish(PUBLIC, PRIVATE, KEY)
+        };
+        let other = format!("{PUBLIC}{}", "c".repeat(32));
+        for code in [other.as_str(), "123456", &CODE.replace("bcde", "bcdf")] {
+            let refused = enrol(&site, "ana", &with_code(code), false).await;
+            assert!(matches!(refused, Err(AccountError::Invalid(_))), "{code}");
+        }
+        enrol(&site, "ana", &with_code(CODE), false).await.unwrap();
+        let ana = site.subject("ana").await;
+        let ((record, _), _) = site.accounts.load(&ana, NOW).await.unwrap();
+        assert!(matches!(
+            record.tokens[0].kind,
+            TokenKind::YubicoOtp { last: Some(0x0101), .. }
+        ));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_key_is_refused() {
+        let site = Fixture::new();
+        for wish in [
+            wish("vvcccccc", PRIVATE, KEY),
+            wish("vvccccccbcda", PRIVATE, KEY),
+            wish(PUBLIC, "0102030405", KEY),
+            wish(PUBLIC, PRIVATE, &KEY[2..]),
+            wish(PUBLIC, PRIVATE, &KEY.replace('0', "g")),
+            wish(PUBLIC, &format!("{PRIVATE}07"), &KEY[2..]),
+        ] {
+            let refused = enrol(&site, "ana", &wish, false).await;
+            assert!(matches!(refused, Err(AccountError::Invalid(_))), "{wish:?}");
+        }
+    }
+}

@@ -72,7 +72,7 @@ impl Accounts {
         Ok(record
             .tokens
             .iter()
-            .filter(|token| is_machine(token))
+            .filter(|token| token.is_of_machine())
             .map(TokenView::of)
             .collect())
     }
@@ -91,7 +91,7 @@ impl Accounts {
             let index = record
                 .tokens
                 .iter()
-                .position(|token| is_machine(token) && token.label == machine);
+                .position(|token| token.is_of_machine() && token.label == machine);
             let Some(index) = index else {
                 return Err(AccountError::NoSuchMachine(subject.login.clone(), machine.to_owned()));
             };
@@ -179,16 +179,12 @@ impl Accounts {
 /// Whose key it is, in the URI.
 const ISSUER: &str = "Portcullis";
 
-fn is_machine(token: &Token) -> bool {
-    matches!(token.kind, TokenKind::Ocra { offline: true, .. })
-}
-
 /// The machine that is meant: the one that is named, or the only one.
 fn machine_of<'a>(record: &'a UserRecord, subject: &Subject, named: Option<&str>) -> Result<&'a Token, AccountError> {
     let mut machines = record
         .tokens
         .iter()
-        .filter(|token| is_machine(token) && !token.disabled && named.is_none_or(|machine| token.label == machine));
+        .filter(|token| token.is_of_machine() && !token.disabled && named.is_none_or(|machine| token.label == machine));
     match (machines.next(), machines.next()) {
         (Some(token), None) => Ok(token),
         (None, _) => {
@@ -199,5 +195,95 @@ fn machine_of<'a>(record: &'a UserRecord, subject: &Subject, named: Option<&str>
             let what = format!("`{}` has several machines: say which", subject.login);
             Err(AccountError::Invalid(what))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::accounts::fixture::{CAROL, Fixture, NOW};
+
+    fn later(secs: u64) -> Actor<'static> {
+        Actor {
+            now: NOW + Duration::from_secs(secs),
+            ..CAROL
+        }
+    }
+
+    #[tokio::test]
+    async fn a_response_is_what_the_machine_expects() {
+        let site = Fixture::new();
+        let ana = site.subject("ana").await;
+        let made = site.accounts.enrol_machine(&ana, "lab-7", CAROL).await.unwrap();
+        let key = Secret::new(BASE32_NOPAD.decode(made.key.as_bytes()).unwrap());
+        assert_eq!(key.len(), offline::KEY_OCTETS);
+        let given = site.accounts.respond(&ana, "1234 5678", None, CAROL).await.unwrap();
+        let input = Input {
+            question: "12345678",
+            ..Input::default()
+        };
+        let suite: Suite = made.suite.parse().unwrap();
+        let expected = suite.response(&key, &input).unwrap();
+        assert_eq!(
+            (given.machine.as_str(), given.response.as_bytes()),
+            ("lab-7", expected.expose())
+        );
+        let view = site.accounts.show(&ana, NOW).await.unwrap();
+        assert!(!view.ever_enrolled, "it is no second factor");
+    }
+
+    #[tokio::test]
+    async fn which_machine_is_never_guessed() {
+        let site = Fixture::new();
+        let ana = site.subject("ana").await;
+        let respond = async |challenge: &str, machine| site.accounts.respond(&ana, challenge, machine, CAROL).await;
+        let none = respond("12345678", None).await;
+        assert!(matches!(none, Err(AccountError::NoSuchMachine(..))));
+        for machine in ["lab-7", "lab-8"] {
+            site.accounts.enrol_machine(&ana, machine, CAROL).await.unwrap();
+        }
+        assert!(matches!(respond("12345678", None).await, Err(AccountError::Invalid(_))));
+        let seven = respond("12345678", Some("lab-7")).await.unwrap();
+        let eight = respond("portcullis:offline/lab-8/12345678", None).await.unwrap();
+        assert_eq!((seven.machine.as_str(), eight.machine.as_str()), ("lab-7", "lab-8"));
+        assert_ne!(seven.response, eight.response);
+        let both = respond("portcullis:offline/lab-8/12345678", Some("lab-7")).await;
+        assert!(matches!(both, Err(AccountError::Invalid(_))));
+        let same = site.accounts.enrol_machine(&ana, "lab-7", CAROL).await;
+        assert!(matches!(same, Err(AccountError::LabelTaken(..))));
+        let bad = site.accounts.enrol_machine(&ana, "lab 9", CAROL).await;
+        assert!(matches!(bad, Err(AccountError::Invalid(_))));
+    }
+
+    #[tokio::test]
+    async fn responses_are_counted_over_the_hour_also_at_the_same_time() {
+        let site = Fixture::new();
+        let ana = site.subject("ana").await;
+        site.accounts.enrol_machine(&ana, "lab-7", CAROL).await.unwrap();
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..15 {
+            let (accounts, ana) = (Arc::clone(&site.accounts), ana.clone());
+            tasks.spawn(async move { accounts.respond(&ana, "12345678", None, CAROL).await.is_ok() });
+        }
+        let given = tasks.join_all().await.into_iter().filter(|given| *given).count();
+        assert_eq!(given, Responses::MOST);
+        let refused = site.accounts.respond(&ana, "12345678", None, later(3599)).await;
+        assert!(matches!(refused, Err(AccountError::TooManyResponses(_))));
+        assert!(site.accounts.respond(&ana, "12345678", None, later(3600)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_revoked_machine_gets_no_response() {
+        let site = Fixture::new();
+        let ana = site.subject("ana").await;
+        site.accounts.enrol_machine(&ana, "lab-7", CAROL).await.unwrap();
+        assert_eq!(site.accounts.machines(&ana, NOW).await.unwrap().len(), 1);
+        site.accounts.revoke_machine(&ana, "lab-7", CAROL).await.unwrap();
+        assert!(site.accounts.machines(&ana, NOW).await.unwrap().is_empty());
+        let none = site.accounts.respond(&ana, "12345678", Some("lab-7"), CAROL).await;
+        assert!(matches!(none, Err(AccountError::NoSuchMachine(..))));
     }
 }

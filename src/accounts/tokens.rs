@@ -140,7 +140,7 @@ impl Accounts {
         };
         record.tokens.push(token.clone());
         // A machine's key is no second factor of the person's.
-        record.ever_enrolled |= !matches!(made.kind, TokenKind::Ocra { offline: true, .. });
+        record.ever_enrolled |= !token.is_of_machine();
         Ok(token)
     }
 

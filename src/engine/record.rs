@@ -237,6 +237,11 @@ pub struct Token {
 }
 
 impl Token {
+    /// Whether it is the key of a machine that cannot reach us, and no factor of the person's.
+    pub const fn is_of_machine(&self) -> bool {
+        matches!(self.kind, TokenKind::Ocra { offline: true, .. })
+    }
+
     /// The place that this token's seed is sealed to.
     pub fn place(user: &str, id: u32) -> Vec<u8> {
         format!("seed/{user}/{id}").into_bytes()
