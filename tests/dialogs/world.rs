@@ -11,13 +11,14 @@ use portcullis::document::{Faults, Source};
 use portcullis::engine::account::Changed;
 use portcullis::engine::approval::{RequestRecord, State, Word};
 use portcullis::engine::authenticator::enrolling::TotpKey;
-use portcullis::engine::authenticator::{passcode, recovery_code};
+use portcullis::engine::authenticator::{passcode, recovery_code, yubico_otp};
 use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
 use portcullis::engine::dialog::{Dialog, Lifetime};
 use portcullis::engine::facts::Whose;
+use portcullis::engine::ocra::{Input, Suite};
 use portcullis::engine::questions;
 use portcullis::engine::questions::answers::{HashJob, Hashed, NewAnswer, Prepared};
-use portcullis::engine::record::{self, Algorithm, Answers, Passcode, Token, TokenKind, UserRecord};
+use portcullis::engine::record::{self, Algorithm, Answers, OcraSuite, Passcode, Token, TokenKind, UserRecord};
 use portcullis::engine::throttle::Limit;
 use portcullis::engine::upstream::{self, Answer, Awaiting, Question};
 use portcullis::engine::{
@@ -109,12 +110,13 @@ impl World {
                 settings,
                 draw: || TotpKey::new(*KEY),
             },
-            people: ["ana", "bob"].map(|name| (name.to_owned(), person(name))).into(),
+            people: ["ana", "bob", "kim"].map(|name| (name.to_owned(), person(name))).into(),
             records: BTreeMap::new(),
             revision: 0,
             state: None,
         };
         world.enrol_ana();
+        world.enrol_kim();
         world
     }
 
@@ -144,6 +146,21 @@ impl World {
         let mut batch = Batch::default();
         batch.replace(key, version, Change::Put(record::encode(&record), None));
         self.commit(batch);
+    }
+
+    /// The response of kim's offline token to the challenge in what was asked last.
+    pub(crate) fn respond(&mut self) -> Result<(), String> {
+        let Some(Reply::Challenge(text)) = &self.reply else {
+            return Err("nothing was asked".into());
+        };
+        let challenge: String = text.chars().filter(char::is_ascii_digit).collect();
+        let input = Input {
+            question: &challenge,
+            ..Input::default()
+        };
+        let response = Suite::from(OcraSuite::Sha1Digits6).response(&Secret::new(SEED), &input);
+        let response = response.map_err(|error| error.to_string())?;
+        self.answer(response.expose_str().unwrap())
     }
 
     fn ask(&mut self, typed: &str, dialog: Option<Dialog>) {
@@ -406,6 +423,42 @@ impl World {
                 released_by: None,
                 halves: false,
             }),
+            ever_enrolled: true,
+            ..UserRecord::default()
+        };
+        let mut batch = Batch::default();
+        let change = Change::Put(record::encode(&record), None);
+        batch.replace(Key::user(&key), Version::default(), change);
+        self.commit(batch);
+    }
+
+    /// A key that types, and an offline token.
+    fn enrol_kim(&mut self) {
+        let key = self.people["kim"].key.clone();
+        let token = |id: u32, kind, digits, seed: &[u8]| Token {
+            id,
+            label: format!("token-{id}"),
+            kind,
+            algorithm: Algorithm::Sha1,
+            digits,
+            seed: self.engine.keyring.seal(&Token::place(key.as_str(), id), seed),
+            disabled: false,
+            failures: 0,
+            enrolled: START,
+            last_used: None,
+        };
+        let yubikey = TokenKind::YubicoOtp {
+            public: yubico_otp::public_identity("vvccccccbcde").unwrap(),
+            last: None,
+        };
+        let seed = yubico_otp::seed("010203040506", "000102030405060708090a0b0c0d0e0f").unwrap();
+        let pad = TokenKind::Ocra {
+            suite: OcraSuite::Sha1Digits6,
+            offline: false,
+        };
+        let record = UserRecord {
+            login: "kim".into(),
+            tokens: vec![token(1, yubikey, 44, seed.expose()), token(2, pad, 6, SEED)],
             ever_enrolled: true,
             ..UserRecord::default()
         };
