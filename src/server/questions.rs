@@ -51,9 +51,7 @@ fn fault_of(rule: &Rule, requirement: &Requirement, policy: &Policy) -> Option<(
             .filter(|kinds| kinds.has(Kind::Questions))
     };
     let named = |text: &str| format!("rule \"{}\" ({}) {text}", rule.name, rule.place);
-    if asking().next().is_none() {
-        return None;
-    }
+    asking().next()?;
     if !policy.questions.are_configured() {
         let text = "asks for \"questions\", but there is no questions.toml";
         return Some((Severity::Error, named(text)));

@@ -77,6 +77,9 @@ struct Options {
     /// Answer challenges with the TOTP of this key, in hexadecimal.
     #[arg(long)]
     totp: Option<String>,
+    /// Say that the password is forgotten (`?recover`), and this to whatever is asked: a refusal is what counts.
+    #[arg(long, conflicts_with_all = ["turns", "totp", "append_totp", "accounting"])]
+    recover: Option<String>,
     /// Append a comma and the TOTP of this key to the password.
     #[arg(long, conflicts_with = "totp")]
     append_totp: Option<String>,
@@ -278,7 +281,10 @@ impl Load {
             slot.session = format!("{:08x}-{}", self.run, self.began);
             self.codec.account(id, &name, &slot.session, false, &mut slot.packet);
         } else {
-            let mut password = fill(&self.options.password, user);
+            let mut password = match self.options.recover {
+                Some(_) => "?recover".to_owned(),
+                None => fill(&self.options.password, user),
+            };
             if let Some(key) = &self.appended {
                 password = format!("{password},{}", self.code(key, turn));
             }
@@ -351,6 +357,16 @@ impl Load {
         let name = fill(&self.options.user, slot.user);
         let mut began = slot.began;
         let follows = match (reply[0], state, &self.key) {
+            (packet::ACCESS_CHALLENGE, Some(state), _) if self.options.recover.is_some() => {
+                let guess = self.options.recover.clone().unwrap_or_default();
+                self.codec
+                    .build(next, &name, &guess, Some(state), &mut self.random, &mut packet);
+                true
+            }
+            (packet::ACCESS_REJECT, _, _) if self.options.recover.is_some() => {
+                self.count_good(now, began);
+                false
+            }
             (packet::ACCESS_CHALLENGE, Some(state), Some(key)) if !slot.second => {
                 let code = self.code(key, slot.turn);
                 self.codec

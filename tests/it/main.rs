@@ -57,6 +57,8 @@ mod ldap;
 mod outages;
 // Passwords changed through the LDAP front end.
 mod password;
+// Security questions: defined, asked, guessed at.
+mod questions;
 // Load balancers that say whose a connection is.
 mod proxy_protocol;
 // Codes that count for more than one bind.

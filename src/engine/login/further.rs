@@ -15,13 +15,17 @@ use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Capability, Operation};
 use crate::engine::workflow::{Start, Task};
 
-impl<'a, 'f> Case<'a, 'f> {
+impl<'a> Case<'a, '_> {
     /// Goes on to it, if it has anything to do for this person.
-    pub(super) fn further(self, proven: KindSet, record: &Cow<'f, UserRecord>) -> Option<Step<'a>> {
+    pub(super) fn further(self, proven: KindSet, record: &UserRecord) -> Option<Step<'a>> {
         if self.blocked.is_some() || !has_more(self.engine, self.request, self.terms, record, self.now) {
             return None;
         }
-        let mut walk = Walk::new(self, Start::Login, record.clone())?;
+        let record = match *record == self.facts.user.value {
+            true => self.record(),
+            false => Cow::Owned(record.clone()),
+        };
+        let mut walk = Walk::new(self, Start::Login, record)?;
         walk.position.proven = proven;
         walk.enter(false);
         walk.note(
@@ -44,11 +48,7 @@ impl<'a> Tried<'a, '_> {
         if !std::ptr::eq(case.rule, self.rule) {
             return None;
         }
-        let record = match self.judged_record() {
-            Cow::Owned(record) => Cow::Owned(record),
-            Cow::Borrowed(_) => case.record(),
-        };
-        case.further(proven, &record)
+        case.further(proven, &self.judged_record())
     }
 }
 

@@ -90,10 +90,10 @@ impl<'a, 'f> Case<'a, 'f> {
         if usize::from(answered.number) < round.len() {
             return Answering::Next(answered);
         }
-        Answering::Whole(self.whole(answered, mark(&round)))
+        Answering::Whole(self.whole(answered, &round))
     }
 
-    fn whole(&self, answered: Answered, round: u32) -> Whole {
+    fn whole(&self, answered: Answered, round: &[Asked<'_>]) -> Whole {
         let questions = &self.engine.policy.questions;
         let answers = match (self.blocked, self.person()) {
             (Some(denial), _) => return Whole::Void(denial),
@@ -103,9 +103,12 @@ impl<'a, 'f> Case<'a, 'f> {
         match answers.filter(|answers| answers.are_defined()) {
             None => Whole::Void(Denial::NotEnrolled),
             Some(answers) if answers.locked => Whole::Void(Denial::AnswersLocked),
-            Some(answers) if !answers.count() => Whole::Void(Denial::NotEnrolled),
+            // Fewer answers than are asked: what was asked was nobody's.
+            Some(answers) if !answers.count() || round.iter().any(|asked| asked.answer.is_none()) => {
+                Whole::Void(Denial::NotEnrolled)
+            }
             // Defined anew meanwhile, or another round was right.
-            Some(_) if answered.round != round => Whole::Void(Denial::BadDialog),
+            Some(_) if answered.round != mark(round) => Whole::Void(Denial::BadDialog),
             Some(_) if answered.right.count_ones() as usize >= questions.correct => Whole::Right,
             Some(_) => Whole::Wrong,
         }

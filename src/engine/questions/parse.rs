@@ -47,7 +47,7 @@ pub fn parse(source: &Source, faults: &mut Faults) -> Questions {
             texts: raw
                 .text
                 .into_iter()
-                .map(|(language, text)| (language.into(), text.into()))
+                .map(|(language, text)| (language, text.into()))
                 .collect(),
         });
     }

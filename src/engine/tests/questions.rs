@@ -75,6 +75,13 @@ impl World {
         }
     }
 
+    /// At the service that takes the password alone, over TLS.
+    fn login_encrypted(&mut self, dialog: Option<Dialog>, typed: &str) -> Verdict {
+        let mut request = self.request("password", "ana", typed, dialog, Capability::Dialog);
+        request.origin.encrypted = true;
+        self.run(&request)
+    }
+
     fn next_step(&mut self) -> String {
         self.now = self.now + Duration::from_secs(30);
         self.code()
@@ -151,6 +158,49 @@ fn who_has_no_answers_is_asked_all_the_same() {
     let (asked, verdict) = world.recover("ana", &code, ana);
     assert_eq!(asked.len(), 2);
     assert!(refused(&verdict), "{verdict:?}");
+}
+
+#[test]
+fn who_has_too_few_answers_is_asked_what_nobody_has() {
+    let mut world = World::asking();
+    let mut user = world.user();
+    user.answers.as_mut().unwrap().answers.truncate(1);
+    world.put(&user);
+    let code = world.code();
+    let (asked, verdict) = world.recover("ana", &code, ana);
+    assert_eq!(asked.len(), 2);
+    assert!(refused(&verdict), "{verdict:?}");
+    assert_eq!((world.answers().failures, world.failures()), (0, 0), "that is no guess");
+}
+
+#[test]
+fn answers_that_are_due_are_defined_after_a_login() {
+    let mut world =
+        World::following("[workflow]\nstarts = \"recover\"\nsteps = [{ prove = [\"totp\"] }, \"unlock\"]\n");
+    let mut faults = Faults::default();
+    let text = "[workflow]\nstarts = \"login\"\nsteps = [\"answers\"]\nends = \"accept\"\n";
+    let source = Source::new(Path::new("login.toml"), text);
+    let workflows = Workflows::parse(&[source], &mut faults);
+    assert!(faults.0.is_empty(), "{faults}");
+    Arc::make_mut(&mut world.engine.policy).workflows = workflows;
+    // Nothing is due: let in at once.
+    assert!(matches!(world.login_encrypted(None, PASSWORD), Verdict::Accept(_)));
+    let mut user = world.user();
+    user.answers.as_mut().unwrap().require_update();
+    world.put(&user);
+    // Not where a client cannot ask.
+    let once = world.ask("password", "ana", PASSWORD, Capability::None);
+    assert!(matches!(once, Verdict::Accept(_)), "{once:?}");
+    let mut verdict = world.login_encrypted(None, PASSWORD);
+    for answer in ["St. Mary's", "Station Road", "The Hobbit"] {
+        let Verdict::Challenge(prompt) = verdict else {
+            panic!("{verdict:?}")
+        };
+        assert!(prompt.text.starts_with("Answer "), "{}", prompt.text);
+        verdict = world.login_encrypted(Some(prompt.dialog), answer);
+    }
+    assert!(matches!(verdict, Verdict::Accept(_)), "{verdict:?}");
+    assert!(world.answers().count());
 }
 
 #[test]
