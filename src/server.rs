@@ -38,6 +38,7 @@ use crate::directory::Directory;
 use crate::document::Faults;
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::policy::Policy;
 use crate::engine::throttle::Limit;
 use crate::engine::{Keep, UserKey, Verify};
 use crate::keyring::Keyring;
@@ -427,6 +428,10 @@ impl Surroundings for Node {
 
     fn limit(&self) -> Limit {
         self.verifier.engine().settings.limit
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.verifier.engine().policy)
     }
 
     fn changed(&self, user: &UserKey) {

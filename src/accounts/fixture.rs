@@ -1,6 +1,7 @@
 //! A small installation for tests: a store in memory and two directories with made-up people.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,11 @@ use parking_lot::Mutex;
 use super::{Accounts, Actor, Subject, Surroundings};
 use crate::clock::Timestamp;
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
+use crate::document::{Faults, Source};
 use crate::engine::batch::{Batch, Change, Key};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
+use crate::engine::policy::Policy;
+use crate::engine::questions;
 use crate::engine::record::{Failure, ThrottleRecord, UserRecord, decode, encode};
 use crate::engine::throttle::Limit;
 use crate::engine::{BoxFuture, LoginName};
@@ -128,9 +132,11 @@ pub(crate) struct Fixture {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) main: Arc<TestDirectory>,
     pub(crate) guests: Arc<TestDirectory>,
+    /// The policy in force.
+    pub(crate) policy: Arc<Mutex<Arc<Policy>>>,
 }
 
-struct Both(Vec<Arc<TestDirectory>>);
+struct Both(Vec<Arc<TestDirectory>>, Arc<Mutex<Arc<Policy>>>);
 
 impl Surroundings for Both {
     fn directories(&self) -> Vec<Arc<dyn Directory>> {
@@ -143,6 +149,10 @@ impl Surroundings for Both {
     fn limit(&self) -> Limit {
         LIMIT
     }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.1.lock())
+    }
 }
 
 impl Fixture {
@@ -151,7 +161,8 @@ impl Fixture {
         let store = Arc::new(MemoryStore::new(Arc::clone(&keyring)));
         let main = TestDirectory::new("main", &["ana", "ben", "carol"]);
         let guests = TestDirectory::new("guests", &["gus"]);
-        let surroundings = Both(vec![Arc::clone(&main), Arc::clone(&guests)]);
+        let policy: Arc<Mutex<Arc<Policy>>> = Arc::default();
+        let surroundings = Both(vec![Arc::clone(&main), Arc::clone(&guests)], Arc::clone(&policy));
         let accounts = Accounts::new(Arc::clone(&store) as _, Arc::clone(&keyring), Arc::new(surroundings));
         Self {
             accounts: Arc::new(accounts),
@@ -159,7 +170,18 @@ impl Fixture {
             keyring,
             main,
             guests,
+            policy,
         }
+    }
+
+    /// Puts a question policy in force, as it is written.
+    pub(crate) fn ask_questions(&self, text: &str) {
+        let mut faults = Faults::default();
+        let questions = questions::parse(&Source::new(Path::new(questions::FILE), text), &mut faults);
+        assert!(faults.0.is_empty(), "{faults}");
+        let mut policy = Policy::default();
+        policy.questions = questions;
+        *self.policy.lock() = Arc::new(policy);
     }
 
     pub(crate) async fn subject(&self, name: &str) -> Subject {

@@ -38,6 +38,12 @@ pub enum Verb {
     ListDenials,
     /// End open sessions, or have the policies decided for them again.
     EndSessions,
+    /// Judge whether a caller is who they say.
+    VerifyUser,
+    /// See which security questions there are, and which of them somebody has answered.
+    ReadAnswers,
+    /// Define somebody's answers, lock them, or take them away.
+    ChangeAnswers,
     /// Enrol a token.
     EnrolToken,
     /// Revoke, enable, disable or resynchronise a token.
@@ -82,6 +88,9 @@ impl Verb {
             Self::Deny => "user.deny",
             Self::ListDenials => "user.denials",
             Self::EndSessions => "session.end",
+            Self::VerifyUser => "user.verify",
+            Self::ReadAnswers => "answers.read",
+            Self::ChangeAnswers => "answers.change",
             Self::EnrolToken => "token.enrol",
             Self::ChangeToken => "token.change",
             Self::NewRecoveryCodes => "recovery-codes.new",
@@ -156,6 +165,14 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             let denied = ApiError::new(ErrorKind::Denied, "nobody may issue a passcode for themselves");
             Err(denied.with_remedy("ask another operator to issue it"))
         }
+        (Verb::VerifyUser, Target::Person { oneself: true }) => {
+            let denied = ApiError::new(ErrorKind::Denied, "nobody may vouch for themselves");
+            Err(denied.with_remedy("have another operator do it"))
+        }
+        (Verb::ChangeAnswers, Target::Person { oneself: true }) => {
+            let denied = ApiError::new(ErrorKind::Denied, "nobody may change their own answers as an operator");
+            Err(denied.with_remedy("define them at a login, or have another operator do it"))
+        }
         (
             Verb::FindUsers
             | Verb::ShowUser
@@ -164,6 +181,9 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             | Verb::Deny
             | Verb::ListDenials
             | Verb::EndSessions
+            | Verb::VerifyUser
+            | Verb::ReadAnswers
+            | Verb::ChangeAnswers
             | Verb::EnrolToken
             | Verb::ChangeToken
             | Verb::NewRecoveryCodes
@@ -208,6 +228,16 @@ mod tests {
         assert!(authorize(&operator(true), Verb::IssuePasscode, oneself).is_err());
         assert!(authorize(&operator(true), Verb::IssuePasscode, Target::Person { oneself: false }).is_ok());
         assert!(authorize(&operator(true), Verb::RevokePasscode, oneself).is_ok());
+    }
+
+    #[test]
+    fn nobody_is_their_own_helpdesk() {
+        let oneself = Target::Person { oneself: true };
+        for verb in [Verb::VerifyUser, Verb::ChangeAnswers] {
+            assert!(authorize(&operator(true), verb, oneself).is_err(), "{verb:?}");
+            assert!(authorize(&operator(true), verb, Target::Person { oneself: false }).is_ok());
+        }
+        assert!(authorize(&operator(true), Verb::ReadAnswers, oneself).is_ok());
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! The routes of `/v1/…` and `/metrics`.
 
+mod answers;
 mod clients;
 mod ending;
 mod reuse;
@@ -68,6 +69,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/policy/check", post(policy_check))
         .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
+        .merge(answers::routes())
         .merge(clients::routes())
         .merge(reuse::routes())
         .merge(sessions::routes())
@@ -144,13 +146,16 @@ impl AdminState {
         authorize(operator, verb, Target::Nobody)?;
         let subject = self.accounts.resolve(user, directory).await?;
         let oneself = match verb {
-            Verb::IssuePasscode => self.accounts.is_oneself(&operator.name, &subject).await?,
+            Verb::IssuePasscode | Verb::VerifyUser | Verb::ChangeAnswers => {
+                self.accounts.is_oneself(&operator.name, &subject).await?
+            }
             Verb::FindUsers
             | Verb::ShowUser
             | Verb::Unlock
             | Verb::Deny
             | Verb::ListDenials
             | Verb::EndSessions
+            | Verb::ReadAnswers
             | Verb::EnrolToken
             | Verb::ChangeToken
             | Verb::NewRecoveryCodes
