@@ -4,6 +4,7 @@
 mod certificates;
 mod clients;
 mod control;
+mod dialogs;
 mod ending;
 mod learned;
 pub mod parts;
@@ -27,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::accounts::{Accounts, Surroundings};
+use crate::accounts::{Accounts, FourEyes, Surroundings};
 use crate::admin::listener::{AdminSocket, SocketError};
 use crate::admin::router::AdminState;
 use crate::audit::Audit;
@@ -432,6 +433,16 @@ impl Surroundings for Node {
 
     fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.verifier.engine().policy)
+    }
+
+    fn four_eyes(&self) -> FourEyes {
+        let config = self.config.load();
+        FourEyes {
+            passcodes: config.passcodes.four_eyes,
+            holders: config.passcodes.second_holder_group.clone(),
+            life: config.passcodes.life,
+            approvers: config.approvals.group.clone(),
+        }
     }
 
     fn changed(&self, user: &UserKey) {

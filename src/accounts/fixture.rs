@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Accounts, Actor, Subject, Surroundings};
+use super::{Accounts, Actor, FourEyes, Subject, Surroundings};
 use crate::clock::Timestamp;
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
 use crate::document::{Faults, Source};
@@ -39,6 +39,8 @@ pub(crate) const CAROL: Actor<'static> = Actor {
 pub(crate) struct TestDirectory {
     name: String,
     people: Mutex<BTreeMap<String, Arc<Person>>>,
+    /// Managers by login name.
+    managers: Mutex<BTreeMap<String, String>>,
     down: Mutex<bool>,
 }
 
@@ -50,6 +52,7 @@ impl TestDirectory {
         Arc::new(Self {
             name: name.to_owned(),
             people: Mutex::new(people.collect()),
+            managers: Mutex::default(),
             down: Mutex::new(false),
         })
     }
@@ -58,6 +61,17 @@ impl TestDirectory {
     pub(crate) fn alias(&self, alias: &str, login: &str) {
         let person = Arc::clone(&self.people.lock()[login]);
         self.people.lock().insert(alias.to_owned(), person);
+    }
+
+    pub(crate) fn set_manager(&self, login: &str, manager: &str) {
+        self.managers.lock().insert(login.to_owned(), manager.to_owned());
+    }
+
+    pub(crate) fn add_to_group(&self, login: &str, group: &str) {
+        let mut people = self.people.lock();
+        let mut person = Person::clone(&people[login]);
+        person.groups.push(group.to_owned());
+        people.insert(login.to_owned(), Arc::new(person));
     }
 
     pub(crate) fn remove(&self, login: &str) {
@@ -104,6 +118,17 @@ impl Directory for TestDirectory {
         Box::pin(async { PasswordOutcome::Unknown })
     }
 
+    fn manager<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move {
+            if *self.down.lock() {
+                return Lookup::Unavailable("out of reach".into());
+            }
+            let manager = self.managers.lock().get(&person.login).cloned();
+            let found = manager.and_then(|manager| self.people.lock().get(&manager).cloned());
+            found.map_or(Lookup::Unknown, Lookup::Found)
+        })
+    }
+
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         Box::pin(async { Err(ConnectError::Unreachable("nothing to relay to".into())) })
     }
@@ -132,15 +157,20 @@ pub(crate) struct Fixture {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) main: Arc<TestDirectory>,
     pub(crate) guests: Arc<TestDirectory>,
+    pub(crate) four_eyes: Arc<Mutex<FourEyes>>,
     /// The policy in force.
     pub(crate) policy: Arc<Mutex<Arc<Policy>>>,
 }
 
-struct Both(Vec<Arc<TestDirectory>>, Arc<Mutex<Arc<Policy>>>);
+struct Both {
+    directories: Vec<Arc<TestDirectory>>,
+    four_eyes: Arc<Mutex<FourEyes>>,
+    policy: Arc<Mutex<Arc<Policy>>>,
+}
 
 impl Surroundings for Both {
     fn directories(&self) -> Vec<Arc<dyn Directory>> {
-        self.0
+        self.directories
             .iter()
             .map(|directory| Arc::clone(directory) as Arc<dyn Directory>)
             .collect()
@@ -151,7 +181,11 @@ impl Surroundings for Both {
     }
 
     fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.1.lock())
+        Arc::clone(&self.policy.lock())
+    }
+
+    fn four_eyes(&self) -> FourEyes {
+        self.four_eyes.lock().clone()
     }
 }
 
@@ -161,8 +195,13 @@ impl Fixture {
         let store = Arc::new(MemoryStore::new(Arc::clone(&keyring)));
         let main = TestDirectory::new("main", &["ana", "ben", "carol"]);
         let guests = TestDirectory::new("guests", &["gus"]);
+        let four_eyes = Arc::new(Mutex::new(FourEyes::default()));
         let policy: Arc<Mutex<Arc<Policy>>> = Arc::default();
-        let surroundings = Both(vec![Arc::clone(&main), Arc::clone(&guests)], Arc::clone(&policy));
+        let surroundings = Both {
+            directories: vec![Arc::clone(&main), Arc::clone(&guests)],
+            four_eyes: Arc::clone(&four_eyes),
+            policy: Arc::clone(&policy),
+        };
         let accounts = Accounts::new(Arc::clone(&store) as _, Arc::clone(&keyring), Arc::new(surroundings));
         Self {
             accounts: Arc::new(accounts),
@@ -171,6 +210,7 @@ impl Fixture {
             main,
             guests,
             policy,
+            four_eyes,
         }
     }
 

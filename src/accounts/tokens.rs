@@ -8,15 +8,16 @@ use super::{AccountError, Accounts, Actor, Subject};
 use crate::clock;
 use crate::engine::authenticator::{Context, oath};
 use crate::engine::event::Outcome;
-use crate::engine::record::{Algorithm, Token, TokenKind, UserRecord};
+use crate::engine::ocra::Suite;
+use crate::engine::record::{Algorithm, OcraSuite, Token, TokenKind, UserRecord};
 use crate::secret::Secret;
 
 /// What a token to be enrolled is to be like.
 #[derive(Clone, Debug)]
 pub struct TokenWish {
-    /// TOTP or HOTP.
+    /// TOTP, HOTP or OCRA.
     pub kind: Kind,
-    /// Hash function of the HMAC.
+    /// Hash function of the HMAC; for OCRA the suite follows from it.
     pub algorithm: Algorithm,
     /// 6 to 8.
     pub digits: u8,
@@ -82,31 +83,15 @@ impl Accounts {
             .transpose()?;
         let token = self
             .change("token.enrol", subject, by, |record| {
-                if record.tokens.len() >= UserRecord::MAX_TOKENS {
-                    return Err(AccountError::TooManyTokens(subject.login.clone()));
-                }
-                let id = record.next_token.max(1);
-                record.next_token = id + 1;
-                let label = label.map_or_else(|| format!("token-{id}"), str::to_owned);
-                if record.tokens.iter().any(|token| token.label == label) {
-                    return Err(AccountError::LabelTaken(subject.login.clone(), label));
-                }
-                let place = Token::place(subject.key.as_str(), id);
-                let token = Token {
-                    id,
-                    label,
+                let made = Made {
                     kind,
                     algorithm: wish.algorithm,
-                    digits: wish.digits,
-                    seed: self.keyring.seal(&place, seed.expose()),
-                    disabled: false,
-                    failures: 0,
-                    enrolled: by.now,
-                    last_used: None,
+                    digits: digits_of(kind).unwrap_or(wish.digits),
+                    seed: &seed,
+                    label,
                 };
-                record.tokens.push(token.clone());
-                record.ever_enrolled = true;
-                let what = format!("{} token {id} `{}`", wish.kind.word(), token.label);
+                let token = self.add_token(record, subject, &made, by)?;
+                let what = format!("{} token {} `{}`", wish.kind.word(), token.id, token.label);
                 Ok((token, what))
             })
             .await?;
@@ -118,6 +103,45 @@ impl Accounts {
             uri: uri.expose_str().unwrap_or_default().to_owned(),
             seed: BASE32_NOPAD.encode(seed.expose()),
         })
+    }
+
+    /// Puts a new token into a person's record.
+    ///
+    /// # Errors
+    /// When the person has too many, or another one of that name.
+    pub(super) fn add_token(
+        &self,
+        record: &mut UserRecord,
+        subject: &Subject,
+        made: &Made<'_>,
+        by: Actor<'_>,
+    ) -> Result<Token, AccountError> {
+        if record.tokens.len() >= UserRecord::MAX_TOKENS {
+            return Err(AccountError::TooManyTokens(subject.login.clone()));
+        }
+        let id = record.next_token.max(1);
+        record.next_token = id + 1;
+        let label = made.label.map_or_else(|| format!("token-{id}"), str::to_owned);
+        if record.tokens.iter().any(|token| token.label == label) {
+            return Err(AccountError::LabelTaken(subject.login.clone(), label));
+        }
+        let place = Token::place(subject.key.as_str(), id);
+        let token = Token {
+            id,
+            label,
+            kind: made.kind,
+            algorithm: made.algorithm,
+            digits: made.digits,
+            seed: self.keyring.seal(&place, made.seed.expose()),
+            disabled: false,
+            failures: 0,
+            enrolled: by.now,
+            last_used: None,
+        };
+        record.tokens.push(token.clone());
+        // A machine's key is no second factor of the person's.
+        record.ever_enrolled |= !matches!(made.kind, TokenKind::Ocra { offline: true, .. });
+        Ok(token)
     }
 
     /// Removes a token. The person stays known as one who had a second factor.
@@ -207,6 +231,7 @@ impl Accounts {
             user: &subject.key,
             keyring: &self.keyring,
             now: by.now,
+            sent: None,
         };
         let done = self
             .change("token.resync", subject, by, |record| {
@@ -228,6 +253,24 @@ impl Accounts {
                 .await?;
         }
         done
+    }
+}
+
+/// A token about to be put into a record.
+pub(super) struct Made<'a> {
+    pub(super) kind: TokenKind,
+    pub(super) algorithm: Algorithm,
+    pub(super) digits: u8,
+    pub(super) seed: &'a Secret,
+    /// Name, checked; `token-N` when absent.
+    pub(super) label: Option<&'a str>,
+}
+
+/// Symbols of a code, where the kind says it.
+fn digits_of(kind: TokenKind) -> Option<u8> {
+    match kind {
+        TokenKind::Ocra { suite, .. } => Some(Suite::from(suite).digits()),
+        TokenKind::Totp { .. } | TokenKind::Hotp { .. } | TokenKind::YubicoOtp { .. } => None,
     }
 }
 
@@ -254,7 +297,15 @@ impl TokenWish {
                 Err(AccountError::Invalid(what))
             }
             Kind::Hotp => Ok(TokenKind::Hotp { counter: self.counter }),
-            Kind::YubicoOtp | Kind::Ocra => {
+            Kind::Ocra => Ok(TokenKind::Ocra {
+                suite: match self.algorithm {
+                    Algorithm::Sha1 => OcraSuite::Sha1Digits6,
+                    Algorithm::Sha256 => OcraSuite::Sha256Digits8,
+                    Algorithm::Sha512 => OcraSuite::Sha512Digits8,
+                },
+                offline: false,
+            }),
+            Kind::YubicoOtp | Kind::Offline => {
                 let what = format!("a {} token is enrolled in a way of its own", self.kind.word());
                 Err(AccountError::Invalid(what))
             }
@@ -293,7 +344,7 @@ impl TokenWish {
     }
 }
 
-fn checked_name<'a>(name: &'a str, what: &str) -> Result<&'a str, AccountError> {
+pub(super) fn checked_name<'a>(name: &'a str, what: &str) -> Result<&'a str, AccountError> {
     let name = name.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARACTERS || name.chars().any(char::is_control) {
         let what = format!("the {what} wants 1 to {NAME_CHARACTERS} characters, none of them a control character");

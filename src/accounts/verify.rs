@@ -50,6 +50,7 @@ impl Accounts {
             user: &subject.key,
             keyring: &self.keyring,
             now: by.now,
+            sent: None,
         };
         for _ in 0..RETRIES {
             let loaded = self.heard(subject, by).await?;

@@ -4,6 +4,7 @@ use tokio::net::unix::UCred;
 use tokio::task;
 
 use super::api::{ApiError, ErrorKind};
+use crate::accounts::Relation;
 
 /// The account at the other end of a connection, as the kernel knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +33,10 @@ pub enum Verb {
     ShowUser,
     /// Forget failures.
     Unlock,
-    /// Keep a person out, or lift that.
+    /// Keep a person out.
     Deny,
+    /// Let a person who was kept out try again.
+    LiftDenial,
     /// See who is denied.
     ListDenials,
     /// End open sessions, or have the policies decided for them again.
@@ -42,16 +45,28 @@ pub enum Verb {
     VerifyUser,
     /// See which security questions there are, and which of them somebody has answered.
     ReadAnswers,
-    /// Define somebody's answers, lock them, or take them away.
+    /// Define somebody's answers, or let them count again.
+    DefineAnswers,
+    /// Lock somebody's answers, have them defined anew, or take them away.
     ChangeAnswers,
     /// Enrol a token.
     EnrolToken,
-    /// Revoke, enable, disable or resynchronise a token.
+    /// Revoke or disable a token.
     ChangeToken,
+    /// Enable a token that was switched off.
+    EnableToken,
+    /// Bring a token back into step.
+    ResyncToken,
+    /// Make the key of a machine that cannot reach us.
+    EnrolMachine,
+    /// Say the response to what such a machine asks.
+    RespondOffline,
     /// Make recovery codes.
     NewRecoveryCodes,
     /// Issue a passcode.
     IssuePasscode,
+    /// Release the second half of a passcode.
+    ReleasePasscode,
     /// See which passcodes are live.
     ListPasscodes,
     /// Revoke a passcode.
@@ -76,6 +91,12 @@ pub enum Verb {
     ReadReuse,
     /// Let them count no more.
     ClearReuse,
+    /// See what people ask to have approved.
+    ReadRequests,
+    /// Approve what somebody asks for.
+    Approve,
+    /// Deny it.
+    DenyRequest,
 }
 
 impl Verb {
@@ -86,15 +107,22 @@ impl Verb {
             Self::ShowUser => "user.show",
             Self::Unlock => "user.unlock",
             Self::Deny => "user.deny",
+            Self::LiftDenial => "user.undeny",
             Self::ListDenials => "user.denials",
             Self::EndSessions => "session.end",
             Self::VerifyUser => "user.verify",
             Self::ReadAnswers => "answers.read",
+            Self::DefineAnswers => "answers.define",
             Self::ChangeAnswers => "answers.change",
             Self::EnrolToken => "token.enrol",
             Self::ChangeToken => "token.change",
+            Self::EnableToken => "token.enable",
+            Self::ResyncToken => "token.resync",
+            Self::EnrolMachine => "offline.enrol",
+            Self::RespondOffline => "offline.respond",
             Self::NewRecoveryCodes => "recovery-codes.new",
             Self::IssuePasscode => "passcode.issue",
+            Self::ReleasePasscode => "passcode.release",
             Self::ListPasscodes => "passcode.list",
             Self::RevokePasscode => "passcode.revoke",
             Self::ReadPolicy => "policy.read",
@@ -107,8 +135,63 @@ impl Verb {
             Self::ReadSessions => "session.read",
             Self::ReadReuse => "reuse.read",
             Self::ClearReuse => "reuse.clear",
+            Self::ReadRequests => "request.read",
+            Self::Approve => "request.approve",
+            Self::DenyRequest => "request.deny",
         }
     }
+
+    /// Whom it may be done to.
+    pub const fn reach(self) -> Reach {
+        match self {
+            Self::Unlock
+            | Self::LiftDenial
+            | Self::VerifyUser
+            | Self::DefineAnswers
+            | Self::EnrolToken
+            | Self::EnableToken
+            | Self::ResyncToken
+            | Self::NewRecoveryCodes
+            | Self::EnrolMachine
+            | Self::RespondOffline
+            | Self::IssuePasscode => Reach::Others,
+            Self::ReleasePasscode | Self::Approve => Reach::AsSecond,
+            Self::FindUsers
+            | Self::ShowUser
+            // Who keeps themselves out, or takes their own token away, harms nobody else.
+            | Self::Deny
+            | Self::ListDenials
+            | Self::EndSessions
+            | Self::ReadAnswers
+            | Self::ChangeAnswers
+            | Self::ChangeToken
+            | Self::ListPasscodes
+            | Self::RevokePasscode
+            | Self::ReadPolicy
+            | Self::Status
+            | Self::ReadAudit
+            | Self::Reload
+            | Self::ReadClients
+            | Self::TestClient
+            | Self::ForgetClient
+            | Self::ReadSessions
+            | Self::ReadReuse
+            | Self::ClearReuse
+            | Self::ReadRequests
+            | Self::DenyRequest => Reach::Anybody,
+        }
+    }
+}
+
+/// Whom something may be done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Anybody.
+    Anybody,
+    /// Anybody but oneself: it helps somebody to log in.
+    Others,
+    /// Those whom the operator vouches for as the second of two people.
+    AsSecond,
 }
 
 /// What it is done to.
@@ -116,11 +199,8 @@ impl Verb {
 pub enum Target {
     /// Nobody in particular.
     Nobody,
-    /// A person.
-    Person {
-        /// Whether that is the operator.
-        oneself: bool,
-    },
+    /// A person, who is this to the operator.
+    Person(Relation),
 }
 
 impl Caller {
@@ -160,49 +240,23 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
         );
         return Err(denied.with_remedy("run it as root, or have the account added to admin.operators and reload"));
     }
-    match (verb, target) {
-        (Verb::IssuePasscode, Target::Person { oneself: true }) => {
-            let denied = ApiError::new(ErrorKind::Denied, "nobody may issue a passcode for themselves");
-            Err(denied.with_remedy("ask another operator to issue it"))
+    let (error, remedy) = match (verb.reach(), target) {
+        (Reach::Anybody, _) | (Reach::Others | Reach::AsSecond, Target::Nobody) => return Ok(()),
+        (Reach::Others, Target::Person(Relation::Other | Relation::Second | Relation::Issuer))
+        | (Reach::AsSecond, Target::Person(Relation::Second)) => return Ok(()),
+        (Reach::Others | Reach::AsSecond, Target::Person(Relation::Oneself)) => {
+            ("nobody may do that for themselves", "ask another operator to do it")
         }
-        (Verb::VerifyUser, Target::Person { oneself: true }) => {
-            let denied = ApiError::new(ErrorKind::Denied, "nobody may vouch for themselves");
-            Err(denied.with_remedy("have another operator do it"))
-        }
-        (Verb::ChangeAnswers, Target::Person { oneself: true }) => {
-            let denied = ApiError::new(ErrorKind::Denied, "nobody may change their own answers as an operator");
-            Err(denied.with_remedy("define them at a login, or have another operator do it"))
-        }
-        (
-            Verb::FindUsers
-            | Verb::ShowUser
-            | Verb::Unlock
-            // Who denies themselves harms nobody else.
-            | Verb::Deny
-            | Verb::ListDenials
-            | Verb::EndSessions
-            | Verb::VerifyUser
-            | Verb::ReadAnswers
-            | Verb::ChangeAnswers
-            | Verb::EnrolToken
-            | Verb::ChangeToken
-            | Verb::NewRecoveryCodes
-            | Verb::IssuePasscode
-            | Verb::ListPasscodes
-            | Verb::RevokePasscode
-            | Verb::ReadPolicy
-            | Verb::Status
-            | Verb::ReadAudit
-            | Verb::Reload
-            | Verb::ReadClients
-            | Verb::ReadSessions
-            | Verb::ReadReuse
-            | Verb::ClearReuse
-            | Verb::TestClient
-            | Verb::ForgetClient,
-            Target::Nobody | Target::Person { .. },
-        ) => Ok(()),
-    }
+        (Reach::AsSecond, Target::Person(Relation::Issuer)) => (
+            "who issued a passcode may not release its second half",
+            "the person's manager, or a member of the configured group, may",
+        ),
+        (Reach::AsSecond, Target::Person(Relation::Other)) => (
+            "only the person's manager, or a member of the configured group, may do that",
+            "`portcullis user show USER` names the manager; docs/configuration.md says how the group is configured",
+        ),
+    };
+    Err(ApiError::new(ErrorKind::Denied, error).with_remedy(remedy))
 }
 
 #[cfg(test)]
@@ -222,22 +276,59 @@ mod tests {
         assert_eq!(denied.kind, ErrorKind::Denied);
     }
 
+    /// Every verb, and whether it may be done to oneself, to somebody one vouches for, to somebody whom one has issued
+    /// a passcode for, and to others.
     #[test]
-    fn nobody_issues_a_passcode_for_themselves() {
-        let oneself = Target::Person { oneself: true };
-        assert!(authorize(&operator(true), Verb::IssuePasscode, oneself).is_err());
-        assert!(authorize(&operator(true), Verb::IssuePasscode, Target::Person { oneself: false }).is_ok());
-        assert!(authorize(&operator(true), Verb::RevokePasscode, oneself).is_ok());
-    }
-
-    #[test]
-    fn nobody_is_their_own_helpdesk() {
-        let oneself = Target::Person { oneself: true };
-        for verb in [Verb::VerifyUser, Verb::ChangeAnswers] {
-            assert!(authorize(&operator(true), verb, oneself).is_err(), "{verb:?}");
-            assert!(authorize(&operator(true), verb, Target::Person { oneself: false }).is_ok());
+    fn who_may_do_what_to_whom() {
+        let anybody = [true, true, true, true];
+        let others = [false, true, true, true];
+        let second = [false, true, false, false];
+        let matrix = [
+            (Verb::FindUsers, anybody),
+            (Verb::ShowUser, anybody),
+            (Verb::Unlock, others),
+            (Verb::Deny, anybody),
+            (Verb::LiftDenial, others),
+            (Verb::ListDenials, anybody),
+            (Verb::EndSessions, anybody),
+            (Verb::VerifyUser, others),
+            (Verb::ReadAnswers, anybody),
+            (Verb::DefineAnswers, others),
+            (Verb::ChangeAnswers, anybody),
+            (Verb::EnrolToken, others),
+            (Verb::ChangeToken, anybody),
+            (Verb::EnableToken, others),
+            (Verb::ResyncToken, others),
+            (Verb::NewRecoveryCodes, others),
+            (Verb::EnrolMachine, others),
+            (Verb::RespondOffline, others),
+            (Verb::IssuePasscode, others),
+            (Verb::ReleasePasscode, second),
+            (Verb::ListPasscodes, anybody),
+            (Verb::RevokePasscode, anybody),
+            (Verb::ReadPolicy, anybody),
+            (Verb::Status, anybody),
+            (Verb::ReadAudit, anybody),
+            (Verb::Reload, anybody),
+            (Verb::ReadClients, anybody),
+            (Verb::TestClient, anybody),
+            (Verb::ForgetClient, anybody),
+            (Verb::ReadSessions, anybody),
+            (Verb::ReadReuse, anybody),
+            (Verb::ClearReuse, anybody),
+            (Verb::ReadRequests, anybody),
+            (Verb::Approve, second),
+            (Verb::DenyRequest, anybody),
+        ];
+        let relations = [Relation::Oneself, Relation::Second, Relation::Issuer, Relation::Other];
+        for (verb, expected) in matrix {
+            for (relation, may) in relations.into_iter().zip(expected) {
+                let target = Target::Person(relation);
+                let allowed = authorize(&operator(true), verb, target);
+                assert_eq!(allowed.is_ok(), may, "{} {relation:?}", verb.word());
+                assert!(authorize(&operator(false), verb, target).is_err(), "{}", verb.word());
+            }
         }
-        assert!(authorize(&operator(true), Verb::ReadAnswers, oneself).is_ok());
     }
 
     #[tokio::test]

@@ -50,7 +50,7 @@ impl AccountChange<'_> {
     }
 }
 
-/// A change of a password, as the engine hands it out.
+/// What somebody does to their own account, as the engine hands it out.
 #[derive(Clone, Debug)]
 pub enum PasswordChange {
     /// See [`AccountChange::Password`].
@@ -65,6 +65,8 @@ pub enum PasswordChange {
         /// The password from now on, never empty.
         new: Secret,
     },
+    /// See [`AccountChange::Unlock`].
+    Unlock,
 }
 
 impl PasswordChange {
@@ -76,6 +78,7 @@ impl PasswordChange {
                 new,
                 must_change: false,
             },
+            Self::Unlock => AccountChange::Unlock,
         }
     }
 }

@@ -4,11 +4,17 @@
 //! password it says so ([`Step::Do`]) and hands out an [`Attempt`], which goes on with the answer.
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
+mod approval;
 mod case;
+mod challenge;
 mod change;
+mod course;
+mod enrol;
 mod outcome;
 mod respond;
+mod round;
 mod shown;
+mod tasks;
 mod tried;
 mod upstream;
 
@@ -18,12 +24,14 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::dictionary::Pair;
 use crate::engine::account::{Changed, PasswordChange};
+use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Lifetime;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
 use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
+use crate::engine::questions::answers::{HashJob, Hashed};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Given, LoginForm, Purpose};
 use crate::engine::response::{Response, ResponseOutcome};
@@ -31,10 +39,12 @@ use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::upstream::{Answer, Question};
 use crate::engine::verdict::{Denial, Outage, Verdict};
+use crate::engine::workflow::Start;
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
 use case::Case;
+use course::Position;
 use outcome::event;
 use tried::Tried;
 use upstream::Asked;
@@ -48,6 +58,8 @@ pub struct Engine {
     pub keyring: Arc<Keyring>,
     /// Limits and life times.
     pub settings: Settings,
+    /// Draws the key of a new token.
+    pub draw: fn() -> TotpKey,
 }
 
 /// Limits and life times.
@@ -59,6 +71,10 @@ pub struct Settings {
     pub lifetime: Lifetime,
     /// How long a login counts as a session before its session is reported.
     pub start_within: Duration,
+    /// How long a request for an approval waits for it, and the approval for its use.
+    pub approval_life: Duration,
+    /// Whether passcodes are handed over in two halves, by two people.
+    pub four_eyes: bool,
 }
 
 /// What happens next.
@@ -140,6 +156,9 @@ pub enum Effect {
         /// The attempt counted, and the code spent.
         reserve: Batch,
     },
+    /// Have an answer hashed. It rests on nothing: what comes of it is judged by the records as they are then, so
+    /// that answers that are hashed at the same time count one after the other.
+    Hash(HashJob),
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
@@ -157,7 +176,7 @@ impl Effect {
             | Self::VerifyResponse { reserve, .. }
             | Self::Change { reserve, .. }
             | Self::AskUpstream { reserve, .. } => reserve.is_empty(),
-            Self::VerifyNobody { .. } => true,
+            Self::Hash(_) | Self::VerifyNobody { .. } => true,
         }
     }
 }
@@ -173,6 +192,8 @@ pub enum Evidence {
     Upstream(Answer),
     /// Of changing a password.
     Changed(Changed),
+    /// Of hashing an answer.
+    Hashed(Hashed),
 }
 
 /// An attempt between an effect and its evidence.
@@ -210,29 +231,75 @@ enum Stage<'a> {
         held: Option<Secret>,
     },
     /// Time is spent for nobody.
-    Pretending { rule: &'a Rule, denial: Denial },
+    Pretending {
+        rule: &'a Rule,
+        denial: Denial,
+        /// What is asked all the same; refused at once where there is nothing.
+        then: Option<Pretence<'a>>,
+    },
+    /// A step of a workflow waits for what it wanted done.
+    Walking { position: Box<Position>, nonce: u64 },
+    /// An answer is hashed; then the request is judged from the beginning.
+    Hashing { nonce: u64 },
+}
+
+/// What somebody is asked with who will be refused whatever comes.
+#[derive(Clone, Debug)]
+struct Pretence<'a> {
+    terms: &'a Terms,
+    proven: KindSet,
+    password: Secret,
 }
 
 impl Engine {
     /// Judges a request. `nonce` names this attempt among all of the last minutes.
     pub fn begin<'a>(&'a self, request: &'a AuthnRequest, facts: &Facts, now: Timestamp, nonce: u64) -> Step<'a> {
+        self.judge(request, facts, None, now, nonce)
+    }
+
+    /// Judges a request whose answer may have been hashed already.
+    fn judge<'a>(
+        &'a self,
+        request: &'a AuthnRequest,
+        facts: &Facts,
+        hashed: Option<Hashed>,
+        now: Timestamp,
+        nonce: u64,
+    ) -> Step<'a> {
+        match self.case(request, facts, now, nonce) {
+            Ok((case, standing)) => Case { hashed, ..case }.begin(standing),
+            Err(step) => *step,
+        }
+    }
+
+    /// Finds the rule that a request is judged by, and whether anything bars the person.
+    ///
+    /// # Errors
+    /// What is answered where there is none, or where that cannot be said.
+    fn case<'a, 'f>(
+        &'a self,
+        request: &'a AuthnRequest,
+        facts: &'f Facts,
+        now: Timestamp,
+        nonce: u64,
+    ) -> Result<(Case<'a, 'f>, Standing), Box<Step<'a>>> {
         if is_malformed(request) {
-            return self.reject(request, facts, None, Denial::Malformed, now);
+            return Err(self.reject(request, facts, None, Denial::Malformed, now).into());
         }
         if matches!(request.login.form(), LoginForm::Account(_)) && request.origin.service_account.is_none() {
-            return self.misplaced(request, facts, now);
+            return Err(self.misplaced(request, facts, now).into());
         }
         let person = match &facts.lookup {
             Lookup::Found(person) => Some(person),
             Lookup::Unknown | Lookup::Ambiguous => None,
-            Lookup::Unavailable(reason) => return self.outage(request, None, reason.clone(), now),
+            Lookup::Unavailable(reason) => return Err(self.outage(request, None, reason.clone(), now).into()),
         };
         let who = person.map_or(Who::Decoy, |person| Who::Known(person));
         let subject = Subject {
             login: &request.login,
             origin: &request.origin,
             person: who,
-            operation: request.purpose.operation(),
+            operation: request.operation(),
             sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
             now,
         };
@@ -248,14 +315,14 @@ impl Engine {
             Denial::UnknownUser
         };
         let Some(rule) = admits.or_else(|| self.policy.decoy(&subject)) else {
-            return self.reject(request, facts, decided, refusal, now);
+            return Err(self.reject(request, facts, decided, refusal, now).into());
         };
         let Ruling::Require(terms) = &rule.ruling else {
-            return self.reject(request, facts, decided, refusal, now);
+            return Err(self.reject(request, facts, decided, refusal, now).into());
         };
         for whose in [&facts.certificate, &facts.acting_as] {
             if let Whose::Unavailable(reason) = whose {
-                return self.outage(request, Some(rule), reason.clone(), now);
+                return Err(self.outage(request, Some(rule), reason.clone(), now).into());
             }
         }
         let held = match facts.certificate {
@@ -268,13 +335,16 @@ impl Engine {
         let answered = request.dialog.as_ref().and_then(|dialog| dialog.asking);
         let standing = facts.throttle.value.standing(limit, answered, now);
         let unlimited = admits.is_some() && limit.failures == 0;
+        // A passcode is for whoever is locked out too; three wrong ones revoke it.
+        let course = request.dialog.as_ref().and_then(|dialog| dialog.course.as_ref());
+        let forgiven = course.is_some_and(|course| course.start == Start::Passcode && course.session.is_none());
         // Found out now, told at the end: the conversation is the same for everybody.
         let blocked = match person {
             Some(_) | None if facts.source_over_limit && !unlimited => Some(Denial::SourceThrottled),
             Some(_) | None if admits.is_none() || !possible => Some(refusal),
             // No rule lets anyone past it, not one without limits either.
             Some(_) if facts.user.value.denial(now).is_some() => Some(Denial::Denied),
-            Some(_) if standing == Standing::Over => Some(Denial::Throttled),
+            Some(_) if standing == Standing::Over && !forgiven => Some(Denial::Throttled),
             Some(person) if !person.enabled => Some(Denial::Disabled),
             Some(_) if facts.acting_as == Whose::Others => Some(Denial::NotThemselves),
             Some(_) | None => None,
@@ -291,24 +361,11 @@ impl Engine {
             blocked,
             guessed: false,
             reused: None,
+            hashed: None,
             now,
             nonce,
         };
-        match (blocked, standing) {
-            (None, Standing::Busy) => Step::Wait,
-            (None | Some(_), _) if !possible => case.refuse(blocked.unwrap_or(refusal), case.record()),
-            (None | Some(_), _) => match (&request.given, &request.dialog) {
-                (Given::Proven(kind), _) => case.proven(*kind),
-                // Nothing that is typed or computed would be enough.
-                (Given::Typed(_) | Given::Response(_), _) if requirement.beside(held).is_none() => {
-                    case.without_certificate()
-                }
-                (Given::Typed(typed), Some(dialog)) if case.new_password().is_some() => case.renew(typed, dialog),
-                (Given::Typed(typed), Some(dialog)) => case.answer(typed, dialog),
-                (Given::Typed(typed), None) => case.opening(typed),
-                (Given::Response(response), dialog) => case.response(response, dialog.as_ref()),
-            },
-        }
+        Ok((case, standing))
     }
 
     /// A service account from an address that it may not come from is nobody, whatever a rule would ask of others:
@@ -399,11 +456,23 @@ impl<'a> Attempt<'a> {
     pub fn resume(self, evidence: Evidence, facts: &Facts, now: Timestamp) -> Step<'a> {
         let Self { engine, request, stage } = self;
         match stage {
-            Stage::Pretending { rule, denial } => {
+            Stage::Hashing { nonce } => match evidence {
+                Evidence::Hashed(hashed) => engine.judge(request, facts, Some(hashed), now, nonce),
+                Evidence::Password(_) | Evidence::Response(_) | Evidence::Upstream(_) | Evidence::Changed(_) => {
+                    engine.judge(request, facts, None, now, nonce)
+                }
+            },
+            Stage::Pretending { rule, denial, then } => {
                 if let Evidence::Password(PasswordOutcome::Unavailable(reason)) = evidence {
                     return engine.outage(request, Some(rule), reason, now);
                 }
-                engine.reject(request, facts, Some(rule), denial, now)
+                match then {
+                    Some(then) => then.ask(engine, request, rule, now),
+                    None => engine.reject(request, facts, Some(rule), denial, now),
+                }
+            }
+            Stage::Walking { position, nonce } => {
+                Self::walk_on(engine, request, (*position, nonce), evidence, facts, now)
             }
             Stage::Trying {
                 person,
@@ -419,7 +488,7 @@ impl<'a> Attempt<'a> {
                 held,
             } => {
                 let limit = terms.limit(engine.settings.limit);
-                let requirement = terms.requirement_for(request.purpose.operation());
+                let requirement = terms.requirement_for(request.operation());
                 let tried = Tried {
                     engine,
                     request,
@@ -437,6 +506,7 @@ impl<'a> Attempt<'a> {
                     asked,
                     passed,
                     held,
+                    approved: false,
                     now,
                 };
                 match evidence {
@@ -450,6 +520,7 @@ impl<'a> Attempt<'a> {
                     Evidence::Response(outcome) => tried.responded(outcome),
                     Evidence::Upstream(answer) => tried.answered(answer),
                     Evidence::Changed(changed) => tried.changed(changed),
+                    Evidence::Hashed(_) => tried.unavailable("an answer was hashed that nobody asked for".into()),
                 }
             }
         }

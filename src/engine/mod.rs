@@ -3,12 +3,15 @@
 //! in ([`Attempt::resume`]). Changes come out as a [`Batch`] to be committed before the answer leaves.
 
 pub mod account;
+pub mod approval;
 pub mod authenticator;
 pub mod batch;
 pub mod dialog;
 pub mod event;
 pub mod facts;
 pub mod login;
+pub mod ocra;
+pub mod offline;
 pub mod policy;
 pub mod questions;
 pub mod record;

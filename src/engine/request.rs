@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
-use crate::engine::authenticator::Kind;
+use crate::engine::authenticator::{Kind, yubico_otp};
 use crate::engine::dialog::Dialog;
 use crate::engine::policy::Rule;
 use crate::engine::response::Response;
@@ -48,9 +48,20 @@ pub struct Claims {
 impl AuthnRequest {
     /// What rules are asked about: what the dialog that is answered is for, else the purpose.
     pub fn operation(&self) -> Operation {
-        match self.dialog.as_ref().and_then(|dialog| dialog.course.as_ref()) {
-            Some(course) => course.start.operation(),
-            None => self.purpose.operation(),
+        match self.dialog.as_ref().map(|dialog| &dialog.course) {
+            Some(Some(course)) => course.start.operation(),
+            None if self.asks_for_help() => Operation::Recovery,
+            Some(None) | None => self.purpose.operation(),
+        }
+    }
+
+    /// Whether the word for a forgotten password stands in its place.
+    pub fn asks_for_help(&self) -> bool {
+        match (&self.given, &self.origin.manner.recover, &self.dialog, &self.purpose) {
+            (Given::Typed(typed), Some(word), None, Purpose::Login) => {
+                self.capability == Capability::Dialog && typed.expose() == word.as_bytes()
+            }
+            (_, _, _, _) => false,
         }
     }
 
@@ -219,9 +230,20 @@ pub enum Split {
 }
 
 impl Split {
-    /// Cuts `typed` into password and code; `None` when there is no code in it or no password before it.
+    /// Cuts `typed` into password and code; `None` when there is no code in it or no password before it. What a
+    /// key has typed at the end ([`yubico_otp::LENGTH`]) is a code by its form: nobody types a separator before it.
     pub fn cut(self, typed: &Secret) -> Option<(Secret, Secret)> {
         let octets = typed.expose();
+        let separator = match self {
+            Self::Separator(mark) => Some(mark),
+            Self::Fixed(_) => None,
+        };
+        let of_a_key = |text| yubico_otp::cut(text, separator);
+        if octets.len() > yubico_otp::LENGTH
+            && let Some((password, code)) = typed.expose_str().and_then(of_a_key)
+        {
+            return Some((Secret::new(password), Secret::new(code)));
+        }
         let (password, code) = match self {
             Self::Separator(mark) => {
                 let text = typed.expose_str()?;
@@ -405,5 +427,10 @@ mod tests {
         assert_eq!(cut(Split::Fixed(6), "secret123456"), pair("secret", "123456"));
         assert_eq!(cut(Split::Fixed(6), "123456"), None);
         assert_eq!(cut(Split::Fixed(6), "123"), None);
+        let key = "vvccccccbcdedvgtiblfkbgturecfllberrvkinnctnn";
+        for split in [Split::Separator(','), Split::Fixed(6), Split::Fixed(44)] {
+            assert_eq!(cut(split, &format!("a,b{key}")), pair("a,b", key));
+        }
+        assert_eq!(cut(Split::Separator(','), &format!("a,b,{key}")), pair("a,b", key));
     }
 }

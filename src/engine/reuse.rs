@@ -295,7 +295,16 @@ pub(super) fn after_refusal(
         | Denial::ChangeUnsupported
         | Denial::MissingCertificate
         | Denial::UntypedProof
-        | Denial::NotThemselves => None,
+        | Denial::NotThemselves
+        | Denial::ApprovalPending
+        | Denial::ApprovalDenied
+        | Denial::NotProven
+        | Denial::EnrolElsewhere
+        | Denial::EnrolUnprotected
+        | Denial::EnrolledMeanwhile
+        | Denial::TooManyTokens
+        | Denial::WrongAnswers
+        | Denial::AnswersLocked => None,
     }
 }
 

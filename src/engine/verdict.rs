@@ -73,6 +73,8 @@ pub struct Prompt {
     pub echo: bool,
     /// What to seal into the client's State and bring back with the answer.
     pub dialog: Dialog,
+    /// What was judged and found wrong before it is asked, without a word of it to the claimant.
+    pub untold: Option<Denial>,
 }
 
 /// Why someone was refused. Never shown to the claimant.
@@ -135,13 +137,31 @@ pub enum Denial {
     UntypedProof,
     /// The authorization identity is not the person's own.
     NotThemselves,
+    /// Somebody else has to approve the login, and has not yet.
+    ApprovalPending,
+    /// Somebody else does not approve it.
+    ApprovalDenied,
+    /// The person has to enrol first, and the client cannot hold the dialog for it.
+    EnrolElsewhere,
+    /// The person has to enrol first, and the key would cross a transport that is not encrypted.
+    EnrolUnprotected,
+    /// The person has enrolled since the dialog began.
+    EnrolledMeanwhile,
+    /// The person has as many tokens as there may be.
+    TooManyTokens,
+    /// Not all was right that had to be proven before somebody may help themselves.
+    NotProven,
+    /// Too few answers to security questions were right.
+    WrongAnswers,
+    /// The answers to security questions are locked.
+    AnswersLocked,
 }
 
 impl Denial {
     /// Whether it counts as a failure of the person: a guess that was judged.
     pub const fn is_guess(self) -> bool {
         match self {
-            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed => true,
+            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed | Self::WrongAnswers => true,
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
@@ -166,6 +186,14 @@ impl Denial {
             | Self::MissingCertificate
             | Self::UntypedProof
             | Self::NotThemselves
+            | Self::ApprovalPending
+            | Self::ApprovalDenied
+            | Self::EnrolElsewhere
+            | Self::EnrolUnprotected
+            | Self::EnrolledMeanwhile
+            | Self::TooManyTokens
+            | Self::NotProven
+            | Self::AnswersLocked
             | Self::ReplyAttribute => false,
         }
     }
@@ -204,8 +232,23 @@ impl Denial {
                 "the rule asks for something else or for more: bind with a password over a connection with the \
                  certificate, or write a rule that asks for a certificate, or for \"sasl\", alone",
             ),
+            Self::ApprovalPending => Some(
+                "`portcullis request list` shows what waits for approval; the person's manager, or a member of \
+                 approvals.group, can `portcullis approve` it",
+            ),
             Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
-            Self::UnknownUser
+            Self::EnrolElsewhere => Some(
+                "the person has never enrolled, and this client cannot hold the dialog for it: let them enrol through \
+                 a client with profile = \"dialog\", or enrol a token for them (portcullis token enrol)",
+            ),
+            Self::EnrolUnprotected => Some(
+                "the person has never enrolled, and the key would be readable on the way to the client: connect the \
+                 client by RADIUS over TLS, set enrol_unprotected = true in the rule where the network is trusted, or \
+                 enrol a token for them (portcullis token enrol)",
+            ),
+            Self::TooManyTokens => Some("revoke a token that is not used any more (portcullis token revoke)"),
+            Self::EnrolledMeanwhile
+            | Self::UnknownUser
             | Self::Policy
             | Self::Denied
             | Self::SessionLimit
@@ -220,9 +263,13 @@ impl Denial {
             | Self::CodeReplayed
             | Self::ReuseOver
             | Self::MissingCode
+            | Self::ApprovalDenied
             | Self::NotEnrolled
             | Self::BadDialog
             | Self::NewPassword(_)
+            | Self::NotProven
+            | Self::WrongAnswers
+            | Self::AnswersLocked
             | Self::Malformed => None,
         }
     }
@@ -263,6 +310,15 @@ impl Denial {
             Self::MissingCertificate => "missing-certificate",
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
+            Self::ApprovalPending => "approval-pending",
+            Self::ApprovalDenied => "approval-denied",
+            Self::EnrolElsewhere => "enrol-elsewhere",
+            Self::EnrolUnprotected => "enrol-unprotected",
+            Self::EnrolledMeanwhile => "enrolled-meanwhile",
+            Self::TooManyTokens => "too-many-tokens",
+            Self::NotProven => "not-proven",
+            Self::WrongAnswers => "wrong-answers",
+            Self::AnswersLocked => "answers-locked",
         }
     }
 }

@@ -147,7 +147,16 @@ impl Changed {
             | Denial::MethodOneProof
             | Denial::MissingCertificate
             | Denial::UntypedProof
-            | Denial::NotThemselves => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::NotThemselves
+            | Denial::ApprovalPending
+            | Denial::ApprovalDenied
+            | Denial::NotProven
+            | Denial::EnrolElsewhere
+            | Denial::EnrolUnprotected
+            | Denial::EnrolledMeanwhile
+            | Denial::TooManyTokens
+            | Denial::WrongAnswers
+            | Denial::AnswersLocked => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::clock;
 use crate::config::{self, Config, Directory as DirectoryConfig, StoreKind};
 use crate::dictionary::Dictionary;
 use crate::directory::Directory;
@@ -12,6 +13,7 @@ use crate::directory::ldap::{LdapDirectory, SetupFault};
 use crate::directory::local::LocalDirectory;
 use crate::directory::upstream::{Checked, Everybody};
 use crate::document::{Document, Faults, Source};
+use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::dialog::Lifetime;
 use crate::engine::policy::{self, Condition, Policy};
 use crate::engine::questions::{self, Questions};
@@ -20,7 +22,7 @@ use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
-use crate::server::{certificates, untyped, upstreams};
+use crate::server::{certificates, dialogs, untyped, upstreams};
 use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -76,6 +78,7 @@ impl Parts {
         upstreams::check(&config, &dictionary, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
         untyped::check(&config, &policy, &mut faults);
+        dialogs::settle(&config, &mut policy, &document, &mut faults);
         name_strangers(&config, &policy, &mut faults);
         let mut directories = Directories::new();
         for (index, directory) in config.directories.iter().enumerate() {
@@ -113,7 +116,7 @@ impl Parts {
                 .or(client.certificate.as_ref().map(|_| &no_secret));
             Some((client, secret?, Arc::from(directory)))
         });
-        let clients = ClientTable::build(entries)
+        let clients = ClientTable::build(entries, &policy.texts)
             .map_err(|error| faults.0.push(document.fault(&["client"], error.to_string())))
             .unwrap_or_default();
         if faults.any_errors() {
@@ -171,11 +174,14 @@ impl Parts {
                 whole: limits.dialog,
             },
             start_within: self.config.accounting.start_within,
+            approval_life: self.config.approvals.life,
+            four_eyes: self.config.passcodes.four_eyes,
         };
         let engine = Engine {
             policy: Arc::clone(&self.policy),
             keyring: Arc::clone(keyring),
             settings,
+            draw: || TotpKey::new(clock::random()),
         };
         let source_limit = Limit {
             failures: limits.source_failures,
@@ -220,15 +226,16 @@ pub fn load_dictionary(config: &Config, faults: &mut Faults) -> Arc<Dictionary> 
     }
 }
 
-/// Has the directories fetch what rules take values from.
+/// Has the directories fetch what rules take values from, and the languages that people are spoken to in.
 fn fetch(policy: &Policy, config: &mut Config) {
     for directory in &mut config.directories {
+        let language = directory.language_attribute().map(ToOwned::to_owned);
         let attributes = match directory {
             DirectoryConfig::Ldap(ldap) => &mut ldap.attributes,
             DirectoryConfig::Local(local) => &mut local.attributes,
             DirectoryConfig::Radius(_) => continue,
         };
-        for name in policy.attributes() {
+        for name in policy.attributes().into_iter().chain(language.as_deref()) {
             if !attributes.iter().any(|known| known.eq_ignore_ascii_case(name)) {
                 attributes.push(name.to_owned());
             }
@@ -300,7 +307,9 @@ pub fn load_policies(folder: &Path, dictionary: &Dictionary, faults: &mut Faults
     }
     let sources: Vec<Source> = files.iter().filter_map(|file| Source::read(file, faults)).collect();
     let mut policy = policy::parse(&sources, dictionary, faults);
+    faults.0.extend(policy.outdated(clock::now()));
     policy.questions = load_questions(folder, faults);
+    dialogs::load(folder, &sources, &mut policy, faults);
     policy
 }
 

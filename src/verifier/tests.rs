@@ -8,6 +8,7 @@ use crate::accounts::fixture::{CAROL, Fixture, LIMIT};
 use crate::accounts::{DenyWish, Subject};
 use crate::dictionary::Dictionary;
 use crate::document::{Faults, Source};
+use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::dialog::Lifetime;
 use crate::engine::login::Settings;
 use crate::engine::request::Claims;
@@ -148,6 +149,7 @@ fn engine(fixture: &Fixture) -> Engine {
     assert_eq!(faults, Faults::default());
     Engine {
         policy: Arc::new(policy),
+        draw: || TotpKey::new([0; 20]),
         keyring: Arc::clone(&fixture.keyring),
         settings: Settings {
             limit: LIMIT,
@@ -156,6 +158,8 @@ fn engine(fixture: &Fixture) -> Engine {
                 whole: Duration::from_secs(60),
             },
             start_within: Duration::from_secs(60),
+            approval_life: Duration::from_secs(300),
+            four_eyes: false,
         },
     }
 }

@@ -1,7 +1,7 @@
 //! The routes of `/v1/answers…`, `/v1/questions` and `/v1/user/verify`.
 
 use axum::extract::{Extension, State};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 
 use super::{AdminState, Answer};
@@ -56,7 +56,7 @@ async fn define(
 ) -> Answer<DefinedAnswers> {
     let directory = request.directory.as_deref();
     let subject = state
-        .person(&operator, Verb::ChangeAnswers, &request.user, directory)
+        .person(&operator, Verb::DefineAnswers, &request.user, directory)
         .await?;
     let given = request.answers.into_iter().map(|given| NewAnswer {
         question: given.question,
@@ -72,16 +72,18 @@ async fn define(
     Ok(Json(state.accounts.define_answers(&subject, &given, wish, by).await?))
 }
 
-fn changed_by(change: AnswersChange) -> axum::routing::MethodRouter<AdminState> {
+fn changed_by(change: AnswersChange) -> MethodRouter<AdminState> {
+    let verb = match change {
+        AnswersChange::Unlock | AnswersChange::Reconfirm => Verb::DefineAnswers,
+        AnswersChange::Lock | AnswersChange::MustUpdate | AnswersChange::Unregister => Verb::ChangeAnswers,
+    };
     post(
         async move |State(state): State<AdminState>,
                     Extension(operator): Extension<Operator>,
                     Body(request): Body<UserRef>|
                     -> Answer<AnswersView> {
             let directory = request.directory.as_deref();
-            let subject = state
-                .person(&operator, Verb::ChangeAnswers, &request.user, directory)
-                .await?;
+            let subject = state.person(&operator, verb, &request.user, directory).await?;
             let by = Actor::now(&operator.name);
             Ok(Json(state.accounts.change_answers(&subject, change, by).await?))
         },

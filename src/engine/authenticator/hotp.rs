@@ -55,6 +55,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(1),
+            sent: None,
         };
         let mut record = record(&keyring, &user, TokenKind::Hotp { counter: 0 });
         assert_eq!(

@@ -6,6 +6,7 @@ use totp_rs::Builder;
 
 use crate::clock::Timestamp;
 use crate::engine::authenticator::{Context, Judgement, MAX_CONSECUTIVE_FAILURES};
+use crate::engine::ocra::Suite;
 use crate::engine::record::{Algorithm, Token, TokenKind, UserRecord};
 use crate::keyring::KeyError;
 use crate::secret::Secret;
@@ -190,7 +191,15 @@ pub fn uri(seed: &Secret, token: &Token, account: &str, issuer: &str) -> Result<
         .build_noncompliant()
         .to_url()?;
     Ok(Secret::new(match token.kind {
-        TokenKind::Totp { .. } | TokenKind::YubicoOtp { .. } | TokenKind::Ocra { .. } => text,
+        TokenKind::Totp { .. } | TokenKind::YubicoOtp { .. } => text,
+        // As some apps read it; no standard says how.
+        TokenKind::Ocra { suite, .. } => {
+            let suite = Suite::from(suite).to_string().replace(':', "%3A");
+            format!(
+                "{}&ocrasuite={suite}",
+                text.replacen("otpauth://totp/", "otpauth://ocra/", 1)
+            )
+        }
         TokenKind::Hotp { counter } => {
             format!(
                 "{}&counter={counter}",

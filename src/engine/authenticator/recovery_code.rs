@@ -60,6 +60,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(1),
+            sent: None,
         };
         let codes = ["23456789ABCDEF", "GHJKMNPQRSTVWX"];
         let mut record = UserRecord {

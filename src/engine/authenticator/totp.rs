@@ -7,7 +7,7 @@ use crate::engine::record::{TokenKind, UserRecord};
 use crate::keyring::KeyError;
 
 /// Steps accepted before and after the present one (RFC 6238 section 5.2).
-const SKEW: u64 = 1;
+pub(super) const SKEW: u64 = 1;
 
 /// TOTP tokens.
 #[derive(Debug)]
@@ -69,6 +69,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(100),
+            sent: None,
         };
         let fresh = record(
             &keyring,
@@ -120,6 +121,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(100),
+            sent: None,
         };
         let mut record = record(
             &keyring,

@@ -14,19 +14,22 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::engine::account::{Changed, PasswordChange};
-use crate::engine::authenticator::{Judgement, Kind, KindSet, passcode};
+use crate::engine::authenticator::{Judgement, Kind, KindSet, codes, passcode};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Dialog;
 use crate::engine::event::Outcome;
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::case::Case;
+use crate::engine::login::course::Walk;
 use crate::engine::login::outcome::{CLOCK_LEEWAY, event, expect_user, name_digest, write_throttle, write_user};
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Rule, Ruling, Subject, Who};
 use crate::engine::record::{ThrottleRecord, UserRecord};
-use crate::engine::request::{AuthnRequest, Operation, Purpose};
+use crate::engine::request::{AuthnRequest, Capability, Operation, Purpose};
+use crate::engine::texts::Text;
 use crate::engine::verdict::{Denial, Grant, Outage, Restricted, Verdict};
+use crate::engine::workflow::Start;
 use crate::secret::Secret;
 
 /// How long a session may last that is there for a new password.
@@ -101,9 +104,14 @@ impl<'a, 'f> Case<'a, 'f> {
     /// Lets a passcode open a session for a new password, where a rule for that takes it in place of the old one
     /// and it does not let in for more. None when what was typed is none, or the front end has no such sessions.
     pub(super) fn opening_to_change(&mut self, typed: &Secret, record: &mut Cow<'f, UserRecord>) -> Option<Step<'a>> {
-        let (Purpose::LoginOrChange { .. }, Lookup::Found(person), None) =
-            (&self.request.purpose, &self.facts.lookup, self.blocked)
-        else {
+        if !self.can_renew() {
+            return None;
+        }
+        if let Some(step) = self.first_half(typed) {
+            return Some(step);
+        }
+        // A passcode is for whoever is locked out too; three wrong ones revoke it.
+        let (Lookup::Found(person), None | Some(Denial::Throttled)) = (&self.facts.lookup, self.blocked) else {
             return None;
         };
         if self.requirement.codes_instead_of_password().has(Kind::Passcode) {
@@ -116,10 +124,23 @@ impl<'a, 'f> Case<'a, 'f> {
         if !terms.change.is_met(PASSCODE) {
             return None;
         }
-        match self.judge(typed, PASSCODE, record) {
+        let case = Case {
+            rule,
+            terms,
+            blocked: None,
+            ..*self
+        };
+        if let Some(step) = case.answered_before(typed) {
+            return Some(step);
+        }
+        match case.judge(typed, PASSCODE, record) {
             Err(error) => Some(self.broken(&error)),
             Ok((Judgement::Right, _)) => {
-                Some(Case { rule, terms, ..*self }.restrict(person, std::mem::replace(record, self.record())))
+                let record = std::mem::replace(record, self.record());
+                Some(match self.request.purpose {
+                    Purpose::LoginOrChange { .. } => case.restrict(person, record),
+                    Purpose::Login | Purpose::NewPassword(_) => case.passcode_used(record),
+                })
             }
             // It may well be the password.
             Ok((judgement, _)) => {
@@ -127,6 +148,44 @@ impl<'a, 'f> Case<'a, 'f> {
                 None
             }
         }
+    }
+
+    /// Whether somebody can be led to a new password from here: in a session for that, or in the dialog.
+    fn can_renew(&self) -> bool {
+        match self.request.purpose {
+            Purpose::LoginOrChange { .. } => true,
+            Purpose::Login => self.request.capability == Capability::Dialog,
+            Purpose::NewPassword(_) => false,
+        }
+    }
+
+    /// Asks for the other half of what looks like half a passcode: everybody, so that it tells nothing.
+    fn first_half(&self, typed: &Secret) -> Option<Step<'a>> {
+        if !self.engine.settings.four_eyes || !matches!(self.request.purpose, Purpose::Login) {
+            return None;
+        }
+        let first = codes::normalise(typed.expose_str()?);
+        if !codes::is_well_formed(&first, passcode::LENGTH / 2) {
+            return None;
+        }
+        let subject = Subject {
+            login: &self.request.login,
+            origin: &self.request.origin,
+            person: Who::Decoy,
+            operation: Operation::PasswordChange,
+            sessions: None,
+            now: self.now,
+        };
+        let own = match &self.facts.lookup {
+            Lookup::Found(person) => rule_for_change(self.engine, self.request, self.facts, person, self.now),
+            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
+        };
+        let rule = own.or_else(|| self.engine.policy.decoy(&subject))?;
+        let Ruling::Require(terms) = &rule.ruling else {
+            return None;
+        };
+        let takes = terms.change.is_met(PASSCODE);
+        takes.then(|| Case { rule, terms, ..*self }.first_part(first))
     }
 
     /// Let in with a passcode, for a new password.
@@ -164,7 +223,12 @@ impl<'a, 'f> Case<'a, 'f> {
 impl<'a> Attempt<'a> {
     /// Keeps the password that is tried, if it may be needed again.
     pub(super) fn hold(&mut self, password: &Secret) {
-        if let (Purpose::LoginOrChange { .. }, Stage::Trying { held, .. }) = (&self.request.purpose, &mut self.stage) {
+        let needed = match self.request.purpose {
+            Purpose::LoginOrChange { .. } => true,
+            Purpose::Login => self.request.capability == Capability::Dialog,
+            Purpose::NewPassword(_) => false,
+        };
+        if let (true, Stage::Trying { held, .. }) = (needed, &mut self.stage) {
             *held = Some(password.clone());
         }
     }
@@ -205,21 +269,27 @@ impl<'a> Tried<'a, '_> {
 
     /// The password is right, and too old to be let in with.
     pub(super) fn outdated(self, denial: Denial) -> Step<'a> {
+        let in_dialog = matches!(self.request.purpose, Purpose::Login);
         let may = match self.request.purpose {
             Purpose::LoginOrChange { expired } => expired || denial == Denial::PasswordMustChange,
-            Purpose::Login | Purpose::NewPassword(_) => false,
+            Purpose::Login => self.request.capability == Capability::Dialog && self.passed.is_empty(),
+            Purpose::NewPassword(_) => false,
         };
         let proven = self.proven.with(Kind::Password);
         let denied = self.facts.user.value.denial(self.now).is_some();
         // A code that counts for later binds has not been given with this one.
-        if !may
-            || denied
-            || self.reused.is_some()
-            || self.held.is_none()
-            || !self.requirement.is_met(proven)
-            || !self.may_change()
-        {
+        if !may || denied || self.reused.is_some() || self.held.is_none() || !self.may_change() {
             return self.barred(denial);
+        }
+        if !self.requirement.is_met(proven) && self.lacks_a_first_token(proven).is_none() {
+            // The factors first; then the password is tried again.
+            return match in_dialog && self.may_ask() {
+                true => self.ask_for_factors(),
+                false => self.barred(denial),
+            };
+        }
+        if in_dialog {
+            return self.expired(denial);
         }
         let mut batch = Batch::default();
         let codes = !self.proven.codes().is_empty();
@@ -233,6 +303,40 @@ impl<'a> Tried<'a, '_> {
             dialog: dialog(self.request, self.proven, self.held.clone(), self.now),
         };
         self.decided(Verdict::Restricted(restricted), batch, proven)
+    }
+
+    /// Asks for what else the rule requires; the password is tried once more after it.
+    fn ask_for_factors(self) -> Step<'a> {
+        let mut batch = Batch::default();
+        self.end_attempt(&mut batch);
+        let (held, proven) = (self.held.clone(), self.proven);
+        let prompt = self.prompt(proven, held);
+        self.decided(Verdict::Challenge(prompt), batch, proven)
+    }
+
+    /// Everything is proven, and the dialog goes on to a new password.
+    fn expired(self, denial: Denial) -> Step<'a> {
+        let case = match self.engine.case(self.request, self.facts, self.now, self.nonce) {
+            Ok((case, _)) if case.blocked.is_none() => case,
+            Ok(_) | Err(_) => return self.barred(denial),
+        };
+        let record = match self.judged_record() {
+            Cow::Owned(record) => Cow::Owned(record),
+            Cow::Borrowed(_) => case.record(),
+        };
+        let Some(mut walk) = Walk::new(case, Start::Expired, record) else {
+            return self.barred(denial);
+        };
+        walk.position.proven = self.proven.with(Kind::Password);
+        walk.position.password = self.held;
+        walk.because = Some(if denial == Denial::PasswordMustChange {
+            Text::PasswordMustChange
+        } else {
+            Text::PasswordExpired
+        });
+        walk.enter(false);
+        walk.note(Operation::Login.action(), Outcome::Restricted, Some(denial.word()));
+        walk.go()
     }
 
     /// Whether a rule lets the person change the password at all.
@@ -337,6 +441,8 @@ fn dialog(request: &AuthnRequest, proven: KindSet, password: Option<Secret>, now
         proven,
         password,
         asking: None,
+        approval: None,
+        sent: None,
         course: None,
     }
 }

@@ -65,6 +65,7 @@ impl<'a, 'f> Case<'a, 'f> {
             user: &person.key,
             keyring: &self.engine.keyring,
             now: self.now,
+            sent: None,
         };
         passcode::judge_response(response, record.to_mut(), &context)
     }

@@ -4,6 +4,7 @@
 //! Deciding and explaining are one and the same walk over the rules, so they always agree.
 
 mod condition;
+mod enrol;
 mod parse;
 mod reply;
 mod requirement;
@@ -18,6 +19,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::document::Fault;
+use crate::engine::authenticator::Kind;
 use crate::engine::facts::Person;
 use crate::engine::questions::Questions;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
@@ -25,8 +28,9 @@ use crate::engine::texts::Texts;
 use crate::engine::throttle::Limit;
 use crate::engine::workflow::Workflows;
 
-pub use condition::{Condition, Holds};
-pub use parse::parse;
+pub use condition::{Condition, Holds, is_group};
+pub use enrol::{Enrol, Grace};
+pub use parse::{check_workflows, parse};
 pub use reply::{Reply, Unreplied, refused};
 pub use requirement::{Order, Requirement};
 pub use schedule::Window;
@@ -49,6 +53,10 @@ pub struct Policy {
     most_sessions: usize,
     /// See [`Policy::reuses`].
     reuses: bool,
+    /// See [`Policy::approves`].
+    approves: bool,
+    /// Warnings that hold from a moment on.
+    dated: Vec<(Timestamp, Fault)>,
 }
 
 /// One rule.
@@ -96,12 +104,18 @@ pub struct Terms {
     pub audit: Audit,
     /// The upstream that judges the factor `radius`; set wherever the requirement has it.
     pub upstream: Option<Arc<str>>,
-    /// The text that asks for a code. At most 120 characters.
-    pub prompt: Arc<str>,
+    /// The text that asks for a code, where the rule has its own. At most 120 characters.
+    pub prompt: Option<Arc<str>>,
+    /// The workflows that are followed in place of those named after what they start with.
+    pub workflows: Vec<Arc<str>>,
     /// The text that people are let in with.
     pub message: Option<Template>,
     /// What an Access-Accept carries besides.
     pub reply: Reply,
+    /// What becomes of people who have never had a second factor; they are refused where it says nothing.
+    pub enrol: Option<Enrol>,
+    /// Whether the key of a new token may be shown over transports that are not encrypted.
+    pub enrol_unprotected: bool,
 }
 
 /// Which verdicts of a rule are written to the audit.
@@ -190,15 +204,24 @@ impl Policy {
         };
         let most_sessions = rules.iter().filter_map(of).max().unwrap_or(0);
         let reuses = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.reuse.is_some());
+        let approves = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.requirement.kinds().has(Kind::Approval));
         Self {
             reuses: rules.iter().any(reuses),
+            approves: rules.iter().any(approves),
             rules,
             digest,
             workflows: Workflows::default(),
             texts: Texts::default(),
             questions: Questions::default(),
             most_sessions,
+            dated: Vec::new(),
         }
+    }
+
+    /// What works, but at `now` not any more as it was meant.
+    pub fn outdated(&self, now: Timestamp) -> impl Iterator<Item = Fault> {
+        let begun = self.dated.iter().filter(move |(from, _)| *from <= now);
+        begun.map(|(_, fault)| fault.clone())
     }
 
     /// The largest number of somebody's sessions that any rule asks about: counting further tells nothing.
@@ -210,6 +233,11 @@ impl Policy {
     /// Whether any rule lets codes count for longer than one login. Where none does, nothing is looked for.
     pub const fn reuses(&self) -> bool {
         self.reuses
+    }
+
+    /// Whether any rule takes an approval. Where none does, none is looked for.
+    pub const fn approves(&self) -> bool {
+        self.approves
     }
 
     /// The first rule that matches; `None` means refused.
@@ -312,9 +340,12 @@ impl Rule {
                 reuse: None,
                 audit,
                 upstream: None,
-                prompt: DEFAULT_PROMPT.into(),
+                prompt: None,
+                workflows: Vec::new(),
                 message: None,
                 reply: Reply::default(),
+                enrol: None,
+                enrol_unprotected: false,
             }),
         }
     }
@@ -411,6 +442,14 @@ impl fmt::Display for Ruling {
                 match terms.reuse {
                     Some(reuse) => write!(f, ", code reused for {}", span(reuse)),
                     None => Ok(()),
+                }?;
+                match &terms.enrol {
+                    Some(enrol) => write!(f, "; {enrol}"),
+                    None => Ok(()),
+                }?;
+                match terms.enrol_unprotected {
+                    true => f.write_str("; keys are shown without encryption as well"),
+                    false => Ok(()),
                 }
             }
         }
@@ -494,9 +533,6 @@ impl fmt::Display for Explanation {
         self.reply.iter().try_for_each(|line| write!(f, "\n   {line}"))
     }
 }
-
-/// What asks for a code, unless the rule says otherwise.
-pub const DEFAULT_PROMPT: &str = "Enter the 6-digit code";
 
 /// Longest prompt, in characters.
 pub const MAX_PROMPT: usize = 120;

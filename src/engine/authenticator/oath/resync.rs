@@ -124,6 +124,7 @@ mod tests {
             user: &user,
             keyring: &keyring,
             now: Timestamp::from_secs(59),
+            sent: None,
         };
         let mut record = record(&keyring, &user, TokenKind::Hotp { counter: 2 });
         let token = record.tokens.first_mut().unwrap();
@@ -171,6 +172,7 @@ mod tests {
                 user: &user,
                 keyring: &keyring,
                 now: Timestamp::from_secs(secs),
+                sent: None,
             };
             judge(code, wanted, record, &context).unwrap().0
         });
