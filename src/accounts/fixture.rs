@@ -1,7 +1,6 @@
 //! A small installation for tests: a store in memory and two directories with made-up people.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,9 @@ use parking_lot::Mutex;
 use super::{Accounts, Actor, FourEyes, Subject, Surroundings};
 use crate::clock::Timestamp;
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
-use crate::document::{Faults, Source};
 use crate::engine::batch::{Batch, Change, Key};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
 use crate::engine::policy::Policy;
-use crate::engine::questions;
 use crate::engine::record::{Failure, ThrottleRecord, UserRecord, decode, encode};
 use crate::engine::throttle::Limit;
 use crate::engine::{BoxFuture, LoginName};
@@ -212,16 +209,6 @@ impl Fixture {
             policy,
             four_eyes,
         }
-    }
-
-    /// Puts a question policy in force, as it is written.
-    pub(crate) fn ask_questions(&self, text: &str) {
-        let mut faults = Faults::default();
-        let questions = questions::parse(&Source::new(Path::new(questions::FILE), text), &mut faults);
-        assert!(faults.0.is_empty(), "{faults}");
-        let mut policy = Policy::default();
-        policy.questions = questions;
-        *self.policy.lock() = Arc::new(policy);
     }
 
     pub(crate) async fn subject(&self, name: &str) -> Subject {

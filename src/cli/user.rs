@@ -96,8 +96,8 @@ async fn verify(
     client: &AdminClient,
     out: &mut Out<'_>,
 ) -> Result<Exit, CliError> {
-    let mut request = serde_json::json!({ "user": user.user, "directory": user.directory });
-    if questions {
+    let (name, directory) = (&user.user, &user.directory);
+    let request = if questions {
         let ask = AskRequest {
             user: user.user.clone(),
             directory: user.directory.clone(),
@@ -112,14 +112,14 @@ async fn verify(
         let answers: Vec<serde_json::Value> = pairs
             .map(|(asked, said)| serde_json::json!({ "question": asked.question, "answer": said.expose_str() }))
             .collect();
-        request["answers"] = answers.into();
+        serde_json::json!({ "user": name, "directory": directory, "answers": answers })
     } else {
         let code = read_secret("Code: ")?;
         if code.is_empty() {
             return Err(nothing_said());
         }
-        request["code"] = code.expose_str().into();
-    }
+        serde_json::json!({ "user": name, "directory": directory, "code": code.expose_str() })
+    };
     let verified: VerifiedUser = client.post("/v1/user/verify", &request).await?;
     let exit = if verified.matched { Exit::Done } else { Exit::Refused };
     if out.json {

@@ -1,7 +1,12 @@
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
 use crate::accounts::fixture::{CAROL, Fixture, NOW};
+use crate::document::{Faults, Source};
+use crate::engine::policy::Policy;
+use crate::engine::questions;
 use crate::engine::questions::answers::{BadSet, Refusal};
 use crate::secret::Secret;
 
@@ -38,6 +43,16 @@ kind = "helpdesk"
 text = { en = "A word for helpdesk:" }
 "#;
 
+/// Puts a question policy in force, as it is written.
+pub(in crate::accounts) fn ask_questions(site: &Fixture, text: &str) {
+    let mut faults = Faults::default();
+    let source = Source::new(Path::new(questions::FILE), text);
+    let mut policy = Policy::default();
+    policy.questions = questions::parse(&source, &mut faults);
+    assert!(faults.0.is_empty(), "{faults}");
+    *site.policy.lock() = Arc::new(policy);
+}
+
 pub(in crate::accounts) fn new(question: &str, answer: &str) -> NewAnswer {
     NewAnswer {
         question: question.into(),
@@ -58,7 +73,7 @@ pub(in crate::accounts) fn answers() -> [NewAnswer; 4] {
 
 async fn site() -> (Fixture, Subject) {
     let site = Fixture::new();
-    site.ask_questions(POLICY);
+    ask_questions(&site, POLICY);
     let ana = site.subject("ana").await;
     (site, ana)
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::accounts::answers::tests::{POLICY, answers};
+use crate::accounts::answers::tests::{POLICY, answers, ask_questions};
 use crate::accounts::fixture::{CAROL, Fixture, LIMIT, NOW};
 use crate::accounts::{AnswersChange, DefineWish, TokenWish};
 use crate::engine::authenticator::oath;
@@ -116,7 +116,7 @@ async fn of_many_at_once_one_code_matches_once_and_guesses_end_at_the_limit() {
 /// Ana with her answers.
 async fn answering() -> (Fixture, Subject) {
     let site = Fixture::new();
-    site.ask_questions(POLICY);
+    ask_questions(&site, POLICY);
     let ana = site.subject("ana").await;
     site.accounts
         .define_answers(&ana, &answers(), DefineWish::default(), CAROL)
