@@ -2,6 +2,7 @@
 //! verifier does for logins: every change is one compare-and-swap batch with its audit record, durable
 //! before the answer.
 
+mod answers;
 mod codes;
 mod denials;
 mod four_eyes;
@@ -12,6 +13,7 @@ mod relation;
 mod requests;
 mod resolve;
 mod tokens;
+mod verify;
 pub mod view;
 
 use std::fmt;
@@ -23,12 +25,15 @@ use crate::engine::batch::{Batch, Change, Key, Version};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Lookup, Person, SessionFacts, UserKey};
 use crate::engine::offline::Responses;
+use crate::engine::policy::Policy;
+use crate::engine::questions::answers::BadSet;
 use crate::engine::record::{BadRecord, ThrottleRecord, UserRecord, decode, encode};
 use crate::engine::request::BadName;
 use crate::engine::throttle::{Limit, Standing};
 use crate::keyring::{KeyError, Keyring};
 use crate::store::{CommitError, Durability, Store, StoreError};
 
+pub use answers::{AnswersChange, DefineWish};
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
 pub use four_eyes::FourEyes;
@@ -38,6 +43,7 @@ pub use relation::Relation;
 pub use requests::Answer;
 use resolve::{directory_of, look_up, parse_name};
 pub use tokens::{TokenWish, Which};
+pub use verify::SaidAnswer;
 use view::{
     AccountView, DenyView, DirectoryView, FailureView, Found, ManagerView, PasscodeView, TokenView, Unlocked, UserRow,
     UserView,
@@ -50,6 +56,9 @@ pub trait Surroundings: Send + Sync {
 
     /// Failures allowed to one person.
     fn limit(&self) -> Limit;
+
+    /// The policy in force.
+    fn policy(&self) -> Arc<Policy>;
 
     /// What takes a second person.
     fn four_eyes(&self) -> FourEyes;
@@ -151,6 +160,33 @@ pub enum AccountError {
     /// Another token is called that.
     #[error("`{0}` has a token called `{1}` already")]
     LabelTaken(String, String),
+    /// There is no question policy.
+    #[error("there are no security questions")]
+    NoQuestions,
+    /// No answers to security questions.
+    #[error("`{0}` has no answers to security questions")]
+    NoAnswers(String),
+    /// Answers that would have to be replaced.
+    #[error("`{0}` has answers to security questions already")]
+    AnswersDefined(String),
+    /// Answers that the question policy does not take.
+    #[error("the answers of `{0}` are not taken")]
+    BadAnswers(String, #[source] BadSet),
+    /// Answers that do not count because they are locked.
+    #[error("the answers of `{0}` are locked; nothing was judged")]
+    AnswersLocked(String),
+    /// Answers that do not count until they are defined anew.
+    #[error("the answers of `{0}` must be defined anew before they count; nothing was judged")]
+    AnswersOutdated(String),
+    /// Nothing that a caller could prove anything by.
+    #[error("`{0}` has no {1} to be known by")]
+    NothingToVerify(String, &'static str),
+    /// Too many failures.
+    #[error("`{0}` is locked out after too many failures; nothing was judged")]
+    LockedOut(String),
+    /// Too many slow hashes wait already.
+    #[error("too many answers wait to be hashed; nothing was done")]
+    Overloaded,
     /// No live passcode of that identifier.
     #[error("no live passcode has the identifier `{0}`")]
     NoPasscode(String),

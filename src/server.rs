@@ -41,6 +41,7 @@ use crate::directory::Directory;
 use crate::document::Faults;
 use crate::engine::batch::Batch;
 use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::policy::Policy;
 use crate::engine::throttle::Limit;
 use crate::engine::{Keep, UserKey, Verify};
 use crate::keyring::Keyring;
@@ -431,6 +432,10 @@ impl Surroundings for Node {
 
     fn limit(&self) -> Limit {
         self.verifier.engine().settings.limit
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.verifier.engine().policy)
     }
 
     fn four_eyes(&self) -> FourEyes {

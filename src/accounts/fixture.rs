@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
 use crate::engine::batch::{Batch, Change, Key};
 use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
+use crate::engine::policy::Policy;
 use crate::engine::record::{Failure, ThrottleRecord, UserRecord, decode, encode};
 use crate::engine::throttle::Limit;
 use crate::engine::{BoxFuture, LoginName};
@@ -154,11 +155,14 @@ pub(crate) struct Fixture {
     pub(crate) main: Arc<TestDirectory>,
     pub(crate) guests: Arc<TestDirectory>,
     pub(crate) four_eyes: Arc<Mutex<FourEyes>>,
+    /// The policy in force.
+    pub(crate) policy: Arc<Mutex<Arc<Policy>>>,
 }
 
 struct Both {
     directories: Vec<Arc<TestDirectory>>,
     four_eyes: Arc<Mutex<FourEyes>>,
+    policy: Arc<Mutex<Arc<Policy>>>,
 }
 
 impl Surroundings for Both {
@@ -173,6 +177,10 @@ impl Surroundings for Both {
         LIMIT
     }
 
+    fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.lock())
+    }
+
     fn four_eyes(&self) -> FourEyes {
         self.four_eyes.lock().clone()
     }
@@ -185,9 +193,11 @@ impl Fixture {
         let main = TestDirectory::new("main", &["ana", "ben", "carol"]);
         let guests = TestDirectory::new("guests", &["gus"]);
         let four_eyes = Arc::new(Mutex::new(FourEyes::default()));
+        let policy: Arc<Mutex<Arc<Policy>>> = Arc::default();
         let surroundings = Both {
             directories: vec![Arc::clone(&main), Arc::clone(&guests)],
             four_eyes: Arc::clone(&four_eyes),
+            policy: Arc::clone(&policy),
         };
         let accounts = Accounts::new(Arc::clone(&store) as _, Arc::clone(&keyring), Arc::new(surroundings));
         Self {
@@ -196,6 +206,7 @@ impl Fixture {
             keyring,
             main,
             guests,
+            policy,
             four_eyes,
         }
     }

@@ -1,3 +1,5 @@
+mod tokens;
+
 use std::time::Duration;
 
 use tokio::task::JoinSet;

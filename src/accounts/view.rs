@@ -1,6 +1,8 @@
 //! What operators get to see: plain types with stable JSON, and never a secret outside the one answer
 //! of the operation that makes it.
 
+mod answers;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -14,6 +16,11 @@ use crate::engine::ocra::Suite;
 use crate::engine::record::{Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::{Lookup, Person};
+
+pub use answers::{
+    AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, QuestionView, QuestionWord, QuestionsView,
+    VerifiedUser,
+};
 
 /// One person, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 //! Moments are RFC 3339 in UTC, spans are whole seconds with a name that says so. Fields may be added
 //! within a version, so readers skip what they do not know; requests with unknown fields are refused.
 
+mod answers;
 mod clients;
 mod delivery;
 mod ending;
@@ -20,9 +21,10 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
-    AccountView, Denied, DenyView, DirectoryView, Enrolled, FailureView, Found, Issued, Kind, ManagerView,
-    OfflineEnrolled, OfflineResponse, PasscodeState, PasscodeView, RecoveryCodes, Released, RequestView, Resynced,
-    SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, moment,
+    AccountView, AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, Denied, DenyView, DirectoryView,
+    Enrolled, FailureView, Found, Issued, Kind, ManagerView, OfflineEnrolled, OfflineResponse, PasscodeState,
+    PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released, RequestView, Resynced,
+    SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::event::Outcome;
@@ -30,6 +32,7 @@ pub use crate::engine::outline::Outline;
 pub use crate::engine::record::Algorithm;
 pub use crate::engine::{Operation, Protocol};
 pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
+pub use answers::{AnswerGiven, AnswerSaid, AskRequest, DefineAnswersRequest, QuestionsRequest, VerifyUserRequest};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
 
 pub use clients::{

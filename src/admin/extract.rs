@@ -87,6 +87,32 @@ impl From<AccountError> for ApiError {
                 Some("revoke one that is not used any more".to_owned()),
             ),
             AccountError::LabelTaken(..) => (ErrorKind::Refused, Some("choose another label".to_owned())),
+            AccountError::NoQuestions => (
+                ErrorKind::Refused,
+                Some("write `questions.toml` into the folder of policies, and reload".to_owned()),
+            ),
+            AccountError::NoAnswers(_) | AccountError::NothingToVerify(..) => (ErrorKind::NotFound, None),
+            AccountError::AnswersDefined(_) => (
+                ErrorKind::Refused,
+                Some("say that they are to be replaced, with --replace".to_owned()),
+            ),
+            AccountError::BadAnswers(..) => (
+                ErrorKind::Invalid,
+                Some("`portcullis answers questions` shows what answers must be like".to_owned()),
+            ),
+            AccountError::AnswersLocked(_) => (
+                ErrorKind::Refused,
+                Some("`portcullis answers unlock USER` lets them count again".to_owned()),
+            ),
+            AccountError::AnswersOutdated(_) => (
+                ErrorKind::Refused,
+                Some("have another proof shown: `portcullis user verify USER` asks for a code".to_owned()),
+            ),
+            AccountError::LockedOut(_) => (
+                ErrorKind::Refused,
+                Some("`portcullis user show USER` tells until when".to_owned()),
+            ),
+            AccountError::Overloaded => (ErrorKind::Unavailable, Some("try again in a few seconds".to_owned())),
             AccountError::NoPasscode(_) => (
                 ErrorKind::NotFound,
                 Some("`portcullis passcode list` shows the identifiers".to_owned()),

@@ -41,6 +41,14 @@ pub enum Verb {
     ListDenials,
     /// End open sessions, or have the policies decided for them again.
     EndSessions,
+    /// Judge whether a caller is who they say.
+    VerifyUser,
+    /// See which security questions there are, and which of them somebody has answered.
+    ReadAnswers,
+    /// Define somebody's answers, or let them count again.
+    DefineAnswers,
+    /// Lock somebody's answers, have them defined anew, or take them away.
+    ChangeAnswers,
     /// Enrol a token.
     EnrolToken,
     /// Revoke or disable a token.
@@ -104,6 +112,10 @@ impl Verb {
             Self::LiftDenial => "user.undeny",
             Self::ListDenials => "user.denials",
             Self::EndSessions => "session.end",
+            Self::VerifyUser => "user.verify",
+            Self::ReadAnswers => "answers.read",
+            Self::DefineAnswers => "answers.define",
+            Self::ChangeAnswers => "answers.change",
             Self::EnrolToken => "token.enrol",
             Self::ChangeToken => "token.change",
             Self::EnableToken => "token.enable",
@@ -137,6 +149,8 @@ impl Verb {
         match self {
             Self::Unlock
             | Self::LiftDenial
+            | Self::VerifyUser
+            | Self::DefineAnswers
             | Self::EnrolToken
             | Self::EnableToken
             | Self::ResyncToken
@@ -151,6 +165,8 @@ impl Verb {
             | Self::Deny
             | Self::ListDenials
             | Self::EndSessions
+            | Self::ReadAnswers
+            | Self::ChangeAnswers
             | Self::ChangeToken
             | Self::ListPasscodes
             | Self::RevokePasscode
@@ -279,6 +295,10 @@ mod tests {
             (Verb::LiftDenial, others),
             (Verb::ListDenials, anybody),
             (Verb::EndSessions, anybody),
+            (Verb::VerifyUser, others),
+            (Verb::ReadAnswers, anybody),
+            (Verb::DefineAnswers, others),
+            (Verb::ChangeAnswers, anybody),
             (Verb::EnrolToken, others),
             (Verb::ChangeToken, anybody),
             (Verb::EnableToken, others),

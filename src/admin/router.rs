@@ -1,5 +1,6 @@
 //! The routes of `/v1/…` and `/metrics`.
 
+mod answers;
 mod clients;
 mod delivery;
 mod ending;
@@ -69,6 +70,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/policy/check", post(policy_check))
         .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
+        .merge(answers::routes())
         .merge(clients::routes())
         .merge(delivery::routes())
         .merge(passcodes::routes())

@@ -3,6 +3,7 @@
 //! Answers go to standard output, as tables for people or with `--json` as one JSON document; everything
 //! else goes to standard error. Secrets are printed by the command that makes them, once.
 
+mod answers;
 mod audit;
 mod client;
 mod delivery;
@@ -78,13 +79,15 @@ enum Command {
     /// Run everything on loopback with made-up users, to try it out
     #[command(after_help = DEMO_HELP)]
     Demo(DemoArgs),
-    /// People: find, look at, unlock
+    /// People: find, look at, unlock, verify
     User(user::UserArgs),
     /// Keep a person out for now, show who is kept out, lift it
     #[command(after_help = deny::HELP)]
     Deny(deny::DenyArgs),
     /// One-time-password tokens: enrol, list, revoke, switch, resynchronise
     Token(token::TokenArgs),
+    /// Answers to security questions: define, import, look at, lock
+    Answers(answers::AnswersArgs),
     /// Recovery codes: make a new set
     RecoveryCodes(recovery_codes::RecoveryCodesArgs),
     /// Machines that cannot reach a server: keys, responses, and the question there
@@ -195,6 +198,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         command @ (Command::User(_)
         | Command::Deny(_)
         | Command::Token(_)
+        | Command::Answers(_)
         | Command::RecoveryCodes(_)
         | Command::Offline(_)
         | Command::Passcode(_)
@@ -235,6 +239,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::User(args) => user::run(args, client, out).await,
         Command::Deny(args) => deny::run(args, client, out).await,
         Command::Token(args) => token::run(args, client, out).await,
+        Command::Answers(args) => answers::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
         Command::Offline(args) => offline::run(args, client, out).await,
         Command::Passcode(args) => passcode::run(args, client, out).await,

@@ -195,6 +195,18 @@ pub(super) fn confirm(yes: bool, question: &str) -> Result<bool, CliError> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes" | "Yes"))
 }
 
+/// Reads a line that is no secret, asked for on a terminal.
+pub(super) fn read_line(prompt: &str) -> Result<String, CliError> {
+    if io::stdin().is_terminal() {
+        let mut stderr = io::stderr();
+        write!(stderr, "{prompt}").map_err(CliError::Io)?;
+        stderr.flush().map_err(CliError::Io)?;
+    }
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(CliError::Io)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 /// Reads a secret: unseen from a terminal, or the first line of standard input.
 pub(super) fn read_secret(prompt: &str) -> Result<Secret, CliError> {
     let line = if io::stdin().is_terminal() {

@@ -2,11 +2,15 @@
 
 use clap::{Args, Subcommand};
 
-use super::output::{CliError, Out, Tone, moment};
+use super::answers::ask_each;
+use super::output::{CliError, Out, Tone, moment, read_secret};
 use super::{Exit, UserArg, deny, passcode, token};
-use crate::admin::api::{AccountView, FindRequest, Found, ManagerView, Unlocked, UserView};
+use crate::admin::api::{
+    AccountView, AskRequest, AskView, FindRequest, Found, ManagerView, Unlocked, UserView, VerifiedUser,
+};
 use crate::admin::client::AdminClient;
 use crate::clock::Timestamp;
+use crate::secret::Secret;
 
 #[derive(Debug, Args)]
 pub(super) struct UserArgs {
@@ -34,6 +38,18 @@ enum Verb {
     /// Forget a person's failures, so that they are heard again at once
     #[command(after_help = UNLOCK_HELP)]
     Unlock(UserArg),
+    /// Find out whether a caller is who they say: by a code, or by answers to security questions
+    #[command(after_help = VERIFY_HELP)]
+    Verify {
+        #[command(flatten)]
+        user: UserArg,
+        /// Ask security questions instead of a code
+        #[arg(long)]
+        questions: bool,
+        /// Language of the questions, such as de [default: the policy's]
+        #[arg(long, value_name = "LANGUAGE", requires = "questions")]
+        language: Option<String>,
+    },
 }
 
 pub(super) async fn run(args: UserArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
@@ -51,6 +67,11 @@ pub(super) async fn run(args: UserArgs, client: &AdminClient, out: &mut Out<'_>)
             let view: UserView = client.get("/v1/user", &user.to_request()).await?;
             print_user(&view, out)
         }
+        Verb::Verify {
+            user,
+            questions,
+            language,
+        } => verify(&user, questions, language, client, out).await,
         Verb::Unlock(user) => {
             let unlocked: Unlocked = client.post("/v1/user/unlock", &user.to_request()).await?;
             if out.json {
@@ -66,6 +87,54 @@ pub(super) async fn run(args: UserArgs, client: &AdminClient, out: &mut Out<'_>)
             Ok(Exit::Done)
         }
     }
+}
+
+async fn verify(
+    user: &UserArg,
+    questions: bool,
+    language: Option<String>,
+    client: &AdminClient,
+    out: &mut Out<'_>,
+) -> Result<Exit, CliError> {
+    let (name, directory) = (&user.user, &user.directory);
+    let request = if questions {
+        let ask = AskRequest {
+            user: user.user.clone(),
+            directory: user.directory.clone(),
+            language,
+        };
+        let asked: AskView = client.get("/v1/user/verify", &ask).await?;
+        let said = ask_each(asked.questions.iter().map(|one| one.text.as_str()))?;
+        if said.iter().all(Secret::is_empty) {
+            return Err(nothing_said());
+        }
+        let pairs = asked.questions.iter().zip(&said);
+        let answers: Vec<serde_json::Value> = pairs
+            .map(|(asked, said)| serde_json::json!({ "question": asked.question, "answer": said.expose_str() }))
+            .collect();
+        serde_json::json!({ "user": name, "directory": directory, "answers": answers })
+    } else {
+        let code = read_secret("Code: ")?;
+        if code.is_empty() {
+            return Err(nothing_said());
+        }
+        serde_json::json!({ "user": name, "directory": directory, "code": code.expose_str() })
+    };
+    let verified: VerifiedUser = client.post("/v1/user/verify", &request).await?;
+    let exit = if verified.matched { Exit::Done } else { Exit::Refused };
+    if out.json {
+        out.json(&verified)?;
+        return Ok(exit);
+    }
+    let word = if verified.matched { "match" } else { "no match" };
+    let word = out.news(verified.matched, word);
+    out.line(word)?;
+    Ok(exit)
+}
+
+/// What was not said is not judged, and must not count.
+fn nothing_said() -> CliError {
+    CliError::Usage("nothing was said".into(), Some("type it, or give it on standard input"))
 }
 
 fn print_found(found: &Found, out: &mut Out<'_>) -> Result<Exit, CliError> {
@@ -200,6 +269,17 @@ Examples:
   portcullis user show ana@example.org --directory main
   portcullis user show main:2f0e6a5c-1d4b-4e86-9c5e-0d6d3c1f7a10
   portcullis user show ana --json | jq .failures.locked";
+
+const VERIFY_HELP: &str = "\
+The code is typed unseen, or read from standard input: of a token or a recovery code, not a
+passcode. With --questions the questions to ask are shown one after the other, and the caller's
+answers are typed unseen; from standard input each is a line. Only `match` or `no match` is told
+(exit codes 0 and 1). It counts like a login: a right code is spent, wrong codes and answers lock
+the person out. Nobody vouches for themselves.
+
+Examples:
+  portcullis user verify ana
+  portcullis user verify ana --questions --language de";
 
 const UNLOCK_HELP: &str = "\
 This lifts our own lock after too many failures. A lock of the directory itself is lifted there.

@@ -19,6 +19,8 @@ mod peers;
 mod accounting;
 // What operators do to a running server: reload, check, status, audit.
 mod admin;
+// Answers to security questions, and callers at the helpdesk.
+mod answers;
 // CHAP and MS-CHAPv2: radclient, and FreeRADIUS that ends PEAP and TTLS before Portcullis.
 mod chap;
 // RADIUS clients as operators see them.

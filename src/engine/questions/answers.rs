@@ -59,7 +59,7 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSet {
     /// One of them, by the question's name.
-    #[error("{0}: {1}")]
+    #[error("the answer to `{0}`")]
     Answer(String, #[source] Refusal),
     /// A mandatory question is missing.
     #[error("there is no answer to `{0}`, which everybody must answer")]

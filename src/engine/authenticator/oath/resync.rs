@@ -73,20 +73,20 @@ impl Token {
 }
 
 /// The steps or counters that an unused code may stand for, `around` the present one.
-fn places(kind: TokenKind, around: u64, now: Timestamp) -> std::ops::RangeInclusive<u64> {
+fn places(kind: TokenKind, around: u64, now: Timestamp) -> std::ops::Range<u64> {
     match kind {
         TokenKind::Totp { period, last_step, .. } => {
             let here = step(now, period);
             let unused = last_step.map_or(0, |last| last.saturating_add(1));
-            unused.max(here.saturating_sub(around))..=here.saturating_add(around)
+            unused.max(here.saturating_sub(around))..here.saturating_add(around).saturating_add(1)
         }
-        TokenKind::Hotp { counter } => counter..=counter.saturating_add(around),
+        TokenKind::Hotp { counter } => counter..counter.saturating_add(around).saturating_add(1),
         TokenKind::YubicoOtp { .. } | TokenKind::Ocra { .. } => NOWHERE,
     }
 }
 
 /// A range without a place in it.
-const NOWHERE: std::ops::RangeInclusive<u64> = 1..=0;
+const NOWHERE: std::ops::Range<u64> = 0..0;
 
 /// The state of a token whose code for `last` was just shown.
 fn after(kind: TokenKind, last: u64, now: Timestamp) -> Option<TokenKind> {
