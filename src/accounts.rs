@@ -5,6 +5,8 @@
 mod codes;
 mod denials;
 mod four_eyes;
+mod keys;
+mod offline;
 mod otpauth;
 mod relation;
 mod requests;
@@ -20,6 +22,7 @@ use crate::directory::Directory;
 use crate::engine::batch::{Batch, Change, Key, Version};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Lookup, Person, SessionFacts, UserKey};
+use crate::engine::offline::Responses;
 use crate::engine::record::{BadRecord, ThrottleRecord, UserRecord, decode, encode};
 use crate::engine::request::BadName;
 use crate::engine::throttle::{Limit, Standing};
@@ -29,6 +32,7 @@ use crate::store::{CommitError, Durability, Store, StoreError};
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
 pub use four_eyes::FourEyes;
+pub use keys::{Holders, KeyWish};
 pub use otpauth::BadUri;
 pub use relation::Relation;
 pub use requests::Answer;
@@ -123,6 +127,18 @@ pub enum AccountError {
     /// No such token.
     #[error("`{0}` has no token `{1}`")]
     NoSuchToken(String, String),
+    /// Somebody has the key already: its public identity, and the record's key.
+    #[error("the key `{0}` is enrolled already, by {1}")]
+    KeyTaken(String, String),
+    /// No such machine.
+    #[error("`{0}` has no machine `{1}`")]
+    NoSuchMachine(String, String),
+    /// Too many responses within an hour.
+    #[error("`{0}` was given {most} responses within the hour, the most there can be", most = Responses::MOST)]
+    TooManyResponses(String),
+    /// Nobody answers for their own machine.
+    #[error("nobody may answer for their own machine")]
+    OwnMachine,
     /// No live passcode.
     #[error("`{0}` has no live passcode")]
     NoSuchPasscode(String),

@@ -233,6 +233,30 @@ pub struct Enrolled {
     pub seed: String,
 }
 
+/// The key of a machine that cannot reach us, which is shown this once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct OfflineEnrolled {
+    /// The token that stands for it.
+    pub token: TokenView,
+    /// Login name of the person.
+    pub login: String,
+    /// Suite (RFC 6287 section 6).
+    pub suite: String,
+    /// The key in base32.
+    pub key: String,
+}
+
+/// What to say to somebody at a machine that cannot reach us.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct OfflineResponse {
+    /// Login name of the person.
+    pub login: String,
+    /// The machine.
+    pub machine: String,
+    /// The response.
+    pub response: String,
+}
+
 /// A token brought back into step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resynced {

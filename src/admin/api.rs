@@ -5,6 +5,7 @@
 
 mod clients;
 mod ending;
+mod keys;
 mod passcodes;
 mod requests;
 mod reuse;
@@ -19,8 +20,8 @@ use crate::secret::Secret;
 
 pub use crate::accounts::view::{
     AccountView, Denied, DenyView, DirectoryView, Enrolled, FailureView, Found, Issued, Kind, ManagerView,
-    PasscodeState, PasscodeView, RecoveryCodes, Released, RequestView, Resynced, SecondHolders, StateView, TokenView,
-    Unlocked, UserRow, UserView, moment,
+    OfflineEnrolled, OfflineResponse, PasscodeState, PasscodeView, RecoveryCodes, Released, RequestView, Resynced,
+    SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, moment,
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::event::Outcome;
@@ -34,6 +35,7 @@ pub use clients::{
     TroubleView,
 };
 
+pub use keys::{EnrolKeyRequest, ImportKeysRequest, ImportedKey, MachineRef, RespondRequest};
 pub use passcodes::{IssueRequest, PasscodesRequest, ReleaseRequest, RevokePasscodeRequest};
 pub use requests::{RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
@@ -190,10 +192,10 @@ pub struct EnrolRequest {
     /// The directory to ask; all when absent.
     #[serde(default)]
     pub directory: Option<String>,
-    /// `totp` (the default) or `hotp`.
+    /// `totp` (the default), `hotp` or `ocra`.
     #[serde(default)]
     pub kind: Kind,
-    /// `sha1` (the default), `sha256`, `sha512`.
+    /// `sha1` (the default), `sha256`, `sha512`; for OCRA the suite follows from it, and its digits.
     #[serde(default)]
     pub algorithm: Algorithm,
     /// 6 (the default) to 8.

@@ -111,6 +111,19 @@ impl From<AccountError> for ApiError {
                 ErrorKind::Refused,
                 Some("`portcullis request show ID` says by whom".to_owned()),
             ),
+            AccountError::KeyTaken(..) => (
+                ErrorKind::Refused,
+                Some("a key is one person's; `portcullis token revoke` takes it from them".to_owned()),
+            ),
+            AccountError::NoSuchMachine(..) => (
+                ErrorKind::NotFound,
+                Some("`portcullis offline list` shows a person's machines".to_owned()),
+            ),
+            AccountError::TooManyResponses(_) => (
+                ErrorKind::Refused,
+                Some("make sure that it is them; wait, or give them another way in".to_owned()),
+            ),
+            AccountError::OwnMachine => (ErrorKind::Denied, Some("ask another operator".to_owned())),
             AccountError::NotInStep => (
                 ErrorKind::Refused,
                 Some("wait for a new code, then give it and the one after it, in this order".to_owned()),

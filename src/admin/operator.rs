@@ -49,6 +49,10 @@ pub enum Verb {
     EnableToken,
     /// Bring a token back into step.
     ResyncToken,
+    /// Make the key of a machine that cannot reach us.
+    EnrolMachine,
+    /// Say the response to what such a machine asks.
+    RespondOffline,
     /// Make recovery codes.
     NewRecoveryCodes,
     /// Issue a passcode.
@@ -102,6 +106,8 @@ impl Verb {
             Self::ChangeToken => "token.change",
             Self::EnableToken => "token.enable",
             Self::ResyncToken => "token.resync",
+            Self::EnrolMachine => "offline.enrol",
+            Self::RespondOffline => "offline.respond",
             Self::NewRecoveryCodes => "recovery-codes.new",
             Self::IssuePasscode => "passcode.issue",
             Self::ReleasePasscode => "passcode.release",
@@ -132,6 +138,8 @@ impl Verb {
             | Self::EnableToken
             | Self::ResyncToken
             | Self::NewRecoveryCodes
+            | Self::EnrolMachine
+            | Self::RespondOffline
             | Self::IssuePasscode => Reach::Others,
             Self::ReleasePasscode | Self::Approve => Reach::AsSecond,
             Self::FindUsers
@@ -272,6 +280,8 @@ mod tests {
             (Verb::EnableToken, others),
             (Verb::ResyncToken, others),
             (Verb::NewRecoveryCodes, others),
+            (Verb::EnrolMachine, others),
+            (Verb::RespondOffline, others),
             (Verb::IssuePasscode, others),
             (Verb::ReleasePasscode, second),
             (Verb::ListPasscodes, anybody),

@@ -2,6 +2,7 @@
 
 mod clients;
 mod ending;
+mod keys;
 mod passcodes;
 mod requests;
 mod reuse;
@@ -70,6 +71,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .merge(clients::routes())
         .merge(passcodes::routes())
         .merge(requests::routes())
+        .merge(keys::routes())
         .merge(reuse::routes())
         .merge(sessions::routes())
         .merge(tokens::routes())

@@ -40,6 +40,8 @@ pub struct UserRecord {
     pub prefers: Option<Kind>,
     /// The last code, if it was wrong but one of a token that is out of step.
     pub stray: Option<Stray>,
+    /// Challenges of offline tokens that were answered lately.
+    pub answered: Vec<AnsweredChallenge>,
 }
 
 impl UserRecord {
@@ -127,7 +129,7 @@ pub struct Answer {
     pub scheme: u8,
 }
 
-/// A code on its way to somebody, or the response that is expected of an offline token.
+/// A code on its way to somebody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentCode {
     /// Names it, in the sealed dialog too: it counts for that dialog only.
@@ -140,6 +142,19 @@ pub struct SentCode {
     pub expires: Timestamp,
     /// Wrong codes since; three end it.
     pub failures: u8,
+}
+
+/// A challenge of an offline token that was answered: right once, wrong a few times, and not again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnsweredChallenge {
+    /// Names the challenge, in the sealed dialog too.
+    pub id: u64,
+    /// No dialog that it was shown in lives longer.
+    pub expires: Timestamp,
+    /// Wrong responses.
+    pub failures: u8,
+    /// Whether it was answered right.
+    pub spent: bool,
 }
 
 /// An operator's word that a person is not to be let in, whatever the rules say.

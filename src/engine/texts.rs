@@ -97,6 +97,10 @@ texts! {
     RecoveryCode = "recovery-code" ();
     /// Asks for a code of any kind that the person has.
     Factor = "factor" ();
+    /// Somebody else has been asked to approve: asks to say when that is done.
+    ApprovalAsked = "approval-asked" ("id");
+    /// That is not done yet: asks once more.
+    ApprovalPending = "approval-pending" ("id");
     /// Shows the key of a token that is being enrolled, and asks for its first code.
     EnrolKey = "enrol-key" ("key");
     /// Asks for the code after it.
@@ -105,6 +109,26 @@ texts! {
     EnrolReminder = "enrol-reminder" ("until");
     /// The end: the token is enrolled.
     Enrolled = "enrolled" ();
+    /// Shows a challenge and asks for the response of an offline token.
+    Ocra = "ocra" ("challenge");
+    /// Asks for a code, or for the response of an offline token.
+    CodeOrOcra = "code-or-ocra" ("challenge");
+    /// Asks for an answer that is to be kept, one of several.
+    DefineAnswer = "define-answer" ("number", "count", "question");
+    /// An answer is not taken, for a reason: asks for another.
+    AnswerRefused = "answer-refused" ("reason", "question");
+    /// A reason.
+    AnswerTooShort = "answer-too-short" ("length");
+    /// A reason.
+    AnswerTooLong = "answer-too-long" ("length");
+    /// A reason.
+    AnswerBlocked = "answer-blocked" ();
+    /// A reason.
+    AnswerInQuestion = "answer-in-question" ();
+    /// A reason.
+    AnswerLoginName = "answer-login-name" ();
+    /// A reason.
+    AnswerDuplicate = "answer-duplicate" ();
 }
 
 /// The texts of all languages.

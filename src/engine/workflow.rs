@@ -325,6 +325,32 @@ pub enum At {
     Repeat([u8; 12]),
     /// A code of the key of a token that is being enrolled.
     Enrolling(Enrolling),
+    /// A security question.
+    Answer(Answered),
+    /// A security question that a rule asks beside other factors, outside of any workflow.
+    Factor(Answered),
+    /// An answer that is being defined.
+    Define(Defining),
+}
+
+/// How far a round of security questions has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// Answers that are in.
+    pub number: u8,
+    /// A bit for each of them that was right.
+    pub right: u8,
+    /// Tells the round from others.
+    pub round: u32,
+}
+
+/// How far somebody has come with defining answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defining {
+    /// [`crate::engine::record::Draft::id`].
+    pub draft: u64,
+    /// By what those that are in are known again: short keyed digests.
+    pub marks: Vec<[u8; 4]>,
 }
 
 #[cfg(test)]

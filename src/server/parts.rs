@@ -174,7 +174,8 @@ impl Parts {
                 whole: limits.dialog,
             },
             start_within: self.config.accounting.start_within,
-            four_eyes: false,
+            approval_life: self.config.approvals.life,
+            four_eyes: self.config.passcodes.four_eyes,
         };
         let engine = Engine {
             policy: Arc::clone(&self.policy),

@@ -206,6 +206,7 @@ mod tests {
                 whole: Duration::from_secs(60),
             },
             start_within: Duration::from_secs(60),
+            approval_life: Duration::from_secs(300),
             four_eyes: false,
         };
         let engine = Engine {

@@ -206,6 +206,7 @@ fn challenge(password: usize) -> Verdict {
             proven: KindSet::EMPTY,
             password: Some(Secret::new(vec![b'x'; password])),
             asking: None,
+            approval: None,
             course: None,
             sent: None,
         },

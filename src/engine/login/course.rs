@@ -16,13 +16,14 @@ use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::case::Case;
+use crate::engine::login::challenge;
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_grants, expect_user, grant, name_digest, one_too_many, prompt, write_grant,
-    write_throttle, write_user,
+    event, expect_grants, expect_user, grant, one_too_many, prompt, write_grant, write_throttle, write_user,
 };
+use crate::engine::login::round::count_right;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Stage, Step};
 use crate::engine::record::{Failure, Helped, Pending, ThrottleRecord, UserRecord};
-use crate::engine::request::AuthnRequest;
+use crate::engine::request::{AuthnRequest, Given};
 use crate::engine::texts::{Text, Voice};
 use crate::engine::verdict::{Closed, Denial, Outage, Verdict};
 use crate::engine::workflow::{At, Course, End, Start, Task, Workflow};
@@ -55,6 +56,8 @@ pub(super) struct Walk<'a, 'f> {
     pub(super) came_to: Option<CameTo>,
     /// What a new password is asked for with, if there is a reason for it.
     pub(super) because: Option<Text>,
+    /// The challenge that is shown to an offline token, if one is.
+    challenge: Option<u64>,
 }
 
 /// Where somebody stands, and what they bring along.
@@ -195,9 +198,7 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Where a dialog stands, if it is this person's, has not expired, and its session goes on.
     fn resumed(case: Case<'a, 'f>, dialog: &Dialog, course: &Course) -> Option<Self> {
-        let own = dialog.user == name_digest(case.request)
-            && case.now < dialog.expires
-            && dialog.started <= case.now + CLOCK_LEEWAY;
+        let own = case.is_current(dialog);
         let helped = case.facts.user.value.helped.as_ref();
         let goes_on = course.session.is_none_or(|id| {
             helped.is_some_and(|helped| helped.id == id && case.now < helped.until && helped.failures < MAX_FAILURES)
@@ -224,6 +225,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             position,
             came_to: None,
             because: None,
+            challenge: None,
             case,
         })
     }
@@ -281,9 +283,11 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Opens the session. What was proven for it clears the failures that it was proven in spite of.
     pub(super) fn enter(&mut self, replaces_factor: bool) {
-        let packet = match &self.case.request.given {
-            crate::engine::Given::Typed(typed) => fingerprint(&self.case, typed),
-            crate::engine::Given::Response(_) | crate::engine::Given::Proven(_) => None,
+        let packet = match (&self.case.request.given, self.position.course.start) {
+            (Given::Typed(typed), Start::Passcode) => fingerprint(&self.case, typed),
+            // What opened the others can be typed again, and must not be taken for a passcode.
+            (Given::Typed(_), Start::Login | Start::Expired | Start::Recover | Start::Enrol)
+            | (Given::Response(_) | Given::Proven(_), _) => None,
         };
         self.position.course.session = Some(self.case.nonce);
         self.record.to_mut().helped = Some(Helped {
@@ -293,7 +297,10 @@ impl<'a, 'f> Walk<'a, 'f> {
             packet,
             replaces_factor,
         });
-        let codes = !self.position.proven.codes().is_empty();
+        if self.position.proven.has(Kind::Questions) {
+            count_right(self.record.to_mut());
+        }
+        let codes = self.position.proven.clears_codes();
         self.throttle = std::mem::take(&mut self.throttle).with_success(Some(self.case.nonce), codes);
     }
 
@@ -422,7 +429,18 @@ impl<'a, 'f> Walk<'a, 'f> {
         self.ask_in_words(text, echo, at)
     }
 
-    /// The same with a text of its own.
+    /// Asks for one of the `useful` codes: as `text` says, or with a challenge where an offline token would do.
+    pub(super) fn ask_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
+        if !useful.has(Kind::Ocra) {
+            return self.ask(text, &[], true, At::Asked);
+        }
+        let id = self.case.nonce;
+        self.challenge = Some(id);
+        let words = challenge::text(self.case.engine, self.case.request, useful, id);
+        self.ask_in_words(words, true, At::Asked)
+    }
+
+    /// Asks for the step it stands at with a text of its own.
     pub(super) fn ask_in_words(mut self, text: String, echo: bool, at: At) -> Step<'a> {
         let text = self.voice().write(text);
         let before = self.case.request.dialog.as_ref();
@@ -445,6 +463,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             prompt.dialog.expires = (now + engine.settings.lifetime.step).min(helped.until);
         }
         prompt.dialog.course = Some(course);
+        prompt.dialog.sent = self.challenge;
         self.decide(Verdict::Challenge(prompt))
     }
 
@@ -473,11 +492,12 @@ impl<'a, 'f> Walk<'a, 'f> {
     fn end(mut self) -> Step<'a> {
         self.record.to_mut().helped = None;
         match (self.workflow.end, self.came_to) {
-            (End::Accept, _) => self.let_in(),
-            (End::Reject, Some(CameTo::PasswordChanged)) => self.close(Text::PasswordChanged),
-            (End::Reject, Some(CameTo::Unlocked)) => self.close(Text::Unlocked),
-            (End::Reject, Some(CameTo::Enrolled)) => self.close(Text::Enrolled),
+            (End::Accept, _) if self.is_enough() => self.let_in(),
+            (End::Accept | End::Reject, Some(CameTo::PasswordChanged)) => self.close(Text::PasswordChanged),
+            (End::Accept | End::Reject, Some(CameTo::Unlocked)) => self.close(Text::Unlocked),
+            (End::Accept | End::Reject, Some(CameTo::Enrolled)) => self.close(Text::Enrolled),
             (End::Reject, None) => self.close(Text::Done),
+            (End::Accept, None) => self.refuse(Denial::NotEnrolled),
         }
     }
 
@@ -502,7 +522,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, &error.to_string()),
         };
         self.record.to_mut().last_login = Some(now);
-        let codes = !self.position.proven.codes().is_empty();
+        let codes = self.position.proven.clears_codes();
         self.throttle = std::mem::take(&mut self.throttle).with_success(Some(nonce), codes);
         self.note(request.operation().action(), Outcome::Accept, None);
         let mut step = self.decide(Verdict::Accept(grant));

@@ -44,6 +44,7 @@ pub(super) fn prompt(
         proven,
         password,
         asking: None,
+        approval: None,
         sent: None,
         course: None,
     };
@@ -123,6 +124,10 @@ pub(super) fn write_user(
         before.version,
         Change::Put(record::encode(record), None),
     );
+    if let Some(over) = before.value.approval.filter(|id| record.approval != Some(*id)) {
+        // It counts only as long as the person's record names it.
+        batch.write.push((Key::request(over), Change::Delete));
+    }
     true
 }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::document::Fault;
+use crate::engine::authenticator::Kind;
 use crate::engine::facts::Person;
 use crate::engine::questions::Questions;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
@@ -52,6 +53,8 @@ pub struct Policy {
     most_sessions: usize,
     /// See [`Policy::reuses`].
     reuses: bool,
+    /// See [`Policy::approves`].
+    approves: bool,
     /// Warnings that hold from a moment on.
     dated: Vec<(Timestamp, Fault)>,
 }
@@ -201,8 +204,10 @@ impl Policy {
         };
         let most_sessions = rules.iter().filter_map(of).max().unwrap_or(0);
         let reuses = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.reuse.is_some());
+        let approves = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.requirement.kinds().has(Kind::Approval));
         Self {
             reuses: rules.iter().any(reuses),
+            approves: rules.iter().any(approves),
             rules,
             digest,
             workflows: Workflows::default(),
@@ -228,6 +233,11 @@ impl Policy {
     /// Whether any rule lets codes count for longer than one login. Where none does, nothing is looked for.
     pub const fn reuses(&self) -> bool {
         self.reuses
+    }
+
+    /// Whether any rule takes an approval. Where none does, none is looked for.
+    pub const fn approves(&self) -> bool {
+        self.approves
     }
 
     /// The first rule that matches; `None` means refused.

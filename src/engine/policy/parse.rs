@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::dictionary::Dictionary;
 use crate::document::{Document, Fault, Faults, Source, nearest};
-use crate::engine::authenticator::Kind;
+use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::facts::normalise_dn;
 use crate::engine::policy::enrol::RawEnrol;
 use crate::engine::policy::reply::{self, RawReply};
@@ -270,6 +270,14 @@ impl RawRule {
             let path: Vec<&str> = ["reply"].into_iter().chain(keys.iter().copied()).collect();
             say(&path, &message);
         });
+        let unasked = |kinds: &KindSet| !kinds.has(Kind::Password) && kinds.has_any(KindSet::OUT_OF_BAND);
+        let alternatives = self.require.iter().flat_map(Requirement::alternatives);
+        if let Some(kinds) = alternatives.copied().find(unasked) {
+            let message = format!(
+                "takes {kinds} without the password, so that anybody could have messages sent; write {{ all = [\"password\", …] }}"
+            );
+            say(&["require"], &message);
+        }
         let ruling = match (self.deny, self.require) {
             (true, None) => Some(Ruling::Deny),
             (false, Some(requirement)) => Some(Ruling::Require(Terms {
@@ -278,8 +286,12 @@ impl RawRule {
                 } else {
                     requirement.with_password()
                 },
+                order: match requirement.kinds().has_any(KindSet::OUT_OF_BAND) {
+                    // Nobody is to have messages sent to somebody else.
+                    true => Order::PasswordFirst,
+                    false => self.order,
+                },
                 requirement,
-                order: self.order,
                 user_failures: self.user_failures,
                 max_sessions: self.max_sessions,
                 reuse: self.reuse,

@@ -77,14 +77,14 @@ fn grant(verdict: Verdict) -> Grant {
 
 impl World {
     /// What is typed to a client that shows dialogs, over TLS.
-    fn tell(&mut self, service: &str, user: &str, typed: &str, dialog: Option<Dialog>) -> Verdict {
+    fn say(&mut self, service: &str, user: &str, typed: &str, dialog: Option<Dialog>) -> Verdict {
         let mut request = self.request(service, user, typed, dialog, Capability::Dialog);
         request.origin.encrypted = true;
         self.run(&request)
     }
 
     fn show_key(&mut self) -> Dialog {
-        let shown = prompt(self.tell("vpn", "ana", PASSWORD, None));
+        let shown = prompt(self.say("vpn", "ana", PASSWORD, None));
         assert_eq!((shown.text.as_str(), shown.echo), (SHOWN, true));
         shown.dialog
     }
@@ -107,12 +107,12 @@ fn two_codes_in_a_row_enrol_and_let_in() {
     let keyring = Arc::clone(&world.engine.keyring);
     assert!(first.seal(&keyring, b"vpn", world.now).unwrap().len() <= MAX_SEALED);
     let typed = code(&world, 0);
-    let second = prompt(world.tell("vpn", "ana", &typed, Some(first)));
+    let second = prompt(world.say("vpn", "ana", &typed, Some(first)));
     assert_eq!(second.text, NEXT);
     assert_eq!(world.user(), UserRecord::default());
     world.now = world.now + Duration::from_secs(30);
     let typed = code(&world, 0);
-    let grant = grant(world.tell("vpn", "ana", &typed, Some(second.dialog.clone())));
+    let grant = grant(world.say("vpn", "ana", &typed, Some(second.dialog.clone())));
     assert_eq!(grant.proven.to_string(), "password+totp");
     let record = world.user();
     assert!(record.ever_enrolled && record.tokens.len() == 1);
@@ -122,17 +122,17 @@ fn two_codes_in_a_row_enrol_and_let_in() {
     assert_eq!(world.audit[0].reason.as_deref(), Some("totp token 1 `token-1`"));
 
     // The same State once more, and the same code at a login.
-    let again = world.tell("vpn", "ana", &typed, Some(second.dialog));
+    let again = world.say("vpn", "ana", &typed, Some(second.dialog));
     assert_eq!(denial(again), Denial::EnrolledMeanwhile);
-    let dialog = prompt(world.tell("vpn", "ana", PASSWORD, None));
+    let dialog = prompt(world.say("vpn", "ana", PASSWORD, None));
     assert_eq!(dialog.text, CODE, "from now on a code is asked for first");
     assert_eq!(world.binds, 1);
-    let replayed = world.tell("vpn", "ana", &typed, Some(dialog.dialog.clone()));
+    let replayed = world.say("vpn", "ana", &typed, Some(dialog.dialog.clone()));
     assert_eq!(denial(replayed), Denial::CodeReplayed);
     world.now = world.now + Duration::from_secs(30);
     let typed = code(&world, 0);
     assert!(matches!(
-        world.tell("vpn", "ana", &typed, Some(dialog.dialog)),
+        world.say("vpn", "ana", &typed, Some(dialog.dialog)),
         Verdict::Accept(_)
     ));
 }
@@ -142,8 +142,8 @@ fn of_two_enrolments_at_once_one_comes_through() {
     let mut world = world();
     let (one, other) = (world.show_key(), world.show_key());
     let typed = code(&world, 0);
-    let one = prompt(world.tell("vpn", "ana", &typed, Some(one))).dialog;
-    let other = prompt(world.tell("vpn", "ana", &typed, Some(other))).dialog;
+    let one = prompt(world.say("vpn", "ana", &typed, Some(one))).dialog;
+    let other = prompt(world.say("vpn", "ana", &typed, Some(other))).dialog;
     world.now = world.now + Duration::from_secs(30);
     let typed = code(&world, 0);
     // Both are judged on the same facts: the second does not commit, and is judged again.
@@ -175,21 +175,21 @@ fn wrong_codes_count_and_three_end_it() {
     let mut dialog = world.show_key();
     let replayed = dialog.clone();
     for failures in 1..=2 {
-        let again = prompt(world.tell("vpn", "ana", "000000", Some(dialog)));
+        let again = prompt(world.say("vpn", "ana", "000000", Some(dialog)));
         assert_eq!((again.text.as_str(), world.failures()), (SHOWN, failures));
         dialog = again.dialog;
     }
     assert_eq!(
-        denial(world.tell("vpn", "ana", "000000", Some(dialog))),
+        denial(world.say("vpn", "ana", "000000", Some(dialog))),
         Denial::WrongCode
     );
     // The first State again gives no more guesses than there are left: every one counts.
     for failures in 4..=5 {
-        prompt(world.tell("vpn", "ana", "000000", Some(replayed.clone())));
+        prompt(world.say("vpn", "ana", "000000", Some(replayed.clone())));
         assert_eq!(world.failures(), failures);
     }
     let typed = code(&world, 0);
-    let locked = world.tell("vpn", "ana", &typed, Some(replayed));
+    let locked = world.say("vpn", "ana", &typed, Some(replayed));
     assert_eq!(denial(locked), Denial::Throttled);
     assert_eq!(world.user(), UserRecord::default());
 }
@@ -199,19 +199,19 @@ fn a_wrong_second_code_is_asked_for_again() {
     let mut world = world();
     let first = world.show_key();
     let typed = code(&world, 0);
-    let second = prompt(world.tell("vpn", "ana", &typed, Some(first)));
-    let same = prompt(world.tell("vpn", "ana", &typed, Some(second.dialog)));
+    let second = prompt(world.say("vpn", "ana", &typed, Some(first)));
+    let same = prompt(world.say("vpn", "ana", &typed, Some(second.dialog)));
     assert_eq!(
         (same.text.as_str(), world.failures()),
         (NEXT, 0),
         "typed twice is no guess"
     );
-    let wrong = prompt(world.tell("vpn", "ana", "000000", Some(same.dialog)));
+    let wrong = prompt(world.say("vpn", "ana", "000000", Some(same.dialog)));
     assert_eq!((wrong.text.as_str(), world.failures()), (NEXT, 1));
     world.now = world.now + Duration::from_secs(30);
     let typed = code(&world, 0);
     assert!(matches!(
-        world.tell("vpn", "ana", &typed, Some(wrong.dialog)),
+        world.say("vpn", "ana", &typed, Some(wrong.dialog)),
         Verdict::Accept(_)
     ));
 }
@@ -219,7 +219,7 @@ fn a_wrong_second_code_is_asked_for_again() {
 #[test]
 fn a_wrong_password_is_asked_for_a_code_as_everybody_is() {
     let mut world = world();
-    let wrong = prompt(world.tell("vpn", "ana", "guess", None));
+    let wrong = prompt(world.say("vpn", "ana", "guess", None));
     assert_eq!((world.binds, world.failures()), (1, 1));
     assert_eq!(wrong.untold, Some(Denial::WrongPassword));
     assert_eq!(world.last(), ("login".into(), Some("wrong-password".into())));
@@ -229,12 +229,12 @@ fn a_wrong_password_is_asked_for_a_code_as_everybody_is() {
     };
     let mut enrolled = World::new();
     enrolled.engine.policy = Arc::clone(&world.engine.policy);
-    let usual = prompt(enrolled.tell("vpn", "ana", "guess", None));
+    let usual = prompt(enrolled.say("vpn", "ana", "guess", None));
     assert_eq!(enrolled.binds, 0);
     let mut same = vec![usual];
     // Names of nobody: some of them are given the time of a bind.
     for name in ["ben", "cid", "dot", "eva", "fay", "gus", "hal", "ida"] {
-        same.push(prompt(world.tell("vpn", name, "guess", None)));
+        same.push(prompt(world.say("vpn", name, "guess", None)));
     }
     for other in &same {
         assert_eq!(other.untold, None);
@@ -243,20 +243,20 @@ fn a_wrong_password_is_asked_for_a_code_as_everybody_is() {
         assert!(length(other, &world).abs_diff(length(&wrong, &world)) <= 1);
     }
     for typed in ["000000", &code(&world, 0)] {
-        let end = world.tell("vpn", "ana", typed, Some(wrong.dialog.clone()));
+        let end = world.say("vpn", "ana", typed, Some(wrong.dialog.clone()));
         assert_eq!(denial(end), Denial::NotEnrolled);
         assert_eq!(
-            denial(world.tell("vpn", "ben", typed, Some(same[1].dialog.clone()))),
+            denial(world.say("vpn", "ben", typed, Some(same[1].dialog.clone()))),
             Denial::UnknownUser
         );
     }
     assert_eq!((world.binds, world.failures()), (1, 1), "judged once, counted once");
     // Whoever is locked out is asked the same, and the directory is left alone.
     for failures in 2..=5 {
-        prompt(world.tell("vpn", "ana", "guess", None));
+        prompt(world.say("vpn", "ana", "guess", None));
         assert_eq!(world.failures(), failures);
     }
-    let locked = prompt(world.tell("vpn", "ana", PASSWORD, None));
+    let locked = prompt(world.say("vpn", "ana", PASSWORD, None));
     assert_eq!((locked.text.as_str(), world.binds), (CODE, 5));
 }
 
@@ -284,18 +284,18 @@ fn what_the_directory_says_of_an_account_is_not_told_either() {
     for outcome in [PasswordOutcome::Locked, PasswordOutcome::Disabled] {
         let mut world = world();
         world.outcome = Some(outcome);
-        let asked = prompt(world.tell("vpn", "ana", PASSWORD, None));
+        let asked = prompt(world.say("vpn", "ana", PASSWORD, None));
         assert_eq!(asked.text, CODE);
         assert_eq!(world.failures(), 0);
         assert_eq!(
-            denial(world.tell("vpn", "ana", "000000", Some(asked.dialog))),
+            denial(world.say("vpn", "ana", "000000", Some(asked.dialog))),
             Denial::NotEnrolled
         );
     }
     let mut world = world();
     world.outcome = Some(PasswordOutcome::Unavailable("down".into()));
     assert!(matches!(
-        world.tell("vpn", "ana", PASSWORD, None),
+        world.say("vpn", "ana", PASSWORD, None),
         Verdict::Unavailable(_)
     ));
 }
@@ -367,8 +367,8 @@ fn grace_lets_in_with_a_reminder_until_its_day_is_over() {
         denial(world.ask("soon", "ana", PASSWORD, APPEND)),
         Denial::EnrolElsewhere
     );
-    assert_eq!(prompt(world.tell("soon", "ana", PASSWORD, None)).text, SHOWN);
-    assert_eq!(prompt(world.tell("own", "ana", PASSWORD, None)).text, SHOWN);
+    assert_eq!(prompt(world.say("soon", "ana", PASSWORD, None)).text, SHOWN);
+    assert_eq!(prompt(world.say("own", "ana", PASSWORD, None)).text, SHOWN);
 }
 
 /// Every way in which somebody can lose the last factor: the password alone is enough for none of them.
@@ -406,10 +406,10 @@ fn whoever_has_had_a_factor_never_falls_back() {
         let mut record = world.user();
         lose(&mut record);
         world.put(&record);
-        let asked = prompt(world.tell("vpn", "ana", PASSWORD, None));
+        let asked = prompt(world.say("vpn", "ana", PASSWORD, None));
         assert_eq!((asked.text.as_str(), world.binds), (CODE, 0), "{way}");
         assert_eq!(
-            denial(world.tell("vpn", "ana", "000000", Some(asked.dialog))),
+            denial(world.say("vpn", "ana", "000000", Some(asked.dialog))),
             Denial::NotEnrolled,
             "{way}"
         );
