@@ -59,7 +59,7 @@ const PEOPLE: [(&str, &str, &str, &str); 3] = [
         "ben",
         "battery-staple",
         "Ben Sample",
-        "has none yet: asked for a code, and refused",
+        "has none yet: enrols one at the first login over RADIUS",
     ),
     (
         "svc-wiki",
@@ -88,10 +88,11 @@ impl Demo {
         };
         fs::DirBuilder::new()
             .recursive(true)
-            .create(demo.path("policies"))
+            .create(demo.path("policies/workflows"))
             .map_err(at)?;
         demo.write_once("users.ldif", ldif)?;
         demo.write_once("policies/demo.toml", || POLICY.to_owned())?;
+        demo.write_once("policies/workflows/recover.toml", || RECOVER.to_owned())?;
         demo.write_once("portcullis.toml", configuration)?;
         demo.write_certificates()?;
         Ok(demo)
@@ -217,6 +218,10 @@ impl Demo {
             )?;
             writeln!(out, "# a VPN login as people see it: password, then the code")?;
             writeln!(out, "{program} login radius {RADIUS} --secret {SECRET} --user ana\n")?;
+            writeln!(out, "# locked out? type ?recover in place of the password, then a code")?;
+            writeln!(out, "{program} login radius {RADIUS} --secret {SECRET} --user ana\n")?;
+            writeln!(out, "# ben enrols an authenticator while logging in")?;
+            writeln!(out, "{program} login radius {RADIUS} --secret {SECRET} --user ben\n")?;
             writeln!(
                 out,
                 "# an application that binds: the code behind the password, after a comma"
@@ -239,7 +244,7 @@ impl Demo {
             writeln!(out, "{program} status")?;
             writeln!(out, "{program} audit tail")?;
             writeln!(out, "{program} policy explain ana --client vpn")?;
-            writeln!(out, "{program} token enrol ben\n")?;
+            writeln!(out, "{program} token list ben\n")?;
             writeln!(out, "Ctrl-C ends it; the next start finds everything again.\n")
         })();
         let mut stdout = io::stdout().lock();
@@ -317,6 +322,16 @@ audit = "failures"
 name = "staff"
 when = { group = ["staff"] }
 require = { all = ["password", { any = ["totp", "hotp", "recovery-code", "passcode"] }] }
+enrol = "now"               # who has never had an authenticator enrols one at the login
+enrol_unprotected = true    # nobody listens on loopback; elsewhere over TLS only
+"#;
+
+const RECOVER: &str = r#"# Somebody typed ?recover in place of the password. Without this file there would be security questions as well, and a
+# new password to choose, which a directory that is a file cannot be given.
+[workflow]
+starts = "recover"
+steps = [{ prove = ["totp", "recovery-code"] }, "unlock"]
+ends = "reject"
 "#;
 
 fn configuration() -> String {
@@ -345,6 +360,7 @@ name = "vpn"
 address = ["127.0.0.1"]
 secret = "{SECRET}"
 profile = "dialog"
+recover = true
 require_message_authenticator = "auto"
 
 [[ldap]]

@@ -147,7 +147,8 @@ impl<'a, 'f> Case<'a, 'f> {
 
     fn ask_in_place(&self, at: Answered, prompt: &mut Prompt) {
         if let Some(question) = self.question(at) {
-            prompt.text = question;
+            let manner = &self.request.origin.manner;
+            prompt.text = self.engine.policy.texts.voice(manner, None).write(question);
         }
         prompt.echo = false;
         prompt.dialog.course = Some(Course {

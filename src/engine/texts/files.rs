@@ -160,6 +160,7 @@ impl Spoken<'_> {
         match placeholder {
             "reason" => self
                 .starting("reason-")
+                .chain(self.starting("answer-").filter(|text| !text.contains("{reason}")))
                 .max_by_key(|text| text.chars().count())
                 .unwrap_or_default()
                 .to_owned(),
@@ -170,6 +171,8 @@ impl Spoken<'_> {
             }
             // 160 bits in groups of four.
             "key" => ["XXXX"; 8].join(" "),
+            "number" | "count" | "length" => "20".into(),
+            "question" => "x".repeat(QUESTION),
             _ => "x".repeat(USUAL),
         }
     }
@@ -182,6 +185,9 @@ impl Spoken<'_> {
         })
     }
 }
+
+/// Characters of a long question.
+const QUESTION: usize = 60;
 
 /// Characters that a placeholder of no other known length takes.
 const USUAL: usize = 24;

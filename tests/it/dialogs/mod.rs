@@ -4,6 +4,7 @@
 mod expired;
 mod passcode;
 mod password_and_code;
+mod spoken;
 mod wire;
 
 use crate::support::clients::ldapwhoami;
