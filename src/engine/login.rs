@@ -11,6 +11,7 @@ mod challenge;
 mod change;
 mod course;
 mod enrol;
+mod further;
 mod outcome;
 mod respond;
 mod round;

@@ -367,6 +367,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if one_too_many(self.facts, self.terms, self.now) {
             return self.refuse(Denial::SessionLimit, record);
         }
+        if let Some(step) = self.further(proven, &record) {
+            return step;
+        }
         let grant = match grant(self.terms, self.request, person, self.nonce, &[], proven) {
             Ok(grant) => grant,
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),

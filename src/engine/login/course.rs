@@ -416,7 +416,7 @@ impl<'a, 'f> Walk<'a, 'f> {
     }
 
     /// Asks for one of the `useful` codes: as `text` says, or with a challenge where an offline token would do.
-    pub(super) fn ask_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
+    pub(super) fn ask_for_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
         if !useful.has(Kind::Ocra) {
             return self.ask(text, &[], true, At::Asked);
         }
@@ -486,12 +486,16 @@ impl<'a, 'f> Walk<'a, 'f> {
             Some(CameTo::Enrolled) => Ended::Enrolled,
             None => Ended::Done,
         };
-        match self.workflow.end {
-            End::Accept => {
+        match (self.workflow.end, self.came_to) {
+            (End::Accept, _) if self.is_enough() => {
                 self.ended(ended);
                 self.let_in()
             }
-            End::Reject => self.close(ended),
+            (End::Accept, None) => {
+                self.ended(ended);
+                self.refuse(Denial::NotEnrolled)
+            }
+            (End::Accept, Some(_)) | (End::Reject, _) => self.close(ended),
         }
     }
 

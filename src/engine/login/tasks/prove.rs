@@ -22,7 +22,7 @@ fn set(kinds: &[Kind]) -> KindSet {
 
 impl<'a, 'f> Walk<'a, 'f> {
     pub(super) fn ask_proof(self, kinds: &[Kind]) -> Step<'a> {
-        self.ask_code(Text::RecoveryCode, set(kinds))
+        self.ask_for_code(Text::RecoveryCode, set(kinds))
     }
 
     /// Right or wrong, the next step follows: which proof was wrong is not told.
@@ -63,7 +63,7 @@ impl<'a, 'f> Walk<'a, 'f> {
     fn ask_enrolled(self) -> Step<'a> {
         let has = |kind: &Kind| authenticator::any_enrolled(KindSet::of(*kind), &self.record, self.case.now);
         let enrolled: Vec<Kind> = FACTORS.iter().filter(has).collect();
-        self.ask_code(Text::Factor, set(&enrolled))
+        self.ask_for_code(Text::Factor, set(&enrolled))
     }
 
     /// A wrong one is asked for again while the session has tries left.
