@@ -92,10 +92,7 @@ fn a_lost_factor_is_not_asked_for_when_the_passcode_replaces_it() {
     let mut record = world.user_record();
     record.passcode.as_mut().unwrap().replaces_factor = true;
     world.put(&record);
-    asked(
-        world.say("ana", "K7QXM3RTWP", None),
-        "Passcode accepted. New password:",
-    );
+    asked(world.say("ana", "K7QXM3RTWP", None), "Passcode accepted. New password:");
 }
 
 #[test]
@@ -273,10 +270,7 @@ fn the_longest_password_fits_with_its_course() {
     world.outcome = Some(PasswordOutcome::Expired);
     let code = world.code();
     let first = asked(world.say("ana", PASSWORD, None), DEFAULT_PROMPT);
-    let second = asked(
-        world.say("ana", &code, Some(&first)),
-        "Password expired. New password:",
-    );
+    let second = asked(world.say("ana", &code, Some(&first)), "Password expired. New password:");
     let mut third = asked(world.say("ana", NEW, Some(&second)), "Repeat the new password:");
     third.dialog.password = Some(Secret::new(vec![b'x'; 128]));
     assert!(third.dialog.seal(&world.engine.keyring, b"c", world.now).is_some());

@@ -122,7 +122,10 @@ fn expired_to_be_changed_forgotten_and_locked() {
     let refused = lines(passcode(&site), Shown::Refused);
     lead_at(&mut site, OTHER, Manner::Plain, "ana", &refused);
     assert!(direct("Passw0rd.three"));
-    assert!(site.log().contains("reset_without_history"), "the log says what to do");
+    assert!(
+        site.audit().concat().contains("reset_without_history"),
+        "it says what to do"
+    );
     let file = std::fs::read_to_string(site.configuration_file()).unwrap();
     site.configure(&format!("{file}\nreset_without_history = true\n"));
     site.kill_and_serve();
