@@ -17,6 +17,7 @@
 //! asked 1                       how often the upstream was asked, so far
 //! answers locked                an operator locks ana's answers to security questions; `unlocked` ends that
 //! hashed 1                      how many answers were hashed, so far
+//! password "hunter2"            what the password is by now
 //! binds 1                       how often the directory was asked to try a password, so far
 //! ```
 //!
@@ -101,6 +102,8 @@ fn step(world: &mut World, line: Line) -> Result<(), String> {
         Line::Sent(wanted) if world.sent == wanted => {}
         Line::Sent(_) => return Err(format!("{} codes were sent", world.sent)),
         Line::Binds(wanted) if world.binds == wanted => {}
+        Line::Password(wanted) if world.password == wanted => {}
+        Line::Password(_) => return Err(format!("the password is \"{}\"", world.password)),
         Line::Asked(wanted) if world.asked == wanted => {}
         Line::Answers(locked) => world.lock_answers(locked),
         Line::Hashed(wanted) if world.hashed == wanted => {}

@@ -18,6 +18,8 @@ pub(crate) enum Line {
     Response,
     Reply(Reply),
     Binds(usize),
+    /// The password that the directory has.
+    Password(String),
     /// Whether the upstream is out of reach.
     Upstream(bool),
     Asked(usize),
@@ -132,6 +134,7 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             _ => Err("an approval is given or denied"),
         },
         "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
+        "password" => Ok(Line::Password(quoted(rest)?)),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
         ">" if rest == "response" => Ok(Line::Response),
         ">" => match rest.strip_prefix("password ") {

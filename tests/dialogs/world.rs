@@ -8,7 +8,7 @@ use std::time::Duration;
 use portcullis::clock::Timestamp;
 use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
-use portcullis::engine::account::Changed;
+use portcullis::engine::account::{Changed, PasswordChange, PasswordRefusal};
 use portcullis::engine::approval::{RequestRecord, State, Word};
 use portcullis::engine::authenticator::enrolling::TotpKey;
 use portcullis::engine::authenticator::{Kind, passcode, recovery_code, yubico_otp};
@@ -69,6 +69,9 @@ pub(crate) struct World {
     pub(crate) reply: Option<Reply>,
     /// The code that was sent last.
     mailbox: Option<Secret>,
+    /// Everybody's password.
+    pub(crate) password: String,
+    used: Vec<String>,
     engine: Engine,
     people: BTreeMap<String, Arc<Person>>,
     records: BTreeMap<Key, (Vec<u8>, Version)>,
@@ -118,6 +121,8 @@ impl World {
             hashed: 0,
             reply: None,
             mailbox: None,
+            password: PASSWORD.into(),
+            used: Vec::new(),
             engine: Engine {
                 policy: Arc::new(rules),
                 keyring: Arc::new(Keyring::from_root(&[9; 32])),
@@ -237,9 +242,10 @@ impl World {
                     let delivered = self.deliver(message);
                     attempt.resume(Evidence::Delivered(delivered), &self.facts(request), self.now)
                 }
-                Step::Do(Effect::Change { reserve, .. }, attempt) => {
+                Step::Do(Effect::Change { change, reserve, .. }, attempt) => {
                     self.commit(reserve);
-                    attempt.resume(Evidence::Changed(Changed::Done), &self.facts(request), self.now)
+                    let changed = self.change(&change);
+                    attempt.resume(Evidence::Changed(changed), &self.facts(request), self.now)
                 }
                 Step::Do(Effect::Hash(job), attempt) => {
                     self.hashed += 1;
@@ -255,15 +261,45 @@ impl World {
                 Step::Do(Effect::VerifyPassword { password, reserve, .. }, attempt) => {
                     self.commit(reserve);
                     self.binds += 1;
-                    let truth = match password.matches(PASSWORD.as_bytes()) {
-                        true => PasswordOutcome::Right,
-                        false => PasswordOutcome::Wrong,
-                    };
-                    let outcome = self.directory.clone().unwrap_or(truth);
+                    let outcome = self.tried(&password);
                     attempt.resume(Evidence::Password(outcome), &self.facts(request), self.now)
                 }
             };
         }
+    }
+
+    /// That a password is too old is said of the right one alone.
+    fn tried(&self, password: &Secret) -> PasswordOutcome {
+        match (&self.directory, password.matches(self.password.as_bytes())) {
+            (None, true) => PasswordOutcome::Right,
+            (None | Some(PasswordOutcome::Expired | PasswordOutcome::MustChange), false) => PasswordOutcome::Wrong,
+            (Some(said), _) => said.clone(),
+        }
+    }
+
+    /// New passwords have eight characters and were not used before; a lock goes with an unlock, and what was too old
+    /// with a new password.
+    fn change(&mut self, change: &PasswordChange) -> Changed {
+        if let Some(PasswordOutcome::Unavailable(why)) = &self.directory {
+            return Changed::Unavailable(why.clone());
+        }
+        let new = match change {
+            PasswordChange::Own { old, .. } if !old.matches(self.password.as_bytes()) => return Changed::WrongPassword,
+            PasswordChange::Own { new, .. } | PasswordChange::Reset { new } => new.expose_str().unwrap().to_owned(),
+            PasswordChange::Unlock => {
+                self.directory = None;
+                return Changed::Done;
+            }
+        };
+        if new.chars().count() < 8 {
+            return Changed::Refused(PasswordRefusal::TooShort);
+        }
+        if new == self.password || self.used.contains(&new) {
+            return Changed::Refused(PasswordRefusal::UsedBefore);
+        }
+        self.used.push(std::mem::replace(&mut self.password, new));
+        self.directory = None;
+        Changed::Done
     }
 
     fn facts(&self, request: &AuthnRequest) -> Facts {

@@ -81,6 +81,10 @@ impl Samba {
         format!("ldaps://{}", self.address)
     }
 
+    pub(crate) fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
     /// PEM file of the authority that its certificate is from.
     pub(crate) fn authority(&self) -> &std::path::Path {
         &self.certificates.authority
@@ -172,4 +176,5 @@ tls certfile = @DIR@/ad/tls/server.pem
 tls cafile = @DIR@/ad/tls/authority.pem
 idmap_ldb:use rfc2307 = yes
 load printers = no
+old password allowed period = 0
 ";

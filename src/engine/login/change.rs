@@ -24,7 +24,7 @@ use crate::engine::login::course::Walk;
 use crate::engine::login::outcome::{CLOCK_LEEWAY, event, expect_user, name_digest, write_throttle, write_user};
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
-use crate::engine::policy::{Rule, Ruling, Subject, Who};
+use crate::engine::policy::{Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::{ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability, Operation, Purpose};
 use crate::engine::texts::Text;
@@ -180,12 +180,13 @@ impl<'a, 'f> Case<'a, 'f> {
             Lookup::Found(person) => rule_for_change(self.engine, self.request, self.facts, person, self.now),
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
         };
-        let rule = own.or_else(|| self.engine.policy.decoy(&subject))?;
+        // Nobody is asked for the other half where anybody is.
+        let takes = |terms: &Terms| terms.change.is_met(PASSCODE);
+        let rule = own.or_else(|| self.engine.policy.decoy_that(&subject, takes))?;
         let Ruling::Require(terms) = &rule.ruling else {
             return None;
         };
-        let takes = terms.change.is_met(PASSCODE);
-        takes.then(|| Case { rule, terms, ..*self }.first_part(first))
+        takes(terms).then(|| Case { rule, terms, ..*self }.first_part(first))
     }
 
     /// Let in with a passcode, for a new password.

@@ -274,6 +274,13 @@ impl Policy {
     /// that anybody might come to, or the first at all. None when everybody would be refused. The
     /// conversation then tells nothing; the end of it is a refusal.
     pub fn decoy(&self, subject: &Subject<'_>) -> Option<&Rule> {
+        self.decoy_that(subject, |terms| {
+            terms.requirement_for(subject.operation).fewest_codes() > 0
+        })
+    }
+
+    /// The same with another preference.
+    pub fn decoy_that(&self, subject: &Subject<'_>, preferred: impl Fn(&Terms) -> bool) -> Option<&Rule> {
         let nobody = Subject {
             person: Who::Decoy,
             ..*subject
@@ -282,9 +289,7 @@ impl Policy {
         for rule in self.rules.iter().filter(|rule| rule.matches(&nobody)) {
             match &rule.ruling {
                 Ruling::Deny => break,
-                Ruling::Require(terms) if terms.requirement_for(subject.operation).fewest_codes() > 0 => {
-                    return Some(rule);
-                }
+                Ruling::Require(terms) if preferred(terms) => return Some(rule),
                 Ruling::Require(_) => first = first.or(Some(rule)),
             }
         }

@@ -1,10 +1,16 @@
 //! Whole conversations, step by step: at a login prompt (pam_radius_auth), at a VPN gateway (ocserv and openconnect),
 //! and octet by octet, with every request sent again and the server killed between any two steps.
 
+mod domain;
 mod expired;
+mod four_eyes;
 mod passcode;
 mod password_and_code;
+<<<<<<< HEAD
 mod spoken;
+=======
+mod recover;
+>>>>>>> directories
 mod wire;
 
 use crate::support::clients::ldapwhoami;
@@ -69,14 +75,15 @@ struct Place {
 
 impl Place {
     fn start() -> Self {
-        Self::start_with("")
+        Self::start_with("", |_| ())
     }
 
-    /// With more rules before the others.
-    fn start_with(rules: &str) -> Self {
+    /// With more rules before the others, and a changed installation.
+    fn start_with(rules: &str, change: impl FnOnce(&Portcullis)) -> Self {
         let directory = Slapd::aging(20, &[5, 7]);
         let mut site = Portcullis::install(&directory);
         site.add("", &format!("{rules}\n{RULES}"));
+        change(&site);
         site.serve();
         Self { directory, site }
     }
@@ -125,7 +132,12 @@ const MANNERS: [Manner; 4] = [Manner::Plain, Manner::Repeating, Manner::Killing,
 
 /// Leads a conversation; each line must be answered as it says.
 fn lead(place: &mut Place, manner: Manner, name: &str, lines: &[Line]) {
-    let mut wire = place.wire();
+    lead_at(&mut place.site, DIALOG, manner, name, lines);
+}
+
+/// The same at one of the clients.
+fn lead_at(site: &mut Portcullis, client: &str, manner: Manner, name: &str, lines: &[Line]) {
+    let mut wire = Wire::new(client, site.radius());
     let mut last: Option<Answer> = None;
     for (number, line) in lines.iter().enumerate() {
         let state = last.as_ref().map(|answer| answer.state.clone().unwrap());
@@ -151,9 +163,9 @@ fn lead(place: &mut Place, manner: Manner, name: &str, lines: &[Line]) {
         match manner {
             Manner::Plain => {}
             Manner::Repeating => assert_eq!(wire.send(&request).octets, answer.octets, "line {number}"),
-            Manner::Killing => place.site.kill_and_serve(),
+            Manner::Killing => site.kill_and_serve(),
             Manner::Losing => {
-                place.site.kill_and_serve();
+                site.kill_and_serve();
                 answer = wire.send(&request);
                 reads(&answer, true);
             }
