@@ -4,7 +4,12 @@
 
 mod codes;
 mod denials;
+mod four_eyes;
+mod keys;
+mod offline;
 mod otpauth;
+mod relation;
+mod requests;
 mod resolve;
 mod tokens;
 pub mod view;
@@ -17,6 +22,7 @@ use crate::directory::Directory;
 use crate::engine::batch::{Batch, Change, Key, Version};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Lookup, Person, SessionFacts, UserKey};
+use crate::engine::offline::Responses;
 use crate::engine::record::{BadRecord, ThrottleRecord, UserRecord, decode, encode};
 use crate::engine::request::BadName;
 use crate::engine::throttle::{Limit, Standing};
@@ -25,7 +31,11 @@ use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
+pub use four_eyes::FourEyes;
+pub use keys::{Holders, KeyWish};
 pub use otpauth::BadUri;
+pub use relation::Relation;
+pub use requests::Answer;
 use resolve::{directory_of, look_up, parse_name};
 pub use tokens::{TokenWish, Which};
 use view::{
@@ -40,6 +50,9 @@ pub trait Surroundings: Send + Sync {
 
     /// Failures allowed to one person.
     fn limit(&self) -> Limit;
+
+    /// What takes a second person.
+    fn four_eyes(&self) -> FourEyes;
 
     /// Hears that the record of a person has been changed, once that is durable: what they have proven counts
     /// no more.
@@ -114,6 +127,18 @@ pub enum AccountError {
     /// No such token.
     #[error("`{0}` has no token `{1}`")]
     NoSuchToken(String, String),
+    /// Somebody has the key already: its public identity, and the record's key.
+    #[error("the key `{0}` is enrolled already, by {1}")]
+    KeyTaken(String, String),
+    /// No such machine.
+    #[error("`{0}` has no machine `{1}`")]
+    NoSuchMachine(String, String),
+    /// Too many responses within an hour.
+    #[error("`{0}` was given {most} responses within the hour, the most there can be", most = Responses::MOST)]
+    TooManyResponses(String),
+    /// Nobody answers for their own machine.
+    #[error("nobody may answer for their own machine")]
+    OwnMachine,
     /// No live passcode.
     #[error("`{0}` has no live passcode")]
     NoSuchPasscode(String),
@@ -129,9 +154,21 @@ pub enum AccountError {
     /// Another token is called that.
     #[error("`{0}` has a token called `{1}` already")]
     LabelTaken(String, String),
-    /// Nobody issues a passcode for themselves.
-    #[error("nobody may issue a passcode for themselves")]
-    Oneself,
+    /// No live passcode of that identifier.
+    #[error("no live passcode has the identifier `{0}`")]
+    NoPasscode(String),
+    /// The second half of a passcode was released before, or there are no halves.
+    #[error("passcode `{0}` does not wait for its second half to be released")]
+    NotWaiting(String),
+    /// There is nobody who could be the second of two people.
+    #[error("nobody could release the second half for `{0}`: no manager in the directory, and no group configured")]
+    NobodySecond(String),
+    /// No such request, or not any more.
+    #[error("there is no request `{0}`; it may have expired, or be used up")]
+    NoSuchRequest(String),
+    /// A request that somebody has decided already.
+    #[error("request `{0}` is {1} already")]
+    Decided(String, &'static str),
     /// The two codes do not follow one another, or are old.
     #[error("these are not two consecutive new codes of that token")]
     NotInStep,

@@ -14,7 +14,9 @@ use crate::engine::Split;
 use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
+pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
+pub use four_eyes::{Approvals, Passcodes};
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
 pub use upstream::{Names, RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
@@ -34,12 +36,18 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[policies]`
     pub policies: Policies,
+    /// `[dialogs]`
+    pub dialogs: Dialogs,
     /// `[dictionary]`
     pub dictionary: Dictionary,
     /// `[limits]`
     pub limits: Limits,
     /// `[accounting]`
     pub accounting: Accounting,
+    /// `[passcodes]`
+    pub passcodes: Passcodes,
+    /// `[approvals]`
+    pub approvals: Approvals,
     /// `[[directory]]`, at least one.
     pub directories: Vec<Directory>,
     /// `[[upstream]]`
@@ -267,6 +275,15 @@ impl Directory {
         }
     }
 
+    /// The attribute that names people's languages.
+    pub fn language_attribute(&self) -> Option<&str> {
+        match self {
+            Self::Ldap(directory) => directory.language_attribute.as_deref(),
+            Self::Local(directory) => directory.language_attribute.as_deref(),
+            Self::Radius(_) => None,
+        }
+    }
+
     /// The upstream that judges passwords in its place.
     pub fn password_check(&self) -> Option<&str> {
         match self {
@@ -318,6 +335,9 @@ pub struct LdapDirectory {
     /// The account acts as people who were let in without their password (RFC 4370).
     #[serde(default)]
     pub proxy_authorization: bool,
+    /// The account may set passwords that people choose where the server would not hold them against their history.
+    #[serde(default)]
+    pub reset_without_history: bool,
     /// Where people are looked for.
     pub base_dn: String,
     /// Attributes that a plain login name may stand in.
@@ -347,6 +367,9 @@ pub struct LdapDirectory {
     /// Groups that groups are in count as well.
     #[serde(default)]
     pub nested_groups: bool,
+    /// Attribute of a person that names the language of what is said to them.
+    #[serde(default)]
+    pub language_attribute: Option<String>,
     /// Attribute of a person that names their manager.
     #[serde(default = "default::manager_attribute")]
     pub manager_attribute: String,
@@ -485,6 +508,9 @@ pub struct LocalDirectory {
     /// Further attributes that policies and templates may use.
     #[serde(default)]
     pub attributes: Vec<String>,
+    /// Attribute that names the language of what is said to a person.
+    #[serde(default)]
+    pub language_attribute: Option<String>,
     /// Attributes of which a true one blocks.
     #[serde(default)]
     pub disabled_by: Vec<String>,
@@ -650,6 +676,15 @@ pub struct Client {
     /// How a code is cut off the password, for `append`.
     #[serde(default)]
     pub append: Append,
+    /// What is typed in place of a forgotten password, for `dialog`.
+    #[serde(default)]
+    pub recover: Recover,
+    /// The language of its prompts; as in `[dialogs]` when absent.
+    #[serde(default)]
+    pub language: Option<String>,
+    /// Whether it shows nothing but ASCII.
+    #[serde(default)]
+    pub ascii: bool,
     /// Whether requests must carry a Message-Authenticator.
     #[serde(default)]
     pub require_message_authenticator: Requirement,
@@ -903,7 +938,9 @@ pub enum Anonymous {
 
 mod certificate;
 mod default;
+mod dialogs;
 mod dynauth;
+mod four_eyes;
 mod load;
 mod proxy_protocol;
 mod restrict;

@@ -4,6 +4,7 @@
 mod certificates;
 mod clients;
 mod control;
+mod dialogs;
 mod ending;
 mod learned;
 pub mod parts;
@@ -27,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::accounts::{Accounts, Surroundings};
+use crate::accounts::{Accounts, FourEyes, Surroundings};
 use crate::admin::listener::{AdminSocket, SocketError};
 use crate::admin::router::AdminState;
 use crate::audit::Audit;
@@ -427,6 +428,16 @@ impl Surroundings for Node {
 
     fn limit(&self) -> Limit {
         self.verifier.engine().settings.limit
+    }
+
+    fn four_eyes(&self) -> FourEyes {
+        let config = self.config.load();
+        FourEyes {
+            passcodes: config.passcodes.four_eyes,
+            holders: config.passcodes.second_holder_group.clone(),
+            life: config.passcodes.life,
+            approvers: config.approvals.group.clone(),
+        }
     }
 
     fn changed(&self, user: &UserKey) {

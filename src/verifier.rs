@@ -21,6 +21,7 @@ use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{self, PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
+use crate::engine::questions::answers::Hashed;
 use crate::engine::record::Record;
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult};
 use crate::engine::request::LoginForm;
@@ -30,6 +31,7 @@ use crate::engine::upstream::Answer;
 use crate::engine::{
     AuthnRequest, BoxFuture, Check, Denial, Facts, LoginName, Lookup, Outage, Verdict, Verify, record,
 };
+use crate::hashing;
 use crate::metrics::{self, Metrics};
 use crate::reuse::{Moment, Reuse, Whose};
 use crate::store::{CommitError, Durability, Found, Store, StoreError};
@@ -194,6 +196,7 @@ impl Verifier {
             password_by: directory.password_by(),
             most_sessions: engine.policy.most_sessions(),
             reuses: engine.policy.reuses() && reuse::split(request).is_some(),
+            approves: engine.policy.approves(),
         };
         let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
         let mut conflicts = 0;
@@ -300,6 +303,11 @@ impl Verifier {
                     Err(reason) => Answer::Unavailable(reason),
                 }))
             }
+            Effect::Hash(job) => {
+                let salt = job.salt;
+                let hash = hashing::pool().answer(job).await;
+                Ok(Evidence::Hashed(Hashed { salt, hash }))
+            }
             Effect::VerifyNobody { password, by: None } => {
                 Ok(Evidence::Password(directory.verify_nobody(&password).await))
             }
@@ -401,6 +409,7 @@ impl Verifier {
             certificate: known.certificate.clone(),
             acting_as: known.acting_as.clone(),
             reused: None,
+            approval: None,
         };
         if let Lookup::Found(person) = known.lookup
             && known.most_sessions > 0
@@ -418,6 +427,10 @@ impl Verifier {
             let mut found = self.store.read(&keys, now).await?.into_iter();
             facts.user = decoded(found.next())?;
             facts.throttle = decoded(found.next())?;
+            if let Some(id) = facts.user.value.approval.filter(|_| known.approves) {
+                let key = [Key::request(id)];
+                facts.approval = decoded_if_any(self.store.read(&key, now).await?.into_iter().next())?;
+            }
             if let Some(id) = asking {
                 let key = [Key::upstream(id)];
                 facts.challenged = decoded(self.store.read(&key, now).await?.into_iter().next())?;
@@ -440,6 +453,8 @@ struct Known<'a> {
     most_sessions: usize,
     /// Whether the login may rest on one of before.
     reuses: bool,
+    /// Whether it may rest on an approval.
+    approves: bool,
 }
 
 impl Verify for Verifier {
@@ -568,6 +583,12 @@ async fn watched<T>(future: impl Future<Output = T>) -> (T, bool) {
     })
     .await;
     (value, waited)
+}
+
+fn decoded_if_any<T: Record>(found: Option<Found>) -> Result<Option<Box<T>>, StoreError> {
+    let octets = found.and_then(|found| found.value);
+    let decoded = octets.map(|octets| record::decode(&octets).map(Box::new));
+    decoded.transpose().map_err(|error| StoreError(error.to_string()))
 }
 
 fn decoded<T: Record + Default>(found: Option<Found>) -> Result<Versioned<T>, StoreError> {

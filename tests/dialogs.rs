@@ -10,6 +10,7 @@
 //! < accept
 //! directory unavailable         what the directory says from here on; `as it is` ends that
 //! upstream unavailable          the upstream RADIUS server is gone; `as it is` ends that
+//! approval given                somebody approves what was asked for; `approval denied` is the opposite
 //! asked 1                       how often the upstream was asked, so far
 //! binds 1                       how often the directory was asked to try a password, so far
 //! ```
@@ -80,6 +81,7 @@ fn step(world: &mut World, line: Line) -> Result<(), String> {
         Line::Client(service, capability) => (world.service, world.capability) = (service, capability),
         Line::Directory(outcome) => world.directory = outcome,
         Line::Upstream(gone) => world.upstream_gone = gone,
+        Line::Approval(approve) => world.decide(approve)?,
         Line::Later(span) => world.now = world.now + span,
         Line::Typed(text) => world.login(&text),
         Line::Answer(text) => world.answer(&text)?,

@@ -8,17 +8,18 @@ use super::view::{Issued, PasscodeView, RecoveryCodes, is_live};
 use super::{AccountError, Accounts, Actor, Subject};
 use crate::clock::{self, Timestamp};
 use crate::engine::authenticator::{codes, passcode, recovery_code};
-use crate::engine::event::Outcome;
 use crate::engine::record::Passcode;
 
 /// What a passcode to be issued is to be like.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PasscodeWish {
-    /// How long it lives: a minute to [`passcode::MAX_LIFE`]; [`passcode::DEFAULT_LIFE`] when absent.
+    /// How long it lives: a minute to [`passcode::MAX_LIFE`]; as configured when absent.
     pub life: Option<Duration>,
     /// Whether CHAP and MS-CHAPv2 are to take it: a sealed copy of the code is kept then, until it is used,
     /// revoked, or replaced.
     pub chap: bool,
+    /// Whether it stands in for a second factor that was lost: none is asked for beside it.
+    pub replaces_factor: bool,
 }
 
 impl Accounts {
@@ -51,11 +52,11 @@ impl Accounts {
         })
     }
 
-    /// Issues a passcode; a live one is replaced. The answer holds the code, this once.
+    /// Issues a passcode; a live one is replaced. The answer holds the code, this once; where passcodes have two
+    /// halves, the first, and the second is kept sealed until it is released ([`Accounts::release_passcode`]).
     ///
     /// # Errors
-    /// [`AccountError::Oneself`], which is audited; a life out of bounds; someone who has left the
-    /// directory.
+    /// A life out of bounds; someone who has left the directory; [`AccountError::NobodySecond`].
     pub async fn issue_passcode(
         &self,
         subject: &Subject,
@@ -63,14 +64,9 @@ impl Accounts {
         by: Actor<'_>,
     ) -> Result<Issued, AccountError> {
         subject.present()?;
-        if self.is_oneself(by.name, subject).await? {
-            let what = format!("{}: for oneself", subject.login);
-            self.note("passcode.issue", by, Some(subject), Outcome::Reject, &what)
-                .await?;
-            return Err(AccountError::Oneself);
-        }
-        let life = wish.life.unwrap_or(passcode::DEFAULT_LIFE);
-        if !(MIN_LIFE..=passcode::MAX_LIFE).contains(&life) {
+        let four_eyes = self.surroundings.four_eyes();
+        let life = wish.life.unwrap_or(four_eyes.life);
+        if !(passcode::MIN_LIFE..=passcode::MAX_LIFE).contains(&life) {
             let what = format!(
                 "a passcode lives from 1 to {} minutes, not {}",
                 passcode::MAX_LIFE.as_secs() / 60,
@@ -78,40 +74,51 @@ impl Accounts {
             );
             return Err(AccountError::Invalid(what));
         }
+        let second_holders = match four_eyes.passcodes {
+            true => Some(
+                self.second_holders(subject, four_eyes.holders.as_deref(), by.name)
+                    .await?,
+            ),
+            false => None,
+        };
         let code = Zeroizing::new(draw(passcode::LENGTH));
+        let (first, second) = code.split_at(passcode::HALF);
         let id = draw(ID_LENGTH).to_lowercase();
-        let expires = by.now + life;
+        let user = subject.key.as_str();
         let (passcode, replaced) = self
             .change("passcode.issue", subject, by, |record| {
                 let replaced = record.passcode.as_ref().is_some_and(|old| is_live(old, by.now));
-                let place = Passcode::place(subject.key.as_str(), &id);
-                let sealed = wish.chap.then(|| self.keyring.seal(&place, code.as_bytes()));
+                let seal = |place: Vec<u8>, text: &str| self.keyring.seal(&place, text.as_bytes());
                 record.login.clone_from(&subject.login);
                 record.passcode = Some(Passcode {
                     id: id.clone(),
                     digest: passcode::digest(&self.keyring, &subject.key, &code),
                     issued_by: by.name.to_owned(),
                     issued: by.now,
-                    expires,
+                    expires: by.now + life,
                     failures: 0,
-                    sealed,
+                    sealed: wish.chap.then(|| seal(Passcode::place(user, &id), &code)),
                     refused: 0,
-                    replaces_factor: false,
-                    second: None,
+                    replaces_factor: wish.replaces_factor,
+                    second: second_holders
+                        .is_some()
+                        .then(|| seal(Passcode::second_place(user, &id), second)),
                     released_by: None,
-                    halves: false,
+                    halves: second_holders.is_some(),
                 });
-                let Some(view) = PasscodeView::live(subject.key.as_str(), record, by.now) else {
+                let Some(view) = PasscodeView::live(user, record, by.now) else {
                     return Err(AccountError::NoSuchPasscode(subject.login.clone()));
                 };
-                let copy = if wish.chap { ", for CHAP" } else { "" };
-                Ok(((view, replaced), format!("passcode {id} until {expires}{copy}")))
+                let what = issued(&view);
+                Ok(((view, replaced), what))
             })
             .await?;
+        let shown = if passcode.halves { first } else { code.as_str() };
         Ok(Issued {
             passcode,
-            code: code.to_string(),
+            code: shown.to_owned(),
             replaced,
+            second: second_holders,
         })
     }
 
@@ -161,11 +168,23 @@ impl Accounts {
     }
 }
 
-/// The shortest life of a passcode.
-const MIN_LIFE: Duration = Duration::from_secs(60);
-
 /// Symbols in a passcode's identifier.
 const ID_LENGTH: usize = 8;
+
+/// What was issued, for the audit.
+fn issued(passcode: &PasscodeView) -> String {
+    let mut what = format!("passcode {} until {}", passcode.id, passcode.expires);
+    for (said, words) in [
+        (passcode.halves, ", first half"),
+        (passcode.chap, ", for CHAP"),
+        (passcode.replaces_factor, ", in place of a lost factor"),
+    ] {
+        if said {
+            what.push_str(words);
+        }
+    }
+    what
+}
 
 /// A code of `length` symbols, at most 16.
 fn draw(length: usize) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{Accounts, Actor, Subject, Surroundings};
+use super::{Accounts, Actor, FourEyes, Subject, Surroundings};
 use crate::clock::Timestamp;
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
 use crate::engine::batch::{Batch, Change, Key};
@@ -35,6 +35,8 @@ pub(crate) const CAROL: Actor<'static> = Actor {
 pub(crate) struct TestDirectory {
     name: String,
     people: Mutex<BTreeMap<String, Arc<Person>>>,
+    /// Managers by login name.
+    managers: Mutex<BTreeMap<String, String>>,
     down: Mutex<bool>,
 }
 
@@ -46,6 +48,7 @@ impl TestDirectory {
         Arc::new(Self {
             name: name.to_owned(),
             people: Mutex::new(people.collect()),
+            managers: Mutex::default(),
             down: Mutex::new(false),
         })
     }
@@ -54,6 +57,17 @@ impl TestDirectory {
     pub(crate) fn alias(&self, alias: &str, login: &str) {
         let person = Arc::clone(&self.people.lock()[login]);
         self.people.lock().insert(alias.to_owned(), person);
+    }
+
+    pub(crate) fn set_manager(&self, login: &str, manager: &str) {
+        self.managers.lock().insert(login.to_owned(), manager.to_owned());
+    }
+
+    pub(crate) fn add_to_group(&self, login: &str, group: &str) {
+        let mut people = self.people.lock();
+        let mut person = Person::clone(&people[login]);
+        person.groups.push(group.to_owned());
+        people.insert(login.to_owned(), Arc::new(person));
     }
 
     pub(crate) fn remove(&self, login: &str) {
@@ -100,6 +114,17 @@ impl Directory for TestDirectory {
         Box::pin(async { PasswordOutcome::Unknown })
     }
 
+    fn manager<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, Lookup> {
+        Box::pin(async move {
+            if *self.down.lock() {
+                return Lookup::Unavailable("out of reach".into());
+            }
+            let manager = self.managers.lock().get(&person.login).cloned();
+            let found = manager.and_then(|manager| self.people.lock().get(&manager).cloned());
+            found.map_or(Lookup::Unknown, Lookup::Found)
+        })
+    }
+
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         Box::pin(async { Err(ConnectError::Unreachable("nothing to relay to".into())) })
     }
@@ -128,13 +153,17 @@ pub(crate) struct Fixture {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) main: Arc<TestDirectory>,
     pub(crate) guests: Arc<TestDirectory>,
+    pub(crate) four_eyes: Arc<Mutex<FourEyes>>,
 }
 
-struct Both(Vec<Arc<TestDirectory>>);
+struct Both {
+    directories: Vec<Arc<TestDirectory>>,
+    four_eyes: Arc<Mutex<FourEyes>>,
+}
 
 impl Surroundings for Both {
     fn directories(&self) -> Vec<Arc<dyn Directory>> {
-        self.0
+        self.directories
             .iter()
             .map(|directory| Arc::clone(directory) as Arc<dyn Directory>)
             .collect()
@@ -142,6 +171,10 @@ impl Surroundings for Both {
 
     fn limit(&self) -> Limit {
         LIMIT
+    }
+
+    fn four_eyes(&self) -> FourEyes {
+        self.four_eyes.lock().clone()
     }
 }
 
@@ -151,7 +184,11 @@ impl Fixture {
         let store = Arc::new(MemoryStore::new(Arc::clone(&keyring)));
         let main = TestDirectory::new("main", &["ana", "ben", "carol"]);
         let guests = TestDirectory::new("guests", &["gus"]);
-        let surroundings = Both(vec![Arc::clone(&main), Arc::clone(&guests)]);
+        let four_eyes = Arc::new(Mutex::new(FourEyes::default()));
+        let surroundings = Both {
+            directories: vec![Arc::clone(&main), Arc::clone(&guests)],
+            four_eyes: Arc::clone(&four_eyes),
+        };
         let accounts = Accounts::new(Arc::clone(&store) as _, Arc::clone(&keyring), Arc::new(surroundings));
         Self {
             accounts: Arc::new(accounts),
@@ -159,6 +196,7 @@ impl Fixture {
             keyring,
             main,
             guests,
+            four_eyes,
         }
     }
 

@@ -56,36 +56,8 @@ impl Accounts {
         }
     }
 
-    /// Whether the operator `account` and `subject` are the same person: by name, or because the
-    /// person's directory finds them under the account's name.
-    ///
-    /// # Errors
-    /// When the directory cannot be asked.
-    pub async fn is_oneself(&self, account: &str, subject: &Subject) -> Result<bool, AccountError> {
-        let Ok(login) = LoginName::parse(account) else {
-            return Ok(false);
-        };
-        if LoginName::parse(&subject.login).is_ok_and(|name| name == login) {
-            return Ok(true);
-        }
-        let Some(person) = &subject.person else {
-            return Ok(false);
-        };
-        let directories = self.chosen(Some(&person.directory))?;
-        for (directory, lookup) in look_up(directories, &login).await {
-            match lookup {
-                Lookup::Found(operator) if operator.key == subject.key => return Ok(true),
-                Lookup::Found(_) | Lookup::Unknown => {}
-                // One of several entries may be the subject: better refused than self-issued.
-                Lookup::Ambiguous => return Ok(true),
-                Lookup::Unavailable(reason) => return Err(AccountError::DirectoryUnavailable(directory, reason)),
-            }
-        }
-        Ok(false)
-    }
-
     /// The person with this key: known by a record, or by the directory under the record's name.
-    async fn by_key(&self, name: &str, key: UserKey) -> Result<Subject, AccountError> {
+    pub(super) async fn by_key(&self, name: &str, key: UserKey) -> Result<Subject, AccountError> {
         let found = self.store.read(&[Key::user(&key)], clock::now()).await?;
         let Some(octets) = found.into_iter().next().and_then(|found| found.value) else {
             return Err(AccountError::NoSuchUser(name.to_owned()));

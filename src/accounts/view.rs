@@ -2,11 +2,13 @@
 //! of the operation that makes it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::engine::account::StateAnswer;
+use crate::engine::approval::{RequestId, RequestRecord, State};
 use crate::engine::authenticator::yubico_otp;
 use crate::engine::ocra::Suite;
 use crate::engine::record::{Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
@@ -231,6 +233,30 @@ pub struct Enrolled {
     pub seed: String,
 }
 
+/// The key of a machine that cannot reach us, which is shown this once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct OfflineEnrolled {
+    /// The token that stands for it.
+    pub token: TokenView,
+    /// Login name of the person.
+    pub login: String,
+    /// Suite (RFC 6287 section 6).
+    pub suite: String,
+    /// The key in base32.
+    pub key: String,
+}
+
+/// What to say to somebody at a machine that cannot reach us.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct OfflineResponse {
+    /// Login name of the person.
+    pub login: String,
+    /// The machine.
+    pub machine: String,
+    /// The response.
+    pub response: String,
+}
+
 /// A token brought back into step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resynced {
@@ -263,17 +289,110 @@ pub struct PasscodeView {
     /// Whether CHAP and MS-CHAPv2 take it; a sealed copy of the code is kept for that.
     #[serde(default)]
     pub chap: bool,
+    /// Whether it can be used.
+    #[serde(default)]
+    pub state: PasscodeState,
+    /// Whether it was handed out in two halves.
+    #[serde(default)]
+    pub halves: bool,
+    /// Who released the second half.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_by: Option<String>,
+    /// Whether it stands in for a second factor that was lost.
+    #[serde(default)]
+    pub replaces_factor: bool,
 }
 
-/// A passcode just issued, with the code, which is shown this once.
+/// How a live passcode stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PasscodeState {
+    /// It can be used.
+    #[default]
+    Live,
+    /// Nobody has its second half yet.
+    WaitingForRelease,
+}
+
+impl PasscodeState {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::WaitingForRelease => "waiting for release",
+        }
+    }
+}
+
+/// A passcode just issued, with the code or its first half, which is shown this once.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Issued {
     /// The passcode.
     pub passcode: PasscodeView,
-    /// The code itself.
+    /// The code itself; where it has halves, the first.
     pub code: String,
     /// Whether it replaces one that was still live.
     pub replaced: bool,
+    /// Who may release the second half, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<SecondHolders>,
+}
+
+/// Who may be the second of two people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecondHolders {
+    /// The login name of the person's manager, where the directory has one who may.
+    pub manager: Option<String>,
+    /// The group whose members may.
+    pub group: Option<String>,
+}
+
+/// A second half just released, which is shown this once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Released {
+    /// The passcode.
+    pub passcode: PasscodeView,
+    /// The second half.
+    pub second: String,
+}
+
+/// What somebody asks to have approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestView {
+    /// Its identifier.
+    pub id: String,
+    /// What is to be allowed: `login`.
+    pub action: String,
+    /// Key of the person who asks.
+    pub user: String,
+    /// Their login name.
+    pub login: String,
+    /// The RADIUS client or LDAP listener.
+    pub client: String,
+    /// Its service name.
+    pub service: String,
+    /// The network source.
+    pub source: IpAddr,
+    /// Calling-Station-Id, as the client says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calling_station: Option<String>,
+    /// When it was asked for.
+    #[serde(with = "moment")]
+    pub asked: Timestamp,
+    /// Nothing comes of it from then on.
+    #[serde(with = "moment")]
+    pub expires: Timestamp,
+    /// `pending`, `approved`, `denied`
+    pub state: String,
+    /// Who decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When.
+    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
+    pub decided: Option<Timestamp>,
+    /// Why, where they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// New recovery codes, which are shown this once.
@@ -451,7 +570,39 @@ impl PasscodeView {
             expires: passcode.expires,
             failures: passcode.failures,
             chap: passcode.sealed.is_some(),
+            state: match &passcode.second {
+                Some(_) => PasscodeState::WaitingForRelease,
+                None => PasscodeState::Live,
+            },
+            halves: passcode.halves,
+            released_by: passcode.released_by.clone(),
+            replaces_factor: passcode.replaces_factor,
         })
+    }
+}
+
+impl RequestView {
+    pub(super) fn of(id: RequestId, record: &RequestRecord) -> Self {
+        let word = match &record.state {
+            State::Pending => None,
+            State::Approved(word) | State::Denied(word) => Some(word),
+        };
+        Self {
+            id: id.to_string(),
+            action: record.action.word().to_owned(),
+            user: record.user.to_string(),
+            login: record.login.clone(),
+            client: record.client.clone(),
+            service: record.service.clone(),
+            source: record.source,
+            calling_station: record.calling_station.clone(),
+            asked: record.asked,
+            expires: record.expires,
+            state: record.state.word().to_owned(),
+            by: word.map(|word| word.by.clone()),
+            decided: word.map(|word| word.at),
+            reason: word.map(|word| word.reason.clone()).filter(|reason| !reason.is_empty()),
+        }
     }
 }
 

@@ -5,6 +5,9 @@
 
 mod clients;
 mod ending;
+mod keys;
+mod passcodes;
+mod requests;
 mod reuse;
 mod sessions;
 
@@ -17,7 +20,8 @@ use crate::secret::Secret;
 
 pub use crate::accounts::view::{
     AccountView, Denied, DenyView, DirectoryView, Enrolled, FailureView, Found, Issued, Kind, ManagerView,
-    PasscodeView, RecoveryCodes, Resynced, StateView, TokenView, Unlocked, UserRow, UserView, moment,
+    OfflineEnrolled, OfflineResponse, PasscodeState, PasscodeView, RecoveryCodes, Released, RequestView, Resynced,
+    SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, moment,
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::event::Outcome;
@@ -30,6 +34,9 @@ pub use clients::{
     TroubleView,
 };
 
+pub use keys::{EnrolKeyRequest, ImportKeysRequest, ImportedKey, MachineRef, RespondRequest};
+pub use passcodes::{IssueRequest, PasscodesRequest, ReleaseRequest, RevokePasscodeRequest};
+pub use requests::{RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
 
@@ -184,10 +191,10 @@ pub struct EnrolRequest {
     /// The directory to ask; all when absent.
     #[serde(default)]
     pub directory: Option<String>,
-    /// `totp` (the default) or `hotp`.
+    /// `totp` (the default), `hotp` or `ocra`.
     #[serde(default)]
     pub kind: Kind,
-    /// `sha1` (the default), `sha256`, `sha512`.
+    /// `sha1` (the default), `sha256`, `sha512`; for OCRA the suite follows from it, and its digits.
     #[serde(default)]
     pub algorithm: Algorithm,
     /// 6 (the default) to 8.
@@ -264,49 +271,6 @@ pub struct ResyncRequest {
     pub first: Secret,
     /// The code after it.
     pub second: Secret,
-}
-
-/// `POST /v1/passcode/issue`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IssueRequest {
-    /// For whom.
-    pub user: String,
-    /// The directory to ask; all when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub directory: Option<String>,
-    /// How long it lives, in minutes: 1 to 480; 60 when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub minutes: Option<u32>,
-    /// Whether CHAP and MS-CHAPv2 are to take it, for which a sealed copy of the code is kept.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub chap: bool,
-}
-
-/// `GET /v1/passcodes`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PasscodesRequest {
-    /// Whose; everybody's when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// The directory to ask; all when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub directory: Option<String>,
-}
-
-/// `POST /v1/passcode/revoke`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RevokePasscodeRequest {
-    /// Whose.
-    pub user: String,
-    /// The directory to ask; all when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub directory: Option<String>,
-    /// Only the passcode with this identifier.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
 }
 
 /// `GET /v1/audit`
@@ -558,6 +522,10 @@ pub struct PolicyReport {
     pub files: Vec<String>,
     /// Rules in all files.
     pub rules: usize,
+    /// Workflows by name, those that are built in as well.
+    pub workflows: Vec<String>,
+    /// Languages that there are prompts in.
+    pub languages: Vec<String>,
     /// Everything that is wrong.
     pub faults: Vec<FaultLine>,
 }

@@ -87,7 +87,43 @@ impl From<AccountError> for ApiError {
                 Some("revoke one that is not used any more".to_owned()),
             ),
             AccountError::LabelTaken(..) => (ErrorKind::Refused, Some("choose another label".to_owned())),
-            AccountError::Oneself => (ErrorKind::Denied, Some("ask another operator to issue it".to_owned())),
+            AccountError::NoPasscode(_) => (
+                ErrorKind::NotFound,
+                Some("`portcullis passcode list` shows the identifiers".to_owned()),
+            ),
+            AccountError::NotWaiting(_) => (
+                ErrorKind::Refused,
+                Some("a second half is shown once; if it is lost, have a new passcode issued".to_owned()),
+            ),
+            AccountError::NobodySecond(_) => (
+                ErrorKind::Refused,
+                Some(
+                    "have another operator than the person's manager issue it, or configure `second_holder_group` in \
+                     [passcodes]"
+                        .to_owned(),
+                ),
+            ),
+            AccountError::NoSuchRequest(_) => (
+                ErrorKind::NotFound,
+                Some("`portcullis request list` shows what is open".to_owned()),
+            ),
+            AccountError::Decided(..) => (
+                ErrorKind::Refused,
+                Some("`portcullis request show ID` says by whom".to_owned()),
+            ),
+            AccountError::KeyTaken(..) => (
+                ErrorKind::Refused,
+                Some("a key is one person's; `portcullis token revoke` takes it from them".to_owned()),
+            ),
+            AccountError::NoSuchMachine(..) => (
+                ErrorKind::NotFound,
+                Some("`portcullis offline list` shows a person's machines".to_owned()),
+            ),
+            AccountError::TooManyResponses(_) => (
+                ErrorKind::Refused,
+                Some("make sure that it is them; wait, or give them another way in".to_owned()),
+            ),
+            AccountError::OwnMachine => (ErrorKind::Denied, Some("ask another operator".to_owned())),
             AccountError::NotInStep => (
                 ErrorKind::Refused,
                 Some("wait for a new code, then give it and the one after it, in this order".to_owned()),

@@ -4,6 +4,7 @@ use tokio::net::unix::UCred;
 use tokio::task;
 
 use super::api::{ApiError, ErrorKind};
+use crate::accounts::Relation;
 
 /// The account at the other end of a connection, as the kernel knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,20 +33,32 @@ pub enum Verb {
     ShowUser,
     /// Forget failures.
     Unlock,
-    /// Keep a person out, or lift that.
+    /// Keep a person out.
     Deny,
+    /// Let a person who was kept out try again.
+    LiftDenial,
     /// See who is denied.
     ListDenials,
     /// End open sessions, or have the policies decided for them again.
     EndSessions,
     /// Enrol a token.
     EnrolToken,
-    /// Revoke, enable, disable or resynchronise a token.
+    /// Revoke or disable a token.
     ChangeToken,
+    /// Enable a token that was switched off.
+    EnableToken,
+    /// Bring a token back into step.
+    ResyncToken,
+    /// Make the key of a machine that cannot reach us.
+    EnrolMachine,
+    /// Say the response to what such a machine asks.
+    RespondOffline,
     /// Make recovery codes.
     NewRecoveryCodes,
     /// Issue a passcode.
     IssuePasscode,
+    /// Release the second half of a passcode.
+    ReleasePasscode,
     /// See which passcodes are live.
     ListPasscodes,
     /// Revoke a passcode.
@@ -70,6 +83,12 @@ pub enum Verb {
     ReadReuse,
     /// Let them count no more.
     ClearReuse,
+    /// See what people ask to have approved.
+    ReadRequests,
+    /// Approve what somebody asks for.
+    Approve,
+    /// Deny it.
+    DenyRequest,
 }
 
 impl Verb {
@@ -80,12 +99,18 @@ impl Verb {
             Self::ShowUser => "user.show",
             Self::Unlock => "user.unlock",
             Self::Deny => "user.deny",
+            Self::LiftDenial => "user.undeny",
             Self::ListDenials => "user.denials",
             Self::EndSessions => "session.end",
             Self::EnrolToken => "token.enrol",
             Self::ChangeToken => "token.change",
+            Self::EnableToken => "token.enable",
+            Self::ResyncToken => "token.resync",
+            Self::EnrolMachine => "offline.enrol",
+            Self::RespondOffline => "offline.respond",
             Self::NewRecoveryCodes => "recovery-codes.new",
             Self::IssuePasscode => "passcode.issue",
+            Self::ReleasePasscode => "passcode.release",
             Self::ListPasscodes => "passcode.list",
             Self::RevokePasscode => "passcode.revoke",
             Self::ReadPolicy => "policy.read",
@@ -98,8 +123,59 @@ impl Verb {
             Self::ReadSessions => "session.read",
             Self::ReadReuse => "reuse.read",
             Self::ClearReuse => "reuse.clear",
+            Self::ReadRequests => "request.read",
+            Self::Approve => "request.approve",
+            Self::DenyRequest => "request.deny",
         }
     }
+
+    /// Whom it may be done to.
+    pub const fn reach(self) -> Reach {
+        match self {
+            Self::Unlock
+            | Self::LiftDenial
+            | Self::EnrolToken
+            | Self::EnableToken
+            | Self::ResyncToken
+            | Self::NewRecoveryCodes
+            | Self::EnrolMachine
+            | Self::RespondOffline
+            | Self::IssuePasscode => Reach::Others,
+            Self::ReleasePasscode | Self::Approve => Reach::AsSecond,
+            Self::FindUsers
+            | Self::ShowUser
+            // Who keeps themselves out, or takes their own token away, harms nobody else.
+            | Self::Deny
+            | Self::ListDenials
+            | Self::EndSessions
+            | Self::ChangeToken
+            | Self::ListPasscodes
+            | Self::RevokePasscode
+            | Self::ReadPolicy
+            | Self::Status
+            | Self::ReadAudit
+            | Self::Reload
+            | Self::ReadClients
+            | Self::TestClient
+            | Self::ForgetClient
+            | Self::ReadSessions
+            | Self::ReadReuse
+            | Self::ClearReuse
+            | Self::ReadRequests
+            | Self::DenyRequest => Reach::Anybody,
+        }
+    }
+}
+
+/// Whom something may be done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Anybody.
+    Anybody,
+    /// Anybody but oneself: it helps somebody to log in.
+    Others,
+    /// Those whom the operator vouches for as the second of two people.
+    AsSecond,
 }
 
 /// What it is done to.
@@ -107,11 +183,8 @@ impl Verb {
 pub enum Target {
     /// Nobody in particular.
     Nobody,
-    /// A person.
-    Person {
-        /// Whether that is the operator.
-        oneself: bool,
-    },
+    /// A person, who is this to the operator.
+    Person(Relation),
 }
 
 impl Caller {
@@ -151,38 +224,23 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
         );
         return Err(denied.with_remedy("run it as root, or have the account added to admin.operators and reload"));
     }
-    match (verb, target) {
-        (Verb::IssuePasscode, Target::Person { oneself: true }) => {
-            let denied = ApiError::new(ErrorKind::Denied, "nobody may issue a passcode for themselves");
-            Err(denied.with_remedy("ask another operator to issue it"))
+    let (error, remedy) = match (verb.reach(), target) {
+        (Reach::Anybody, _) | (Reach::Others | Reach::AsSecond, Target::Nobody) => return Ok(()),
+        (Reach::Others, Target::Person(Relation::Other | Relation::Second | Relation::Issuer))
+        | (Reach::AsSecond, Target::Person(Relation::Second)) => return Ok(()),
+        (Reach::Others | Reach::AsSecond, Target::Person(Relation::Oneself)) => {
+            ("nobody may do that for themselves", "ask another operator to do it")
         }
-        (
-            Verb::FindUsers
-            | Verb::ShowUser
-            | Verb::Unlock
-            // Who denies themselves harms nobody else.
-            | Verb::Deny
-            | Verb::ListDenials
-            | Verb::EndSessions
-            | Verb::EnrolToken
-            | Verb::ChangeToken
-            | Verb::NewRecoveryCodes
-            | Verb::IssuePasscode
-            | Verb::ListPasscodes
-            | Verb::RevokePasscode
-            | Verb::ReadPolicy
-            | Verb::Status
-            | Verb::ReadAudit
-            | Verb::Reload
-            | Verb::ReadClients
-            | Verb::ReadSessions
-            | Verb::ReadReuse
-            | Verb::ClearReuse
-            | Verb::TestClient
-            | Verb::ForgetClient,
-            Target::Nobody | Target::Person { .. },
-        ) => Ok(()),
-    }
+        (Reach::AsSecond, Target::Person(Relation::Issuer)) => (
+            "who issued a passcode may not release its second half",
+            "the person's manager, or a member of the configured group, may",
+        ),
+        (Reach::AsSecond, Target::Person(Relation::Other)) => (
+            "only the person's manager, or a member of the configured group, may do that",
+            "`portcullis user show USER` names the manager; docs/configuration.md says how the group is configured",
+        ),
+    };
+    Err(ApiError::new(ErrorKind::Denied, error).with_remedy(remedy))
 }
 
 #[cfg(test)]
@@ -202,12 +260,55 @@ mod tests {
         assert_eq!(denied.kind, ErrorKind::Denied);
     }
 
+    /// Every verb, and whether it may be done to oneself, to somebody one vouches for, to somebody whom one has issued
+    /// a passcode for, and to others.
     #[test]
-    fn nobody_issues_a_passcode_for_themselves() {
-        let oneself = Target::Person { oneself: true };
-        assert!(authorize(&operator(true), Verb::IssuePasscode, oneself).is_err());
-        assert!(authorize(&operator(true), Verb::IssuePasscode, Target::Person { oneself: false }).is_ok());
-        assert!(authorize(&operator(true), Verb::RevokePasscode, oneself).is_ok());
+    fn who_may_do_what_to_whom() {
+        let anybody = [true, true, true, true];
+        let others = [false, true, true, true];
+        let second = [false, true, false, false];
+        let matrix = [
+            (Verb::FindUsers, anybody),
+            (Verb::ShowUser, anybody),
+            (Verb::Unlock, others),
+            (Verb::Deny, anybody),
+            (Verb::LiftDenial, others),
+            (Verb::ListDenials, anybody),
+            (Verb::EndSessions, anybody),
+            (Verb::EnrolToken, others),
+            (Verb::ChangeToken, anybody),
+            (Verb::EnableToken, others),
+            (Verb::ResyncToken, others),
+            (Verb::NewRecoveryCodes, others),
+            (Verb::EnrolMachine, others),
+            (Verb::RespondOffline, others),
+            (Verb::IssuePasscode, others),
+            (Verb::ReleasePasscode, second),
+            (Verb::ListPasscodes, anybody),
+            (Verb::RevokePasscode, anybody),
+            (Verb::ReadPolicy, anybody),
+            (Verb::Status, anybody),
+            (Verb::ReadAudit, anybody),
+            (Verb::Reload, anybody),
+            (Verb::ReadClients, anybody),
+            (Verb::TestClient, anybody),
+            (Verb::ForgetClient, anybody),
+            (Verb::ReadSessions, anybody),
+            (Verb::ReadReuse, anybody),
+            (Verb::ClearReuse, anybody),
+            (Verb::ReadRequests, anybody),
+            (Verb::Approve, second),
+            (Verb::DenyRequest, anybody),
+        ];
+        let relations = [Relation::Oneself, Relation::Second, Relation::Issuer, Relation::Other];
+        for (verb, expected) in matrix {
+            for (relation, may) in relations.into_iter().zip(expected) {
+                let target = Target::Person(relation);
+                let allowed = authorize(&operator(true), verb, target);
+                assert_eq!(allowed.is_ok(), may, "{} {relation:?}", verb.word());
+                assert!(authorize(&operator(false), verb, target).is_err(), "{}", verb.word());
+            }
+        }
     }
 
     #[tokio::test]

@@ -2,6 +2,9 @@
 
 mod clients;
 mod ending;
+mod keys;
+mod passcodes;
+mod requests;
 mod reuse;
 mod sessions;
 mod tokens;
@@ -20,13 +23,13 @@ use tracing::warn;
 use super::Control;
 use super::api::{
     ApiError, AuditRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest, Explanation, FindRequest,
-    Found, Head, IssueRequest, Issued, MAX_REQUEST, PasscodeView, PasscodesRequest, PolicyReport, RecoveryCodes,
-    ReloadReport, ResyncRequest, Resynced, RevokePasscodeRequest, StatusReport, StatusRequest, Stretch, TokenRef,
-    TokenView, UndenyRequest, Unlocked, UserRef, UserView, Verification, VerifyRequest,
+    Found, Head, MAX_REQUEST, PolicyReport, RecoveryCodes, ReloadReport, ResyncRequest, Resynced, StatusReport,
+    StatusRequest, Stretch, TokenRef, TokenView, UndenyRequest, Unlocked, UserRef, UserView, Verification,
+    VerifyRequest,
 };
 use super::extract::{Body, Params};
-use super::operator::{Caller, Operator, Target, Verb, authorize};
-use crate::accounts::{AccountError, Accounts, Actor, PasscodeWish, Subject, Which};
+use super::operator::{Caller, Operator, Reach, Target, Verb, authorize};
+use crate::accounts::{AccountError, Accounts, Actor, Relation, Subject, Which};
 use crate::audit::{Audit, Filter};
 use crate::clock;
 use crate::engine::event::Outcome;
@@ -62,13 +65,13 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/token/disable", post(disable_token))
         .route("/v1/token/resync", post(resync))
         .route("/v1/recovery-codes/new", post(new_recovery_codes))
-        .route("/v1/passcodes", get(passcodes))
-        .route("/v1/passcode/issue", post(issue_passcode))
-        .route("/v1/passcode/revoke", post(revoke_passcode))
         .route("/v1/policy/check", post(policy_check))
         .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
         .merge(clients::routes())
+        .merge(passcodes::routes())
+        .merge(requests::routes())
+        .merge(keys::routes())
         .merge(reuse::routes())
         .merge(sessions::routes())
         .merge(tokens::routes())
@@ -143,39 +146,32 @@ impl AdminState {
         // Strangers learn nothing, not even who exists.
         authorize(operator, verb, Target::Nobody)?;
         let subject = self.accounts.resolve(user, directory).await?;
-        let oneself = match verb {
-            Verb::IssuePasscode => self.accounts.is_oneself(&operator.name, &subject).await?,
-            Verb::FindUsers
-            | Verb::ShowUser
-            | Verb::Unlock
-            | Verb::Deny
-            | Verb::ListDenials
-            | Verb::EndSessions
-            | Verb::EnrolToken
-            | Verb::ChangeToken
-            | Verb::NewRecoveryCodes
-            | Verb::ListPasscodes
-            | Verb::RevokePasscode
-            | Verb::ReadPolicy
-            | Verb::Status
-            | Verb::ReadAudit
-            | Verb::Reload
-            | Verb::ReadClients
-            | Verb::ReadSessions
-            | Verb::ReadReuse
-            | Verb::ClearReuse
-            | Verb::TestClient
-            | Verb::ForgetClient => false,
+        let relation = match verb.reach() {
+            Reach::Others => self.accounts.relation(&operator.name, &subject).await?,
+            // Who vouches for whom is asked about one request, not about a name.
+            Reach::Anybody | Reach::AsSecond => Relation::Other,
         };
-        if let Err(denied) = authorize(operator, verb, Target::Person { oneself }) {
-            let by = Actor::now(&operator.name);
-            let what = format!("{}: {}", subject.login, denied.error);
-            self.accounts
-                .note(verb.word(), by, Some(&subject), Outcome::Reject, &what)
-                .await?;
-            return Err(denied);
-        }
+        self.allow(operator, verb, &subject, relation).await?;
         Ok(subject)
+    }
+
+    /// Asks whether the operator, who is this to the person, may do that. A refusal is audited.
+    pub(super) async fn allow(
+        &self,
+        operator: &Operator,
+        verb: Verb,
+        subject: &Subject,
+        relation: Relation,
+    ) -> Result<(), ApiError> {
+        let Err(denied) = authorize(operator, verb, Target::Person(relation)) else {
+            return Ok(());
+        };
+        let by = Actor::now(&operator.name);
+        let what = format!("{}: {}", subject.login, denied.error);
+        self.accounts
+            .note(verb.word(), by, Some(subject), Outcome::Reject, &what)
+            .await?;
+        Err(denied)
     }
 }
 
@@ -255,7 +251,7 @@ async fn undeny(
     Body(request): Body<UndenyRequest>,
 ) -> Answer<DenyView> {
     let subject = state
-        .person(&operator, Verb::Deny, &request.user, request.directory.as_deref())
+        .person(&operator, Verb::LiftDenial, &request.user, request.directory.as_deref())
         .await?;
     let (reason, by) = (request.reason.unwrap_or_default(), Actor::now(&operator.name));
     Ok(Json(state.accounts.lift_denial(&subject, &reason, by).await?))
@@ -295,7 +291,7 @@ async fn revoke_token(
     Extension(operator): Extension<Operator>,
     Body(request): Body<TokenRef>,
 ) -> Answer<TokenView> {
-    let (subject, which) = state.token(&operator, &request).await?;
+    let (subject, which) = state.token(&operator, Verb::ChangeToken, &request).await?;
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.revoke_token(&subject, &which, by).await?))
 }
@@ -305,7 +301,7 @@ async fn enable_token(
     Extension(operator): Extension<Operator>,
     Body(request): Body<TokenRef>,
 ) -> Answer<TokenView> {
-    let (subject, which) = state.token(&operator, &request).await?;
+    let (subject, which) = state.token(&operator, Verb::EnableToken, &request).await?;
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.switch_token(&subject, &which, true, by).await?))
 }
@@ -315,15 +311,15 @@ async fn disable_token(
     Extension(operator): Extension<Operator>,
     Body(request): Body<TokenRef>,
 ) -> Answer<TokenView> {
-    let (subject, which) = state.token(&operator, &request).await?;
+    let (subject, which) = state.token(&operator, Verb::ChangeToken, &request).await?;
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.switch_token(&subject, &which, false, by).await?))
 }
 
 impl AdminState {
-    async fn token(&self, operator: &Operator, request: &TokenRef) -> Result<(Subject, Which), ApiError> {
+    async fn token(&self, operator: &Operator, verb: Verb, request: &TokenRef) -> Result<(Subject, Which), ApiError> {
         let subject = self
-            .person(operator, Verb::ChangeToken, &request.user, request.directory.as_deref())
+            .person(operator, verb, &request.user, request.directory.as_deref())
             .await?;
         Ok((subject, Which::parse(&request.token)))
     }
@@ -337,7 +333,7 @@ async fn resync(
     let subject = state
         .person(
             &operator,
-            Verb::ChangeToken,
+            Verb::ResyncToken,
             &request.user,
             request.directory.as_deref(),
         )
@@ -359,59 +355,6 @@ async fn new_recovery_codes(
         .await?;
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.new_recovery_codes(&subject, by).await?))
-}
-
-async fn passcodes(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-    Params(request): Params<PasscodesRequest>,
-) -> Answer<Vec<PasscodeView>> {
-    authorize(&operator, Verb::ListPasscodes, Target::Nobody)?;
-    let subject = match &request.user {
-        Some(user) => {
-            let directory = request.directory.as_deref();
-            Some(state.person(&operator, Verb::ListPasscodes, user, directory).await?)
-        }
-        None => None,
-    };
-    let now = clock::now();
-    Ok(Json(state.accounts.passcodes(subject.as_ref(), MAX_ROWS, now).await?))
-}
-
-async fn issue_passcode(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-    Body(request): Body<IssueRequest>,
-) -> Answer<Issued> {
-    let directory = request.directory.as_deref();
-    let subject = state
-        .person(&operator, Verb::IssuePasscode, &request.user, directory)
-        .await?;
-    let wish = PasscodeWish {
-        life: request
-            .minutes
-            .map(|minutes| Duration::from_secs(u64::from(minutes) * 60)),
-        chap: request.chap,
-    };
-    let by = Actor::now(&operator.name);
-    Ok(Json(state.accounts.issue_passcode(&subject, wish, by).await?))
-}
-
-async fn revoke_passcode(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-    Body(request): Body<RevokePasscodeRequest>,
-) -> Answer<PasscodeView> {
-    let directory = request.directory.as_deref();
-    let subject = state
-        .person(&operator, Verb::RevokePasscode, &request.user, directory)
-        .await?;
-    let by = Actor::now(&operator.name);
-    let revoked = state
-        .accounts
-        .revoke_passcode(&subject, request.id.as_deref(), by)
-        .await?;
-    Ok(Json(revoked))
 }
 
 async fn policy_check(

@@ -17,6 +17,7 @@ pub(crate) mod qr;
 mod radius;
 mod recovery_codes;
 mod reload;
+mod request;
 mod reuse;
 mod session;
 mod status;
@@ -84,8 +85,13 @@ enum Command {
     Token(token::TokenArgs),
     /// Recovery codes: make a new set
     RecoveryCodes(recovery_codes::RecoveryCodesArgs),
-    /// Passcodes for people who cannot log in: issue, list, revoke
+    /// Passcodes for people who cannot log in: issue, release, list, revoke
     Passcode(passcode::PasscodeArgs),
+    /// What people ask to have approved: list, show, deny
+    Request(request::RequestArgs),
+    /// Approve a request, as the second of two people
+    #[command(after_help = request::APPROVE_HELP)]
+    Approve(request::ApproveArgs),
     /// Policies: check the files, explain a decision
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
@@ -154,7 +160,7 @@ pub enum Exit {
     Unreachable = 3,
     /// The account may not do that.
     Denied = 4,
-    /// There is no such person, token or passcode.
+    /// There is no such person, token, passcode or request.
     NotFound = 5,
 }
 
@@ -185,6 +191,8 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Token(_)
         | Command::RecoveryCodes(_)
         | Command::Passcode(_)
+        | Command::Request(_)
+        | Command::Approve(_)
         | Command::Policy(_)
         | Command::Client(_)
         | Command::Session(_)
@@ -221,6 +229,8 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Token(args) => token::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
         Command::Passcode(args) => passcode::run(args, client, out).await,
+        Command::Request(args) => request::run(args, client, out).await,
+        Command::Approve(args) => request::approve(args, client, out).await,
         Command::Policy(args) => policy::run(args, client, out).await,
         Command::Client(args) => client::run(args, client, out).await,
         Command::Session(args) => session::run(args, client, out).await,

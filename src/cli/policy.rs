@@ -105,7 +105,11 @@ fn print_report(report: &PolicyReport, out: &mut Out<'_>) -> Result<Exit, CliErr
     print_faults(&report.faults, out)?;
     let verdict = out.news(!faulty, if faulty { "not usable" } else { "sound" });
     let (rules, files) = (report.rules, report.files.len());
-    out.line(format!("{}: {rules} rules in {files} files, {verdict}", report.path))?;
+    let (workflows, languages) = (report.workflows.len(), report.languages.join(", "));
+    out.line(format!(
+        "{}: {rules} rules and {workflows} workflows in {files} files, prompts in {languages}: {verdict}",
+        report.path
+    ))?;
     Ok(exit)
 }
 

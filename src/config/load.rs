@@ -1,5 +1,6 @@
 //! Reading and validating the file.
 
+mod four_eyes;
 mod upstream;
 
 use std::collections::HashMap;
@@ -10,23 +11,26 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Client, Config, Dictionary, Directory, DynamicAuthorization, LdapDirectory, LdapListener,
-    LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Policies, Profile, ProxyProtocol, RadiusDirectory,
-    RadiusListener, Store, Transport, Upstream,
+    Accounting, Admin, Approvals, Client, Config, Dialogs, Dictionary, Directory, DynamicAuthorization, LdapDirectory,
+    LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Profile, ProxyProtocol,
+    RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 17] = [
     "node",
     "log",
     "store",
     "admin",
     "metrics",
     "policies",
+    "dialogs",
     "dictionary",
     "limits",
     "accounting",
+    "passcodes",
+    "approvals",
     "directory",
     "upstream",
     "radius",
@@ -64,9 +68,12 @@ impl Config {
             admin: reader.section::<Admin>("admin"),
             metrics: reader.section::<Metrics>("metrics"),
             policies: reader.section::<Policies>("policies"),
+            dialogs: reader.section::<Dialogs>("dialogs"),
             dictionary: reader.section::<Dictionary>("dictionary"),
             limits: reader.section::<Limits>("limits"),
             accounting: reader.section::<Accounting>("accounting"),
+            passcodes: reader.section::<Passcodes>("passcodes"),
+            approvals: reader.section::<Approvals>("approvals"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             radius: reader.items::<RadiusListener>("radius"),
@@ -317,6 +324,7 @@ impl Reader<'_, '_, '_> {
         }
         self.limits(config);
         self.accounting(config);
+        self.four_eyes(config);
         let directories: Vec<String> = config
             .directories
             .iter()
@@ -509,6 +517,12 @@ impl Reader<'_, '_, '_> {
                         "does nothing: the client is connected over TLS, and these requests need a `secret` of their own",
                     );
                 }
+            }
+            if client.profile != Profile::Dialog && client.recover.0.is_some() {
+                self.warn(
+                    &at("recover"),
+                    "does nothing unless profile = \"dialog\": it takes more than one question",
+                );
             }
             if client.profile != Profile::Append && self.document.has(&["client", &index, "append"]) {
                 self.warn(&at("append"), "does nothing unless profile = \"append\"");

@@ -118,13 +118,14 @@ pub fn outcome(response: &BindResponse<'_>) -> PasswordOutcome {
         },
         INVALID_CREDENTIALS => {
             let by_control = policy_error(controls).ok().flatten().and_then(by_policy);
-            by_control.unwrap_or_else(|| {
-                if expired_control {
-                    PasswordOutcome::Expired
-                } else {
-                    by_sub_code(response.diagnostic).unwrap_or(PasswordOutcome::Wrong)
+            match by_control {
+                Some(PasswordOutcome::Expired) if says_before_it_looks(response.diagnostic) => {
+                    PasswordOutcome::Disabled
                 }
-            })
+                Some(by_control) => by_control,
+                None if expired_control && says_after_it_looked(response.diagnostic) => PasswordOutcome::Expired,
+                None => by_sub_code(response.diagnostic).unwrap_or(PasswordOutcome::Wrong),
+            }
         }
         NO_SUCH_OBJECT => PasswordOutcome::Unknown,
         // The entry has no password to compare with.
@@ -220,9 +221,24 @@ fn by_sub_code(diagnostic: &[u8]) -> Option<PasswordOutcome> {
     }
 }
 
-/// 389 Directory Server and FreeIPA tell states of the account by text alone.
+/// FreeIPA, once grace is over, says that a password has expired whatever password it was: it proves nothing.
+fn says_before_it_looks(diagnostic: &[u8]) -> bool {
+    lower(diagnostic).contains("password is expired")
+}
+
+/// 389 Directory Server says it of the right password alone. Its control by itself is no proof: FreeIPA sends it with
+/// wrong passwords too, as long as there is grace.
+fn says_after_it_looked(diagnostic: &[u8]) -> bool {
+    lower(diagnostic).contains("password expired")
+}
+
+fn lower(diagnostic: &[u8]) -> String {
+    String::from_utf8_lossy(diagnostic).to_ascii_lowercase()
+}
+
+/// 389 Directory Server and FreeIPA tell states of the account by text alone, before they look at the password.
 fn by_text(diagnostic: &[u8]) -> Option<PasswordOutcome> {
-    let text = String::from_utf8_lossy(diagnostic).to_ascii_lowercase();
+    let text = lower(diagnostic);
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
     if says(&[
         "retry limit",
@@ -236,10 +252,11 @@ fn by_text(diagnostic: &[u8]) -> Option<PasswordOutcome> {
         "inactivity limit",
         "account is expired",
         "account (kerberos) is expired",
+        "password expired",
+        "password has expired",
+        "password is expired",
     ]) {
         Some(PasswordOutcome::Disabled)
-    } else if says(&["password expired", "password has expired", "password is expired"]) {
-        Some(PasswordOutcome::Expired)
     } else {
         None
     }
@@ -292,7 +309,7 @@ const POLICY_ERROR: u8 = 0x81;
 const VERSION_3: [u8; 3] = [0x02, 0x01, 0x03];
 
 /// draft-behera-ldap-password-policy-10 section 6.
-const PASSWORD_POLICY: &[u8] = b"1.3.6.1.4.1.42.2.27.8.5.1";
+pub(super) const PASSWORD_POLICY: &[u8] = b"1.3.6.1.4.1.42.2.27.8.5.1";
 
 /// `SEQUENCE { controlType }`: criticality is false by default, and there is no value.
 pub(super) const PASSWORD_POLICY_REQUEST: [u8; 29] = *b"\x30\x1b\x04\x191.3.6.1.4.1.42.2.27.8.5.1";
@@ -433,10 +450,20 @@ mod tests {
             PasswordOutcome::Disabled
         );
         assert_eq!(judged(53, "Too many failed logins.\n", None), PasswordOutcome::Locked);
-        assert_eq!(judged(53, "password expired!", None), PasswordOutcome::Expired);
+        assert_eq!(judged(53, "password expired!", None), PasswordOutcome::Disabled);
         assert_eq!(judged(32, "", None), PasswordOutcome::Unknown);
         assert_eq!(judged(48, "", None), PasswordOutcome::Wrong);
         assert_eq!(judged(49, "", None), PasswordOutcome::Wrong);
+    }
+
+    #[test]
+    fn what_is_said_of_any_password_proves_none() {
+        let expired = || Some(control(NETSCAPE_EXPIRED, Some(b"0")));
+        // FreeIPA: a wrong password while there is grace, and any password afterwards.
+        assert_eq!(judged(49, "", expired()), PasswordOutcome::Wrong);
+        let over = Some(control(PASSWORD_POLICY, Some(&[0x30, 0x03, 0x81, 0x01, 0x00])));
+        assert_eq!(judged(49, "Password is expired.\n", over), PasswordOutcome::Disabled);
+        assert_eq!(judged(49, "Password is expired.\n", None), PasswordOutcome::Wrong);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::clock::Timestamp;
+use crate::engine::approval::RequestId;
 use crate::engine::event::AuditEvent;
 use crate::engine::facts::UserKey;
 use crate::engine::session::SessionName;
@@ -32,6 +33,20 @@ impl Key {
     /// Challenges of upstream servers that wait for their answers, which expire: `e/r/<id>`.
     pub fn upstream(id: u64) -> Self {
         Self::joined(b"e/r/", format!("{id:016x}").as_bytes())
+    }
+
+    /// Requests that wait for somebody's approval, which expire: `e/q/<id>`.
+    pub fn request(id: RequestId) -> Self {
+        Self::joined(Self::REQUESTS, id.to_string().as_bytes())
+    }
+
+    /// All of them.
+    pub const REQUESTS: &'static [u8] = b"e/q/";
+
+    /// The request that this is the key of.
+    pub fn request_id(&self) -> Option<RequestId> {
+        let id = self.0.strip_prefix(Self::REQUESTS)?;
+        RequestId::parse(std::str::from_utf8(id).ok()?)
     }
 
     /// What was learned of a RADIUS client: `c/<client>/<address>`.

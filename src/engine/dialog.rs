@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
+use crate::engine::approval::RequestId;
 use crate::engine::authenticator::KindSet;
 use crate::engine::stuffed::{stuff, unstuff};
 use crate::engine::workflow::Course;
@@ -38,6 +39,8 @@ pub struct Dialog {
     pub password: Option<Secret>,
     /// The upstream's challenge that the answer is for, as the store knows it.
     pub asking: Option<u64>,
+    /// The request for an approval that it waits for.
+    pub approval: Option<RequestId>,
     /// Names the code that was sent, or the challenge that was shown.
     pub sent: Option<u64>,
     /// Where it stands in a workflow, if it follows one.
@@ -72,6 +75,7 @@ impl Dialog {
             proven: self.proven,
             password: self.password.as_ref().map(Secret::expose),
             asking: self.asking,
+            approval: self.approval,
             sent: self.sent,
             course: self.course.clone(),
         };
@@ -94,6 +98,7 @@ impl Dialog {
             proven: wire.proven,
             password: wire.password.map(Secret::new),
             asking: wire.asking,
+            approval: wire.approval,
             sent: wire.sent,
             course: wire.course,
         })
@@ -110,6 +115,7 @@ struct Wire<'a> {
     #[serde(borrow)]
     password: Option<&'a [u8]>,
     asking: Option<u64>,
+    approval: Option<RequestId>,
     sent: Option<u64>,
     course: Option<Course>,
 }
@@ -129,6 +135,7 @@ mod tests {
             proven: KindSet::EMPTY,
             password: Some(Secret::new(password)),
             asking: Some(u64::MAX),
+            approval: None,
             sent: Some(u64::MAX),
             course: None,
         }

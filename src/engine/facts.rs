@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::engine::approval::RequestRecord;
 use crate::engine::batch::Versioned;
 use crate::engine::record::{ThrottleRecord, UserRecord};
 use crate::engine::reuse::Entry;
@@ -38,6 +39,9 @@ pub struct Facts {
     /// What the person has proven to the same application from the same source; looked for where the policy
     /// lets codes count for longer than one login ([`crate::engine::policy::Policy::reuses`]).
     pub reused: Option<Arc<Entry>>,
+    /// The person's open request for an approval; loaded where the policy takes any
+    /// ([`crate::engine::policy::Policy::approves`]).
+    pub approval: Option<Box<RequestRecord>>,
 }
 
 /// Whose a further name of a request is.

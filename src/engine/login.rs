@@ -4,12 +4,15 @@
 //! password it says so ([`Step::Do`]) and hands out an [`Attempt`], which goes on with the answer.
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
+mod approval;
 mod case;
+mod challenge;
 mod change;
 mod course;
 mod enrol;
 mod outcome;
 mod respond;
+mod round;
 mod shown;
 mod tasks;
 mod tried;
@@ -28,13 +31,14 @@ use crate::engine::dialog::Lifetime;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
 use crate::engine::policy::{Policy, Rule, Ruling, Subject, Terms, Who};
+use crate::engine::questions::answers::{HashJob, Hashed};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{AuthnRequest, Given, LoginForm, Purpose};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::upstream::{Answer, Question};
-use crate::engine::verdict::{Denial, Outage, Verdict};
+use crate::engine::verdict::{Denial, Outage, Prompt, Verdict};
 use crate::engine::workflow::Start;
 use crate::keyring::Keyring;
 use crate::secret::Secret;
@@ -67,6 +71,8 @@ pub struct Settings {
     pub lifetime: Lifetime,
     /// How long a login counts as a session before its session is reported.
     pub start_within: Duration,
+    /// How long a request for an approval waits for it, and the approval for its use.
+    pub approval_life: Duration,
     /// Whether passcodes are handed over in two halves, by two people.
     pub four_eyes: bool,
 }
@@ -150,6 +156,9 @@ pub enum Effect {
         /// The attempt counted, and the code spent.
         reserve: Batch,
     },
+    /// Have an answer hashed. It rests on nothing: what comes of it is judged by the records as they are then, so
+    /// that answers that are hashed at the same time count one after the other.
+    Hash(HashJob),
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
@@ -167,7 +176,7 @@ impl Effect {
             | Self::VerifyResponse { reserve, .. }
             | Self::Change { reserve, .. }
             | Self::AskUpstream { reserve, .. } => reserve.is_empty(),
-            Self::VerifyNobody { .. } => true,
+            Self::Hash(_) | Self::VerifyNobody { .. } => true,
         }
     }
 }
@@ -183,6 +192,8 @@ pub enum Evidence {
     Upstream(Answer),
     /// Of changing a password.
     Changed(Changed),
+    /// Of hashing an answer.
+    Hashed(Hashed),
 }
 
 /// An attempt between an effect and its evidence.
@@ -224,25 +235,31 @@ enum Stage<'a> {
         rule: &'a Rule,
         denial: Denial,
         /// What is asked all the same; refused at once where there is nothing.
-        then: Option<Pretence<'a>>,
+        then: Option<Box<Prompt>>,
     },
     /// A step of a workflow waits for what it wanted done.
     Walking { position: Box<Position>, nonce: u64 },
-}
-
-/// What somebody is asked with who will be refused whatever comes.
-#[derive(Clone, Debug)]
-struct Pretence<'a> {
-    terms: &'a Terms,
-    proven: KindSet,
-    password: Secret,
+    /// An answer is hashed; then the request is judged from the beginning.
+    Hashing { nonce: u64 },
 }
 
 impl Engine {
     /// Judges a request. `nonce` names this attempt among all of the last minutes.
     pub fn begin<'a>(&'a self, request: &'a AuthnRequest, facts: &Facts, now: Timestamp, nonce: u64) -> Step<'a> {
+        self.judge(request, facts, None, now, nonce)
+    }
+
+    /// Judges a request whose answer may have been hashed already.
+    fn judge<'a>(
+        &'a self,
+        request: &'a AuthnRequest,
+        facts: &Facts,
+        hashed: Option<Hashed>,
+        now: Timestamp,
+        nonce: u64,
+    ) -> Step<'a> {
         match self.case(request, facts, now, nonce) {
-            Ok((case, standing)) => case.begin(standing),
+            Ok((case, standing)) => Case { hashed, ..case }.begin(standing),
             Err(step) => *step,
         }
     }
@@ -336,6 +353,7 @@ impl Engine {
             blocked,
             guessed: false,
             reused: None,
+            hashed: None,
             now,
             nonce,
         };
@@ -430,12 +448,18 @@ impl<'a> Attempt<'a> {
     pub fn resume(self, evidence: Evidence, facts: &Facts, now: Timestamp) -> Step<'a> {
         let Self { engine, request, stage } = self;
         match stage {
+            Stage::Hashing { nonce } => match evidence {
+                Evidence::Hashed(hashed) => engine.judge(request, facts, Some(hashed), now, nonce),
+                Evidence::Password(_) | Evidence::Response(_) | Evidence::Upstream(_) | Evidence::Changed(_) => {
+                    engine.judge(request, facts, None, now, nonce)
+                }
+            },
             Stage::Pretending { rule, denial, then } => {
                 if let Evidence::Password(PasswordOutcome::Unavailable(reason)) = evidence {
                     return engine.outage(request, Some(rule), reason, now);
                 }
                 match then {
-                    Some(then) => then.ask(engine, request, rule, now),
+                    Some(prompt) => enrol::ask_all_the_same(*prompt, rule),
                     None => engine.reject(request, facts, Some(rule), denial, now),
                 }
             }
@@ -474,6 +498,7 @@ impl<'a> Attempt<'a> {
                     asked,
                     passed,
                     held,
+                    approved: false,
                     now,
                 };
                 match evidence {
@@ -487,6 +512,7 @@ impl<'a> Attempt<'a> {
                     Evidence::Response(outcome) => tried.responded(outcome),
                     Evidence::Upstream(answer) => tried.answered(answer),
                     Evidence::Changed(changed) => tried.changed(changed),
+                    Evidence::Hashed(_) => tried.unavailable("an answer was hashed that nobody asked for".into()),
                 }
             }
         }

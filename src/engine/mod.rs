@@ -3,6 +3,7 @@
 //! in ([`Attempt::resume`]). Changes come out as a [`Batch`] to be committed before the answer leaves.
 
 pub mod account;
+pub mod approval;
 pub mod authenticator;
 pub mod batch;
 pub mod dialog;

@@ -118,7 +118,11 @@ impl Questions {
 impl Question {
     /// Its wording in a language, else in the default one, in English, or in any.
     pub fn text(&self, language: Option<&str>, texts: &Texts) -> &str {
-        let languages = [language.unwrap_or(&texts.default), &texts.default, "en"];
+        let languages = [
+            language.unwrap_or(texts.default_language()),
+            texts.default_language(),
+            "en",
+        ];
         let known = languages.iter().find_map(|language| self.texts.get(*language));
         known.or_else(|| self.texts.values().next()).map_or("", |text| text)
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::clock::Timestamp;
+use crate::engine::approval::RequestId;
 use crate::engine::authenticator::Kind;
 
 /// Everything kept of one person; one record, so that one compare-and-swap covers it.
@@ -33,12 +34,14 @@ pub struct UserRecord {
     pub helped: Option<Helped>,
     /// Codes on their way, each good for one login; at most [`UserRecord::MAX_SENT`].
     pub sent: Vec<SentCode>,
-    /// The approval that is asked for.
-    pub approval: Option<u64>,
+    /// The open request for an approval.
+    pub approval: Option<RequestId>,
     /// What the person was last asked for by their own choice.
     pub prefers: Option<Kind>,
     /// The last code, if it was wrong but one of a token that is out of step.
     pub stray: Option<Stray>,
+    /// Challenges of offline tokens that were answered lately.
+    pub answered: Vec<AnsweredChallenge>,
 }
 
 impl UserRecord {
@@ -126,7 +129,7 @@ pub struct Answer {
     pub scheme: u8,
 }
 
-/// A code on its way to somebody, or the response that is expected of an offline token.
+/// A code on its way to somebody.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentCode {
     /// Names it, in the sealed dialog too: it counts for that dialog only.
@@ -139,6 +142,19 @@ pub struct SentCode {
     pub expires: Timestamp,
     /// Wrong codes since; three end it.
     pub failures: u8,
+}
+
+/// A challenge of an offline token that was answered: right once, wrong a few times, and not again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnsweredChallenge {
+    /// Names the challenge, in the sealed dialog too.
+    pub id: u64,
+    /// No dialog that it was shown in lives longer.
+    pub expires: Timestamp,
+    /// Wrong responses.
+    pub failures: u8,
+    /// Whether it was answered right.
+    pub spent: bool,
 }
 
 /// An operator's word that a person is not to be let in, whatever the rules say.
@@ -276,7 +292,8 @@ pub struct Passcode {
     pub refused: u8,
     /// Whether it stands in for a second factor that was lost. Since format 4, like what follows.
     pub replaces_factor: bool,
-    /// The second half, sealed to [`Passcode::place`], until somebody else has released it.
+    /// The second half, sealed to [`Passcode::second_place`], until somebody else has released it. As long as it is
+    /// here the passcode opens nothing: nobody can have it.
     pub second: Option<Vec<u8>>,
     /// Who released the second half.
     pub released_by: Option<String>,
@@ -288,6 +305,11 @@ impl Passcode {
     /// The place that this passcode's code is sealed to.
     pub fn place(user: &str, id: &str) -> Vec<u8> {
         format!("passcode/{user}/{id}").into_bytes()
+    }
+
+    /// The place that its second half is sealed to.
+    pub fn second_place(user: &str, id: &str) -> Vec<u8> {
+        format!("passcode-half/{user}/{id}").into_bytes()
     }
 }
 

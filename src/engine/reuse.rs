@@ -296,11 +296,15 @@ pub(super) fn after_refusal(
         | Denial::MissingCertificate
         | Denial::UntypedProof
         | Denial::NotThemselves
+        | Denial::ApprovalPending
+        | Denial::ApprovalDenied
         | Denial::NotProven
         | Denial::EnrolElsewhere
         | Denial::EnrolUnprotected
         | Denial::EnrolledMeanwhile
-        | Denial::TooManyTokens => None,
+        | Denial::TooManyTokens
+        | Denial::WrongAnswers
+        | Denial::AnswersLocked => None,
     }
 }
 

@@ -1,12 +1,21 @@
 //! What is said in dialogs: one line each, at most [`MAX_PROMPT`] characters, in the languages of the prompt files.
 //!
-//! English is built in (`policies/prompts/en.toml`). A text that a language lacks is said in English.
+//! The languages that are shipped (`policies/prompts`) are built in. A text that a language lacks is said in
+//! English.
+
+mod ascii;
+mod files;
+mod language;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use crate::document::{Faults, Source};
+use crate::engine::facts::Person;
 use crate::engine::policy::MAX_PROMPT;
+use crate::engine::request::Manner;
 
 macro_rules! texts {
     ($($(#[$meaning:meta])* $name:ident = $word:literal ($($placeholder:literal),*);)*) => {
@@ -34,6 +43,8 @@ macro_rules! texts {
 }
 
 texts! {
+    /// The end: nobody was let in, and nothing is said of the reason.
+    Refused = "refused" ();
     /// Asks for a code beside the password.
     Code = "code" ();
     /// Asks for the other half of a passcode.
@@ -86,6 +97,10 @@ texts! {
     RecoveryCode = "recovery-code" ();
     /// Asks for a code of any kind that the person has.
     Factor = "factor" ();
+    /// Somebody else has been asked to approve: asks to say when that is done.
+    ApprovalAsked = "approval-asked" ("id");
+    /// That is not done yet: asks once more.
+    ApprovalPending = "approval-pending" ("id");
     /// Shows the key of a token that is being enrolled, and asks for its first code.
     EnrolKey = "enrol-key" ("key");
     /// Asks for the code after it.
@@ -94,79 +109,328 @@ texts! {
     EnrolReminder = "enrol-reminder" ("until");
     /// The end: the token is enrolled.
     Enrolled = "enrolled" ();
+    /// Shows a challenge and asks for the response of an offline token.
+    Ocra = "ocra" ("challenge");
+    /// Asks for a code, or for the response of an offline token.
+    CodeOrOcra = "code-or-ocra" ("challenge");
+    /// Asks for an answer that is to be kept, one of several.
+    DefineAnswer = "define-answer" ("number", "count", "question");
+    /// An answer is not taken, for a reason: asks for another.
+    AnswerRefused = "answer-refused" ("reason", "question");
+    /// A reason.
+    AnswerTooShort = "answer-too-short" ("length");
+    /// A reason.
+    AnswerTooLong = "answer-too-long" ("length");
+    /// A reason.
+    AnswerBlocked = "answer-blocked" ();
+    /// A reason.
+    AnswerInQuestion = "answer-in-question" ();
+    /// A reason.
+    AnswerLoginName = "answer-login-name" ();
+    /// A reason.
+    AnswerDuplicate = "answer-duplicate" ();
 }
 
 /// The texts of all languages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
-    languages: BTreeMap<Arc<str>, BTreeMap<Text, Arc<str>>>,
-    /// The language of clients that name none.
-    pub default: Arc<str>,
+    languages: Languages,
+    default: Arc<str>,
+    /// The attribute that names people's languages, in lower case, by directory.
+    preferred: BTreeMap<Arc<str>, Arc<str>>,
 }
+
+/// The texts of each language, by the language's name in lower case; English has all.
+type Languages = BTreeMap<Arc<str>, BTreeMap<Text, Arc<str>>>;
 
 impl Default for Texts {
     fn default() -> Self {
         Self {
-            languages: BTreeMap::new(),
+            languages: BUILT_IN.clone(),
             default: ENGLISH.into(),
+            preferred: BTreeMap::new(),
         }
     }
 }
 
 impl Texts {
-    /// A text in a language, with `values` in place of the placeholders; on one line of at most [`MAX_PROMPT`]
-    /// characters.
-    pub fn say(&self, language: Option<&str>, text: Text, values: &[(&str, &str)]) -> String {
-        let template = self.template(language.unwrap_or(&self.default), text);
-        let mut said: Cow<'_, str> = Cow::Borrowed(template);
-        for (name, value) in values {
-            said = Cow::Owned(said.replace(&format!("{{{name}}}"), value));
+    /// Reads prompt files, each named after its language; what they do not replace stays as it is built in.
+    pub fn parse(sources: &[Source], faults: &mut Faults) -> Self {
+        let mut texts = Self::default();
+        files::parse(sources, &mut texts.languages, faults);
+        texts
+    }
+
+    /// The languages there are, by name, in order.
+    pub fn languages(&self) -> impl Iterator<Item = &str> {
+        self.languages.keys().map(|name| &**name)
+    }
+
+    /// The language of this name, in whatever case.
+    pub fn language(&self, name: &str) -> Option<&Arc<str>> {
+        let name = name.to_lowercase();
+        self.languages.get_key_value(name.as_str()).map(|(name, _)| name)
+    }
+
+    /// The language of clients that name none.
+    pub fn default_language(&self) -> &str {
+        &self.default
+    }
+
+    /// Says everything in this language where nobody asks for another: one of [`Texts::languages`].
+    pub fn set_default(&mut self, language: Arc<str>) {
+        self.default = language;
+    }
+
+    /// Takes the language of a directory's people from this attribute of theirs.
+    pub fn prefer(&mut self, directory: &str, attribute: &str) {
+        self.preferred.insert(directory.into(), attribute.to_lowercase().into());
+    }
+
+    /// How texts are said to whoever sits at a client with such a manner. `person` is for whom something was
+    /// proven to be right, and nobody else: a text in somebody's own language tells that there is somebody.
+    pub fn voice<'a>(&'a self, manner: &'a Manner, person: Option<&Person>) -> Voice<'a> {
+        let own = person.and_then(|person| self.own_language(person));
+        Voice {
+            texts: self,
+            language: own.or(manner.language.as_deref()).unwrap_or(&self.default),
+            ascii: manner.ascii,
         }
-        said.chars()
-            .filter(|letter| !letter.is_control())
-            .take(MAX_PROMPT)
-            .collect()
+    }
+
+    /// A text in a language, whoever is told it.
+    pub fn say(&self, language: Option<&str>, text: Text, values: &[(&str, &str)]) -> String {
+        let voice = Voice {
+            texts: self,
+            language: language.unwrap_or(&self.default),
+            ascii: false,
+        };
+        voice.say(text, values)
+    }
+
+    /// The first language that a person would like and that there is.
+    fn own_language(&self, person: &Person) -> Option<&str> {
+        let attribute = self.preferred.get(&person.directory)?;
+        let values = person.attributes.get(&**attribute)?;
+        values
+            .iter()
+            .find_map(|value| language::choose(value, |name| self.language(name)))
+            .map(|name| &**name)
     }
 
     fn template(&self, language: &str, text: Text) -> &str {
-        let own = self.languages.get(language).and_then(|texts| texts.get(&text));
-        own.or_else(|| BUILT_IN.get(&text)).map_or("", |text| text)
+        let of = |language| self.languages.get(language).and_then(|texts| texts.get(&text));
+        of(language).or_else(|| of(ENGLISH)).map_or("", |text| text)
     }
 }
 
+/// Texts in one language, for one client.
+#[derive(Clone, Copy, Debug)]
+pub struct Voice<'a> {
+    texts: &'a Texts,
+    language: &'a str,
+    ascii: bool,
+}
+
+impl Voice<'_> {
+    /// A text with `values` in place of its placeholders; on one line of at most [`MAX_PROMPT`] characters.
+    pub fn say(&self, text: Text, values: &[(&str, &str)]) -> String {
+        let mut template = self.texts.template(self.language, text);
+        // Better in English than in question marks.
+        if self.ascii && !ascii::can_write(template) {
+            template = self.texts.template(ENGLISH, text);
+        }
+        self.line(fill(template, values))
+    }
+
+    /// A text that is not from a prompt file, as this client can show it; on one line as well.
+    pub fn write(&self, text: &str) -> String {
+        self.line(Cow::Borrowed(text))
+    }
+
+    fn line(&self, text: Cow<'_, str>) -> String {
+        let text = if self.ascii { ascii::write(text) } else { text };
+        one_line(text)
+    }
+}
+
+/// What stands between braces is replaced by its value, once; what has none stays.
+fn fill<'t>(template: &'t str, values: &[(&str, &str)]) -> Cow<'t, str> {
+    if values.is_empty() {
+        return Cow::Borrowed(template);
+    }
+    let mut filled = String::with_capacity(MAX_PROMPT);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        filled.push_str(before);
+        rest = after;
+        let value = rest.split_once('}').and_then(|(name, behind)| {
+            let (_, value) = values.iter().find(|(known, _)| *known == name)?;
+            Some((*value, behind))
+        });
+        match value {
+            Some((value, behind)) => {
+                filled.push_str(value);
+                rest = behind;
+            }
+            None => filled.push('{'),
+        }
+    }
+    filled.push_str(rest);
+    Cow::Owned(filled)
+}
+
+fn one_line(text: Cow<'_, str>) -> String {
+    let fits = |text: &str| text.len() <= MAX_PROMPT && !text.chars().any(is_unfit);
+    if fits(&text) {
+        return text.into_owned();
+    }
+    let mut line = String::with_capacity(text.len().min(MAX_OCTETS));
+    for letter in text.chars().filter(|letter| !is_unfit(*letter)).take(MAX_PROMPT) {
+        if line.len() + letter.len_utf8() > MAX_OCTETS {
+            break;
+        }
+        line.push(letter);
+    }
+    line
+}
+
+/// Characters that would end the line, or show others in another place than they stand.
+fn is_unfit(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Longest text in octets: one Reply-Message (RFC 2865 section 5.18).
+const MAX_OCTETS: usize = 253;
+
 const ENGLISH: &str = "en";
 
-/// The English texts, as shipped.
-static BUILT_IN: LazyLock<BTreeMap<Text, Arc<str>>> = LazyLock::new(|| {
-    let texts: BTreeMap<String, String> =
-        toml::from_str(include_str!("../../policies/prompts/en.toml")).unwrap_or_default();
-    let known = |text: &Text| Some((*text, texts.get(text.key())?.as_str().into()));
-    Text::ALL.iter().filter_map(known).collect()
+/// The texts as shipped.
+static BUILT_IN: LazyLock<Languages> = LazyLock::new(|| {
+    let mut languages = Languages::new();
+    let sources = SHIPPED.map(|(name, text)| Source::new(Path::new(name), text));
+    files::parse(&sources, &mut languages, &mut Faults::default());
+    languages
 });
+
+const SHIPPED: [(&str, &str); 3] = [
+    ("en.toml", include_str!("../../policies/prompts/en.toml")),
+    ("de.toml", include_str!("../../policies/prompts/de.toml")),
+    ("fr.toml", include_str!("../../policies/prompts/fr.toml")),
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::facts::UserKey;
 
-    #[test]
-    fn every_text_is_there_in_english_and_short_enough() {
-        for text in Text::ALL {
-            let english = BUILT_IN
-                .get(text)
-                .unwrap_or_else(|| panic!("{} is missing", text.key()));
-            assert!(
-                english.chars().count() <= MAX_PROMPT && english.is_ascii(),
-                "{}",
-                text.key()
-            );
+    fn manner(language: Option<&str>, ascii: bool) -> Manner {
+        Manner {
+            language: language.map(Arc::from),
+            ascii,
+            ..Manner::default()
+        }
+    }
+
+    fn person(value: &str) -> Person {
+        Person {
+            key: UserKey::new("corp", "1"),
+            directory: "corp".into(),
+            dn: "uid=ana,dc=example,dc=org".into(),
+            login: "ana".into(),
+            groups: Vec::new(),
+            attributes: [("preferredlanguage".to_owned(), vec![value.to_owned()])].into(),
+            enabled: true,
         }
     }
 
     #[test]
-    fn placeholders_are_filled() {
+    fn every_shipped_language_is_whole_and_sound() {
+        let mut faults = Faults::default();
+        let sources = SHIPPED.map(|(name, text)| Source::new(Path::new(name), text));
+        files::parse(&sources, &mut Languages::new(), &mut faults);
+        assert!(faults.0.is_empty(), "{faults}");
+        for (name, texts) in &*BUILT_IN {
+            for text in Text::ALL {
+                assert!(texts.contains_key(text), "{} is missing in {name}.toml", text.key());
+                assert!(ascii::can_write(&texts[text]), "{name}: {}", texts[text]);
+            }
+        }
+        assert!(BUILT_IN[ENGLISH].values().all(|text| text.is_ascii()));
+    }
+
+    #[test]
+    fn placeholders_are_filled_once() {
         let texts = Texts::default();
-        let said = texts.say(None, Text::PasswordRefused, &[("reason", "Too short")]);
-        assert_eq!(said, "Too short. New password:");
-        assert_eq!(texts.say(Some("xx"), Text::NewPassword, &[]), "New password:");
+        let manner = Manner::default();
+        let voice = texts.voice(&manner, None);
+        assert_eq!(
+            voice.say(Text::PasswordRefused, &[("reason", "Too short")]),
+            "Too short. New password:"
+        );
+        assert_eq!(
+            voice.say(Text::PasswordRefused, &[("reason", "{reason}{")]),
+            "{reason}{. New password:"
+        );
+        assert_eq!(
+            voice.say(Text::PasswordRefused, &[("other", "x")]),
+            "{reason}. New password:"
+        );
+    }
+
+    #[test]
+    fn a_text_is_one_line_that_fits_one_attribute() {
+        let texts = Texts::default();
+        let manner = Manner::default();
+        let voice = texts.voice(&manner, None);
+        assert_eq!(voice.write("a\u{7}b\r\nc\u{2028}d\u{202e}e"), "abcde");
+        assert_eq!(voice.write(&"x".repeat(300)).len(), MAX_PROMPT);
+        let wide = voice.write(&"\u{6f22}".repeat(300));
+        assert_eq!(wide.chars().count(), 84, "three octets each");
+    }
+
+    #[test]
+    fn the_language_is_the_clients_until_the_person_is_known() {
+        let mut texts = Texts::default();
+        let said = |texts: &Texts, manner: &Manner, person: Option<&Person>| {
+            texts.voice(manner, person).say(Text::NewPassword, &[])
+        };
+        let (german, plain) = (manner(Some("de"), false), manner(None, false));
+        let ana = person("fr-CA, de;q=0.5");
+        assert_eq!(said(&texts, &plain, None), "New password:");
+        assert_eq!(said(&texts, &german, None), "Neues Passwort:");
+        assert_eq!(said(&texts, &german, Some(&ana)), "Neues Passwort:", "not asked for");
+        texts.prefer("corp", "preferredLanguage");
+        assert_eq!(said(&texts, &german, Some(&ana)), "Nouveau mot de passe :");
+        assert_eq!(said(&texts, &german, None), "Neues Passwort:");
+        assert_eq!(said(&texts, &german, Some(&person("xx"))), "Neues Passwort:");
+        texts.set_default("fr".into());
+        assert_eq!(said(&texts, &plain, None), "Nouveau mot de passe :");
+        assert_eq!(
+            texts
+                .voice(&manner(Some("xx"), false), None)
+                .say(Text::NewPassword, &[]),
+            "New password:",
+            "a language that there is no more"
+        );
+    }
+
+    #[test]
+    fn ascii_clients_are_told_in_ascii() {
+        let source = Source::new(Path::new("ru.toml"), "new-password = \"\u{041d}\u{043e}\u{0432}\"\n");
+        let mut faults = Faults::default();
+        let texts = Texts::parse(&[source], &mut faults);
+        let said = |language, text| texts.voice(&manner(Some(language), true), None).say(text, &[]);
+        assert_eq!(said("de", Text::SecondPart), "Zweiter Teil, von Ihrer Fuehrungskraft:");
+        assert_eq!(said("ru", Text::NewPassword), "New password:", "rather than ???");
+        let asked = manner(Some("de"), true);
+        let voice = texts.voice(&asked, None);
+        assert_eq!(voice.write("\u{201e}Stra\u{df}e\u{201c}?"), "\"Strasse\"?");
+        for (language, known) in &texts.languages {
+            for text in known.keys() {
+                assert!(said(language, *text).is_ascii(), "{language}: {}", text.key());
+            }
+        }
     }
 }

@@ -65,7 +65,7 @@ pub struct Closed {
 }
 
 /// A question to the claimant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prompt {
     /// At most 120 characters, plain text without line breaks.
     pub text: String,
@@ -137,6 +137,10 @@ pub enum Denial {
     UntypedProof,
     /// The authorization identity is not the person's own.
     NotThemselves,
+    /// Somebody else has to approve the login, and has not yet.
+    ApprovalPending,
+    /// Somebody else does not approve it.
+    ApprovalDenied,
     /// The person has to enrol first, and the client cannot hold the dialog for it.
     EnrolElsewhere,
     /// The person has to enrol first, and the key would cross a transport that is not encrypted.
@@ -147,13 +151,17 @@ pub enum Denial {
     TooManyTokens,
     /// Not all was right that had to be proven before somebody may help themselves.
     NotProven,
+    /// Too few answers to security questions were right.
+    WrongAnswers,
+    /// The answers to security questions are locked.
+    AnswersLocked,
 }
 
 impl Denial {
     /// Whether it counts as a failure of the person: a guess that was judged.
     pub const fn is_guess(self) -> bool {
         match self {
-            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed => true,
+            Self::WrongPassword | Self::WrongCode | Self::CodeReplayed | Self::WrongAnswers => true,
             Self::UnknownUser
             | Self::Policy
             | Self::Denied
@@ -178,11 +186,14 @@ impl Denial {
             | Self::MissingCertificate
             | Self::UntypedProof
             | Self::NotThemselves
+            | Self::ApprovalPending
+            | Self::ApprovalDenied
             | Self::EnrolElsewhere
             | Self::EnrolUnprotected
             | Self::EnrolledMeanwhile
             | Self::TooManyTokens
             | Self::NotProven
+            | Self::AnswersLocked
             | Self::ReplyAttribute => false,
         }
     }
@@ -221,6 +232,10 @@ impl Denial {
                 "the rule asks for something else or for more: bind with a password over a connection with the \
                  certificate, or write a rule that asks for a certificate, or for \"sasl\", alone",
             ),
+            Self::ApprovalPending => Some(
+                "`portcullis request list` shows what waits for approval; the person's manager, or a member of \
+                 approvals.group, can `portcullis approve` it",
+            ),
             Self::NotThemselves => Some("an authorization identity must be empty or the person's own"),
             Self::EnrolElsewhere => Some(
                 "the person has never enrolled, and this client cannot hold the dialog for it: let them enrol through \
@@ -248,10 +263,13 @@ impl Denial {
             | Self::CodeReplayed
             | Self::ReuseOver
             | Self::MissingCode
+            | Self::ApprovalDenied
             | Self::NotEnrolled
             | Self::BadDialog
             | Self::NewPassword(_)
             | Self::NotProven
+            | Self::WrongAnswers
+            | Self::AnswersLocked
             | Self::Malformed => None,
         }
     }
@@ -292,11 +310,15 @@ impl Denial {
             Self::MissingCertificate => "missing-certificate",
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
+            Self::ApprovalPending => "approval-pending",
+            Self::ApprovalDenied => "approval-denied",
             Self::EnrolElsewhere => "enrol-elsewhere",
             Self::EnrolUnprotected => "enrol-unprotected",
             Self::EnrolledMeanwhile => "enrolled-meanwhile",
             Self::TooManyTokens => "too-many-tokens",
             Self::NotProven => "not-proven",
+            Self::WrongAnswers => "wrong-answers",
+            Self::AnswersLocked => "answers-locked",
         }
     }
 }

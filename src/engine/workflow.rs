@@ -3,13 +3,15 @@
 //! A workflow starts at a known point ([`Start`]) and goes through its tasks in order; where it stands travels in
 //! the sealed dialog ([`Course`]). Those that are shipped (`policies/workflows`) are built in.
 
+mod files;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Document, Faults, Source};
+use crate::document::{Faults, Source};
 use crate::engine::authenticator::enrolling::Enrolling;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::request::Operation;
@@ -62,8 +64,7 @@ impl fmt::Display for Start {
 }
 
 /// One thing that a workflow has somebody do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Prove one of these, whether or not they have it.
     Prove(Vec<Kind>),
@@ -109,6 +110,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Unlock, Self::NewPassword, Self::Enrol, Self::Answers];
+
     /// What it comes to.
     pub const fn task(self) -> Task {
         match self {
@@ -119,7 +123,8 @@ impl Action {
         }
     }
 
-    const fn word(self) -> &'static str {
+    /// The word for it in files.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Unlock => "unlock",
             Self::NewPassword => "new-password",
@@ -185,6 +190,11 @@ impl Workflow {
         self.steps.get(usize::from(number))
     }
 
+    /// Whether security questions are all that is proven in it.
+    pub fn rests_on_questions_alone(&self) -> bool {
+        self.proofs() == KindSet::of(Kind::Questions) && !self.steps.contains(&Task::Factors)
+    }
+
     /// What is proven in it, at most.
     pub fn proofs(&self) -> KindSet {
         self.steps.iter().fold(KindSet::EMPTY, |proofs, step| match step {
@@ -221,14 +231,28 @@ impl Workflows {
     /// Reads workflow files; what they do not replace by its name stays as it is built in.
     pub fn parse(sources: &[Source], faults: &mut Faults) -> Self {
         let mut workflows = Self::default();
+        let mut names = Vec::new();
         for source in sources {
-            let Some(workflow) = parse(source, faults) else {
+            let Some(workflow) = files::parse(source, faults) else {
                 continue;
             };
-            workflows.0.retain(|other| other.name != workflow.name);
-            workflows.0.push(Arc::new(workflow));
+            if names.contains(&workflow.name) {
+                let message = format!("is the second workflow named \"{}\"; name it otherwise", workflow.name);
+                faults.file(source.file(), message);
+                continue;
+            }
+            names.push(Arc::clone(&workflow.name));
+            match workflows.0.iter_mut().find(|other| other.name == workflow.name) {
+                Some(built_in) => *built_in = Arc::new(workflow),
+                None => workflows.0.push(Arc::new(workflow)),
+            }
         }
         workflows
+    }
+
+    /// The workflow of this name.
+    pub fn named(&self, name: &str) -> Option<&Arc<Workflow>> {
+        self.0.iter().find(|workflow| &*workflow.name == name)
     }
 
     /// The workflow that is followed from `start`: the one that `chosen` names, else the one named after the start.
@@ -245,43 +269,6 @@ impl Workflows {
     }
 }
 
-/// One workflow file: named after the workflow.
-fn parse(source: &Source, faults: &mut Faults) -> Option<Workflow> {
-    let document = Document::parse(source, faults)?;
-    document.only(&["workflow"], faults);
-    let before = faults.0.len();
-    let raw: RawWorkflow = document.section("workflow", faults);
-    let name = source.file().file_stem()?.to_str()?;
-    if raw.steps.len() > Workflow::MAX_STEPS {
-        faults
-            .0
-            .push(document.fault(&["workflow", "steps"], "has more than 16 steps"));
-    }
-    let Some(start) = raw.starts else {
-        faults
-            .0
-            .push(document.fault(&["workflow"], "does not say what it `starts` with"));
-        return None;
-    };
-    (faults.0.len() == before).then(|| Workflow {
-        name: name.into(),
-        start,
-        steps: raw.steps,
-        end: raw.ends,
-        mark: crc32fast::hash(source.text().as_bytes()),
-    })
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawWorkflow {
-    starts: Option<Start>,
-    #[serde(default)]
-    steps: Vec<Task>,
-    #[serde(default)]
-    ends: End,
-}
-
 /// The workflows as shipped.
 static BUILT_IN: LazyLock<Workflows> = LazyLock::new(|| {
     let mut faults = Faults::default();
@@ -293,7 +280,7 @@ static BUILT_IN: LazyLock<Workflows> = LazyLock::new(|| {
         ("enrol.toml", include_str!("../../policies/workflows/enrol.toml")),
     ];
     let sources = files.map(|(name, text)| Source::new(Path::new(name), text));
-    let workflows = sources.iter().filter_map(|source| parse(source, &mut faults));
+    let workflows = sources.iter().filter_map(|source| files::parse(source, &mut faults));
     Workflows(workflows.map(Arc::new).collect())
 });
 
@@ -327,6 +314,32 @@ pub enum At {
     Repeat([u8; 12]),
     /// A code of the key of a token that is being enrolled.
     Enrolling(Enrolling),
+    /// A security question.
+    Answer(Answered),
+    /// A security question that a rule asks beside other factors, outside of any workflow.
+    Factor(Answered),
+    /// An answer that is being defined.
+    Define(Defining),
+}
+
+/// How far a round of security questions has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// Answers that are in.
+    pub number: u8,
+    /// A bit for each of them that was right.
+    pub right: u8,
+    /// Tells the round from others.
+    pub round: u32,
+}
+
+/// How far somebody has come with defining answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defining {
+    /// [`crate::engine::record::Draft::id`].
+    pub draft: u64,
+    /// By what those that are in are known again: short keyed digests.
+    pub marks: Vec<[u8; 4]>,
 }
 
 #[cfg(test)]

@@ -423,6 +423,7 @@ mod tests {
             ldif: Path::new("demo.ldif").into(),
             login_attributes: vec!["uid".into()],
             attributes: Vec::new(),
+            language_attribute: None,
             disabled_by: Vec::new(),
             remember: Duration::ZERO,
             cleartext: false,

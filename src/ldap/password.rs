@@ -148,11 +148,15 @@ impl Changed {
             | Denial::MissingCertificate
             | Denial::UntypedProof
             | Denial::NotThemselves
+            | Denial::ApprovalPending
+            | Denial::ApprovalDenied
             | Denial::NotProven
             | Denial::EnrolElsewhere
             | Denial::EnrolUnprotected
             | Denial::EnrolledMeanwhile
-            | Denial::TooManyTokens => Self::plain(Code::InvalidCredentials, ""),
+            | Denial::TooManyTokens
+            | Denial::WrongAnswers
+            | Denial::AnswersLocked => Self::plain(Code::InvalidCredentials, ""),
         }
     }
 

@@ -14,7 +14,8 @@ use parking_lot::RwLock;
 
 use crate::clock::Timestamp;
 use crate::config::{self, Profile, Requirement};
-use crate::engine::Capability;
+use crate::engine::texts::{Text, Texts};
+use crate::engine::{Capability, Manner};
 use crate::radius::attribute::{ACCESS_REQUEST, EAP_MESSAGE, PROXY_STATE, STATUS_SERVER};
 use crate::radius::channel::Channel;
 use crate::radius::crypto::{SharedSecret, Signature};
@@ -38,6 +39,10 @@ pub struct Client {
     pub directory: Arc<str>,
     /// What conversation it can hold.
     pub capability: Capability,
+    /// What its dialogs are like; without a packet.
+    pub manner: Manner,
+    /// What every Access-Reject says that has nothing else to say.
+    pub refused: Arc<str>,
     /// Whether replies carry a Message-Authenticator.
     pub sign_replies: bool,
     /// How long an Access-Reject is held back, counted from the request's arrival.
@@ -213,8 +218,19 @@ impl Unsound {
 
 impl Client {
     /// Takes over a configuration entry whose secret and directory have been resolved.
-    pub fn new(config: &config::Client, secret: &Secret, directory: Arc<str>) -> Self {
+    pub fn new(config: &config::Client, secret: &Secret, directory: Arc<str>, texts: &Texts) -> Self {
         let service = config.service.as_deref().unwrap_or(&config.name);
+        let dialogs = config.profile == Profile::Dialog;
+        let manner = Manner {
+            recover: config.recover.0.clone().filter(|_| dialogs),
+            language: config
+                .language
+                .as_deref()
+                .and_then(|name| texts.language(name))
+                .cloned(),
+            ascii: config.ascii,
+            packet: None,
+        };
         Self {
             name: config.name.as_str().into(),
             service: service.into(),
@@ -227,6 +243,8 @@ impl Client {
                 Profile::Append => Capability::Append(config.append.0),
                 Profile::None => Capability::None,
             },
+            refused: texts.voice(&manner, None).say(Text::Refused, &[]).into(),
+            manner,
             sign_replies: config.send_message_authenticator,
             reject_delay: config.reject_delay,
             dynamic: config
@@ -406,20 +424,21 @@ pub enum TableError {
 }
 
 impl ClientTable {
-    /// Builds the table from entries with their resolved secrets and directories. An entry with
-    /// `certificate` is for TLS alone, and needs no secret.
+    /// Builds the table from entries with their resolved secrets and directories, and what is said to their people.
+    /// An entry with `certificate` is for TLS alone, and needs no secret.
     ///
     /// # Errors
     /// [`TableError`] when two entries claim one prefix or one certificate, or a secret is empty.
     pub fn build<'a>(
         entries: impl IntoIterator<Item = (&'a config::Client, &'a Secret, Arc<str>)>,
+        texts: &Texts,
     ) -> Result<Self, TableError> {
         let mut table = Self::default();
         for (config, secret, directory) in entries {
             if secret.is_empty() && config.certificate.is_none() {
                 return Err(TableError::EmptySecret(config.name.clone()));
             }
-            let client = Arc::new(Client::new(config, secret, directory));
+            let client = Arc::new(Client::new(config, secret, directory, texts));
             match &config.certificate {
                 Some(rule) => {
                     let nets = config.address.iter().map(|address| address.0).collect();
@@ -539,6 +558,9 @@ mod tests {
             secret_file: None,
             profile: Profile::Dialog,
             append: config::Append::default(),
+            recover: config::Recover::default(),
+            language: None,
+            ascii: false,
             require_message_authenticator: Requirement::Yes,
             limit_proxy_state: Requirement::Auto,
             send_message_authenticator: true,
@@ -557,7 +579,7 @@ mod tests {
         let mut config = config("vpn", &[]);
         config.require_message_authenticator = require;
         config.limit_proxy_state = limit;
-        Client::new(&config, &Secret::new("s3cret"), "staff".into())
+        Client::new(&config, &Secret::new("s3cret"), "staff".into(), &Texts::default())
     }
 
     /// A request, signed with `secret` if there is one.
@@ -589,7 +611,11 @@ mod tests {
             config("vpn", &["10.1.2.3", "2001:db8::1"]),
         ];
         let secret = Secret::new("s");
-        let table = ClientTable::build(entries.iter().map(|entry| (entry, &secret, "staff".into()))).unwrap();
+        let table = ClientTable::build(
+            entries.iter().map(|entry| (entry, &secret, "staff".into())),
+            &Texts::default(),
+        )
+        .unwrap();
         let name = |address: &str| {
             table
                 .find(address.parse().unwrap())
@@ -613,12 +639,15 @@ mod tests {
     fn contradictions_are_refused() {
         let entries = [config("a", &["10.0.0.0/8"]), config("b", &["10.0.0.0/8"])];
         let secret = Secret::new("s");
-        let built = ClientTable::build(entries.iter().map(|entry| (entry, &secret, "staff".into())));
+        let built = ClientTable::build(
+            entries.iter().map(|entry| (entry, &secret, "staff".into())),
+            &Texts::default(),
+        );
         assert_eq!(
             built.unwrap_err().to_string(),
             "the clients `a` and `b` both claim 10.0.0.0/8"
         );
-        let built = ClientTable::build([(&entries[0], &Secret::default(), "staff".into())]);
+        let built = ClientTable::build([(&entries[0], &Secret::default(), "staff".into())], &Texts::default());
         assert_eq!(built.unwrap_err(), TableError::EmptySecret("a".into()));
     }
 

@@ -31,9 +31,6 @@ use crate::radius::pairs::{self, Unwritten};
 /// Error-Cause: Resources Unavailable (RFC 5176 section 3.5).
 const RESOURCES_UNAVAILABLE: u32 = 506;
 
-/// The one text that every Access-Reject carries, whatever the reason.
-pub const REJECT_TEXT: &str = "Login failed.";
-
 /// Why a request is answered without asking anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -162,7 +159,14 @@ pub fn request(
             calling_station: fields.calling_station.and_then(plain_text),
             encrypted: sender.channel.encrypted(),
             service_account: None,
-            manner: Manner::default(),
+            manner: Manner {
+                // In RADIUS/1.1 nothing of a request tells it from others (RFC 9765 section 4.1).
+                packet: match sender.channel {
+                    Channel::Udp | Channel::Tcp | Channel::Tls => Some(*packet.authenticator()),
+                    Channel::Tls11 => None,
+                },
+                ..client.manner.clone()
+            },
         },
         capability: client.capability,
         purpose: Purpose::Login,
@@ -372,9 +376,9 @@ impl ReplyTo {
         Reply::Accounted
     }
 
-    /// Writes an Access-Reject with the text that all of them carry.
+    /// Writes an Access-Reject with the one text that all of this client's carry, whatever the reason.
     pub fn reject(&self, buffer: &mut Vec<u8>) -> Reply {
-        self.with_text_if_it_fits(ACCESS_REJECT, Some(REJECT_TEXT), buffer);
+        self.with_text_if_it_fits(ACCESS_REJECT, Some(&self.client.refused), buffer);
         Reply::Reject
     }
 

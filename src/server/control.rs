@@ -23,10 +23,10 @@ use crate::engine::request::BadName;
 use crate::engine::{BoxFuture, LoginName, Lookup, Manner, Origin, Protocol, UserKey};
 use crate::ldap::listener::service_account;
 use crate::metrics;
-use crate::server::Node;
 use crate::server::ending::Ending;
 use crate::server::parts::{self, Parts, Running};
 use crate::server::upstreams;
+use crate::server::{Node, dialogs};
 use crate::upstream;
 
 impl Control for Node {
@@ -67,6 +67,8 @@ impl Control for Node {
                 path: String::new(),
                 files: Vec::new(),
                 rules: 0,
+                workflows: Vec::new(),
+                languages: Vec::new(),
                 faults: vec![FaultLine {
                     warning: false,
                     file: String::new(),
@@ -223,6 +225,13 @@ impl Node {
         if self.verifier.engine().policy.digest != parts.policy.digest {
             changes.push(format!("policies: {} rules", parts.policy.rules.len()));
         }
+        if self.verifier.engine().policy.workflows != parts.policy.workflows {
+            changes.push("workflows: dialogs under way in those that changed end".into());
+        }
+        if self.verifier.engine().policy.texts != parts.policy.texts {
+            let languages: Vec<&str> = parts.policy.texts.languages().collect();
+            changes.push(format!("prompts: {}", languages.join(", ")));
+        }
         if old.limits != new.limits {
             changes.push("limits".into());
         }
@@ -231,6 +240,12 @@ impl Node {
         }
         if old.accounting != new.accounting {
             changes.push("accounting".into());
+        }
+        if old.passcodes != new.passcodes {
+            changes.push("passcodes".into());
+        }
+        if old.approvals != new.approvals {
+            changes.push("approvals".into());
         }
         if old.directories != new.directories {
             changes.push("directories".into());
@@ -569,11 +584,20 @@ pub(crate) fn check_policies(config: &Config) -> PolicyReport {
     let mut faults = Faults::default();
     let dictionary = parts::load_dictionary(config, &mut faults);
     let policy = parts::load_policies(folder, &dictionary, &mut faults);
-    let files = parts::policy_files(folder).unwrap_or_default();
+    let files = parts::policy_files(folder).unwrap_or_default().into_iter();
     PolicyReport {
         path: folder.display().to_string(),
-        files: files.iter().map(|file| file.display().to_string()).collect(),
+        files: files
+            .chain(dialogs::files(folder))
+            .map(|file| file.display().to_string())
+            .collect(),
         rules: policy.rules.len(),
+        workflows: policy
+            .workflows
+            .iter()
+            .map(|workflow| workflow.name.to_string())
+            .collect(),
+        languages: policy.texts.languages().map(ToOwned::to_owned).collect(),
         faults: faults.0.iter().map(line).collect(),
     }
 }

@@ -22,7 +22,7 @@ use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
-use crate::server::{certificates, untyped, upstreams};
+use crate::server::{certificates, dialogs, untyped, upstreams};
 use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -78,6 +78,7 @@ impl Parts {
         upstreams::check(&config, &dictionary, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
         untyped::check(&config, &policy, &mut faults);
+        dialogs::settle(&config, &mut policy, &document, &mut faults);
         name_strangers(&config, &policy, &mut faults);
         let mut directories = Directories::new();
         for (index, directory) in config.directories.iter().enumerate() {
@@ -115,7 +116,7 @@ impl Parts {
                 .or(client.certificate.as_ref().map(|_| &no_secret));
             Some((client, secret?, Arc::from(directory)))
         });
-        let clients = ClientTable::build(entries)
+        let clients = ClientTable::build(entries, &policy.texts)
             .map_err(|error| faults.0.push(document.fault(&["client"], error.to_string())))
             .unwrap_or_default();
         if faults.any_errors() {
@@ -173,7 +174,8 @@ impl Parts {
                 whole: limits.dialog,
             },
             start_within: self.config.accounting.start_within,
-            four_eyes: false,
+            approval_life: self.config.approvals.life,
+            four_eyes: self.config.passcodes.four_eyes,
         };
         let engine = Engine {
             policy: Arc::clone(&self.policy),
@@ -224,15 +226,16 @@ pub fn load_dictionary(config: &Config, faults: &mut Faults) -> Arc<Dictionary> 
     }
 }
 
-/// Has the directories fetch what rules take values from.
+/// Has the directories fetch what rules take values from, and the languages that people are spoken to in.
 fn fetch(policy: &Policy, config: &mut Config) {
     for directory in &mut config.directories {
+        let language = directory.language_attribute().map(ToOwned::to_owned);
         let attributes = match directory {
             DirectoryConfig::Ldap(ldap) => &mut ldap.attributes,
             DirectoryConfig::Local(local) => &mut local.attributes,
             DirectoryConfig::Radius(_) => continue,
         };
-        for name in policy.attributes() {
+        for name in policy.attributes().into_iter().chain(language.as_deref()) {
             if !attributes.iter().any(|known| known.eq_ignore_ascii_case(name)) {
                 attributes.push(name.to_owned());
             }
@@ -306,6 +309,7 @@ pub fn load_policies(folder: &Path, dictionary: &Dictionary, faults: &mut Faults
     let mut policy = policy::parse(&sources, dictionary, faults);
     faults.0.extend(policy.outdated(clock::now()));
     policy.questions = load_questions(folder, faults);
+    dialogs::load(folder, &sources, &mut policy, faults);
     policy
 }
 

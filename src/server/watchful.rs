@@ -165,6 +165,7 @@ mod tests {
     use crate::engine::dialog::Lifetime;
     use crate::engine::policy::Policy;
     use crate::engine::session::tests::report;
+    use crate::engine::texts::Texts;
     use crate::engine::throttle::Limit;
     use crate::engine::{Engine, Settings};
     use crate::keyring::Keyring;
@@ -205,6 +206,7 @@ mod tests {
                 whole: Duration::from_secs(60),
             },
             start_within: Duration::from_secs(60),
+            approval_life: Duration::from_secs(300),
             four_eyes: false,
         };
         let engine = Engine {
@@ -222,7 +224,10 @@ mod tests {
         );
         let client: config::Client =
             toml::from_str(&format!("name = 'vpn'\naddress = ['192.0.2.0/24']\n{lines}")).unwrap();
-        let table = ClientTable::build([(&client, &Secret::new("a secret of 22 octets."), "corp".into())]);
+        let table = ClientTable::build(
+            [(&client, &Secret::new("a secret of 22 octets."), "corp".into())],
+            &Texts::default(),
+        );
         let ending = Ending {
             sessions: Arc::new(sessions.await.unwrap()),
             clients: Arc::new(ArcSwap::from_pointee(table.unwrap())),

@@ -158,6 +158,7 @@ fn engine(fixture: &Fixture) -> Engine {
                 whole: Duration::from_secs(60),
             },
             start_within: Duration::from_secs(60),
+            approval_life: Duration::from_secs(300),
             four_eyes: false,
         },
     }

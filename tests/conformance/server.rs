@@ -14,6 +14,7 @@ use portcullis::dictionary::Dictionary;
 use portcullis::engine::authenticator::KindSet;
 use portcullis::engine::dialog::Dialog;
 use portcullis::engine::response::{Kept, MsChapSuccess, Response, ResponseOutcome};
+use portcullis::engine::texts::Texts;
 use portcullis::engine::{
     AuthnRequest, BoxFuture, Check, Denial, Given, Grant, Keep, Outage, Person, Prompt, Report, UserKey, Verdict,
     Verify,
@@ -205,6 +206,7 @@ fn challenge(password: usize) -> Verdict {
             proven: KindSet::EMPTY,
             password: Some(Secret::new(vec![b'x'; password])),
             asking: None,
+            approval: None,
             course: None,
             sent: None,
         },
@@ -324,7 +326,7 @@ pub(crate) fn table(lines: &str, secret: &str) -> ClientTable {
     };
     let text = format!("name = 'vpn'\naddress = ['127.0.0.0/8', '::1']\n{delay}\n{profile}\n{lines}");
     let client: config::Client = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    ClientTable::build([(&client, &Secret::new(secret), "table".into())]).unwrap()
+    ClientTable::build([(&client, &Secret::new(secret), "table".into())], &Texts::default()).unwrap()
 }
 
 /// One source port that speaks octets.

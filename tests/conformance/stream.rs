@@ -10,6 +10,7 @@ use portcullis::clock;
 use portcullis::config;
 use portcullis::dictionary::Dictionary;
 use portcullis::engine::Verify;
+use portcullis::engine::texts::Texts;
 use portcullis::keyring::Keyring;
 use portcullis::metrics::Metrics;
 use portcullis::radius::attribute::STATUS_SERVER;
@@ -147,7 +148,7 @@ pub(crate) fn clients(entries: &[(&str, &str)]) -> ClientTable {
         let secret = config.secret.as_ref().unwrap_or(&secret);
         (config, secret, "table".into())
     });
-    ClientTable::build(entries).unwrap()
+    ClientTable::build(entries, &Texts::default()).unwrap()
 }
 
 /// Certificates of a server and its clients.

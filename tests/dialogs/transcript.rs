@@ -19,6 +19,8 @@ pub(crate) enum Line {
     /// Whether the upstream is out of reach.
     Upstream(bool),
     Asked(usize),
+    /// What somebody says to the open request for an approval.
+    Approval(bool),
 }
 
 /// What comes back, as a transcript writes it.
@@ -91,6 +93,11 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             "as it is" => Ok(Line::Upstream(false)),
             "unavailable" => Ok(Line::Upstream(true)),
             _ => Err("an upstream does not say that"),
+        },
+        "approval" => match rest {
+            "given" => Ok(Line::Approval(true)),
+            "denied" => Ok(Line::Approval(false)),
+            _ => Err("an approval is given or denied"),
         },
         "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use portcullis::clock::Timestamp;
 use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
+use portcullis::engine::approval::{RequestRecord, State, Word};
 use portcullis::engine::authenticator::enrolling::TotpKey;
 use portcullis::engine::authenticator::{passcode, recovery_code};
 use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
@@ -66,6 +67,7 @@ impl World {
         assert!(faults.0.is_empty(), "{faults}");
         let settings = Settings {
             start_within: Duration::from_secs(60),
+            approval_life: Duration::from_secs(300),
             four_eyes: false,
             limit: Limit {
                 failures: 5,
@@ -166,6 +168,7 @@ impl World {
                     self.now,
                 ),
                 Step::Do(Effect::VerifyResponse { .. }, _) => panic!("everything is typed"),
+                Step::Do(Effect::Hash(_), _) => panic!("nobody answers questions"),
                 Step::Do(Effect::Change { .. }, _) => panic!("nobody changes a password"),
                 Step::Do(Effect::AskUpstream { question, reserve }, attempt) => {
                     self.commit(reserve);
@@ -199,6 +202,7 @@ impl World {
                 certificate: Whose::Absent,
                 acting_as: Whose::Absent,
                 reused: None,
+                approval: None,
             };
         };
         let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -211,9 +215,41 @@ impl World {
             certificate: Whose::Absent,
             acting_as: Whose::Absent,
             reused: None,
+            approval: self.approval(person),
             password_by: self.password_by(),
             challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
         }
+    }
+
+    fn approval(&self, person: &Person) -> Option<Box<RequestRecord>> {
+        let user: UserRecord = self.read(&Key::user(&person.key)).value;
+        let open = user.approval.filter(|_| self.engine.policy.approves())?;
+        let (octets, _) = self.records.get(&Key::request(open))?;
+        Some(Box::new(record::decode(octets).unwrap()))
+    }
+
+    /// Somebody decides the open request of the one who is typing.
+    pub(crate) fn decide(&mut self, approve: bool) -> Result<(), String> {
+        let person = self.people.get(&self.user).ok_or("nobody is typing")?;
+        let user: UserRecord = self.read(&Key::user(&person.key)).value;
+        let open = user.approval.ok_or("nothing is asked for")?;
+        let mut request = self.approval(person).ok_or("the request has gone")?;
+        let word = Word {
+            by: "carol".into(),
+            at: self.now,
+            reason: String::new(),
+        };
+        request.state = if approve {
+            State::Approved(word)
+        } else {
+            State::Denied(word)
+        };
+        let mut batch = Batch::default();
+        batch
+            .write
+            .push((Key::request(open), Change::Put(record::encode(&*request), None)));
+        self.commit(batch);
+        Ok(())
     }
 
     /// At the service `remote` an upstream judges passwords.

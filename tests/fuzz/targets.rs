@@ -11,6 +11,7 @@ use portcullis::engine::batch::Key;
 use portcullis::engine::record;
 use portcullis::engine::response::{Kept, ResponseOutcome};
 use portcullis::engine::session::{self, Change, Details, Kind, Owner, SessionRecord};
+use portcullis::engine::texts::Texts;
 use portcullis::keyring::Keyring;
 use portcullis::radius::accounting;
 use portcullis::radius::attribute::{ACCESS_REJECT, MESSAGE_AUTHENTICATOR, PROXY_STATE, REPLY_MESSAGE, STATUS_SERVER};
@@ -233,5 +234,9 @@ static KEYRING: LazyLock<Keyring> = LazyLock::new(|| Keyring::from_root(&[1; 32]
 static CLIENTS: LazyLock<ClientTable> = LazyLock::new(|| {
     let text = "name = 'any'\naddress = ['0.0.0.0/0']\nrequire_message_authenticator = 'no'\nlimit_proxy_state = 'no'";
     let client: config::Client = toml::from_str(text).expect("a client entry");
-    ClientTable::build([(&client, &Secret::new("xyzzy5461"), "staff".into())]).expect("a client table")
+    ClientTable::build(
+        [(&client, &Secret::new("xyzzy5461"), "staff".into())],
+        &Texts::default(),
+    )
+    .expect("a client table")
 });

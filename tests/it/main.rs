@@ -33,6 +33,8 @@ mod faults;
 mod flood;
 // RADIUS packets taken apart.
 mod decode;
+// Whole conversations in which people help themselves, at every kind of client.
+mod dialogs;
 // The `ldap` and `local` directories through one battery, and servers that misbehave.
 mod directory;
 // One code, one accept: at once, and over the death of the process.

@@ -61,14 +61,24 @@ impl Slapd {
     /// Starts a server with users 1 to `users`, where the service account may change accounts, and new passwords
     /// have 8 characters and are none of the last three.
     pub(crate) fn writable(users: usize) -> Self {
+        Self::aging(users, &[])
+    }
+
+    /// The same, where the passwords of some users have expired.
+    pub(crate) fn aging(users: usize, expired: &[usize]) -> Self {
         let service = "by dn.exact=\"cn=svc,dc=example,dc=org\" write by";
         let configuration = CONFIGURATION
             .replace("by self =xw by", &format!("{service} self =xw by"))
             .replace("by self write by", &format!("{service} self write by"));
-        let entries = ldif(users).replace(
+        let mut entries = ldif(users).replace(
             "pwdMinLength: 5",
-            "pwdMinLength: 8\npwdInHistory: 3\npwdCheckQuality: 2",
+            "pwdMinLength: 8\npwdInHistory: 3\npwdCheckQuality: 2\npwdMaxAge: 31536000",
         );
+        // Who has no such time has a password that never expires.
+        for number in expired {
+            let entry = format!("dn: {}\n", user_dn(*number));
+            entries = entries.replace(&entry, &format!("{entry}pwdChangedTime: 20000101000000Z\n"));
+        }
         Self::serving(&configuration, &[&entries])
     }
 

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::accounts::Relation;
 use crate::accounts::fixture::Fixture;
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten,
@@ -14,6 +15,7 @@ use crate::admin::api::{
     StrangerView, TestReport, Verification,
 };
 use crate::admin::client::{AdminClient, ClientError};
+use crate::admin::operator::{Operator, Verb};
 use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
 use crate::clock::Timestamp;
@@ -85,6 +87,8 @@ impl Control for TestControl {
                 path: "policies".into(),
                 files: Vec::new(),
                 rules: 0,
+                workflows: Vec::new(),
+                languages: Vec::new(),
                 faults: Vec::new(),
             }
         })
@@ -474,7 +478,12 @@ async fn strangers_get_nothing_at_any_door() {
         ("POST", "/v1/recovery-codes/new", ana),
         ("GET", "/v1/passcodes", ""),
         ("POST", "/v1/passcode/issue", ana),
+        ("POST", "/v1/passcode/release", r#"{"id":"x"}"#),
         ("POST", "/v1/passcode/revoke", ana),
+        ("GET", "/v1/requests", ""),
+        ("GET", "/v1/request?id=x", ""),
+        ("POST", "/v1/request/approve", r#"{"id":"x"}"#),
+        ("POST", "/v1/request/deny", r#"{"id":"x"}"#),
         ("GET", "/v1/reuse", ""),
         ("POST", "/v1/reuse/clear", ana),
         ("POST", "/v1/policy/check", "null"),
@@ -496,14 +505,86 @@ async fn strangers_get_nothing_at_any_door() {
     }
 }
 
-#[tokio::test]
-async fn nobody_gets_a_passcode_for_themselves() {
-    let body = r#"{"user":"carol"}"#;
+/// One request by POST.
+fn post(target: &str, body: &str) -> String {
     let length = body.len();
-    let request = format!(
-        "POST /v1/passcode/issue HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    format!("POST {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn nobody_helps_themselves() {
+    let carol = r#"{"user":"carol"}"#;
+    let token = r#"{"user":"carol","token":"1"}"#;
+    let resync = r#"{"user":"carol","token":"1","first":"1","second":"2"}"#;
+    let helping = [
+        ("/v1/user/unlock", carol),
+        ("/v1/user/undeny", carol),
+        ("/v1/token/enrol", carol),
+        ("/v1/token/enable", token),
+        ("/v1/token/resync", resync),
+        ("/v1/recovery-codes/new", carol),
+        ("/v1/passcode/issue", carol),
+    ];
+    for (target, body) in helping {
+        let answer = as_account("carol", &post(target, body)).await;
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{target}: {answer}");
+        assert!(answer.contains("for themselves"), "{answer}");
+        let other = as_account("carol", &post(target, &body.replace("carol", "ana"))).await;
+        assert!(!other.starts_with("HTTP/1.1 403 "), "{target}: {other}");
+    }
+    // What harms nobody else is their own business.
+    let harmless = [
+        ("/v1/user/deny", r#"{"user":"carol","reason":"away"}"#),
+        ("/v1/token/disable", token),
+        ("/v1/token/revoke", token),
+        ("/v1/passcode/revoke", carol),
+    ];
+    for (target, body) in harmless {
+        let answer = as_account("carol", &post(target, body)).await;
+        assert!(!answer.starts_with("HTTP/1.1 403 "), "{target}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_to_help_oneself_are_audited() {
+    let site = Fixture::new();
+    site.main.alias("carol-admin", "carol");
+    let operator = Operator {
+        name: "carol-admin".into(),
+        known: true,
+    };
+    let state = state_of(&site);
+    let carol = site.subject("carol").await;
+    let relation = site.accounts.relation(&operator.name, &carol).await.unwrap();
+    assert_eq!(relation, Relation::Oneself, "by another name");
+    let refused = state.allow(&operator, Verb::NewRecoveryCodes, &carol, relation).await;
+    assert_eq!(refused.unwrap_err().kind, ErrorKind::Denied);
+    assert_eq!(site.audited().await, ["recovery-codes.new reject"]);
+}
+
+#[tokio::test]
+async fn a_passcode_goes_through_two_hands() {
+    let served = Served::start();
+    let site = &served.site;
+    site.four_eyes.lock().passcodes = true;
+    let issue = json!({ "user": "ana" });
+    let nobody = served.post("/v1/passcode/issue", issue.clone()).await.unwrap_err();
+    assert_eq!(nobody.kind, ErrorKind::Refused, "{nobody}");
+    site.main.set_manager("ana", "ben");
+    let issued = served.post("/v1/passcode/issue", issue).await.unwrap();
+    assert_eq!(issued["passcode"]["state"], "waiting-for-release");
+    assert_eq!(issued["second"]["manager"], "ben");
+    // The account that runs this is nobody's manager, and has issued it.
+    let release = json!({ "id": issued["passcode"]["id"] });
+    let denied = served.post("/v1/passcode/release", release).await.unwrap_err();
+    assert_eq!(denied.kind, ErrorKind::Denied);
+    assert!(denied.error.contains("issued"), "{denied}");
+    let missing = served.post("/v1/passcode/release", json!({ "id": "x" })).await;
+    assert_eq!(missing.unwrap_err().kind, ErrorKind::NotFound);
+    let listed = served.get("/v1/passcodes").await.unwrap().to_string();
+    assert!(!listed.contains(issued["code"].as_str().unwrap()), "metadata only");
+    assert_eq!(
+        served.site.audited().await,
+        ["passcode.issue accept", "passcode.release reject"]
     );
-    let answer = as_account("carol", &request).await;
-    assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
-    assert!(answer.contains("for themselves"), "{answer}");
 }

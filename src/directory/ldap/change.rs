@@ -1,22 +1,22 @@
 //! Changes of accounts: each server's own way to set a password, to unlock, to switch off.
 
+mod active_directory;
+mod ds389;
+mod openldap;
+
 use tracing::warn;
 
 use crate::config::ServerKind;
 use crate::directory::filter::Filter;
 use crate::directory::ldap::look_up::run;
 use crate::directory::ldap::{LdapDirectory, bind_on};
-use crate::directory::modify::{
-    Answer, Modification, Operation, POLICY_HINTS, encode_modify, encode_password_modify, unicode_password,
-};
+use crate::directory::modify::{Answer, Modification, Operation, encode_modify, encode_password_modify};
 use crate::directory::pool::{Lease, Progress};
 use crate::directory::search::{FoundEntry, Scope, Search};
 use crate::directory::wire::{Connection, WireError};
-use crate::engine::account::{AccountChange, Changed, PasswordRefusal};
+use crate::engine::account::{AccountChange, Changed};
 use crate::engine::{PasswordOutcome, Person};
 use crate::secret::Secret;
-
-use Operation::{Delete, Replace};
 
 impl LdapDirectory {
     /// Performs one change, within the directory's time-out. It is sent once: a change whose answer does not
@@ -98,7 +98,7 @@ impl LdapDirectory {
         }
         progress.asked = true;
         let changed = match self.settings.server {
-            ServerKind::Ds389 => ds389_password(lease.connection(), &person.dn, None, Some(old), new).await,
+            ServerKind::Ds389 => ds389::own_password(lease.connection(), &person.dn, None, Some(old), new).await,
             ServerKind::Openldap | ServerKind::ActiveDirectory => {
                 let answer = password_modify(lease.connection(), None, Some(old), new).await;
                 answer.map(|answer| answer.changed(true))
@@ -120,15 +120,20 @@ impl LdapDirectory {
             Err(why) => return Changed::Unavailable(why),
         };
         progress.asked = true;
+        let dn = person.dn.as_str();
+        let rights = Rights {
+            account: self.settings.account.as_ref().map_or("", |account| &account.dn),
+            past_history: self.settings.reset_without_history,
+        };
         let done = match self.settings.server {
-            ServerKind::Openldap => openldap(lease.connection(), &person.dn, change).await,
-            ServerKind::Ds389 => ds389(lease.connection(), &person.dn, change).await,
+            ServerKind::Openldap => openldap::change(lease.connection(), dn, change, rights).await,
+            ServerKind::Ds389 => ds389::change(lease.connection(), dn, change, rights).await,
             ServerKind::ActiveDirectory if !self.settings.encrypted && sets_password(change) => {
                 lease.give_back();
                 let why = "Active Directory takes new passwords over TLS only; use `ldaps://` or StartTLS";
                 return Changed::Forbidden(why.into());
             }
-            ServerKind::ActiveDirectory => active_directory(lease.connection(), &person.dn, change).await,
+            ServerKind::ActiveDirectory => active_directory::change(lease.connection(), dn, change, rights).await,
         };
         match done {
             Ok(changed) => {
@@ -147,6 +152,23 @@ impl LdapDirectory {
     }
 }
 
+/// By what right the account for look-ups acts.
+#[derive(Clone, Copy)]
+struct Rights<'a> {
+    /// Its distinguished name.
+    account: &'a str,
+    /// Whether it may set a password that its owner has chosen where the server would not hold it against the
+    /// history.
+    past_history: bool,
+}
+
+/// The answer where the server would take any new password from the account for look-ups.
+fn above_policy() -> Changed {
+    let why = "the account for look-ups stands above the server's password policy, so that the password history would \
+               not be heeded; give it an ordinary account, or write `reset_without_history = true`";
+    Changed::Forbidden(why.into())
+}
+
 /// What becomes of a change that has no answer.
 fn unanswered(asked: bool, why: String) -> Changed {
     if asked {
@@ -161,243 +183,6 @@ const fn sets_password(change: AccountChange<'_>) -> bool {
         AccountChange::Password { .. } | AccountChange::Reset { .. } => true,
         AccountChange::Unlock | AccountChange::MustChange(_) | AccountChange::Enabled(_) => false,
     }
-}
-
-/// OpenLDAP with the ppolicy overlay.
-async fn openldap(connection: &mut Connection, dn: &str, change: AccountChange<'_>) -> Result<Changed, WireError> {
-    let must_change = |wanted: bool| Modification {
-        operation: Replace,
-        attribute: "pwdReset",
-        values: if wanted { &[b"TRUE"] } else { &[] },
-    };
-    match change {
-        AccountChange::Password { old, new } => {
-            let answer = password_modify(connection, Some(dn), Some(old), new).await?;
-            aside(connection, dn, answer.changed(true), must_change(false)).await
-        }
-        AccountChange::Reset {
-            new,
-            must_change: wanted,
-        } => {
-            let changed = password_modify(connection, Some(dn), None, new).await?.changed(false);
-            if wanted {
-                return then(connection, dn, changed, &[must_change(true)]).await;
-            }
-            aside(connection, dn, changed, must_change(false)).await
-        }
-        AccountChange::Unlock | AccountChange::Enabled(true) => {
-            modify(connection, dn, &[cleared("pwdAccountLockedTime")]).await
-        }
-        AccountChange::MustChange(wanted) => modify(connection, dn, &[must_change(wanted)]).await,
-        AccountChange::Enabled(false) => {
-            // Locked until an administrator unlocks it (draft-behera-ldap-password-policy-10 section 5.3.3).
-            let locked = Modification {
-                operation: Replace,
-                attribute: "pwdAccountLockedTime",
-                values: &[b"000001010000Z"],
-            };
-            modify(connection, dn, &[locked]).await
-        }
-    }
-}
-
-/// 389 Directory Server and FreeIPA.
-async fn ds389(connection: &mut Connection, dn: &str, change: AccountChange<'_>) -> Result<Changed, WireError> {
-    let expired = Modification {
-        operation: Replace,
-        attribute: EXPIRATION,
-        values: &[AT_ONCE.as_bytes()],
-    };
-    match change {
-        AccountChange::Password { old, new } => {
-            let changed = password_modify(connection, Some(dn), Some(old), new)
-                .await?
-                .changed(true);
-            let_be(connection, dn, changed).await
-        }
-        AccountChange::Reset { new, must_change } => {
-            let changed = password_modify(connection, Some(dn), None, new).await?.changed(false);
-            if must_change {
-                return then(connection, dn, changed, &[expired]).await;
-            }
-            let_be(connection, dn, changed).await
-        }
-        AccountChange::Unlock => {
-            let cleared = [cleared("accountUnlockTime"), cleared("passwordRetryCount")];
-            modify(connection, dn, &cleared).await
-        }
-        AccountChange::MustChange(true) => modify(connection, dn, &[expired]).await,
-        AccountChange::MustChange(false) => modify(connection, dn, &[cleared(EXPIRATION)]).await,
-        AccountChange::Enabled(true) => modify(connection, dn, &[cleared("nsAccountLock")]).await,
-        AccountChange::Enabled(false) => {
-            let locked = Modification {
-                operation: Replace,
-                attribute: "nsAccountLock",
-                values: &[b"TRUE"],
-            };
-            modify(connection, dn, &[locked]).await
-        }
-    }
-}
-
-/// 389 Directory Server answers a Password Modify without its reason for refusing one, and a change of the
-/// attribute with it, but before it has taken note of the change. So the second only asks why the first was refused.
-async fn ds389_password(
-    connection: &mut Connection,
-    dn: &str,
-    user: Option<&str>,
-    old: Option<&Secret>,
-    new: &Secret,
-) -> Result<Changed, WireError> {
-    let changed = password_modify(connection, user, old, new)
-        .await?
-        .changed(old.is_some());
-    match changed {
-        Changed::Refused(PasswordRefusal::TooSimple | PasswordRefusal::Unspecified) => {}
-        Changed::Done
-        | Changed::WrongPassword
-        | Changed::Refused(
-            PasswordRefusal::TooShort
-            | PasswordRefusal::TooLong
-            | PasswordRefusal::UsedBefore
-            | PasswordRefusal::TooSoon,
-        )
-        | Changed::Locked
-        | Changed::Disabled
-        | Changed::Forbidden(_)
-        | Changed::Unsupported
-        | Changed::Unknown
-        | Changed::Unavailable(_)
-        | Changed::Lost(_) => return Ok(changed),
-    }
-    let again = modify(connection, dn, &[change_of("userPassword", Replace, &[new.expose()])]).await?;
-    Ok(match again {
-        Changed::Done | Changed::Refused(_) => again,
-        Changed::WrongPassword
-        | Changed::Locked
-        | Changed::Disabled
-        | Changed::Forbidden(_)
-        | Changed::Unsupported
-        | Changed::Unknown
-        | Changed::Unavailable(_)
-        | Changed::Lost(_) => changed,
-    })
-}
-
-/// With `passwordMustChange` 389 Directory Server has every password that somebody else set changed at the next
-/// login. This one was its owner's wish.
-async fn let_be(connection: &mut Connection, dn: &str, changed: Changed) -> Result<Changed, WireError> {
-    if changed != Changed::Done {
-        return Ok(changed);
-    }
-    let expires = read_value(connection, dn, EXPIRATION).await?;
-    if expires.is_none_or(|expires| expires != AT_ONCE) {
-        return Ok(changed);
-    }
-    aside(connection, dn, changed, cleared(EXPIRATION)).await
-}
-
-/// Active Directory and Samba.
-async fn active_directory(
-    connection: &mut Connection,
-    dn: &str,
-    change: AccountChange<'_>,
-) -> Result<Changed, WireError> {
-    let last_set = |must_change: bool| Modification {
-        operation: Replace,
-        attribute: "pwdLastSet",
-        values: if must_change { &[b"0"] } else { &[b"-1"] },
-    };
-    match change {
-        AccountChange::Password { old, new } => {
-            // No password there is anything else than text.
-            let Some(old) = unicode_password(old) else {
-                return Ok(Changed::WrongPassword);
-            };
-            let Some(new) = unicode_password(new) else {
-                return Ok(Changed::Forbidden("a password that is not UTF-8".into()));
-            };
-            // Old and new in one request are a change, with history and minimum age; a new one alone is a reset.
-            let (old, new) = ([old.as_slice()], [new.as_slice()]);
-            let both = [
-                change_of("unicodePwd", Delete, &old),
-                change_of("unicodePwd", Operation::Add, &new),
-            ];
-            Ok(send_modify(connection, dn, &both).await?.changed(true))
-        }
-        AccountChange::Reset { new, must_change } => {
-            let Some(new) = unicode_password(new) else {
-                return Ok(Changed::Forbidden("a password that is not UTF-8".into()));
-            };
-            let password = Modification {
-                operation: Replace,
-                attribute: "unicodePwd",
-                values: &[new.as_slice()],
-            };
-            // An administrator's password need not heed the history; its owner's own choice does.
-            let hints = if must_change {
-                None
-            } else {
-                policy_hints(connection).await?
-            };
-            let (id, out) = connection.request();
-            encode_modify(id, dn, &[password], hints, out);
-            let changed = answer(connection).await?.changed(false);
-            if must_change {
-                return then(connection, dn, changed, &[last_set(true)]).await;
-            }
-            aside(connection, dn, changed, last_set(false)).await
-        }
-        AccountChange::Unlock => {
-            let unlocked = Modification {
-                operation: Replace,
-                attribute: "lockoutTime",
-                values: &[b"0"],
-            };
-            modify(connection, dn, &[unlocked]).await
-        }
-        AccountChange::MustChange(wanted) => modify(connection, dn, &[last_set(wanted)]).await,
-        AccountChange::Enabled(wanted) => switch(connection, dn, wanted).await,
-    }
-}
-
-/// The control by which a reset heeds the password history, as this server knows it.
-async fn policy_hints(connection: &mut Connection) -> Result<Option<&'static [u8]>, WireError> {
-    let attribute = "supportedControl";
-    let root = read_entry(connection, "", attribute).await?;
-    let known = |oid: &str| {
-        root.as_ref()
-            .is_some_and(|root| root.texts(attribute).any(|known| known == oid))
-    };
-    Ok(POLICY_HINTS
-        .iter()
-        .find(|(oid, _)| known(oid))
-        .map(|&(_, control)| control))
-}
-
-/// Sets or clears one bit of `userAccountControl`; only if nobody else changes it at the same time.
-async fn switch(connection: &mut Connection, dn: &str, enabled: bool) -> Result<Changed, WireError> {
-    let Some(before) = read_value(connection, dn, "userAccountControl").await? else {
-        return Ok(Changed::Unknown);
-    };
-    let Ok(flags) = before.parse::<u32>() else {
-        return Ok(Changed::Unavailable("userAccountControl cannot be read".into()));
-    };
-    let wanted = if enabled {
-        flags & !ACCOUNT_DISABLE
-    } else {
-        flags | ACCOUNT_DISABLE
-    };
-    if wanted == flags {
-        return Ok(Changed::Done);
-    }
-    let wanted = wanted.to_string();
-    let (before, wanted) = ([before.as_bytes()], [wanted.as_bytes()]);
-    let swap = [
-        change_of("userAccountControl", Delete, &before),
-        change_of("userAccountControl", Operation::Add, &wanted),
-    ];
-    modify(connection, dn, &swap).await
 }
 
 async fn read_value(connection: &mut Connection, dn: &str, attribute: &str) -> Result<Option<String>, WireError> {
@@ -506,15 +291,8 @@ const fn change_of<'a>(attribute: &'a str, operation: Operation, values: &'a [&'
 
 const fn cleared(attribute: &str) -> Modification<'_> {
     Modification {
-        operation: Replace,
+        operation: Operation::Replace,
         attribute,
         values: &[],
     }
 }
-
-/// 389 Directory Server's moment from which a password is too old; in 1970 it is to be changed.
-const EXPIRATION: &str = "passwordExpirationTime";
-const AT_ONCE: &str = "19700101000000Z";
-
-/// ADS_UF_ACCOUNTDISABLE.
-const ACCOUNT_DISABLE: u32 = 2;

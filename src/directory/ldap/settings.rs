@@ -39,6 +39,8 @@ pub(super) struct Settings {
     pub(super) account: Option<Account>,
     /// The account may act as people whose password was not tried.
     pub(super) proxy_authorization: bool,
+    /// The account may set passwords that people choose where the server would not heed their history.
+    pub(super) reset_without_history: bool,
     pub(super) base_dn: String,
     pub(super) normalised_base: String,
     pub(super) filter: Filter,
@@ -150,6 +152,7 @@ impl Settings {
             domains: config.domains.iter().map(|domain| domain.to_lowercase()).collect(),
             account,
             proxy_authorization: config.proxy_authorization,
+            reset_without_history: config.reset_without_history,
             base_dn: config.base_dn.clone(),
             normalised_base: normalise_dn(&config.base_dn),
             filter: person_filter,

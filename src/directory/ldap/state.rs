@@ -297,7 +297,7 @@ const ACTIVE_DIRECTORY: &[&str] = &[
 ];
 
 /// How `pwdAccountLockedTime` says that only an administrator ends the lock; seconds may follow.
-const PERMANENTLY: &str = "000001010000";
+pub(super) const PERMANENTLY: &str = "000001010000";
 
 const COMPUTED: &str = "msDS-User-Account-Control-Computed";
 const EXPIRY_COMPUTED: &str = "msDS-UserPasswordExpiryTimeComputed";

@@ -11,6 +11,7 @@ fn config() -> config::LocalDirectory {
         ldif: "site.ldif".into(),
         login_attributes: vec!["uid".into(), "employeeNumber".into(), "mail".into()],
         attributes: vec!["Mail".into()],
+        language_attribute: None,
         disabled_by: vec!["nsAccountLock".into()],
         remember: Duration::from_secs(60),
         cleartext: false,

@@ -200,6 +200,13 @@ impl KindSet {
     /// What is proven before anything is typed: by the connection, or by a mechanism that ran before.
     pub const UNTYPED: Self = Self::of(Kind::Certificate).with(Kind::Sasl);
 
+    /// Codes that are sent to the person.
+    pub const SENT: Self = Self::of(Kind::EmailCode).with(Kind::GatewayCode);
+
+    /// What somebody is called upon for: asked for only once the password is right, so that nobody else can have
+    /// people called upon.
+    pub const OUT_OF_BAND: Self = Self::SENT.with(Kind::Approval);
+
     /// One kind.
     pub const fn of(kind: Kind) -> Self {
         Self(1 << kind as u16)
@@ -229,6 +236,12 @@ impl KindSet {
         self.without(Self::UNTYPED.with(Kind::Password))
     }
 
+    /// Whether having proven it clears failures of codes: answers to questions do not, or somebody who knows them
+    /// could guess codes without end.
+    pub const fn clears_codes(self) -> bool {
+        !self.codes().without(Self::of(Kind::Questions)).is_empty()
+    }
+
     /// Whether `kind` is in it.
     pub const fn has(self, kind: Kind) -> bool {
         self.0 & Self::of(kind).0 != 0
@@ -237,6 +250,11 @@ impl KindSet {
     /// Whether all of `other` is in it.
     pub const fn covers(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether anything of `other` is in it.
+    pub const fn has_any(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Whether it is empty.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::engine::authenticator::{CodeAuthenticator, Context, Judgement, Kind, oath};
 use crate::engine::ocra::{Input, Suite};
-use crate::engine::record::{SentCode, Token, TokenKind, UserRecord};
+use crate::engine::record::{AnsweredChallenge, Token, TokenKind, UserRecord};
 use crate::keyring::{KeyError, Keyring};
 
 /// Wrong responses that end a challenge.
@@ -23,9 +23,6 @@ const MAX_ANSWERED: usize = 32;
 
 /// How long an answered challenge is remembered: no dialog lives as long ([`Keyring::open_dialog`]).
 const REMEMBERED: Duration = Duration::from_secs(2 * 60 * 60);
-
-/// In [`SentCode::failures`]: answered right.
-const SPENT: u8 = u8::MAX;
 
 /// OCRA tokens.
 #[derive(Debug)]
@@ -50,12 +47,12 @@ impl CodeAuthenticator for Ocra {
         let Some(id) = context.sent.filter(|_| record.tokens.iter().any(has_form)) else {
             return Ok(Judgement::NotApplicable);
         };
-        match answered(record, id, context.now).map(|before| before.failures) {
-            Some(SPENT) => return Ok(Judgement::Replayed),
-            Some(MAX_FAILURES..) => return Ok(Judgement::Wrong),
+        match answered(record, id, context.now) {
+            Some(before) if before.spent => return Ok(Judgement::Replayed),
+            Some(before) if before.failures >= MAX_FAILURES => return Ok(Judgement::Wrong),
             Some(_) => {}
             // Only by many right answers within a short time: the next one waits, so that none comes back.
-            None if !has_room(record) => return Ok(Judgement::NotApplicable),
+            None if !has_room(record, context.now) => return Ok(Judgement::NotApplicable),
             None => {}
         }
         let question = challenge(context.keyring, id);
@@ -75,7 +72,7 @@ impl CodeAuthenticator for Ocra {
                 right = Some(index);
             }
         }
-        remember(record, id, right.is_some(), context);
+        remember(record, id, right.is_some(), context.now);
         match right.and_then(|index| record.tokens.get_mut(index)) {
             Some(token) => {
                 token.count_success(context.now);
@@ -115,47 +112,38 @@ fn proves_logins(kind: TokenKind) -> bool {
     matches!(kind, TokenKind::Ocra { offline: false, .. })
 }
 
-fn is_ours(sent: &SentCode) -> bool {
-    sent.kind == Kind::Ocra
-}
-
-fn answered(record: &UserRecord, id: u64, now: Timestamp) -> Option<&SentCode> {
-    let live = record.sent.iter().filter(|sent| is_ours(sent) && now < sent.expires);
-    live.into_iter().find(|sent| sent.id == id)
+fn answered(record: &UserRecord, id: u64, now: Timestamp) -> Option<AnsweredChallenge> {
+    let mut live = record.answered.iter().filter(|before| now < before.expires);
+    live.find(|before| before.id == id).copied()
 }
 
 /// Whether one more can be remembered without forgetting one that was answered right.
-fn has_room(record: &UserRecord) -> bool {
+fn has_room(record: &UserRecord, now: Timestamp) -> bool {
     let spent = record
-        .sent
+        .answered
         .iter()
-        .filter(|sent| is_ours(sent) && sent.failures == SPENT);
+        .filter(|before| before.spent && now < before.expires);
     spent.count() < MAX_ANSWERED
 }
 
 /// Writes down that a challenge was answered, in place of what has expired, or else of the oldest wrong answer.
-fn remember(record: &mut UserRecord, id: u64, right: bool, context: &Context<'_>) {
-    let now = context.now;
-    record.sent.retain(|sent| !is_ours(sent) || now < sent.expires);
-    if let Some(sent) = record.sent.iter_mut().find(|sent| is_ours(sent) && sent.id == id) {
-        sent.failures = if right { SPENT } else { sent.failures.saturating_add(1) };
+fn remember(record: &mut UserRecord, id: u64, right: bool, now: Timestamp) {
+    record.answered.retain(|before| now < before.expires);
+    if let Some(before) = record.answered.iter_mut().find(|before| before.id == id) {
+        before.spent = right;
+        before.failures = before.failures.saturating_add(u8::from(!right));
         return;
     }
-    if record.sent.iter().filter(|sent| is_ours(sent)).count() >= MAX_ANSWERED {
-        let oldest = record
-            .sent
-            .iter()
-            .position(|sent| is_ours(sent) && sent.failures != SPENT);
-        if let Some(index) = oldest {
-            record.sent.remove(index);
-        }
+    if record.answered.len() >= MAX_ANSWERED
+        && let Some(oldest) = record.answered.iter().position(|before| !before.spent)
+    {
+        record.answered.remove(oldest);
     }
-    record.sent.push(SentCode {
+    record.answered.push(AnsweredChallenge {
         id,
-        kind: Kind::Ocra,
-        digest: context.keyring.digest_code(b"ocra-answered", &id.to_be_bytes()),
         expires: now + REMEMBERED,
-        failures: if right { SPENT } else { 1 },
+        failures: u8::from(!right),
+        spent: right,
     });
 }
 
@@ -278,7 +266,7 @@ mod tests {
         for id in 0..32 {
             assert_eq!(judge(&response(&keyring, id), id), Judgement::Replayed);
         }
-        assert_eq!(record.sent.len(), 32);
+        assert_eq!(record.answered.len(), 32);
     }
 
     #[test]

@@ -15,8 +15,15 @@ use crate::secret::Secret;
 /// Symbols in a passcode: 10 of 30 make 49 bits.
 pub const LENGTH: usize = 10;
 
+/// Symbols in the first half of one that two people hand over. Each half is 24 bits, which is why there is one digest
+/// of the whole only: a half proves nothing and tells nothing.
+pub const HALF: usize = 5;
+
 /// How long a passcode lives unless it is issued for another time.
 pub const DEFAULT_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// The shortest life that one can be issued for.
+pub const MIN_LIFE: Duration = Duration::from_secs(60);
 
 /// The longest life that one can be issued for.
 pub const MAX_LIFE: Duration = Duration::from_secs(8 * 60 * 60);
@@ -50,7 +57,9 @@ impl CodeAuthenticator for Passcodes {
         let Some(passcode) = live.filter(|_| codes::is_well_formed(&code, LENGTH)) else {
             return Ok(Judgement::NotApplicable);
         };
-        if passcode.digest == digest(context.keyring, context.user, &code) {
+        // As long as the second half is not released, nobody can have the whole but by guessing.
+        let right = passcode.digest == digest(context.keyring, context.user, &code);
+        if right && passcode.second.is_none() {
             record.passcode = None;
             return Ok(Judgement::Right);
         }
@@ -73,16 +82,17 @@ pub fn judge_response(
         .passcode
         .as_ref()
         .filter(|passcode| context.now < passcode.expires);
-    let Some((id, sealed)) = live.and_then(|passcode| Some((&passcode.id, passcode.sealed.as_ref()?))) else {
+    let Some((passcode, sealed)) = live.and_then(|passcode| Some((passcode, passcode.sealed.as_ref()?))) else {
         return Ok(ResponseOutcome::Impossible);
     };
     let code = context
         .keyring
-        .open(&Passcode::place(context.user.as_str(), id), sealed)?;
+        .open(&Passcode::place(context.user.as_str(), &passcode.id), sealed)?;
+    let released = passcode.second.is_none();
     let code = code.expose_str().unwrap_or_default();
     for typed in spellings(code) {
         let outcome = response.judge(Kept::Clear(&typed));
-        if matches!(outcome, ResponseOutcome::Right(_)) {
+        if released && matches!(outcome, ResponseOutcome::Right(_)) {
             record.passcode = None;
             return Ok(outcome);
         }
@@ -176,6 +186,28 @@ mod tests {
             Passcodes.judge("K7QXM3RTWP", &mut late, &at(3600)).unwrap(),
             Judgement::NotApplicable
         );
+    }
+
+    #[test]
+    fn nothing_is_right_before_the_second_half_is_released() {
+        let keyring = Keyring::from_root(&[1; 32]);
+        let user = UserKey::new("d", "1");
+        let context = Context {
+            user: &user,
+            keyring: &keyring,
+            now: Timestamp::from_secs(10),
+            sent: None,
+        };
+        let mut waiting = record(&keyring, &user);
+        waiting.passcode.as_mut().unwrap().second = Some(vec![1]);
+        let mut guess = |typed| Passcodes.judge(typed, &mut waiting, &context).unwrap();
+        assert_eq!(guess("K7QXM"), Judgement::NotApplicable, "a half is no code");
+        assert_eq!(guess("3RTWP"), Judgement::NotApplicable);
+        assert_eq!(guess("K7QXM-3RTWP"), Judgement::Wrong);
+        assert_eq!(waiting.passcode.as_ref().unwrap().failures, 1, "and counts");
+        waiting.passcode.as_mut().unwrap().second = None;
+        let judged = Passcodes.judge("K7QXM-3RTWP", &mut waiting, &context).unwrap();
+        assert_eq!(judged, Judgement::Right);
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub const LENGTH: usize = 44;
 /// Octets of what is kept sealed of a key: its AES key, then its private identity.
 pub const SEED_OCTETS: usize = 22;
 
+/// The symbols of modhex: hexadecimal in letters that are in the same place on most keyboards.
+pub const SYMBOLS: &str = "cbdefghijklnrtuv";
+
 /// Keys that type Yubico OTP.
 #[derive(Debug)]
 pub struct YubicoOtp;
@@ -162,8 +165,7 @@ fn checksum(octets: &[u8]) -> u16 {
     })
 }
 
-/// Hexadecimal in letters that are in the same place on most keyboards.
-static MODHEX: LazyLock<Encoding> = LazyLock::new(|| hexadecimal("cbdefghijklnrtuv", "CBDEFGHIJKLNRTUV"));
+static MODHEX: LazyLock<Encoding> = LazyLock::new(|| hexadecimal(SYMBOLS, "CBDEFGHIJKLNRTUV"));
 
 /// The same keys where the layout is Dvorak.
 static DVORAK: LazyLock<Encoding> = LazyLock::new(|| hexadecimal("jxe.uidchtnbpygk", "JXE>UIDCHTNBPYGK"));

@@ -9,18 +9,22 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
+use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::outcome::{
     CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
     write_grant, write_throttle, write_user,
 };
+use crate::engine::login::round::count_right;
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Order, Requirement, Rule, Terms};
+use crate::engine::questions::answers::Hashed;
 use crate::engine::record::{Failure, Pending, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability, Given};
 use crate::engine::reuse::{self, Held, Reused};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::verdict::{Denial, Verdict};
+use crate::engine::workflow::{At, Course};
 use crate::keyring::KeyError;
 use crate::secret::Secret;
 
@@ -42,6 +46,8 @@ pub(super) struct Case<'a, 'f> {
     pub(super) guessed: bool,
     /// What stands in for a code.
     pub(super) reused: Option<Reused>,
+    /// What came of hashing the answer that was typed, once it has been hashed.
+    pub(super) hashed: Option<Hashed>,
     pub(super) now: Timestamp,
     pub(super) nonce: u64,
 }
@@ -62,6 +68,7 @@ impl<'a, 'f> Case<'a, 'f> {
         match (&self.request.given, &self.request.dialog) {
             (Given::Proven(kind), _) => self.proven(*kind),
             (Given::Typed(typed), Some(dialog)) if dialog.course.is_some() => match &dialog.course {
+                Some(Course { at: At::Factor(at), .. }) => self.answer_question(typed, dialog, *at),
                 Some(course) => self.walk(typed, dialog, course),
                 None => self.answer(typed, dialog),
             },
@@ -114,7 +121,7 @@ impl<'a, 'f> Case<'a, 'f> {
                 (judgement, _) => self.guessed |= matches!(judgement, Judgement::Wrong | Judgement::Replayed),
             }
         }
-        if requirement.wants_only_password(self.held) {
+        if requirement.wants_only_password(self.held) || self.wants_silent_approval(self.held) {
             return self.try_password(self.held, typed.clone(), record);
         }
         if self.tries_at_once() {
@@ -164,16 +171,23 @@ impl<'a, 'f> Case<'a, 'f> {
     /// An answer within a dialog.
     pub(super) fn answer(self, typed: &Secret, dialog: &Dialog) -> Step<'a> {
         let record = Cow::Borrowed(&self.facts.user.value);
-        if dialog.user != name_digest(self.request)
-            || dialog.expires <= self.now
-            || dialog.started > self.now + CLOCK_LEEWAY
-        {
+        if !self.is_current(dialog) {
             return self.refuse(Denial::BadDialog, record);
         }
         if let Some(id) = dialog.asking {
             return self.answer_upstream(typed, dialog, id);
         }
+        if let Some(id) = self.is_about_approval(typed, dialog) {
+            return self.answer_approval(id, dialog);
+        }
         self.code(typed, dialog.proven, dialog.password.clone(), record, Some(dialog))
+    }
+
+    /// Whether a dialog is about this name, and has not expired.
+    pub(super) fn is_current(&self, dialog: &Dialog) -> bool {
+        dialog.user == name_digest(self.request)
+            && self.now < dialog.expires
+            && dialog.started <= self.now + CLOCK_LEEWAY
     }
 
     /// Judges a code that stands beside a password or follows a challenge.
@@ -198,7 +212,7 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     /// Something was proven: let in, try the password, or ask for more.
-    fn proceed(
+    pub(super) fn proceed(
         self,
         proven: KindSet,
         password: Option<Secret>,
@@ -213,6 +227,9 @@ impl<'a, 'f> Case<'a, 'f> {
             };
         }
         if let Some(password) = password.as_ref().filter(|_| requirement.wants_only_password(proven)) {
+            return self.try_password(proven, password.clone(), record);
+        }
+        if let Some(password) = password.as_ref().filter(|_| self.wants_silent_approval(proven)) {
             return self.try_password(proven, password.clone(), record);
         }
         match self.request.capability {
@@ -350,6 +367,9 @@ impl<'a, 'f> Case<'a, 'f> {
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),
         };
         record.to_mut().last_login = Some(self.now);
+        if proven.has(Kind::Questions) {
+            count_right(record.to_mut());
+        }
         let mut batch = Batch::default();
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, person, login);
@@ -362,7 +382,7 @@ impl<'a, 'f> Case<'a, 'f> {
                 .throttle
                 .value
                 .clone()
-                .with_success(None, !proven.codes().is_empty());
+                .with_success(None, proven.clears_codes());
             write_throttle(&mut batch, person, &self.facts.throttle, &cleared, self.limit);
         }
         let event = event(
@@ -385,7 +405,7 @@ impl<'a, 'f> Case<'a, 'f> {
         })
     }
 
-    fn challenge(
+    pub(super) fn challenge(
         self,
         proven: KindSet,
         password: Option<Secret>,
@@ -410,6 +430,11 @@ impl<'a, 'f> Case<'a, 'f> {
             dialog,
             self.now,
         );
+        let useful = self.requirement.useful_codes(proven);
+        let mut prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
+        if self.requirement.asks_questions(proven) {
+            self.begin_round(&mut prompt);
+        }
         Step::Decided(Decision {
             verdict: Verdict::Challenge(prompt),
             batch,

@@ -441,6 +441,7 @@ fn dialog(request: &AuthnRequest, proven: KindSet, password: Option<Secret>, now
         proven,
         password,
         asking: None,
+        approval: None,
         sent: None,
         course: None,
     }

@@ -16,14 +16,15 @@ use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::case::Case;
+use crate::engine::login::challenge;
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_grants, expect_user, grant, name_digest, one_too_many, prompt, write_grant,
-    write_throttle, write_user,
+    event, expect_grants, expect_user, grant, one_too_many, prompt, write_grant, write_throttle, write_user,
 };
+use crate::engine::login::round::count_right;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Stage, Step};
 use crate::engine::record::{Failure, Helped, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Given};
-use crate::engine::texts::Text;
+use crate::engine::texts::{Text, Voice};
 use crate::engine::verdict::{Closed, Denial, Outage, Verdict};
 use crate::engine::workflow::{At, Course, End, Start, Task, Workflow};
 use crate::keyring::KeyError;
@@ -55,6 +56,8 @@ pub(super) struct Walk<'a, 'f> {
     pub(super) came_to: Option<CameTo>,
     /// What a new password is asked for with, if there is a reason for it.
     pub(super) because: Option<Text>,
+    /// The challenge that is shown to an offline token, if one is.
+    challenge: Option<u64>,
 }
 
 /// Where somebody stands, and what they bring along.
@@ -195,9 +198,7 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Where a dialog stands, if it is this person's, has not expired, and its session goes on.
     fn resumed(case: Case<'a, 'f>, dialog: &Dialog, course: &Course) -> Option<Self> {
-        let own = dialog.user == name_digest(case.request)
-            && case.now < dialog.expires
-            && dialog.started <= case.now + CLOCK_LEEWAY;
+        let own = case.is_current(dialog);
         let helped = case.facts.user.value.helped.as_ref();
         let goes_on = course.session.is_none_or(|id| {
             helped.is_some_and(|helped| helped.id == id && case.now < helped.until && helped.failures < MAX_FAILURES)
@@ -224,6 +225,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             position,
             came_to: None,
             because: None,
+            challenge: None,
             case,
         })
     }
@@ -295,7 +297,10 @@ impl<'a, 'f> Walk<'a, 'f> {
             packet,
             replaces_factor,
         });
-        let codes = !self.position.proven.codes().is_empty();
+        if self.position.proven.has(Kind::Questions) {
+            count_right(self.record.to_mut());
+        }
+        let codes = self.position.proven.clears_codes();
         self.throttle = std::mem::take(&mut self.throttle).with_success(Some(self.case.nonce), codes);
     }
 
@@ -406,8 +411,16 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// A text as it is told to this claimant.
     pub(super) fn text(&self, text: Text, values: &[(&str, &str)]) -> String {
-        let language = self.case.request.origin.manner.language.as_deref();
-        self.case.engine.policy.texts.say(language, text, values)
+        self.voice().say(text, values)
+    }
+
+    /// How this claimant is spoken to: in a language of their own once they have proven who they are. Before that
+    /// it would tell that they exist.
+    pub(super) fn voice(&self) -> Voice<'a> {
+        let person = self.person().filter(|_| self.position.course.session.is_some());
+        let manner = &self.case.request.origin.manner;
+        let texts = &self.case.engine.policy.texts;
+        texts.voice(manner, person.map(|person| person.as_ref()))
     }
 
     /// Asks for the step it stands at.
@@ -416,7 +429,18 @@ impl<'a, 'f> Walk<'a, 'f> {
         self.ask_in_words(text, echo, at)
     }
 
-    /// The same with a text of its own.
+    /// Asks for one of the `useful` codes: as `text` says, or with a challenge where an offline token would do.
+    pub(super) fn ask_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
+        if !useful.has(Kind::Ocra) {
+            return self.ask(text, &[], true, At::Asked);
+        }
+        let id = self.case.nonce;
+        self.challenge = Some(id);
+        let words = challenge::text(self.case.engine, self.case.request, useful, id);
+        self.ask_in_words(words, true, At::Asked)
+    }
+
+    /// Asks for the step it stands at with a text of its own.
     pub(super) fn ask_in_words(mut self, text: String, echo: bool, at: At) -> Step<'a> {
         let before = self.case.request.dialog.as_ref();
         if before.is_some_and(|before| before.round >= MAX_ROUNDS) {
@@ -443,6 +467,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             prompt.dialog.expires = (now + engine.settings.lifetime.step).min(helped.until);
         }
         prompt.dialog.course = Some(course);
+        prompt.dialog.sent = self.challenge;
         self.decide(Verdict::Challenge(prompt))
     }
 
@@ -501,7 +526,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, &error.to_string()),
         };
         self.record.to_mut().last_login = Some(now);
-        let codes = !self.position.proven.codes().is_empty();
+        let codes = self.position.proven.clears_codes();
         self.throttle = std::mem::take(&mut self.throttle).with_success(Some(nonce), codes);
         self.note(request.operation().action(), Outcome::Accept, None);
         let mut step = self.decide(Verdict::Accept(grant));

@@ -14,14 +14,13 @@ use crate::engine::event::Outcome;
 use crate::engine::facts::Lookup;
 use crate::engine::login::case::Case;
 use crate::engine::login::course::Walk;
-use crate::engine::login::outcome::prompt;
 use crate::engine::login::tried::Tried;
-use crate::engine::login::{Attempt, Decision, Effect, Engine, Pretence, Stage, Step};
+use crate::engine::login::{Attempt, Decision, Effect, Stage, Step};
 use crate::engine::policy::{Enrol, Order, Requirement, Rule, Terms};
 use crate::engine::record::{Token, TokenKind, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability, Operation};
 use crate::engine::texts::Text;
-use crate::engine::verdict::{Denial, Verdict};
+use crate::engine::verdict::{Denial, Prompt, Verdict};
 use crate::engine::workflow::Start;
 use crate::secret::Secret;
 
@@ -65,14 +64,17 @@ impl<'a, 'f> Case<'a, 'f> {
             }
             return step;
         }
+        let Step::Decided(Decision {
+            verdict: Verdict::Challenge(prompt),
+            ..
+        }) = self.challenge(self.held, Some(typed.clone()), record, None)
+        else {
+            return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), self.record());
+        };
         let stage = Stage::Pretending {
             rule: self.rule,
             denial: self.blocked.unwrap_or(Denial::UnknownUser),
-            then: Some(Pretence {
-                terms: self.terms,
-                proven: self.held,
-                password: typed.clone(),
-            }),
+            then: Some(Box::new(prompt)),
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -112,18 +114,16 @@ impl Attempt<'_> {
     }
 }
 
-/// Somebody for whom time is spent, and who is asked for a code all the same.
-impl<'a> Pretence<'a> {
-    pub(super) fn ask(self, engine: &Engine, request: &AuthnRequest, rule: &Rule, now: Timestamp) -> Step<'a> {
-        let prompt = prompt(engine, request, self.terms, self.proven, Some(self.password), None, now);
-        Step::Decided(Decision {
-            verdict: Verdict::Challenge(prompt),
-            batch: Batch::default(),
-            rule: Some(Arc::clone(&rule.name)),
-            proven: self.proven,
-            reuse: None,
-        })
-    }
+/// Asks for a code, once as much time is spent as trying a password takes.
+pub(super) fn ask_all_the_same<'a>(prompt: Prompt, rule: &Rule) -> Step<'a> {
+    let proven = prompt.dialog.proven;
+    Step::Decided(Decision {
+        verdict: Verdict::Challenge(prompt),
+        batch: Batch::default(),
+        rule: Some(Arc::clone(&rule.name)),
+        proven,
+        reuse: None,
+    })
 }
 
 impl<'a> Tried<'a, '_> {
@@ -142,13 +142,14 @@ impl<'a> Tried<'a, '_> {
     /// What somebody is told who is let in for the time being.
     pub(super) fn reminder(&self, proven: KindSet) -> Option<String> {
         let grace = self.lacks_a_first_token(proven)?.grace(self.now)?;
+        let voice = self
+            .engine
+            .policy
+            .texts
+            .voice(&self.request.origin.manner, Some(&self.person));
         Some(match &grace.reminder {
-            Some(own) => own.to_string(),
-            None => {
-                let texts = &self.engine.policy.texts;
-                let language = self.request.origin.manner.language.as_deref();
-                texts.say(language, Text::EnrolReminder, &[("until", &grace.written)])
-            }
+            Some(own) => voice.write(own),
+            None => voice.say(Text::EnrolReminder, &[("until", &grace.written)]),
         })
     }
 

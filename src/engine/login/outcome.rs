@@ -14,6 +14,7 @@ use crate::engine::login::Engine;
 use crate::engine::policy::{Terms, Unreplied};
 use crate::engine::record::{self, Failure, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Protocol};
+use crate::engine::texts::Text;
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::verdict::{Grant, Prompt};
 use crate::secret::Secret;
@@ -43,14 +44,24 @@ pub(super) fn prompt(
         proven,
         password,
         asking: None,
+        approval: None,
         sent: None,
         course: None,
     };
     Prompt {
-        text: terms.prompt.to_string(),
+        text: asks_for_code(engine, request, terms),
         echo: false,
         dialog,
         untold: None,
+    }
+}
+
+/// What asks for a code: the rule's own text, else what is said in the client's language.
+fn asks_for_code(engine: &Engine, request: &AuthnRequest, terms: &Terms) -> String {
+    let voice = engine.policy.texts.voice(&request.origin.manner, None);
+    match &terms.prompt {
+        Some(own) => voice.write(own),
+        None => voice.say(Text::Code, &[]),
     }
 }
 
@@ -110,6 +121,10 @@ pub(super) fn write_user(
         before.version,
         Change::Put(record::encode(record), None),
     );
+    if let Some(over) = before.value.approval.filter(|id| record.approval != Some(*id)) {
+        // It counts only as long as the person's record names it.
+        batch.write.push((Key::request(over), Change::Delete));
+    }
     true
 }
 

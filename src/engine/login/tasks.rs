@@ -1,9 +1,11 @@
 //! The steps of workflows, one file for each kind: how it is asked for, and what becomes of what is typed.
 
+mod answers;
 mod choose;
 mod enrol;
 mod new_password;
 mod prove;
+mod questions;
 mod unlock;
 
 use std::ops::ControlFlow;
@@ -18,13 +20,14 @@ impl<'a, 'f> Walk<'a, 'f> {
     /// Asks for a step, or does it where there is nothing to ask.
     pub(super) fn begin_task(self, task: &Task) -> Turn<'a, 'f> {
         match task {
-            Task::Prove(_) => ControlFlow::Break(self.ask_proof()),
+            Task::Prove(kinds) => ControlFlow::Break(self.ask_proof(kinds)),
             Task::Factors => self.ask_factor(),
             Task::Choose(actions) => self.ask_choice(actions),
             Task::NewPassword => ControlFlow::Break(self.ask_new_password()),
             Task::Unlock => ControlFlow::Break(self.unlock()),
             Task::Enrol => ControlFlow::Break(self.ask_enrolment()),
-            Task::Questions | Task::Answers => ControlFlow::Break(self.refuse(Denial::Policy)),
+            Task::Questions => self.ask_questions(),
+            Task::Answers => self.ask_answers(),
         }
     }
 
@@ -41,7 +44,8 @@ impl<'a, 'f> Walk<'a, 'f> {
             // Nothing is asked for it.
             Task::Unlock => ControlFlow::Break(self.refuse(Denial::BadDialog)),
             Task::Enrol => self.take_enrolment(typed),
-            Task::Questions | Task::Answers => ControlFlow::Break(self.refuse(Denial::Policy)),
+            Task::Questions => self.take_answer(typed),
+            Task::Answers => self.take_new_answer(typed),
         }
     }
 
@@ -51,9 +55,14 @@ impl<'a, 'f> Walk<'a, 'f> {
         match (task.as_deref(), evidence) {
             (Some(Task::NewPassword), Evidence::Changed(changed)) => self.password_changed(changed),
             (Some(Task::Unlock), Evidence::Changed(changed)) => self.unlocked(changed),
-            (_, Evidence::Password(_) | Evidence::Response(_) | Evidence::Upstream(_) | Evidence::Changed(_)) => {
-                ControlFlow::Break(self.outage("an answer came that nothing was asked for".into()))
-            }
+            (
+                _,
+                Evidence::Password(_)
+                | Evidence::Response(_)
+                | Evidence::Upstream(_)
+                | Evidence::Changed(_)
+                | Evidence::Hashed(_),
+            ) => ControlFlow::Break(self.outage("an answer came that nothing was asked for".into())),
         }
     }
 }

@@ -10,11 +10,13 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::MAX_ROUNDS;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
+use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::enrol::GRACE;
 use crate::engine::login::outcome::{
     LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt, write_grant,
     write_throttle, write_user,
 };
+use crate::engine::login::round::count_right;
 use crate::engine::login::upstream::Asked;
 use crate::engine::login::{Decision, Engine, Step};
 use crate::engine::policy::{Audit, Requirement, Rule, Subject, Terms, Who};
@@ -47,6 +49,8 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) passed: Vec<Pair>,
     /// The password that was tried, where it is needed again if it must be changed.
     pub(super) held: Option<Secret>,
+    /// Whether the person's open request for an approval was granted, and is used up.
+    pub(super) approved: bool,
     pub(super) now: Timestamp,
 }
 
@@ -83,6 +87,9 @@ impl<'a> Tried<'a, '_> {
         }
         if let Some(password) = held.as_ref().filter(|_| requirement.wants_only_password(proven)) {
             return self.try_password(proven, password.clone());
+        }
+        if self.lacks_silent_approval(proven) {
+            return self.look_for_approval(proven);
         }
         if !self.may_ask() {
             return self.barred(Denial::ClientCannotAsk);
@@ -127,12 +134,15 @@ impl<'a> Tried<'a, '_> {
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, &self.person, login);
         self.throttle(&mut batch, |record, nonce| {
-            record.with_success(Some(nonce), !codes.is_empty())
+            record.with_success(Some(nonce), codes.clears_codes())
         });
         let mut record = self.judged_record();
         let due = |last| self.now.since(last) >= LAST_LOGIN_STEP;
         if self.facts.user.version.0 > 0 && (!codes.is_empty() || record.last_login.is_none_or(due)) {
             record.to_mut().last_login = Some(self.now);
+        }
+        if proven.has(Kind::Questions) {
+            count_right(record.to_mut());
         }
         let written = match &record {
             Cow::Borrowed(_) => false,
@@ -197,19 +207,28 @@ impl<'a> Tried<'a, '_> {
     /// The record without a guess that was none: what was typed only looked like a code.
     pub(super) fn judged_record(&self) -> Cow<'_, UserRecord> {
         // A code that was right stays spent, whatever else was guessed.
-        match self
+        let record = match self
             .before_judging()
             .filter(|_| self.guessed && self.proven.codes().is_empty())
         {
             // It was the password after all, and only looked like a code.
             Some(before) => Cow::Owned(before.clone()),
             None => Cow::Borrowed(&self.facts.user.value),
-        }
+        };
+        self.without_used_approval(record)
     }
 
     pub(super) fn prompt(&self, proven: KindSet, held: Option<Secret>) -> Prompt {
         let before = self.request.dialog.as_ref();
-        prompt(self.engine, self.request, self.terms, proven, held, before, self.now)
+        let prompt = prompt(self.engine, self.request, self.terms, proven, held, before, self.now);
+        let useful = self.requirement.useful_codes(proven);
+        let mut prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
+        if self.requirement.asks_questions(proven)
+            && let Ok((case, _)) = self.engine.case(self.request, self.facts, self.now, self.nonce)
+        {
+            case.begin_round(&mut prompt);
+        }
+        prompt
     }
 
     /// Whether the client can be sent another challenge.

@@ -212,11 +212,15 @@ fn contains(list: &[String], name: &str) -> bool {
     list.iter().any(|item| item.eq_ignore_ascii_case(name))
 }
 
-/// Whether `group`, a normalised distinguished name, is in the list, by its whole name or by `cn` alone.
 fn names(list: &[String], group: &str) -> bool {
-    let bare = group.strip_prefix("cn=").and_then(|rest| rest.split(',').next());
-    list.iter()
-        .any(|item| item == group || (!item.contains('=') && Some(item.as_str()) == bare))
+    list.iter().any(|item| is_group(item, group))
+}
+
+/// Whether `written`, a normalised distinguished name or a bare `cn` in small letters, is the group with the
+/// normalised distinguished name `group`.
+pub fn is_group(written: &str, group: &str) -> bool {
+    let bare = || group.strip_prefix("cn=").and_then(|rest| rest.split(',').next());
+    written == group || (!written.contains('=') && Some(written) == bare())
 }
 
 /// An IPv4 address that came mapped into IPv6 is the IPv4 address.

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::document::Fault;
+use crate::engine::authenticator::Kind;
 use crate::engine::facts::Person;
 use crate::engine::questions::Questions;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
@@ -27,9 +28,9 @@ use crate::engine::texts::Texts;
 use crate::engine::throttle::Limit;
 use crate::engine::workflow::Workflows;
 
-pub use condition::{Condition, Holds};
+pub use condition::{Condition, Holds, is_group};
 pub use enrol::{Enrol, Grace};
-pub use parse::parse;
+pub use parse::{check_workflows, parse};
 pub use reply::{Reply, Unreplied, refused};
 pub use requirement::{Order, Requirement};
 pub use schedule::Window;
@@ -52,6 +53,8 @@ pub struct Policy {
     most_sessions: usize,
     /// See [`Policy::reuses`].
     reuses: bool,
+    /// See [`Policy::approves`].
+    approves: bool,
     /// Warnings that hold from a moment on.
     dated: Vec<(Timestamp, Fault)>,
 }
@@ -101,10 +104,10 @@ pub struct Terms {
     pub audit: Audit,
     /// The upstream that judges the factor `radius`; set wherever the requirement has it.
     pub upstream: Option<Arc<str>>,
-    /// The workflows that dialogs follow in place of those named after their starts.
+    /// The text that asks for a code, where the rule has its own. At most 120 characters.
+    pub prompt: Option<Arc<str>>,
+    /// The workflows that are followed in place of those named after what they start with.
     pub workflows: Vec<Arc<str>>,
-    /// The text that asks for a code. At most 120 characters.
-    pub prompt: Arc<str>,
     /// The text that people are let in with.
     pub message: Option<Template>,
     /// What an Access-Accept carries besides.
@@ -201,8 +204,10 @@ impl Policy {
         };
         let most_sessions = rules.iter().filter_map(of).max().unwrap_or(0);
         let reuses = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.reuse.is_some());
+        let approves = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.requirement.kinds().has(Kind::Approval));
         Self {
             reuses: rules.iter().any(reuses),
+            approves: rules.iter().any(approves),
             rules,
             digest,
             workflows: Workflows::default(),
@@ -228,6 +233,11 @@ impl Policy {
     /// Whether any rule lets codes count for longer than one login. Where none does, nothing is looked for.
     pub const fn reuses(&self) -> bool {
         self.reuses
+    }
+
+    /// Whether any rule takes an approval. Where none does, none is looked for.
+    pub const fn approves(&self) -> bool {
+        self.approves
     }
 
     /// The first rule that matches; `None` means refused.
@@ -330,8 +340,8 @@ impl Rule {
                 reuse: None,
                 audit,
                 upstream: None,
+                prompt: None,
                 workflows: Vec::new(),
-                prompt: DEFAULT_PROMPT.into(),
                 message: None,
                 reply: Reply::default(),
                 enrol: None,
@@ -523,9 +533,6 @@ impl fmt::Display for Explanation {
         self.reply.iter().try_for_each(|line| write!(f, "\n   {line}"))
     }
 }
-
-/// What asks for a code, unless the rule says otherwise.
-pub const DEFAULT_PROMPT: &str = "Enter the 6-digit code";
 
 /// Longest prompt, in characters.
 pub const MAX_PROMPT: usize = 120;

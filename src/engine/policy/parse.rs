@@ -8,17 +8,17 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::dictionary::Dictionary;
-use crate::document::{Document, Fault, Faults, Source};
-use crate::engine::authenticator::Kind;
+use crate::document::{Document, Fault, Faults, Source, nearest};
+use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::facts::normalise_dn;
 use crate::engine::policy::enrol::RawEnrol;
 use crate::engine::policy::reply::{self, RawReply};
 use crate::engine::policy::{
-    Audit, Condition, DEFAULT_PROMPT, Enrol, Grace, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template,
-    Terms, Window,
+    Audit, Condition, Enrol, Grace, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms, Window,
 };
 use crate::engine::request::{Operation, Protocol};
 use crate::engine::reuse;
+use crate::engine::workflow::{Start, Workflows};
 
 /// Reads the rules of several files, in order, with the RADIUS attributes of `dictionary`; every fault goes
 /// to `faults`. The policy is whole only when none of the faults is an error.
@@ -85,6 +85,39 @@ pub fn parse(sources: &[Source], dictionary: &Dictionary, faults: &mut Faults) -
     }
 }
 
+/// Looks whether the workflows that rules name are there, and at most one of them for each start. Rules that could
+/// not be read are passed over.
+pub fn check_workflows(sources: &[Source], workflows: &Workflows, faults: &mut Faults) {
+    for source in sources {
+        // What is wrong with the document as such has been told.
+        let Some(document) = Document::parse(source, &mut Faults::default()) else {
+            continue;
+        };
+        for index in 0..document.count("rule") {
+            let index = index.to_string();
+            let mut starts: Vec<Start> = Vec::new();
+            for position in 0.. {
+                let at = ["rule", &index, "workflow", &position.to_string()];
+                let Some(name) = document.text(&at) else {
+                    break;
+                };
+                let Some(workflow) = workflows.named(name) else {
+                    let names: Vec<&str> = workflows.iter().map(|workflow| &*workflow.name).collect();
+                    let hint = nearest(name, &names).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                    let message = format!("there is no workflow \"{name}\"; there are {}{hint}", names.join(", "));
+                    faults.0.push(document.fault(&at, message));
+                    continue;
+                };
+                if starts.contains(&workflow.start) {
+                    let message = format!("is the second that starts with `{}`; name one of them", workflow.start);
+                    faults.0.push(document.fault(&at, message));
+                }
+                starts.push(workflow.start);
+            }
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct RawRule {
     name: String,
@@ -110,6 +143,8 @@ struct RawRule {
     audit: Audit,
     #[serde(default)]
     prompt: Option<String>,
+    #[serde(default)]
+    workflow: Vec<String>,
     #[serde(default)]
     upstream: Option<String>,
     #[serde(default)]
@@ -184,6 +219,9 @@ impl RawRule {
                 "is 0, which lets nobody in; write deny = true for that",
             );
         }
+        if !self.workflow.is_empty() && self.deny {
+            say(&["workflow"], "does nothing beside `deny`");
+        }
         if self.max_sessions.is_some() && self.deny {
             say(&["max_sessions"], "does nothing beside `deny`");
         }
@@ -232,6 +270,14 @@ impl RawRule {
             let path: Vec<&str> = ["reply"].into_iter().chain(keys.iter().copied()).collect();
             say(&path, &message);
         });
+        let unasked = |kinds: &KindSet| !kinds.has(Kind::Password) && kinds.has_any(KindSet::OUT_OF_BAND);
+        let alternatives = self.require.iter().flat_map(Requirement::alternatives);
+        if let Some(kinds) = alternatives.copied().find(unasked) {
+            let message = format!(
+                "takes {kinds} without the password, so that anybody could have messages sent; write {{ all = [\"password\", …] }}"
+            );
+            say(&["require"], &message);
+        }
         let ruling = match (self.deny, self.require) {
             (true, None) => Some(Ruling::Deny),
             (false, Some(requirement)) => Some(Ruling::Require(Terms {
@@ -240,15 +286,19 @@ impl RawRule {
                 } else {
                     requirement.with_password()
                 },
+                order: match requirement.kinds().has_any(KindSet::OUT_OF_BAND) {
+                    // Nobody is to have messages sent to somebody else.
+                    true => Order::PasswordFirst,
+                    false => self.order,
+                },
                 requirement,
-                order: self.order,
                 user_failures: self.user_failures,
                 max_sessions: self.max_sessions,
                 reuse: self.reuse,
                 audit: self.audit,
                 upstream: self.upstream.map(Arc::from),
-                workflows: Vec::new(),
-                prompt: self.prompt.as_deref().unwrap_or(DEFAULT_PROMPT).into(),
+                prompt: self.prompt.map(Arc::from),
+                workflows: self.workflow.into_iter().map(Arc::from).collect(),
                 message,
                 reply,
                 enrol: self.enrol.map(|raw| Enrol {
@@ -726,6 +776,34 @@ reply = { Class = ["x", true] }
         let policy = parse(&sources, Dictionary::shipped(), &mut faults);
         assert!(faults.0.is_empty(), "{faults}");
         assert!(policy.rules.len() > 5);
+    }
+
+    #[test]
+    fn workflows_are_named_as_they_are() {
+        let source = Source::new(
+            Path::new("p.toml"),
+            "[[rule]]\nname = \"a\"\nrequire = \"password\"\nworkflow = [\"recover\", \"expred\"]\n\n\
+             [[rule]]\nname = \"b\"\nrequire = \"password\"\nworkflow = [\n\"recover\",\n\"recover\",\n]\n",
+        );
+        let mut faults = Faults::default();
+        check_workflows(&[source], &Workflows::default(), &mut faults);
+        let faults: Vec<String> = faults.0.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            faults,
+            [
+                "p.toml:4:24: rule[0].workflow[1]: there is no workflow \"expred\"; there are login, expired, passcode, recover, enrol; did you mean `expired`?",
+                "p.toml:11:1: rule[1].workflow[1]: is the second that starts with `recover`; name one of them",
+            ]
+        );
+        let (policy, faults) =
+            read("[[rule]]\nname = \"a\"\nrequire = \"password\"\nworkflow = [\"x\"]\nprompt = \"Code:\"\n");
+        assert!(faults.is_empty(), "{faults:?}");
+        let Ruling::Require(terms) = &policy.rules[0].ruling else {
+            panic!()
+        };
+        assert_eq!((&*terms.workflows[0], terms.prompt.as_deref()), ("x", Some("Code:")));
+        let (_, faults) = read("[[rule]]\nname = \"a\"\ndeny = true\nworkflow = [\"recover\"]\n");
+        assert_eq!(faults, ["p.toml:4:12: rule[0].workflow: does nothing beside `deny`"]);
     }
 
     #[test]

@@ -68,6 +68,12 @@ impl Requirement {
         &self.alternatives
     }
 
+    /// Everything that stands in it.
+    pub fn kinds(&self) -> KindSet {
+        let sets = self.alternatives.iter();
+        sets.fold(KindSet::EMPTY, |kinds, alternative| kinds.union(*alternative))
+    }
+
     /// What is left to be typed by somebody who has proven `held` without typing; `None` when nothing that is
     /// typed can be enough. Where `held` would do by itself, a password that is typed all the same must be right.
     pub fn beside(&self, held: KindSet) -> Option<&Self> {
@@ -98,6 +104,11 @@ impl Requirement {
             .fold(KindSet::EMPTY, |kinds, alternative| kinds.union(*alternative))
             .without(proven)
             .codes()
+    }
+
+    /// Whether security questions are what is asked next: nothing that is typed as a code brings `proven` nearer.
+    pub fn asks_questions(&self, proven: KindSet) -> bool {
+        self.useful_codes(proven) == KindSet::of(Kind::Questions)
     }
 
     /// The kinds of code that can be enough without a password.

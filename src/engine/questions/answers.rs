@@ -89,6 +89,21 @@ impl fmt::Debug for HashJob {
     }
 }
 
+/// What came of a [`HashJob`].
+#[derive(Clone, Copy)]
+pub struct Hashed {
+    /// The job's salt.
+    pub salt: [u8; 16],
+    /// The hash; nothing when too many others were waiting.
+    pub hash: Option<[u8; 32]>,
+}
+
+impl fmt::Debug for Hashed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hashed([secret])")
+    }
+}
+
 /// An answer that is in order, and only has to be hashed.
 #[derive(Clone, Debug)]
 pub struct Prepared {

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::engine::account::PasswordRefusal;
-use crate::engine::policy::DEFAULT_PROMPT;
 use crate::engine::verdict::Prompt;
 use crate::engine::workflow::Workflows;
 
+const DEFAULT_PROMPT: &str = "Enter the 6-digit code";
 const NEW: &str = "correct horse battery";
 
 impl World {
@@ -29,7 +29,7 @@ impl World {
         request
     }
 
-    fn say(&mut self, user: &str, text: &str, before: Option<&Prompt>) -> Verdict {
+    fn tell(&mut self, user: &str, text: &str, before: Option<&Prompt>) -> Verdict {
         let packet = u8::try_from(self.revision % 251).unwrap();
         let request = self.typed(user, text, before.map(|prompt| &prompt.dialog), packet);
         self.run(&request)
@@ -66,21 +66,21 @@ fn refused(verdict: Verdict, denial: Denial) {
 fn a_passcode_leads_to_a_new_password_after_the_second_factor() {
     let mut world = World::new();
     let code = world.code();
-    let first = asked(world.say("ana", "k7qxm-3rtwp", None), "Enter a code:");
+    let first = asked(world.tell("ana", "k7qxm-3rtwp", None), "Enter a code:");
     assert_eq!(world.user_record().passcode, None, "used up with the answer");
     let second = asked(
-        world.say("ana", &code, Some(&first)),
+        world.tell("ana", &code, Some(&first)),
         "Passcode accepted. New password:",
     );
-    let third = asked(world.say("ana", NEW, Some(&second)), "Repeat the new password:");
+    let third = asked(world.tell("ana", NEW, Some(&second)), "Repeat the new password:");
     closed(
-        world.say("ana", NEW, Some(&third)),
+        world.tell("ana", NEW, Some(&third)),
         "Password changed. Sign in with it.",
     );
     assert_eq!(world.changes, [(None, NEW.to_owned())]);
     // The session is over, and every step of it.
     for prompt in [&first, &second, &third] {
-        refused(world.say("ana", NEW, Some(prompt)), Denial::BadDialog);
+        refused(world.tell("ana", NEW, Some(prompt)), Denial::BadDialog);
     }
     assert_eq!(world.changes.len(), 1);
     assert!(world.user_record().helped.is_none());
@@ -92,7 +92,10 @@ fn a_lost_factor_is_not_asked_for_when_the_passcode_replaces_it() {
     let mut record = world.user_record();
     record.passcode.as_mut().unwrap().replaces_factor = true;
     world.put(&record);
-    asked(world.say("ana", "K7QXM3RTWP", None), "Passcode accepted. New password:");
+    asked(
+        world.tell("ana", "K7QXM3RTWP", None),
+        "Passcode accepted. New password:",
+    );
 }
 
 #[test]
@@ -104,7 +107,7 @@ fn the_request_that_used_a_passcode_is_answered_again() {
     let again = asked(world.run(&request), "Enter a code:");
     let code = world.code();
     asked(
-        world.say("ana", &code, Some(&again)),
+        world.tell("ana", &code, Some(&again)),
         "Passcode accepted. New password:",
     );
     // Another request with the passcode is not.
@@ -117,13 +120,13 @@ fn the_request_that_used_a_passcode_is_answered_again() {
 #[test]
 fn three_wrong_codes_end_the_session() {
     let mut world = World::new();
-    let first = asked(world.say("ana", "K7QXM3RTWP", None), "Enter a code:");
-    let second = asked(world.say("ana", "000000", Some(&first)), "Enter a code:");
+    let first = asked(world.tell("ana", "K7QXM3RTWP", None), "Enter a code:");
+    let second = asked(world.tell("ana", "000000", Some(&first)), "Enter a code:");
     // The same State gives no more tries than the newest.
-    asked(world.say("ana", "000001", Some(&first)), "Enter a code:");
-    refused(world.say("ana", "000002", Some(&second)), Denial::WrongCode);
+    asked(world.tell("ana", "000001", Some(&first)), "Enter a code:");
+    refused(world.tell("ana", "000002", Some(&second)), Denial::WrongCode);
     let code = world.code();
-    refused(world.say("ana", &code, Some(&second)), Denial::BadDialog);
+    refused(world.tell("ana", &code, Some(&second)), Denial::BadDialog);
     assert_eq!(world.failures(), 3);
 }
 
@@ -131,38 +134,38 @@ fn three_wrong_codes_end_the_session() {
 fn a_password_that_is_not_taken_is_told_in_plain_words_three_times() {
     let mut world = World::new();
     world.changed = Some(Changed::Refused(PasswordRefusal::TooShort));
-    let first = asked(world.say("ana", "K7QXM3RTWP", None), "Enter a code:");
+    let first = asked(world.tell("ana", "K7QXM3RTWP", None), "Enter a code:");
     let code = world.code();
     let mut prompt = asked(
-        world.say("ana", &code, Some(&first)),
+        world.tell("ana", &code, Some(&first)),
         "Passcode accepted. New password:",
     );
-    let repeat = asked(world.say("ana", "one", Some(&prompt)), "Repeat the new password:");
-    prompt = asked(world.say("ana", "two", Some(&repeat)), "They differ. New password:");
-    let repeat = asked(world.say("ana", "one", Some(&prompt)), "Repeat the new password:");
-    prompt = asked(world.say("ana", "one", Some(&repeat)), "Too short. New password:");
-    let repeat = asked(world.say("ana", "one", Some(&prompt)), "Repeat the new password:");
-    closed(world.say("ana", "one", Some(&repeat)), "The password was not changed.");
-    refused(world.say("ana", "one", Some(&repeat)), Denial::BadDialog);
+    let repeat = asked(world.tell("ana", "one", Some(&prompt)), "Repeat the new password:");
+    prompt = asked(world.tell("ana", "two", Some(&repeat)), "They differ. New password:");
+    let repeat = asked(world.tell("ana", "one", Some(&prompt)), "Repeat the new password:");
+    prompt = asked(world.tell("ana", "one", Some(&repeat)), "Too short. New password:");
+    let repeat = asked(world.tell("ana", "one", Some(&prompt)), "Repeat the new password:");
+    closed(world.tell("ana", "one", Some(&repeat)), "The password was not changed.");
+    refused(world.tell("ana", "one", Some(&repeat)), Denial::BadDialog);
 }
 
 #[test]
 fn an_outage_takes_no_try() {
     let mut world = World::new();
-    let first = asked(world.say("ana", "K7QXM3RTWP", None), "Enter a code:");
+    let first = asked(world.tell("ana", "K7QXM3RTWP", None), "Enter a code:");
     let code = world.code();
     let second = asked(
-        world.say("ana", &code, Some(&first)),
+        world.tell("ana", &code, Some(&first)),
         "Passcode accepted. New password:",
     );
-    let third = asked(world.say("ana", NEW, Some(&second)), "Repeat the new password:");
+    let third = asked(world.tell("ana", NEW, Some(&second)), "Repeat the new password:");
     world.changed = Some(Changed::Unavailable("gone".into()));
     for _ in 0..5 {
-        assert!(matches!(world.say("ana", NEW, Some(&third)), Verdict::Unavailable(_)));
+        assert!(matches!(world.tell("ana", NEW, Some(&third)), Verdict::Unavailable(_)));
     }
     world.changed = None;
     closed(
-        world.say("ana", NEW, Some(&third)),
+        world.tell("ana", NEW, Some(&third)),
         "Password changed. Sign in with it.",
     );
 }
@@ -172,19 +175,19 @@ fn either_half_of_a_passcode_tells_nothing() {
     let mut world = World::new();
     world.engine.settings.four_eyes = true;
     for (user, half) in [("nobody", "K7QXM"), ("ana", "K7QXN"), ("ana", "K7QXM")] {
-        let prompt = asked(world.say(user, half, None), "Second part, from your manager:");
+        let prompt = asked(world.tell(user, half, None), "Second part, from your manager:");
         let denial = if user == "ana" {
             Denial::WrongCode
         } else {
             Denial::UnknownUser
         };
-        refused(world.say(user, "22222", Some(&prompt)), denial);
+        refused(world.tell(user, "22222", Some(&prompt)), denial);
     }
     assert_eq!(world.failures(), 2);
-    let prompt = asked(world.say("ana", "k7qxm", None), "Second part, from your manager:");
-    asked(world.say("ana", "3rtwp", Some(&prompt)), "Enter a code:");
+    let prompt = asked(world.tell("ana", "k7qxm", None), "Second part, from your manager:");
+    asked(world.tell("ana", "3rtwp", Some(&prompt)), "Enter a code:");
     // Used once.
-    refused(world.say("ana", "3rtwp", Some(&prompt)), Denial::NotEnrolled);
+    refused(world.tell("ana", "3rtwp", Some(&prompt)), Denial::NotEnrolled);
 }
 
 #[test]
@@ -192,12 +195,12 @@ fn a_passcode_works_for_somebody_who_is_locked_out() {
     let mut world = World::new();
     let code = world.code();
     for _ in 0..5 {
-        let prompt = asked(world.say("ana", "wrong", None), DEFAULT_PROMPT);
-        world.say("ana", "000000", Some(&prompt));
+        let prompt = asked(world.tell("ana", "wrong", None), DEFAULT_PROMPT);
+        world.tell("ana", "000000", Some(&prompt));
     }
-    let prompt = asked(world.say("ana", PASSWORD, None), DEFAULT_PROMPT);
-    refused(world.say("ana", &code, Some(&prompt)), Denial::Throttled);
-    asked(world.say("ana", "K7QXM3RTWP", None), "Enter a code:");
+    let prompt = asked(world.tell("ana", PASSWORD, None), DEFAULT_PROMPT);
+    refused(world.tell("ana", &code, Some(&prompt)), Denial::Throttled);
+    asked(world.tell("ana", "K7QXM3RTWP", None), "Enter a code:");
 }
 
 #[test]
@@ -208,17 +211,17 @@ fn recovery_is_the_same_for_everybody_until_all_is_proven() {
         ("nobody", "123456", Denial::UnknownUser),
         ("ana", "000000", Denial::NotProven),
     ] {
-        let first = asked(world.say(user, "?recover", None), "Recovery or authenticator code:");
+        let first = asked(world.tell(user, "?recover", None), "Recovery or authenticator code:");
         assert!(first.echo);
-        refused(world.say(user, typed, Some(&first)), denial);
+        refused(world.tell(user, typed, Some(&first)), denial);
     }
     assert_eq!(world.failures(), 1);
-    let first = asked(world.say("ana", "?recover", None), "Recovery or authenticator code:");
-    let menu = asked(world.say("ana", &code, Some(&first)), "1 unlock  2 new password:");
-    let menu = asked(world.say("ana", "3", Some(&menu)), "1 unlock  2 new password:");
-    closed(world.say("ana", "1", Some(&menu)), "Unlocked. Sign in.");
+    let first = asked(world.tell("ana", "?recover", None), "Recovery or authenticator code:");
+    let menu = asked(world.tell("ana", &code, Some(&first)), "1 unlock  2 new password:");
+    let menu = asked(world.tell("ana", "3", Some(&menu)), "1 unlock  2 new password:");
+    closed(world.tell("ana", "1", Some(&menu)), "Unlocked. Sign in.");
     assert_eq!(world.changes, [(None, "(unlocked)".to_owned())]);
-    refused(world.say("ana", "1", Some(&menu)), Denial::BadDialog);
+    refused(world.tell("ana", "1", Some(&menu)), Denial::BadDialog);
     // Without leave it is a password like any other.
     let plain = world.request("wiki", "ana", "?recover", None, Capability::Dialog);
     asked(world.run(&plain), DEFAULT_PROMPT);
@@ -227,14 +230,14 @@ fn recovery_is_the_same_for_everybody_until_all_is_proven() {
 #[test]
 fn a_code_opens_one_session() {
     let mut world = World::recovering();
-    let first = asked(world.say("ana", "?recover", None), "Recovery or authenticator code:");
+    let first = asked(world.tell("ana", "?recover", None), "Recovery or authenticator code:");
     let code = world.code();
-    let menu = asked(world.say("ana", &code, Some(&first)), "1 unlock  2 new password:");
-    refused(world.say("ana", &code, Some(&first)), Denial::NotProven);
-    let new = asked(world.say("ana", "2", Some(&menu)), "New password:");
-    let repeat = asked(world.say("ana", NEW, Some(&new)), "Repeat the new password:");
+    let menu = asked(world.tell("ana", &code, Some(&first)), "1 unlock  2 new password:");
+    refused(world.tell("ana", &code, Some(&first)), Denial::NotProven);
+    let new = asked(world.tell("ana", "2", Some(&menu)), "New password:");
+    let repeat = asked(world.tell("ana", NEW, Some(&new)), "Repeat the new password:");
     world.now = world.now + Duration::from_secs(121);
-    refused(world.say("ana", NEW, Some(&repeat)), Denial::BadDialog);
+    refused(world.tell("ana", NEW, Some(&repeat)), Denial::BadDialog);
     assert!(world.changes.is_empty());
 }
 
@@ -244,18 +247,18 @@ fn an_expired_password_is_changed_after_the_factor() {
         let mut world = World::new();
         world.outcome = Some(outcome.clone());
         let code = world.code();
-        let first = asked(world.say("ana", PASSWORD, None), DEFAULT_PROMPT);
+        let first = asked(world.tell("ana", PASSWORD, None), DEFAULT_PROMPT);
         let text = match outcome {
             PasswordOutcome::Expired => "Password expired. New password:",
             _ => "The password must be changed. New password:",
         };
-        let second = asked(world.say("ana", &code, Some(&first)), text);
-        let third = asked(world.say("ana", NEW, Some(&second)), "Repeat the new password:");
+        let second = asked(world.tell("ana", &code, Some(&first)), text);
+        let third = asked(world.tell("ana", NEW, Some(&second)), "Repeat the new password:");
         let sealed = third.dialog.seal(&world.engine.keyring, b"c", world.now).unwrap();
         assert!(!sealed.is_empty());
-        assert!(matches!(world.say("ana", NEW, Some(&third)), Verdict::Accept(_)));
+        assert!(matches!(world.tell("ana", NEW, Some(&third)), Verdict::Accept(_)));
         assert_eq!(world.changes, [(Some(PASSWORD.to_owned()), NEW.to_owned())]);
-        refused(world.say("ana", NEW, Some(&third)), Denial::BadDialog);
+        refused(world.tell("ana", NEW, Some(&third)), Denial::BadDialog);
         // Where no rule lets people change passwords, and where there is no dialog, it is a refusal.
         let mut world = World::new();
         world.outcome = Some(outcome);
@@ -269,9 +272,12 @@ fn the_longest_password_fits_with_its_course() {
     let mut world = World::new();
     world.outcome = Some(PasswordOutcome::Expired);
     let code = world.code();
-    let first = asked(world.say("ana", PASSWORD, None), DEFAULT_PROMPT);
-    let second = asked(world.say("ana", &code, Some(&first)), "Password expired. New password:");
-    let mut third = asked(world.say("ana", NEW, Some(&second)), "Repeat the new password:");
+    let first = asked(world.tell("ana", PASSWORD, None), DEFAULT_PROMPT);
+    let second = asked(
+        world.tell("ana", &code, Some(&first)),
+        "Password expired. New password:",
+    );
+    let mut third = asked(world.tell("ana", NEW, Some(&second)), "Repeat the new password:");
     third.dialog.password = Some(Secret::new(vec![b'x'; 128]));
     assert!(third.dialog.seal(&world.engine.keyring, b"c", world.now).is_some());
 }

@@ -182,6 +182,7 @@ fn has(peer: &Peer, name: &SubjectName) -> bool {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::engine::texts::Texts;
     use crate::radius::client::ClientTable;
     use crate::secret::Secret;
 
@@ -204,7 +205,10 @@ mod tests {
             .map(|(name, lines)| toml::from_str(&format!("name = '{name}'\n{lines}")).unwrap())
             .collect();
         let secret = Secret::new("a secret of the tests");
-        ClientTable::build(configs.iter().map(|config| (config, &secret, "staff".into())))
+        ClientTable::build(
+            configs.iter().map(|config| (config, &secret, "staff".into())),
+            &Texts::default(),
+        )
     }
 
     fn found(table: &ClientTable, source: &str, peer: &Peer) -> Result<String, Stranger> {

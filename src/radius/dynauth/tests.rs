@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::config;
 use crate::dictionary::Dictionary;
+use crate::engine::texts::Texts;
 use crate::radius::attribute::{COA_REQUEST, DISCONNECT_REQUEST, NAS_IDENTIFIER, USER_NAME};
 use crate::radius::crypto::Signature;
 use crate::radius::packet::{Packet, Writer};
@@ -70,7 +71,7 @@ fn client(name: &str, net: &str, lines: Option<String>) -> config::Client {
 fn table(clients: &[config::Client]) -> ClientTable {
     let secret = Secret::new(SECRET);
     let entries = clients.iter().map(|client| (client, &secret, Arc::from("main")));
-    ClientTable::build(entries).unwrap()
+    ClientTable::build(entries, &Texts::default()).unwrap()
 }
 
 fn one(port: u16, lines: &str) -> ClientTable {

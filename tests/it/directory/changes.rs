@@ -175,11 +175,15 @@ async fn openldap_accounts() {
 
 /// The domain as a directory, by the given account.
 fn domain(samba: &Samba, dn: &str, password: &str) -> Arc<LdapDirectory> {
+    domain_with(samba, dn, password, "")
+}
+
+fn domain_with(samba: &Samba, dn: &str, password: &str, more: &str) -> Arc<LdapDirectory> {
     let text = format!(
         "name = \"corp\"\nserver = \"active-directory\"\nurls = [{:?}]\nca_file = {:?}\n\
          base_dn = \"dc=example,dc=org\"\nbind_dn = {dn:?}\nbind_password = {password:?}\ncache = \"0s\"\n\
          login_attributes = [\"sAMAccountName\", \"mail\"]\ndomains = [\"EXAMPLE\", \"example.org\"]\nkey_attribute = \"objectGUID\"\nfilter = \"(objectClass=user)\"\n\
-         disabled_by = [\"userAccountControl&2\"]\nnested_groups = true\n",
+         disabled_by = [\"userAccountControl&2\"]\nnested_groups = true\n{more}",
         samba.url(),
         samba.authority(),
     );
@@ -246,8 +250,29 @@ async fn active_directory() {
 
     assert_eq!(reset(admin, &ana, "Passw0rd.three", true).await, Changed::Done);
     assert_eq!(verify(plain, &ana, "Passw0rd.three").await, PasswordOutcome::MustChange);
-    assert_eq!(reset(admin, &ana, "Passw0rd.four", false).await, Changed::Done);
+    // Samba knows no control for the history, so that the person's own choice is not set as if it did.
+    let refused = reset(admin, &ana, "Passw0rd.four", false).await;
+    assert!(
+        matches!(&refused, Changed::Forbidden(why) if why.contains("reset_without_history")),
+        "{refused:?}"
+    );
+    let regardless = domain_with(&samba, ADMIN_DN, ADMIN_PASSWORD, "reset_without_history = true\n");
+    assert_eq!(reset(&*regardless, &ana, "Passw0rd.four", false).await, Changed::Done);
     assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Right);
+
+    // Too old to log in with, which is said of the right password alone, and changed by who knows it.
+    samba.modify("dn: DC=example,DC=org\nchangetype: modify\nreplace: minPwdAge\nminPwdAge: 0\n");
+    samba.expire(&ana.dn);
+    assert_eq!(verify(plain, &ana, "wrong").await, PasswordOutcome::Wrong);
+    assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Expired);
+    assert!(known(plain, &ana).await.expired);
+    assert_eq!(own(plain, &ana, "wrong", "Passw0rd.five").await, Changed::WrongPassword);
+    assert_eq!(
+        own(plain, &ana, "Passw0rd.four", "Passw0rd.two").await,
+        Changed::Refused(PasswordRefusal::UsedBefore)
+    );
+    assert_eq!(own(plain, &ana, "Passw0rd.four", "Passw0rd.five").await, Changed::Done);
+    assert_eq!(verify(plain, &ana, "Passw0rd.five").await, PasswordOutcome::Right);
 
     // Names: every form is one person, and another domain's ana is not.
     for form in [
@@ -295,7 +320,7 @@ async fn active_directory() {
     for _ in 0..3 {
         assert_eq!(verify(plain, &ana, "wrong").await, PasswordOutcome::Wrong);
     }
-    assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Locked);
+    assert_eq!(verify(plain, &ana, "Passw0rd.five").await, PasswordOutcome::Locked);
     assert!(known(plain, &ana).await.locked);
     assert_eq!(change(admin, &ana, AccountChange::Unlock).await, Changed::Done);
     assert!(!known(plain, &ana).await.locked);
@@ -311,10 +336,178 @@ async fn active_directory() {
     assert!(!known(plain, &ana).await.must_change);
 
     assert_eq!(change(admin, &ana, AccountChange::Enabled(false)).await, Changed::Done);
-    assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Disabled);
+    assert_eq!(verify(plain, &ana, "Passw0rd.five").await, PasswordOutcome::Disabled);
     assert!(known(plain, &ana).await.disabled);
     assert!(!person(plain, &name("ana")).await.enabled);
     assert_eq!(change(admin, &ana, AccountChange::Enabled(true)).await, Changed::Done);
     assert_eq!(change(admin, &ana, AccountChange::Unlock).await, Changed::Done);
-    assert_eq!(verify(plain, &ana, "Passw0rd.four").await, PasswordOutcome::Right);
+    assert_eq!(verify(plain, &ana, "Passw0rd.five").await, PasswordOutcome::Right);
+}
+
+/// A slapd with a policy of its own, and the directory before it.
+fn with_policy(policy: &str, access: &str) -> (Slapd, Arc<LdapDirectory>) {
+    with_account(policy, access, "cn=svc,dc=example,dc=org", "svcpw", "")
+}
+
+fn with_account(policy: &str, access: &str, dn: &str, password: &str, more: &str) -> (Slapd, Arc<LdapDirectory>) {
+    let service = |right: &str| format!("by dn.exact=\"cn=svc,dc=example,dc=org\" {right} by self write by");
+    let configuration = include_str!("entries/slapd.conf")
+        .replace(
+            "by anonymous auth by * none",
+            &format!("{} anonymous auth by * none", service(access)),
+        )
+        .replace("by dn.exact=\"cn=svc,dc=example,dc=org\" read by", &service("write"));
+    let common = "pwdInHistory: 3\npwdMinLength: 8\npwdCheckQuality: 2\npwdAllowUserChange: TRUE\n";
+    let policies = include_str!("entries/policies.ldif").replace("pwdMaxAge: 315360000", &format!("{common}{policy}"));
+    let slapd = Slapd::serving(&configuration, &[include_str!("entries/people.ldif"), &policies]);
+    let text = format!(
+        "name = \"corp\"\nurls = [{:?}]\nbase_dn = \"ou=people,dc=example,dc=org\"\nbind_dn = {dn:?}\n\
+         bind_password = {password:?}\ncache = \"0s\"\nallow_plaintext = true\n{more}\
+         password_policy = \"cn=default,dc=example,dc=org\"\n",
+        slapd.url(),
+    );
+    let config: config::LdapDirectory = toml::from_str(&text).unwrap();
+    let directory = LdapDirectory::new(&config).unwrap();
+    (slapd, directory)
+}
+
+#[tokio::test]
+async fn openldap_policies_hold_for_what_the_owner_wants() {
+    // Once a day at most, and never without the old password.
+    let policy = "pwdMaxAge: 315360000\npwdMinAge: 86400\npwdSafeModify: TRUE";
+    let (_slapd, directory) = with_policy(policy, "write");
+    let directory: &dyn Directory = &*directory;
+    let lena = person(directory, &name("lena")).await;
+    assert_eq!(own(directory, &lena, "secret", "correct-horse").await, Changed::Done);
+    assert_eq!(
+        own(directory, &lena, "correct-horse", "battery-staple").await,
+        Changed::Refused(PasswordRefusal::TooSoon)
+    );
+    // Safe modification forbids every reset, a helpdesk's too.
+    let refused = reset(directory, &lena, "battery-staple", false).await;
+    assert!(
+        matches!(&refused, Changed::Forbidden(why) if why.contains("old password")),
+        "{refused:?}"
+    );
+
+    // What must be changed may be changed at once.
+    let reset_by_administrator = AccountChange::MustChange(true);
+    assert_eq!(change(directory, &lena, reset_by_administrator).await, Changed::Done);
+    assert_eq!(
+        verify(directory, &lena, "correct-horse").await,
+        PasswordOutcome::MustChange
+    );
+    assert_eq!(
+        own(directory, &lena, "correct-horse", "secret-but-longer").await,
+        Changed::Done
+    );
+    assert_eq!(
+        verify(directory, &lena, "secret-but-longer").await,
+        PasswordOutcome::Right
+    );
+
+    // Expired, without grace: only the account for look-ups can be asked, and history holds all the same.
+    let expired = person(directory, &name("expired")).await;
+    assert_eq!(verify(directory, &expired, "secret").await, PasswordOutcome::Expired);
+    assert_eq!(verify(directory, &expired, "wrong").await, PasswordOutcome::Wrong);
+    assert_eq!(
+        own(directory, &expired, "secret", "secret").await,
+        Changed::Refused(PasswordRefusal::TooShort)
+    );
+    assert_eq!(own(directory, &expired, "secret", "correct-horse").await, Changed::Done);
+    assert_eq!(verify(directory, &expired, "secret").await, PasswordOutcome::Wrong);
+    assert_eq!(
+        verify(directory, &expired, "correct-horse").await,
+        PasswordOutcome::Right
+    );
+}
+
+#[tokio::test]
+async fn openldap_grace_logins_are_enough_for_a_change() {
+    let (_slapd, directory) = with_policy("pwdMaxAge: 315360000\npwdGraceAuthNLimit: 3", "write");
+    let directory: &dyn Directory = &*directory;
+    let expired = person(directory, &name("expired")).await;
+    assert_eq!(verify(directory, &expired, "wrong").await, PasswordOutcome::Wrong);
+    assert_eq!(verify(directory, &expired, "secret").await, PasswordOutcome::Right);
+    assert_eq!(known(directory, &expired).await.grace_logins, Some(2));
+    assert_eq!(own(directory, &expired, "secret", "correct-horse").await, Changed::Done);
+    assert_eq!(
+        verify(directory, &expired, "correct-horse").await,
+        PasswordOutcome::Right
+    );
+    assert_eq!(known(directory, &expired).await.grace_logins, None);
+}
+
+/// A lock that an administrator has put on is no lock-out: neither an unlock nor a new password takes it off.
+#[tokio::test]
+async fn openldap_locks_of_administrators_stay() {
+    let (slapd, directory) = with_policy("pwdMaxAge: 315360000", "write");
+    let directory: &dyn Directory = &*directory;
+    let lena = person(directory, &name("lena")).await;
+    assert_eq!(
+        change(directory, &lena, AccountChange::Unlock).await,
+        Changed::Done,
+        "not locked"
+    );
+    for seconds in ["", "00"] {
+        slapd.modify(&format!(
+            "dn: uid=lena,ou=people,dc=example,dc=org\nchangetype: modify\nreplace: pwdAccountLockedTime\n\
+             pwdAccountLockedTime: 0000010100{seconds}00Z\n"
+        ));
+        assert_eq!(change(directory, &lena, AccountChange::Unlock).await, Changed::Disabled);
+        for must_change in [false, true] {
+            assert_eq!(
+                reset(directory, &lena, "correct-horse", must_change).await,
+                Changed::Disabled
+            );
+        }
+        assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Locked);
+    }
+    assert_eq!(
+        change(directory, &lena, AccountChange::Enabled(true)).await,
+        Changed::Done
+    );
+
+    // After failures: unlocked, the failures are forgotten, and the password is what it was.
+    for _ in 0..3 {
+        assert_eq!(verify(directory, &lena, "wrong").await, PasswordOutcome::Wrong);
+    }
+    assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Locked);
+    assert_eq!(change(directory, &lena, AccountChange::Unlock).await, Changed::Done);
+    assert_eq!(verify(directory, &lena, "wrong").await, PasswordOutcome::Wrong);
+    assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Right);
+}
+
+#[tokio::test]
+async fn openldap_resets_that_no_history_holds_for_are_not_made() {
+    let root = ("cn=admin,dc=example,dc=org", "adminpw");
+    let manager = ("cn=svc,dc=example,dc=org", "svcpw");
+    let policy = "pwdMaxAge: 315360000";
+    for (access, (dn, password)) in [("write", root), ("manage", manager)] {
+        let (_slapd, directory) = with_account(policy, access, dn, password, "");
+        let directory: &dyn Directory = &*directory;
+        let lena = person(directory, &name("lena")).await;
+        let refused = reset(directory, &lena, "correct-horse", false).await;
+        let said = |why: &str| why.contains("reset_without_history");
+        assert!(
+            matches!(&refused, Changed::Forbidden(why) if said(why)),
+            "{dn}: {refused:?}"
+        );
+        assert_eq!(verify(directory, &lena, "secret").await, PasswordOutcome::Right, "{dn}");
+        // What helpdesk sets is to be changed anyway.
+        assert_eq!(
+            reset(directory, &lena, "correct-horse", true).await,
+            Changed::Done,
+            "{dn}"
+        );
+
+        let (_slapd, directory) = with_account(policy, access, dn, password, "reset_without_history = true\n");
+        let directory: &dyn Directory = &*directory;
+        let lena = person(directory, &name("lena")).await;
+        assert_eq!(reset(directory, &lena, "secret", false).await, Changed::Done, "{dn}");
+    }
+    // No more than the right to write is asked for.
+    let (_slapd, directory) = with_policy(policy, "=w");
+    let lena = person(&*directory, &name("lena")).await;
+    assert_eq!(reset(&*directory, &lena, "correct-horse", false).await, Changed::Done);
 }

@@ -10,7 +10,7 @@ use portcullis::engine::{Lookup, PasswordOutcome, Person};
 
 use super::changes::{change, known, own, reset};
 use super::{battery_with_key, name, person, verify};
-use crate::support::ds389::Ds389;
+use crate::support::ds389::{ADMIN_PASSWORD, Ds389};
 
 /// A server with the people of the battery, and a service account that may change them.
 fn start() -> Ds389 {
@@ -179,6 +179,32 @@ async fn passwords() {
         Changed::Done
     );
     assert_eq!(verify(directory, &lena, "third-horse3").await, PasswordOutcome::Right);
+}
+
+#[tokio::test]
+async fn a_reset_that_no_history_holds_for_is_not_made() {
+    let server = start();
+    let text = |more: &str| {
+        format!(
+            "name = \"corp\"\nserver = \"389ds\"\nurls = [{:?}]\nca_file = {:?}\n\
+             base_dn = \"ou=people,dc=example,dc=org\"\nbind_dn = \"CN = directory manager\"\n\
+             bind_password = {ADMIN_PASSWORD:?}\ncache = \"0s\"\nkey_attribute = \"nsUniqueId\"\n{more}",
+            server.tls_url(),
+            server.authority(),
+        )
+    };
+    let by = |more: &str| {
+        let config: config::LdapDirectory = toml::from_str(&text(more)).unwrap();
+        LdapDirectory::new(&config).unwrap()
+    };
+    let manager = by("");
+    let lena = person(&*manager, &name("lena")).await;
+    let refused = reset(&*manager, &lena, "correct-horse1", false).await;
+    assert!(matches!(refused, Changed::Forbidden(_)), "{refused:?}");
+    assert_eq!(verify(&*manager, &lena, OLD).await, PasswordOutcome::Right);
+    assert_eq!(reset(&*manager, &lena, "correct-horse1", true).await, Changed::Done);
+    let regardless = by("reset_without_history = true\n");
+    assert_eq!(reset(&*regardless, &lena, "correct-horse2", false).await, Changed::Done);
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ fn front() -> Front {
         ldif: PathBuf::from("demo.ldif"),
         login_attributes: vec!["uid".into()],
         attributes: Vec::new(),
+        language_attribute: None,
         disabled_by: Vec::new(),
         remember: std::time::Duration::ZERO,
         cleartext: false,

@@ -32,7 +32,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             return self.refuse(Denial::TooManyTokens);
         }
         let key = (self.case.engine.draw)();
-        self.ask_code(Enrolling::new(key))
+        self.ask_for_a_code(Enrolling::new(key))
     }
 
     /// Takes a code. A wrong one is asked for again while the session has tries left.
@@ -44,9 +44,9 @@ impl<'a, 'f> Walk<'a, 'f> {
             return ControlFlow::Break(self.refuse(Denial::EnrolledMeanwhile));
         }
         match enrolling.judge(typed.expose_str().unwrap_or_default(), self.case.now) {
-            Typed::First(half) => ControlFlow::Break(self.ask_code(half)),
+            Typed::First(half) => ControlFlow::Break(self.ask_for_a_code(half)),
             Typed::Confirmed(last_step) => self.confirm(&enrolling, last_step),
-            Typed::Missed { again, guess: false } => ControlFlow::Break(self.ask_code(again)),
+            Typed::Missed { again, guess: false } => ControlFlow::Break(self.ask_for_a_code(again)),
             Typed::Missed { again, guess: true } => {
                 let denial = Denial::WrongCode;
                 self.count(denial);
@@ -55,7 +55,7 @@ impl<'a, 'f> Walk<'a, 'f> {
                 }
                 let action = self.position.course.start.operation().action();
                 self.note(action, Outcome::Reject, Some(denial.word()));
-                ControlFlow::Break(self.ask_code(again))
+                ControlFlow::Break(self.ask_for_a_code(again))
             }
         }
     }
@@ -66,7 +66,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             && !has_never_enrolled(&self.record, self.case.requirement, self.case.now)
     }
 
-    fn ask_code(self, enrolling: Enrolling) -> Step<'a> {
+    fn ask_for_a_code(self, enrolling: Enrolling) -> Step<'a> {
         let text = match enrolling.is_half_confirmed() {
             false => self.text(Text::EnrolKey, &[("key", &enrolling.key().shown())]),
             true => self.text(Text::EnrolNext, &[]),

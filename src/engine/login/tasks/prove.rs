@@ -7,23 +7,27 @@ use crate::engine::event::Outcome;
 use crate::engine::login::Step;
 use crate::engine::login::course::{Turn, Walk};
 use crate::engine::texts::Text;
-use crate::engine::workflow::At;
 use crate::secret::Secret;
 
 /// The second factors that are typed as they are.
 const FACTORS: KindSet = KindSet::of(Kind::Totp)
     .with(Kind::Hotp)
     .with(Kind::RecoveryCode)
-    .with(Kind::YubicoOtp);
+    .with(Kind::YubicoOtp)
+    .with(Kind::Ocra);
+
+fn set(kinds: &[Kind]) -> KindSet {
+    kinds.iter().fold(KindSet::EMPTY, |set, kind| set.with(*kind))
+}
 
 impl<'a, 'f> Walk<'a, 'f> {
-    pub(super) fn ask_proof(self) -> Step<'a> {
-        self.ask(Text::RecoveryCode, &[], true, At::Asked)
+    pub(super) fn ask_proof(self, kinds: &[Kind]) -> Step<'a> {
+        self.ask_code(Text::RecoveryCode, set(kinds))
     }
 
     /// Right or wrong, the next step follows: which proof was wrong is not told.
     pub(super) fn take_proof(mut self, kinds: &[Kind], typed: &Secret) -> Turn<'a, 'f> {
-        let wanted = kinds.iter().fold(KindSet::EMPTY, |kinds, kind| kinds.with(*kind));
+        let wanted = set(kinds);
         match self.judge(typed, wanted) {
             Ok((Judgement::Right, Some(kind))) => self.position.proven = self.position.proven.with(kind),
             Ok((judgement, _)) => {
@@ -49,7 +53,14 @@ impl<'a, 'f> Walk<'a, 'f> {
         if replaced || proven || !authenticator::any_enrolled(FACTORS, &self.record, self.case.now) {
             return ControlFlow::Continue(self);
         }
-        ControlFlow::Break(self.ask(Text::Factor, &[], true, At::Asked))
+        ControlFlow::Break(self.ask_enrolled())
+    }
+
+    /// The session is open: what is asked for may tell what they have.
+    fn ask_enrolled(self) -> Step<'a> {
+        let has = |kind: &Kind| authenticator::any_enrolled(KindSet::of(*kind), &self.record, self.case.now);
+        let enrolled: Vec<Kind> = FACTORS.iter().filter(has).collect();
+        self.ask_code(Text::Factor, set(&enrolled))
     }
 
     /// A wrong one is asked for again while the session has tries left.
@@ -66,7 +77,7 @@ impl<'a, 'f> Walk<'a, 'f> {
                 }
                 let action = self.position.course.start.operation().action();
                 self.note(action, Outcome::Reject, Some(denial.word()));
-                ControlFlow::Break(self.ask(Text::Factor, &[], true, At::Asked))
+                ControlFlow::Break(self.ask_enrolled())
             }
             Err(error) => ControlFlow::Break(self.outage(error.to_string())),
         }
