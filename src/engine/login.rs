@@ -42,7 +42,7 @@ use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::reuse::{self, Reused};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::upstream::{Answer, Question};
-use crate::engine::verdict::{Denial, Outage, Verdict};
+use crate::engine::verdict::{Denial, Outage, Prompt, Verdict};
 use crate::engine::workflow::Start;
 use crate::keyring::Keyring;
 use crate::secret::Secret;
@@ -255,7 +255,7 @@ enum Stage<'a> {
         denial: Denial,
         nonce: u64,
         /// What is asked all the same; refused at once where there is nothing.
-        then: Option<Pretence<'a>>,
+        then: Option<Box<Prompt>>,
     },
     /// A code is sent, or it looks so.
     Delivering(Delivering<'a>),
@@ -263,14 +263,6 @@ enum Stage<'a> {
     Walking { position: Box<Position>, nonce: u64 },
     /// An answer is hashed; then the request is judged from the beginning.
     Hashing { nonce: u64 },
-}
-
-/// What somebody is asked with who will be refused whatever comes.
-#[derive(Clone, Debug)]
-struct Pretence<'a> {
-    terms: &'a Terms,
-    proven: KindSet,
-    password: Secret,
 }
 
 impl Engine {
@@ -518,7 +510,7 @@ impl<'a> Attempt<'a> {
                     return ask::pretend(engine, request, facts, (rule, terms), denial, (nonce, now));
                 }
                 match then {
-                    Some(then) => then.ask(engine, request, rule, now),
+                    Some(prompt) => enrol::ask_all_the_same(*prompt, rule),
                     None => engine.reject(request, facts, Some(rule), denial, now),
                 }
             }

@@ -65,7 +65,7 @@ pub struct Closed {
 }
 
 /// A question to the claimant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Prompt {
     /// At most 120 characters, plain text without line breaks.
     pub text: String,

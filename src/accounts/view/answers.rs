@@ -161,7 +161,7 @@ impl QuestionsView {
         let view = |question: &crate::engine::questions::Question| QuestionView {
             id: question.id.to_string(),
             kind: question.kind.into(),
-            text: question.text(language, texts).to_owned(),
+            text: question.text(language.unwrap_or_default(), texts).to_owned(),
         };
         Self {
             define: questions.define,

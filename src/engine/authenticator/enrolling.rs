@@ -52,6 +52,9 @@ impl TotpKey {
     /// Octets of a key.
     pub const OCTETS: usize = 20;
 
+    /// Characters of a key as it is shown: 32 of base32, in groups of four.
+    pub const SHOWN: usize = 39;
+
     /// Takes random octets.
     pub const fn new(octets: [u8; Self::OCTETS]) -> Self {
         Self(octets)
@@ -60,7 +63,7 @@ impl TotpKey {
     /// The key for people to type: base32 (RFC 4648 section 6) in groups of four.
     pub fn shown(&self) -> Zeroizing<String> {
         let text = Zeroizing::new(BASE32_NOPAD.encode(&self.0));
-        let mut shown = Zeroizing::new(String::with_capacity(text.len() + text.len() / 4));
+        let mut shown = Zeroizing::new(String::with_capacity(Self::SHOWN));
         for (index, letter) in text.chars().enumerate() {
             if index > 0 && index % 4 == 0 {
                 shown.push(' ');
@@ -293,6 +296,7 @@ mod tests {
     #[test]
     fn the_key_fits_its_text_and_is_not_printed() {
         let shown = key().shown();
+        assert_eq!(shown.len(), TotpKey::SHOWN);
         assert_eq!(*shown, "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ");
         let said = Texts::default()
             .voice(&Manner::default(), None)

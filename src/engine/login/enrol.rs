@@ -14,14 +14,13 @@ use crate::engine::event::Outcome;
 use crate::engine::facts::Lookup;
 use crate::engine::login::case::Case;
 use crate::engine::login::course::Walk;
-use crate::engine::login::outcome::{asks_for_code, prompt};
 use crate::engine::login::tried::Tried;
-use crate::engine::login::{Attempt, Decision, Effect, Engine, Pretence, Stage, Step};
+use crate::engine::login::{Attempt, Decision, Effect, Stage, Step};
 use crate::engine::policy::{Enrol, Order, Requirement, Rule, Terms};
 use crate::engine::record::{Token, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability, Operation};
 use crate::engine::texts::Text;
-use crate::engine::verdict::{Denial, Verdict};
+use crate::engine::verdict::{Denial, Prompt, Verdict};
 use crate::engine::workflow::Start;
 use crate::secret::Secret;
 
@@ -65,15 +64,18 @@ impl<'a, 'f> Case<'a, 'f> {
             }
             return step;
         }
+        let Step::Decided(Decision {
+            verdict: Verdict::Challenge(prompt),
+            ..
+        }) = self.challenge(self.held, Some(typed.clone()), record, None)
+        else {
+            return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), self.record());
+        };
         let stage = Stage::Pretending {
             rule: self.rule,
             denial: self.blocked.unwrap_or(Denial::UnknownUser),
             nonce: self.nonce,
-            then: Some(Pretence {
-                terms: self.terms,
-                proven: self.held,
-                password: typed.clone(),
-            }),
+            then: Some(Box::new(prompt)),
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -113,19 +115,16 @@ impl Attempt<'_> {
     }
 }
 
-/// Somebody for whom time is spent, and who is asked for a code all the same.
-impl<'a> Pretence<'a> {
-    pub(super) fn ask(self, engine: &Engine, request: &AuthnRequest, rule: &Rule, now: Timestamp) -> Step<'a> {
-        let text = asks_for_code(engine, request, self.terms, None);
-        let prompt = prompt(engine, request, text, self.proven, Some(self.password), None, now);
-        Step::Decided(Decision {
-            verdict: Verdict::Challenge(prompt),
-            batch: Batch::default(),
-            rule: Some(Arc::clone(&rule.name)),
-            proven: self.proven,
-            reuse: None,
-        })
-    }
+/// Asks for a code, once as much time is spent as trying a password takes.
+pub(super) fn ask_all_the_same<'a>(prompt: Prompt, rule: &Rule) -> Step<'a> {
+    let proven = prompt.dialog.proven;
+    Step::Decided(Decision {
+        verdict: Verdict::Challenge(prompt),
+        batch: Batch::default(),
+        rule: Some(Arc::clone(&rule.name)),
+        proven,
+        reuse: None,
+    })
 }
 
 impl<'a> Tried<'a, '_> {

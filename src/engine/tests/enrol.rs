@@ -89,14 +89,14 @@ fn grant(verdict: Verdict) -> Grant {
 
 impl World {
     /// What is typed to a client that shows dialogs, over TLS.
-    fn tell(&mut self, service: &str, user: &str, typed: &str, dialog: Option<Dialog>) -> Verdict {
+    fn over_tls(&mut self, service: &str, user: &str, typed: &str, dialog: Option<Dialog>) -> Verdict {
         let mut request = self.request(service, user, typed, dialog, Capability::Dialog);
         request.origin.encrypted = true;
         self.run(&request)
     }
 
     fn show_key(&mut self) -> Dialog {
-        let shown = prompt(self.tell("vpn", "ana", PASSWORD, None));
+        let shown = prompt(self.over_tls("vpn", "ana", PASSWORD, None));
         assert_eq!((shown.text.as_str(), shown.echo), (SHOWN, true));
         shown.dialog
     }
@@ -121,12 +121,12 @@ fn two_codes_in_a_row_enrol_and_let_in() {
     let keyring = Arc::clone(&world.engine.keyring);
     assert!(first.seal(&keyring, b"vpn", world.now).unwrap().len() <= MAX_SEALED);
     let typed = code(&world, 0);
-    let second = prompt(world.tell("vpn", "ana", &typed, Some(first)));
+    let second = prompt(world.over_tls("vpn", "ana", &typed, Some(first)));
     assert_eq!(second.text, NEXT);
     assert!(world.is_pending());
     world.now = world.now + Duration::from_secs(30);
     let typed = code(&world, 0);
-    let grant = grant(world.tell("vpn", "ana", &typed, Some(second.dialog.clone())));
+    let grant = grant(world.over_tls("vpn", "ana", &typed, Some(second.dialog.clone())));
     assert_eq!(grant.proven.to_string(), "password+totp");
     let record = world.user();
     assert!(record.ever_enrolled && record.tokens.len() == 1);
@@ -137,17 +137,17 @@ fn two_codes_in_a_row_enrol_and_let_in() {
     assert_eq!(world.audit[1].reason.as_deref(), Some("totp token 1 `token-1`"));
 
     // The same State once more, and the same code at a login.
-    let again = world.tell("vpn", "ana", &typed, Some(second.dialog));
+    let again = world.over_tls("vpn", "ana", &typed, Some(second.dialog));
     assert_eq!(denial(again), Denial::BadDialog);
-    let dialog = prompt(world.tell("vpn", "ana", PASSWORD, None));
+    let dialog = prompt(world.over_tls("vpn", "ana", PASSWORD, None));
     assert_eq!(dialog.text, CODE, "from now on a code is asked for first");
     assert_eq!(world.binds, 1);
-    let replayed = world.tell("vpn", "ana", &typed, Some(dialog.dialog.clone()));
+    let replayed = world.over_tls("vpn", "ana", &typed, Some(dialog.dialog.clone()));
     assert_eq!(denial(replayed), Denial::CodeReplayed);
     world.now = world.now + Duration::from_secs(30);
     let typed = code(&world, 0);
     assert!(matches!(
-        world.tell("vpn", "ana", &typed, Some(dialog.dialog)),
+        world.over_tls("vpn", "ana", &typed, Some(dialog.dialog)),
         Verdict::Accept(_)
     ));
 }
@@ -157,8 +157,11 @@ fn of_two_enrolments_at_once_one_comes_through() {
     let mut world = world();
     let (one, other) = (world.show_key(), world.show_key());
     let typed = code(&world, 0);
-    assert_eq!(denial(world.tell("vpn", "ana", &typed, Some(one))), Denial::BadDialog);
-    let half = prompt(world.tell("vpn", "ana", &typed, Some(other))).dialog;
+    assert_eq!(
+        denial(world.over_tls("vpn", "ana", &typed, Some(one))),
+        Denial::BadDialog
+    );
+    let half = prompt(world.over_tls("vpn", "ana", &typed, Some(other))).dialog;
     world.now = world.now + Duration::from_secs(30);
     let typed = code(&world, 0);
     // The same State twice, judged on the same facts: the second does not commit, and is judged again.
@@ -192,7 +195,7 @@ fn whoever_is_enrolled_by_an_operator_meanwhile_is_too_late() {
     record.ever_enrolled = true;
     world.put(&record);
     let typed = code(&world, 0);
-    let late = world.tell("vpn", "ana", &typed, Some(dialog));
+    let late = world.over_tls("vpn", "ana", &typed, Some(dialog));
     assert_eq!(denial(late), Denial::EnrolledMeanwhile);
 }
 
@@ -202,25 +205,25 @@ fn wrong_codes_count_and_three_end_it() {
     let first = world.show_key();
     let mut dialog = first.clone();
     for failures in 1..=2 {
-        let again = prompt(world.tell("vpn", "ana", "000000", Some(dialog)));
+        let again = prompt(world.over_tls("vpn", "ana", "000000", Some(dialog)));
         assert_eq!((again.text.as_str(), world.failures()), (SHOWN, failures));
         dialog = again.dialog;
     }
     assert_eq!(
-        denial(world.tell("vpn", "ana", "000000", Some(dialog))),
+        denial(world.over_tls("vpn", "ana", "000000", Some(dialog))),
         Denial::WrongCode
     );
     // The first State again gives no more guesses.
     let typed = code(&world, 0);
-    let replayed = world.tell("vpn", "ana", &typed, Some(first));
+    let replayed = world.over_tls("vpn", "ana", &typed, Some(first));
     assert_eq!((denial(replayed), world.failures()), (Denial::BadDialog, 3));
     // Nor does beginning anew: the failures of codes stay.
     let anew = world.show_key();
     for failures in 4..=5 {
-        prompt(world.tell("vpn", "ana", "000000", Some(anew.clone())));
+        prompt(world.over_tls("vpn", "ana", "000000", Some(anew.clone())));
         assert_eq!(world.failures(), failures);
     }
-    let locked = world.tell("vpn", "ana", &typed, Some(anew));
+    let locked = world.over_tls("vpn", "ana", &typed, Some(anew));
     assert_eq!(denial(locked), Denial::Throttled);
     assert!(world.is_pending());
 }
@@ -230,19 +233,19 @@ fn a_wrong_second_code_is_asked_for_again() {
     let mut world = world();
     let first = world.show_key();
     let typed = code(&world, 0);
-    let second = prompt(world.tell("vpn", "ana", &typed, Some(first)));
-    let same = prompt(world.tell("vpn", "ana", &typed, Some(second.dialog)));
+    let second = prompt(world.over_tls("vpn", "ana", &typed, Some(first)));
+    let same = prompt(world.over_tls("vpn", "ana", &typed, Some(second.dialog)));
     assert_eq!(
         (same.text.as_str(), world.failures()),
         (NEXT, 0),
         "typed twice is no guess"
     );
-    let wrong = prompt(world.tell("vpn", "ana", "000000", Some(same.dialog)));
+    let wrong = prompt(world.over_tls("vpn", "ana", "000000", Some(same.dialog)));
     assert_eq!((wrong.text.as_str(), world.failures()), (NEXT, 1));
     world.now = world.now + Duration::from_secs(30);
     let typed = code(&world, 0);
     assert!(matches!(
-        world.tell("vpn", "ana", &typed, Some(wrong.dialog)),
+        world.over_tls("vpn", "ana", &typed, Some(wrong.dialog)),
         Verdict::Accept(_)
     ));
 }
@@ -250,7 +253,7 @@ fn a_wrong_second_code_is_asked_for_again() {
 #[test]
 fn a_wrong_password_is_asked_for_a_code_as_everybody_is() {
     let mut world = world();
-    let wrong = prompt(world.tell("vpn", "ana", "guess", None));
+    let wrong = prompt(world.over_tls("vpn", "ana", "guess", None));
     assert_eq!((world.binds, world.failures()), (1, 1));
     assert_eq!(wrong.untold, Some(Denial::WrongPassword));
     assert_eq!(world.last(), ("login".into(), Some("wrong-password".into())));
@@ -260,12 +263,12 @@ fn a_wrong_password_is_asked_for_a_code_as_everybody_is() {
     };
     let mut enrolled = World::new();
     enrolled.engine.policy = Arc::clone(&world.engine.policy);
-    let usual = prompt(enrolled.tell("vpn", "ana", "guess", None));
+    let usual = prompt(enrolled.over_tls("vpn", "ana", "guess", None));
     assert_eq!(enrolled.binds, 0);
     let mut same = vec![usual];
     // Names of nobody: some of them are given the time of a bind.
     for name in ["ben", "cid", "dot", "eva", "fay", "gus", "hal", "ida"] {
-        same.push(prompt(world.tell("vpn", name, "guess", None)));
+        same.push(prompt(world.over_tls("vpn", name, "guess", None)));
     }
     for other in &same {
         assert_eq!(other.untold, None);
@@ -274,20 +277,20 @@ fn a_wrong_password_is_asked_for_a_code_as_everybody_is() {
         assert!(length(other, &world).abs_diff(length(&wrong, &world)) <= 1);
     }
     for typed in ["000000", &code(&world, 0)] {
-        let end = world.tell("vpn", "ana", typed, Some(wrong.dialog.clone()));
+        let end = world.over_tls("vpn", "ana", typed, Some(wrong.dialog.clone()));
         assert_eq!(denial(end), Denial::NotEnrolled);
         assert_eq!(
-            denial(world.tell("vpn", "ben", typed, Some(same[1].dialog.clone()))),
+            denial(world.over_tls("vpn", "ben", typed, Some(same[1].dialog.clone()))),
             Denial::UnknownUser
         );
     }
     assert_eq!((world.binds, world.failures()), (1, 1), "judged once, counted once");
     // Whoever is locked out is asked the same, and the directory is left alone.
     for failures in 2..=5 {
-        prompt(world.tell("vpn", "ana", "guess", None));
+        prompt(world.over_tls("vpn", "ana", "guess", None));
         assert_eq!(world.failures(), failures);
     }
-    let locked = prompt(world.tell("vpn", "ana", PASSWORD, None));
+    let locked = prompt(world.over_tls("vpn", "ana", PASSWORD, None));
     assert_eq!((locked.text.as_str(), world.binds), (CODE, 5));
 }
 
@@ -315,18 +318,18 @@ fn what_the_directory_says_of_an_account_is_not_told_either() {
     for outcome in [PasswordOutcome::Locked, PasswordOutcome::Disabled] {
         let mut world = world();
         world.outcome = Some(outcome);
-        let asked = prompt(world.tell("vpn", "ana", PASSWORD, None));
+        let asked = prompt(world.over_tls("vpn", "ana", PASSWORD, None));
         assert_eq!(asked.text, CODE);
         assert_eq!(world.failures(), 0);
         assert_eq!(
-            denial(world.tell("vpn", "ana", "000000", Some(asked.dialog))),
+            denial(world.over_tls("vpn", "ana", "000000", Some(asked.dialog))),
             Denial::NotEnrolled
         );
     }
     let mut world = world();
     world.outcome = Some(PasswordOutcome::Unavailable("down".into()));
     assert!(matches!(
-        world.tell("vpn", "ana", PASSWORD, None),
+        world.over_tls("vpn", "ana", PASSWORD, None),
         Verdict::Unavailable(_)
     ));
 }
@@ -398,8 +401,8 @@ fn grace_lets_in_with_a_reminder_until_its_day_is_over() {
         denial(world.ask("soon", "ana", PASSWORD, APPEND)),
         Denial::EnrolElsewhere
     );
-    assert_eq!(prompt(world.tell("soon", "ana", PASSWORD, None)).text, SHOWN);
-    assert_eq!(prompt(world.tell("own", "ana", PASSWORD, None)).text, SHOWN);
+    assert_eq!(prompt(world.over_tls("soon", "ana", PASSWORD, None)).text, SHOWN);
+    assert_eq!(prompt(world.over_tls("own", "ana", PASSWORD, None)).text, SHOWN);
 }
 
 /// Ana has a token, and a passcode that leads to another one.
@@ -423,11 +426,11 @@ fn reenrolling(replaces_factor: bool) -> World {
 fn confirm(world: &mut World, service: &str, shown: Prompt) -> Verdict {
     assert_eq!(shown.text, SHOWN);
     let typed = code(world, 0);
-    let half = prompt(world.tell(service, "ana", &typed, Some(shown.dialog)));
+    let half = prompt(world.over_tls(service, "ana", &typed, Some(shown.dialog)));
     assert_eq!(half.text, NEXT);
     world.now = world.now + Duration::from_secs(30);
     let typed = code(world, 0);
-    world.tell(service, "ana", &typed, Some(half.dialog))
+    world.over_tls(service, "ana", &typed, Some(half.dialog))
 }
 
 fn usable(record: &UserRecord) -> Vec<(u32, bool)> {
@@ -437,7 +440,7 @@ fn usable(record: &UserRecord) -> Vec<(u32, bool)> {
 #[test]
 fn a_token_enrolled_in_place_of_a_lost_one_switches_it_off() {
     let mut world = reenrolling(true);
-    let shown = prompt(world.tell("wiki", "ana", "K7QXM3RTWP", None));
+    let shown = prompt(world.over_tls("wiki", "ana", "K7QXM3RTWP", None));
     let Verdict::Closed(closed) = confirm(&mut world, "wiki", shown) else {
         panic!("not at an end");
     };
@@ -454,9 +457,9 @@ fn a_token_enrolled_in_place_of_a_lost_one_switches_it_off() {
 #[test]
 fn a_token_enrolled_beside_others_is_one_more() {
     let mut world = reenrolling(false);
-    let factor = prompt(world.tell("wiki", "ana", "K7QXM3RTWP", None));
+    let factor = prompt(world.over_tls("wiki", "ana", "K7QXM3RTWP", None));
     let typed = world.code();
-    let shown = prompt(world.tell("wiki", "ana", &typed, Some(factor.dialog)));
+    let shown = prompt(world.over_tls("wiki", "ana", &typed, Some(factor.dialog)));
     assert!(matches!(confirm(&mut world, "wiki", shown), Verdict::Closed(_)));
     assert_eq!(usable(&world.user()), [(1, true), (2, true)]);
 }
@@ -475,17 +478,17 @@ fn in_a_session_as_well_a_key_is_hidden_and_there_are_limits() {
         record.tokens.push(record.tokens[0].clone());
     }
     world.put(&record);
-    let full = world.tell("wiki", "ana", "K7QXM3RTWP", None);
+    let full = world.over_tls("wiki", "ana", "K7QXM3RTWP", None);
     assert_eq!(denial(full), Denial::TooManyTokens);
     let mut world = reenrolling(true);
-    let mut shown = prompt(world.tell("wiki", "ana", "K7QXM3RTWP", None));
+    let mut shown = prompt(world.over_tls("wiki", "ana", "K7QXM3RTWP", None));
     for _ in 0..2 {
-        shown = prompt(world.tell("wiki", "ana", "000000", Some(shown.dialog)));
+        shown = prompt(world.over_tls("wiki", "ana", "000000", Some(shown.dialog)));
     }
-    let end = world.tell("wiki", "ana", "000000", Some(shown.dialog.clone()));
+    let end = world.over_tls("wiki", "ana", "000000", Some(shown.dialog.clone()));
     assert_eq!(denial(end), Denial::WrongCode);
     let typed = code(&world, 0);
-    let over = world.tell("wiki", "ana", &typed, Some(shown.dialog));
+    let over = world.over_tls("wiki", "ana", &typed, Some(shown.dialog));
     assert_eq!(denial(over), Denial::BadDialog);
     assert_eq!(
         usable(&world.user()),
@@ -499,10 +502,10 @@ fn an_old_password_is_changed_before_there_is_a_token() {
     for service in ["vpn", "soon"] {
         let mut world = world();
         world.outcome = Some(PasswordOutcome::MustChange);
-        let first = prompt(world.tell(service, "ana", PASSWORD, None));
+        let first = prompt(world.over_tls(service, "ana", PASSWORD, None));
         assert_eq!(first.text, "The password must be changed. New password:");
-        let again = prompt(world.tell(service, "ana", "a new one", Some(first.dialog)));
-        let end = world.tell(service, "ana", "a new one", Some(again.dialog));
+        let again = prompt(world.over_tls(service, "ana", "a new one", Some(first.dialog)));
+        let end = world.over_tls(service, "ana", "a new one", Some(again.dialog));
         // Nobody is let in by it: what the rule asks for comes with the next login.
         let Verdict::Closed(closed) = end else {
             panic!("{end:?}")
@@ -519,7 +522,10 @@ fn a_workflow_without_the_step_lets_nobody_in() {
     let mut faults = Faults::default();
     let workflows = Workflows::parse(&[Source::new(Path::new("enrol.toml"), text)], &mut faults);
     Arc::make_mut(&mut world.engine.policy).workflows = workflows;
-    assert_eq!(denial(world.tell("vpn", "ana", PASSWORD, None)), Denial::NotEnrolled);
+    assert_eq!(
+        denial(world.over_tls("vpn", "ana", PASSWORD, None)),
+        Denial::NotEnrolled
+    );
 }
 
 /// Every way in which somebody can lose the last factor: the password alone is enough for none of them.
@@ -557,10 +563,10 @@ fn whoever_has_had_a_factor_never_falls_back() {
         let mut record = world.user();
         lose(&mut record);
         world.put(&record);
-        let asked = prompt(world.tell("vpn", "ana", PASSWORD, None));
+        let asked = prompt(world.over_tls("vpn", "ana", PASSWORD, None));
         assert_eq!((asked.text.as_str(), world.binds), (CODE, 0), "{way}");
         assert_eq!(
-            denial(world.tell("vpn", "ana", "000000", Some(asked.dialog))),
+            denial(world.over_tls("vpn", "ana", "000000", Some(asked.dialog))),
             Denial::NotEnrolled,
             "{way}"
         );

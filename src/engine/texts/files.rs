@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::document::{Document, Fault, Faults, Source, nearest};
+use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::policy::MAX_PROMPT;
 use crate::engine::texts::{ENGLISH, Languages, MAX_OCTETS, Text, ascii, fill, is_unfit};
 
@@ -169,8 +170,7 @@ impl Spoken<'_> {
                 let options: Vec<String> = options.map(|(index, text)| format!("{} {text}", index + 1)).collect();
                 options.join("  ")
             }
-            // 160 bits in groups of four.
-            "key" => ["XXXX"; 8].join(" "),
+            "key" => "x".repeat(TotpKey::SHOWN),
             "number" | "count" | "length" => "20".into(),
             "question" => "x".repeat(QUESTION),
             _ => "x".repeat(USUAL),
