@@ -6,11 +6,8 @@ mod expired;
 mod four_eyes;
 mod passcode;
 mod password_and_code;
-<<<<<<< HEAD
-mod spoken;
-=======
 mod recover;
->>>>>>> directories
+mod spoken;
 mod wire;
 
 use crate::support::clients::ldapwhoami;
