@@ -4,12 +4,14 @@
 //! password it says so ([`Step::Do`]) and hands out an [`Attempt`], which goes on with the answer.
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
+mod again;
 mod approval;
 mod case;
 mod challenge;
 mod change;
 mod course;
 mod enrol;
+mod further;
 mod outcome;
 mod respond;
 mod round;

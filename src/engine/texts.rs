@@ -198,16 +198,6 @@ impl Texts {
         }
     }
 
-    /// A text in a language, whoever is told it.
-    pub fn say(&self, language: Option<&str>, text: Text, values: &[(&str, &str)]) -> String {
-        let voice = Voice {
-            texts: self,
-            language: language.unwrap_or(&self.default),
-            ascii: false,
-        };
-        voice.say(text, values)
-    }
-
     /// The first language that a person would like and that there is.
     fn own_language(&self, person: &Person) -> Option<&str> {
         let attribute = self.preferred.get(&person.directory)?;
@@ -232,7 +222,12 @@ pub struct Voice<'a> {
     ascii: bool,
 }
 
-impl Voice<'_> {
+impl<'a> Voice<'a> {
+    /// The language: one of [`Texts::languages`], unless the client's was taken away.
+    pub const fn language(&self) -> &'a str {
+        self.language
+    }
+
     /// A text with `values` in place of its placeholders; on one line of at most [`MAX_PROMPT`] characters.
     pub fn say(&self, text: Text, values: &[(&str, &str)]) -> String {
         let mut template = self.texts.template(self.language, text);
@@ -244,13 +239,22 @@ impl Voice<'_> {
     }
 
     /// A text that is not from a prompt file, as this client can show it; on one line as well.
-    pub fn write(&self, text: &str) -> String {
-        self.line(Cow::Borrowed(text))
+    pub fn write<'t>(&self, text: impl Into<Cow<'t, str>>) -> String {
+        self.line(text.into())
     }
 
     fn line(&self, text: Cow<'_, str>) -> String {
         let text = if self.ascii { ascii::write(text) } else { text };
         one_line(text)
+    }
+}
+
+/// A text that is passed on as it is, as far as a client with such a manner can show it.
+pub fn shown(text: String, manner: &Manner) -> String {
+    if manner.ascii {
+        ascii::write(Cow::Owned(text)).into_owned()
+    } else {
+        text
     }
 }
 
@@ -385,8 +389,8 @@ mod tests {
         let manner = Manner::default();
         let voice = texts.voice(&manner, None);
         assert_eq!(voice.write("a\u{7}b\r\nc\u{2028}d\u{202e}e"), "abcde");
-        assert_eq!(voice.write(&"x".repeat(300)).len(), MAX_PROMPT);
-        let wide = voice.write(&"\u{6f22}".repeat(300));
+        assert_eq!(voice.write("x".repeat(300)).len(), MAX_PROMPT);
+        let wide = voice.write("\u{6f22}".repeat(300));
         assert_eq!(wide.chars().count(), 84, "three octets each");
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod freeradius;
 pub(crate) mod haproxy;
 pub(crate) mod nas;
 pub(crate) mod ocserv;
+pub(crate) mod operators;
 pub(crate) mod pam;
 #[allow(dead_code, reason = "the conformance tests use the rest")]
 pub(crate) mod pki;

@@ -11,8 +11,8 @@ use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
-    write_grant, write_throttle, write_user,
+    CLOCK_LEEWAY, asks_for_code, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many,
+    prompt, write_grant, write_throttle, write_user,
 };
 use crate::engine::login::round::count_right;
 use crate::engine::login::upstream::Asked;
@@ -64,6 +64,11 @@ impl<'a, 'f> Case<'a, 'f> {
             (None, Standing::Busy) => return Step::Wait,
             (None | Some(_), _) if !possible => return self.refuse(self.blocked.unwrap_or(refusal), self.record()),
             (None | Some(_), _) => {}
+        }
+        if let (Given::Typed(typed), Some(dialog)) = (&self.request.given, &self.request.dialog)
+            && let Some(step) = self.answered_before(typed, Some(dialog))
+        {
+            return step;
         }
         match (&self.request.given, &self.request.dialog) {
             (Given::Proven(kind), _) => self.proven(*kind),
@@ -362,6 +367,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if one_too_many(self.facts, self.terms, self.now) {
             return self.refuse(Denial::SessionLimit, record);
         }
+        if let Some(step) = self.further(proven, &record) {
+            return step;
+        }
         let grant = match grant(self.terms, self.request, person, self.nonce, &[], proven) {
             Ok(grant) => grant,
             Err(error) => return self.refuse_saying(Denial::ReplyAttribute, Some(&error.to_string()), record),
@@ -421,15 +429,12 @@ impl<'a, 'f> Case<'a, 'f> {
             }
         }
         let rule = Some(Arc::clone(&self.rule.name));
-        let prompt = prompt(
-            self.engine,
-            self.request,
-            self.terms,
-            proven,
-            password,
-            dialog,
-            self.now,
-        );
+        let person = match &self.facts.lookup {
+            Lookup::Found(person) if !proven.is_empty() => Some(person.as_ref()),
+            Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
+        };
+        let text = asks_for_code(self.engine, self.request, self.terms, person);
+        let prompt = prompt(self.engine, self.request, text, proven, password, dialog, self.now);
         let useful = self.requirement.useful_codes(proven);
         let mut prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
         if self.requirement.asks_questions(proven) {

@@ -142,13 +142,10 @@ impl<'a> Tried<'a, '_> {
     /// What somebody is told who is let in for the time being.
     pub(super) fn reminder(&self, proven: KindSet) -> Option<String> {
         let grace = self.lacks_a_first_token(proven)?.grace(self.now)?;
-        let voice = self
-            .engine
-            .policy
-            .texts
-            .voice(&self.request.origin.manner, Some(&self.person));
+        let manner = &self.request.origin.manner;
+        let voice = self.engine.policy.texts.voice(manner, Some(&self.person));
         Some(match &grace.reminder {
-            Some(own) => voice.write(own),
+            Some(own) => voice.write(&**own),
             None => voice.say(Text::EnrolReminder, &[("until", &grace.written)]),
         })
     }
