@@ -452,7 +452,7 @@ fn a_token_enrolled_in_place_of_a_lost_one_switches_it_off() {
     let said: Vec<_> = world.audit.iter().map(|event| event.action.as_str()).collect();
     assert!(said.ends_with(&["token.enrol", "token.disable"]), "{said:?}");
     assert!(
-        world.user().helped.is_none_or(|helped| !helped.open),
+        world.user().helped.is_some_and(|helped| helped.ended.is_some()),
         "the session is over"
     );
 }
