@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use crate::support::ocserv::Ocserv;
 use crate::support::pam::Pam;
 use crate::support::pki::Authority;
 use crate::support::portcullis::{APPEND, DIALOG, PASSWORD_ONLY, Portcullis, find};
@@ -103,7 +102,7 @@ fn a_key_crosses_tls_and_nothing_else() {
     let asked = clear.login(&user(1), &password(1));
     assert_eq!(challenged(&asked), "Enter the 6-digit code");
     assert_eq!(clear.answer(&user(1), &code(&seed, 0), &asked), Reply::Reject);
-    // A wrong password is told apart from nobody's.
+    // A wrong password and the name of nobody are asked the same.
     let guessed = gateway.login(&user(2), "guess");
     assert_eq!(challenged(&guessed), "Enter the 6-digit code");
     assert_eq!(gateway.answer(&user(2), "000000", &guessed), Reply::Reject);
@@ -145,27 +144,6 @@ fn a_login_prompt_walks_through_it() {
         (3, 0),
         "{shown}"
     );
-}
-
-#[test]
-fn a_vpn_client_walks_through_it() {
-    let directory = Slapd::start(20);
-    let site = site(&directory, &anywhere());
-    let gateway = Ocserv::start(site.radius(), site.certificates());
-    let mut next = None;
-    let (entered, shown) = gateway.converse(&user(1), |screen| {
-        if !screen.trim_end().ends_with("Password:") {
-            return None;
-        }
-        if let Some(seed) = key(screen) {
-            let (first, second) = consecutive(&seed);
-            next = Some(second);
-            return Some(first);
-        }
-        Some(next.take().unwrap_or_else(|| password(1)))
-    });
-    assert!(entered, "{shown}");
-    assert_eq!(tokens(&site, &user(1)), 1);
 }
 
 #[test]

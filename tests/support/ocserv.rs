@@ -6,7 +6,6 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::converse::converse;
 use super::process::{Process, free_port, listening, run, text, until};
 use super::radclient::SECRET;
 
@@ -57,12 +56,6 @@ impl Ocserv {
             _process: process,
             _folder: folder,
         }
-    }
-
-    /// Types what `answer` says for each prompt, see [`converse`].
-    pub(crate) fn converse(&self, user: &str, answer: impl FnMut(&str) -> Option<String>) -> (bool, String) {
-        let (entered, shown) = converse(&self.openconnect(user), answer);
-        (entered && shown.contains("COOKIE="), shown)
     }
 
     /// Types `lines`, one at each prompt. Whether a session was given, and what was shown.

@@ -451,7 +451,10 @@ fn a_token_enrolled_in_place_of_a_lost_one_switches_it_off() {
     assert_eq!(usable(&world.user()), [(1, false), (2, true)]);
     let said: Vec<_> = world.audit.iter().map(|event| event.action.as_str()).collect();
     assert!(said.ends_with(&["token.enrol", "token.disable"]), "{said:?}");
-    assert!(world.user().helped.unwrap().ended.is_some());
+    assert!(
+        world.user().helped.is_some_and(|helped| helped.ended.is_some()),
+        "the session is over"
+    );
 }
 
 #[test]
