@@ -104,7 +104,11 @@ impl Accounts {
                 .flatten();
             asked.push(AskedView {
                 question: one.question.id.to_string(),
-                text: own.unwrap_or_else(|| one.question.text(language.unwrap_or_default(), &policy.texts).to_owned()),
+                text: own.unwrap_or_else(|| {
+                    one.question
+                        .text(language.unwrap_or_default(), &policy.texts)
+                        .to_owned()
+                }),
             });
         }
         Ok(AskView {

@@ -31,8 +31,8 @@ pub use crate::engine::event::Outcome;
 pub use crate::engine::outline::Outline;
 pub use crate::engine::record::Algorithm;
 pub use crate::engine::{Operation, Protocol};
-pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
 pub use answers::{AnswerGiven, AnswerSaid, AskRequest, DefineAnswersRequest, QuestionsRequest, VerifyUserRequest};
+pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
 
 pub use clients::{
