@@ -14,6 +14,7 @@ use crate::engine::Split;
 use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
+pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use four_eyes::{Approvals, Passcodes};
@@ -52,6 +53,8 @@ pub struct Config {
     pub directories: Vec<Directory>,
     /// `[[upstream]]`
     pub upstreams: Vec<Upstream>,
+    /// `[[delivery]]`
+    pub deliveries: Vec<Delivery>,
     /// `[[radius]]`
     pub radius: Vec<RadiusListener>,
     /// `[[client]]`
@@ -938,6 +941,7 @@ pub enum Anonymous {
 
 mod certificate;
 mod default;
+mod delivery;
 mod dialogs;
 mod dynauth;
 mod four_eyes;

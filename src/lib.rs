@@ -13,6 +13,7 @@ pub mod ber;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod delivery;
 pub mod demo;
 pub mod dictionary;
 pub mod directory;

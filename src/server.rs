@@ -4,6 +4,7 @@
 mod certificates;
 mod clients;
 mod control;
+mod deliveries;
 mod dialogs;
 mod ending;
 mod learned;
@@ -164,6 +165,7 @@ impl Server {
         )
         .await;
         verifier.replace_upstreams(upstreams.map_err(StartError::State)?);
+        verifier.replace_deliveries(Arc::clone(&parts.deliveries));
         let judges = Arc::clone(&verifier);
         let directories: DirectoryByName = Arc::new(move |name| judges.directories().get(name).cloned());
         let settings = parts::session_settings(&config);

@@ -1,5 +1,6 @@
 //! The verifier: loads facts, asks the engine, does what it wants done, commits, and only then answers.
 
+mod delivery;
 mod passwords;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 use tracing::info;
 
 use crate::clock::{self, Timestamp};
+use crate::delivery::Deliveries;
 use crate::directory::Directory;
 use crate::engine::account::Changed;
 use crate::engine::authenticator::KindSet;
@@ -46,6 +48,7 @@ pub struct Verifier {
     engine: ArcSwap<Engine>,
     directories: ArcSwap<Directories>,
     upstreams: ArcSwap<Upstreams>,
+    deliveries: ArcSwap<Deliveries>,
     source_limit: ArcSwap<Limit>,
     sources: Sources,
     waiting: Waiting,
@@ -120,6 +123,7 @@ impl Verifier {
             engine: ArcSwap::from_pointee(engine),
             directories: ArcSwap::from_pointee(directories),
             upstreams: ArcSwap::from_pointee(Upstreams::new()),
+            deliveries: ArcSwap::default(),
             source_limit: ArcSwap::from_pointee(source_limit),
             sources: Sources::default(),
             waiting: Waiting::default(),
@@ -209,9 +213,13 @@ impl Verifier {
                 return Decided::outage("the records of this person change too fast".into());
             }
             let now = clock::now();
+            let sends = match &under_way {
+                None => request.dialog.is_some() && !engine.policy.routes.0.is_empty(),
+                Some((attempt, _)) => attempt.may_send(),
+            };
             let facts = match read_before.take() {
                 Some(facts) => facts,
-                None => match self.facts(&known, request, now).await {
+                None => match self.facts(&known, request, sends.then_some(&*engine), now).await {
                     Ok(facts) => facts,
                     Err(error) => return Decided::outage(error.to_string()),
                 },
@@ -248,7 +256,8 @@ impl Verifier {
                     under_way = Some((attempt, evidence));
                     // What was read a moment ago need not be read again; while somebody else was asked, it
                     // may have been changed.
-                    read_before = (unchanged && !asked).then_some(facts);
+                    let sends = under_way.as_ref().is_some_and(|(attempt, _)| attempt.may_send());
+                    read_before = (unchanged && !asked && !sends).then_some(facts);
                 }
                 Err(CommitError::Conflict) => conflicts += 1,
                 Err(error @ CommitError::Unavailable(_)) => return Decided::outage(error.to_string()),
@@ -307,6 +316,15 @@ impl Verifier {
                 let salt = job.salt;
                 let hash = hashing::pool().answer(job).await;
                 Ok(Evidence::Hashed(Hashed { salt, hash }))
+            }
+            Effect::Deliver {
+                delivery,
+                message,
+                note,
+                reserve,
+            } => {
+                self.write(reserve, Durability::Durable).await?;
+                Ok(Evidence::Delivered(self.deliver(&delivery, message, note).await))
             }
             Effect::VerifyNobody { password, by: None } => {
                 Ok(Evidence::Password(directory.verify_nobody(&password).await))
@@ -394,7 +412,14 @@ impl Verifier {
         self.store.commit(batch, durability).await.map(|_| ())
     }
 
-    async fn facts(&self, known: &Known<'_>, request: &AuthnRequest, now: Timestamp) -> Result<Facts, StoreError> {
+    /// What is known now; of codes that were sent only where an engine is given that may have one sent.
+    async fn facts(
+        &self,
+        known: &Known<'_>,
+        request: &AuthnRequest,
+        sends: Option<&Engine>,
+        now: Timestamp,
+    ) -> Result<Facts, StoreError> {
         let source_over_limit = self
             .sources
             .is_over(request.origin.source, **self.source_limit.load(), now);
@@ -410,6 +435,7 @@ impl Verifier {
             acting_as: known.acting_as.clone(),
             reused: None,
             approval: None,
+            sending: None,
         };
         if let Lookup::Found(person) = known.lookup
             && known.most_sessions > 0
@@ -420,6 +446,9 @@ impl Verifier {
             && known.reuses
         {
             facts.reused = self.reuse.find(&person.key, &request.origin);
+        }
+        if let (Lookup::Found(person), Some(engine)) = (known.lookup, sends) {
+            facts.sending = Some(self.sending(engine, person, now).await?);
         }
         if let Lookup::Found(person) = known.lookup {
             let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);

@@ -11,6 +11,8 @@
 //! directory unavailable         what the directory says from here on; `as it is` ends that
 //! upstream unavailable          the upstream RADIUS server is gone; `as it is` ends that
 //! approval given                somebody approves what was asked for; `approval denied` is the opposite
+//! delivery unavailable          codes cannot be sent; `as it is` ends that
+//! sent 1                        how many codes were sent, so far; `{code}` in an answer is the last one
 //! asked 1                       how often the upstream was asked, so far
 //! binds 1                       how often the directory was asked to try a password, so far
 //! ```
@@ -84,13 +86,16 @@ fn step(world: &mut World, line: Line) -> Result<(), String> {
         Line::Approval(approve) => world.decide(approve)?,
         Line::Later(span) => world.now = world.now + span,
         Line::Typed(text) => world.login(&text),
-        Line::Answer(text) => world.answer(&text)?,
+        Line::Answer(text) => world.answer(&world.filled(&text))?,
         Line::Reply(wanted) => {
             let got = world.reply.clone().ok_or("nothing was typed")?;
             if got != wanted {
                 return Err(format!("wanted {wanted}, and got {got}"));
             }
         }
+        Line::Delivery(gone) => world.delivery_gone = gone,
+        Line::Sent(wanted) if world.sent == wanted => {}
+        Line::Sent(_) => return Err(format!("{} codes were sent", world.sent)),
         Line::Binds(wanted) if world.binds == wanted => {}
         Line::Asked(wanted) if world.asked == wanted => {}
         Line::Asked(_) => return Err(format!("the upstream was asked {} times", world.asked)),

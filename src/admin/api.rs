@@ -4,6 +4,7 @@
 //! within a version, so readers skip what they do not know; requests with unknown fields are refused.
 
 mod clients;
+mod delivery;
 mod ending;
 mod keys;
 mod passcodes;
@@ -27,6 +28,7 @@ pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification
 pub use crate::engine::event::Outcome;
 pub use crate::engine::record::Algorithm;
 pub use crate::engine::{Operation, Protocol};
+pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
 
 pub use clients::{
@@ -356,6 +358,9 @@ pub struct StatusReport {
     /// Upstream RADIUS servers.
     #[serde(default)]
     pub upstreams: Vec<UpstreamStatus>,
+    /// How codes reach people.
+    #[serde(default)]
+    pub deliveries: Vec<DeliveryStatus>,
     /// The store.
     pub store: StoreStatus,
     /// Open sessions.
@@ -364,7 +369,8 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
-    /// Whether everything works: a server that logins go to, in each directory, and a store to write to.
+    /// Whether everything works: a server that logins go to, in each directory, a store to write to, and deliveries
+    /// that took their last message.
     pub fn is_healthy(&self) -> bool {
         self.store.error.is_none()
             && self.listeners.iter().all(|listener| listener.error.is_none())
@@ -376,6 +382,7 @@ impl StatusReport {
                 .upstreams
                 .iter()
                 .all(|upstream| upstream.servers.iter().any(|server| server.healthy))
+            && self.deliveries.iter().all(|delivery| delivery.error.is_none())
     }
 }
 

@@ -12,8 +12,9 @@ pub mod router;
 
 use crate::engine::{BoxFuture, UserKey};
 use api::{
-    ApiError, AskedReport, ClientRow, ClientView, ExplainRequest, Explanation, ForgetRequest, Forgotten, PolicyReport,
-    ReloadReport, ReuseList, SessionList, SessionView, StatusReport, StrangerView, TestReport,
+    ApiError, AskedReport, ClientRow, ClientView, DeliveryTestRequest, DeliveryTested, ExplainRequest, Explanation,
+    ForgetRequest, Forgotten, PolicyReport, ReloadReport, ReuseList, SessionList, SessionView, StatusReport,
+    StrangerView, TestReport,
 };
 
 /// Which sessions are to end.
@@ -67,6 +68,9 @@ pub trait Control: Send + Sync {
 
     /// Looks for what would keep a RADIUS client from being served.
     fn test_client(&self, name: String) -> BoxFuture<'_, Result<TestReport, ApiError>>;
+
+    /// Sends a code that proves nothing.
+    fn test_delivery(&self, request: DeliveryTestRequest) -> BoxFuture<'_, Result<DeliveryTested, ApiError>>;
 
     /// Forgets what was learned of a RADIUS client, on behalf of an operator, whom the audit names.
     fn forget_client(&self, request: ForgetRequest, operator: String) -> BoxFuture<'_, Result<Forgotten, ApiError>>;

@@ -77,6 +77,8 @@ pub enum Verb {
     TestClient,
     /// Forget what was learned of a RADIUS client.
     ForgetClient,
+    /// Have a code sent that proves nothing.
+    TestDelivery,
     /// Look at open sessions.
     ReadSessions,
     /// See which codes count for longer than one login.
@@ -120,6 +122,7 @@ impl Verb {
             Self::ReadClients => "client.read",
             Self::TestClient => "client.test",
             Self::ForgetClient => "client.forget",
+            Self::TestDelivery => "delivery.test",
             Self::ReadSessions => "session.read",
             Self::ReadReuse => "reuse.read",
             Self::ClearReuse => "reuse.clear",
@@ -162,7 +165,8 @@ impl Verb {
             | Self::ReadReuse
             | Self::ClearReuse
             | Self::ReadRequests
-            | Self::DenyRequest => Reach::Anybody,
+            | Self::DenyRequest
+            | Self::TestDelivery => Reach::Anybody,
         }
     }
 }

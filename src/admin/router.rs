@@ -1,6 +1,7 @@
 //! The routes of `/v1/…` and `/metrics`.
 
 mod clients;
+mod delivery;
 mod ending;
 mod keys;
 mod passcodes;
@@ -69,6 +70,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
         .merge(clients::routes())
+        .merge(delivery::routes())
         .merge(passcodes::routes())
         .merge(requests::routes())
         .merge(keys::routes())

@@ -5,6 +5,7 @@
 
 mod audit;
 mod client;
+mod delivery;
 mod deny;
 mod ending;
 mod key;
@@ -100,6 +101,8 @@ enum Command {
     Session(session::SessionArgs),
     /// Codes that count for more than one LDAP bind: list, clear
     Reuse(reuse::ReuseArgs),
+    /// How codes reach people: test
+    Delivery(delivery::DeliveryArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
     /// The audit: follow, search, verify
@@ -197,6 +200,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Client(_)
         | Command::Session(_)
         | Command::Reuse(_)
+        | Command::Delivery(_)
         | Command::Status(_)
         | Command::Audit(_)
         | Command::Reload
@@ -235,6 +239,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Client(args) => client::run(args, client, out).await,
         Command::Session(args) => session::run(args, client, out).await,
         Command::Reuse(args) => reuse::run(args, client, out).await,
+        Command::Delivery(args) => delivery::run(args, client, out).await,
         Command::Status(args) => status::run(args, client, out).await,
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,

@@ -3,14 +3,14 @@
 use clap::Args;
 
 use super::Exit;
-use super::output::{CliError, Out, moment};
+use super::output::{CliError, Out, moment, moment_or_never};
 use crate::admin::api::{ServerStatus, StatusReport, StatusRequest};
 use crate::admin::client::AdminClient;
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct StatusArgs {
-    /// Ask every directory and upstream server now, instead of telling how it was last
+    /// Ask every directory, upstream and mail server and gateway now, instead of telling how it was last
     #[arg(long)]
     probe: bool,
     /// Exit code 1 unless everything works
@@ -121,6 +121,11 @@ fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
         ],
         rows,
     )?;
+    print_upstreams(report, out)?;
+    print_deliveries(report, out)
+}
+
+fn print_upstreams(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
     if report.upstreams.is_empty() {
         return Ok(());
     }
@@ -145,6 +150,44 @@ fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
     let rows = rows.collect();
     out.table(
         &["UPSTREAM", "SERVER", "TRANSPORT", "IN FLIGHT", "LATENCY", "STATE"],
+        rows,
+    )
+}
+
+fn print_deliveries(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
+    if report.deliveries.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    let rows = report.deliveries.iter().map(|delivery| {
+        vec![
+            delivery.name.clone(),
+            delivery.serves.clone(),
+            delivery.target.clone(),
+            delivery.under_way.to_string(),
+            delivery.sent.to_string(),
+            delivery.failed.to_string(),
+            moment_or_never(delivery.last),
+            delivery.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms")),
+            match &delivery.error {
+                None => out.news(true, "works"),
+                Some(error) => out.news(false, error),
+            },
+        ]
+    });
+    let rows = rows.collect();
+    out.table(
+        &[
+            "DELIVERY",
+            "SERVES",
+            "TARGET",
+            "UNDER WAY",
+            "SENT",
+            "FAILED",
+            "LAST",
+            "LATENCY",
+            "STATE",
+        ],
         rows,
     )
 }

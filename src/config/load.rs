@@ -1,5 +1,6 @@
 //! Reading and validating the file.
 
+mod delivery;
 mod four_eyes;
 mod upstream;
 
@@ -11,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Approvals, Client, Config, Dialogs, Dictionary, Directory, DynamicAuthorization, LdapDirectory,
-    LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Profile, ProxyProtocol,
-    RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    Accounting, Admin, Approvals, Client, Config, Delivery, Dialogs, Dictionary, Directory, DynamicAuthorization,
+    LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Profile,
+    ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 18] = [
     "node",
     "log",
     "store",
@@ -33,6 +34,7 @@ const SECTIONS: [&str; 17] = [
     "approvals",
     "directory",
     "upstream",
+    "delivery",
     "radius",
     "client",
     "ldap",
@@ -76,6 +78,7 @@ impl Config {
             approvals: reader.section::<Approvals>("approvals"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
+            deliveries: reader.items::<Delivery>("delivery"),
             radius: reader.items::<RadiusListener>("radius"),
             clients: reader.items::<Client>("client"),
             ldap: reader.items::<LdapListener>("ldap"),
@@ -227,6 +230,7 @@ impl Reader<'_, '_, '_> {
             }
         }
         self.resolve_upstreams(&mut config.upstreams, &folder);
+        self.resolve_deliveries(&mut config.deliveries, &folder);
         for (index, client) in config.clients.iter_mut().enumerate() {
             client.secret_file.iter_mut().for_each(fix);
             let path = ["client", &index.to_string()];
@@ -280,33 +284,35 @@ impl Reader<'_, '_, '_> {
                 None
             }
             (inline, None) => inline,
-            (None, Some(file)) => {
-                let file_key = format!("{key}_file");
-                let at = [path, &[file_key.as_str()]].concat();
-                match fs::read(file) {
-                    Ok(octets) => {
-                        let open = fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode() & 0o007);
-                        if open != 0 {
-                            self.warn(
-                                &at,
-                                format!(
-                                    "{} is readable by everyone; run: chmod o= {}",
-                                    file.display(),
-                                    file.display()
-                                ),
-                            );
-                        }
-                        let end = octets
-                            .iter()
-                            .rposition(|octet| !matches!(octet, b'\n' | b'\r'))
-                            .map_or(0, |last| last + 1);
-                        Some(Secret::new(octets.get(..end).unwrap_or_default()))
-                    }
-                    Err(error) => {
-                        self.error(&at, format!("{} cannot be read: {error}", file.display()));
-                        None
-                    }
+            (None, Some(file)) => self.secret_file(path, &format!("{key}_file"), file),
+        }
+    }
+
+    /// The secret in a file that `key` names, without the line's end.
+    fn secret_file(&mut self, path: &[&str], key: &str, file: &Path) -> Option<Secret> {
+        let at = [path, &[key]].concat();
+        match fs::read(file) {
+            Ok(octets) => {
+                let open = fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode() & 0o007);
+                if open != 0 {
+                    self.warn(
+                        &at,
+                        format!(
+                            "{} is readable by everyone; run: chmod o= {}",
+                            file.display(),
+                            file.display()
+                        ),
+                    );
                 }
+                let end = octets
+                    .iter()
+                    .rposition(|octet| !matches!(octet, b'\n' | b'\r'))
+                    .map_or(0, |last| last + 1);
+                Some(Secret::new(octets.get(..end).unwrap_or_default()))
+            }
+            Err(error) => {
+                self.error(&at, format!("{} cannot be read: {error}", file.display()));
+                None
             }
         }
     }
@@ -340,6 +346,7 @@ impl Reader<'_, '_, '_> {
         self.radius_listeners(config);
         self.ldap_listeners(config, &directories);
         self.upstreams(config);
+        self.deliveries(config);
     }
 
     fn limits(&mut self, config: &Config) {

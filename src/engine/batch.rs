@@ -35,6 +35,16 @@ impl Key {
         Self::joined(b"e/r/", format!("{id:016x}").as_bytes())
     }
 
+    /// Codes sent to one destination, which expire: `e/d/<digest>`.
+    pub fn sent_to(digest: &[u8; 32]) -> Self {
+        Self::joined(b"e/d/", data_encoding::HEXLOWER.encode(digest).as_bytes())
+    }
+
+    /// Codes sent to one person, which expire: `e/o/<user key>`.
+    pub fn sent_for(user: &UserKey) -> Self {
+        Self::joined(b"e/o/", user.as_str().as_bytes())
+    }
+
     /// Requests that wait for somebody's approval, which expire: `e/q/<id>`.
     pub fn request(id: RequestId) -> Self {
         Self::joined(Self::REQUESTS, id.to_string().as_bytes())

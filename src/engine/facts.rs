@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::engine::approval::RequestRecord;
 use crate::engine::batch::Versioned;
+use crate::engine::delivery::Sending;
 use crate::engine::record::{ThrottleRecord, UserRecord};
 use crate::engine::reuse::Entry;
 use crate::engine::session::GrantRecord;
@@ -42,6 +43,8 @@ pub struct Facts {
     /// The person's open request for an approval; loaded where the policy takes any
     /// ([`crate::engine::policy::Policy::approves`]).
     pub approval: Option<Box<RequestRecord>>,
+    /// What has to be known before a code is sent; loaded where one may be.
+    pub sending: Option<Sending>,
 }
 
 /// Whose a further name of a request is.

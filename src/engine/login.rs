@@ -5,6 +5,7 @@
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
 mod approval;
+mod ask;
 mod case;
 mod challenge;
 mod change;
@@ -27,6 +28,7 @@ use crate::engine::account::{Changed, PasswordChange};
 use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
+use crate::engine::delivery::{Delivered, Message};
 use crate::engine::dialog::Lifetime;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, PasswordOutcome, Person, Whose};
@@ -43,6 +45,7 @@ use crate::engine::workflow::Start;
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
+use ask::Delivering;
 use case::Case;
 use course::Position;
 use outcome::event;
@@ -159,6 +162,17 @@ pub enum Effect {
     /// Have an answer hashed. It rests on nothing: what comes of it is judged by the records as they are then, so
     /// that answers that are hashed at the same time count one after the other.
     Hash(HashJob),
+    /// Send a code, after committing `reserve` durably: a message cannot be taken back, and so it must stay counted.
+    Deliver {
+        /// By which delivery.
+        delivery: Arc<str>,
+        /// What, and where to. Nothing where it is only to look so.
+        message: Option<Message>,
+        /// What the audit is to say, to be completed with what came of it, where that is known only after the answer.
+        note: Option<AuditEvent>,
+        /// The code's digest, and the counts of what was sent.
+        reserve: Batch,
+    },
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
@@ -175,6 +189,7 @@ impl Effect {
             Self::VerifyPassword { reserve, .. }
             | Self::VerifyResponse { reserve, .. }
             | Self::Change { reserve, .. }
+            | Self::Deliver { reserve, .. }
             | Self::AskUpstream { reserve, .. } => reserve.is_empty(),
             Self::Hash(_) | Self::VerifyNobody { .. } => true,
         }
@@ -194,6 +209,8 @@ pub enum Evidence {
     Changed(Changed),
     /// Of hashing an answer.
     Hashed(Hashed),
+    /// Of sending a code.
+    Delivered(Delivered),
 }
 
 /// An attempt between an effect and its evidence.
@@ -234,9 +251,12 @@ enum Stage<'a> {
     Pretending {
         rule: &'a Rule,
         denial: Denial,
+        nonce: u64,
         /// What is asked all the same; refused at once where there is nothing.
         then: Option<Pretence<'a>>,
     },
+    /// A code is sent, or it looks so.
+    Delivering(Delivering<'a>),
     /// A step of a workflow waits for what it wanted done.
     Walking { position: Box<Position>, nonce: u64 },
     /// An answer is hashed; then the request is judged from the beginning.
@@ -451,6 +471,15 @@ fn conclude<'a>(rule: Option<&Rule>, verdict: Verdict, event: impl FnOnce(Option
 }
 
 impl<'a> Attempt<'a> {
+    /// Whether going on may have a code sent, or take back its count: then [`Facts::sending`] is needed.
+    pub fn may_send(&self) -> bool {
+        match &self.stage {
+            Stage::Trying { terms, .. } => terms.hides_password(),
+            Stage::Delivering(delivering) => delivering.counts(),
+            Stage::Pretending { .. } | Stage::Walking { .. } | Stage::Hashing { .. } => false,
+        }
+    }
+
     /// Goes on with the evidence. `facts` are the records as they are now; when the decision's batch
     /// meets a conflict, the same evidence is judged again on newer facts.
     pub fn resume(self, evidence: Evidence, facts: &Facts, now: Timestamp) -> Step<'a> {
@@ -458,13 +487,33 @@ impl<'a> Attempt<'a> {
         match stage {
             Stage::Hashing { nonce } => match evidence {
                 Evidence::Hashed(hashed) => engine.judge(request, facts, Some(hashed), now, nonce),
-                Evidence::Password(_) | Evidence::Response(_) | Evidence::Upstream(_) | Evidence::Changed(_) => {
-                    engine.judge(request, facts, None, now, nonce)
-                }
+                Evidence::Password(_)
+                | Evidence::Response(_)
+                | Evidence::Upstream(_)
+                | Evidence::Delivered(_)
+                | Evidence::Changed(_) => engine.judge(request, facts, None, now, nonce),
             },
-            Stage::Pretending { rule, denial, then } => {
+            Stage::Delivering(delivering) => match evidence {
+                Evidence::Delivered(delivered) => delivering.delivered(&delivered, engine, request, facts, now),
+                Evidence::Password(_)
+                | Evidence::Response(_)
+                | Evidence::Upstream(_)
+                | Evidence::Hashed(_)
+                | Evidence::Changed(_) => engine.outage(request, None, "nothing was sent".to_owned(), now),
+            },
+            Stage::Pretending {
+                rule,
+                denial,
+                nonce,
+                then,
+            } => {
                 if let Evidence::Password(PasswordOutcome::Unavailable(reason)) = evidence {
                     return engine.outage(request, Some(rule), reason, now);
+                }
+                if let Ruling::Require(terms) = &rule.ruling
+                    && ask::hides(request, terms, &terms.requirement, KindSet::EMPTY)
+                {
+                    return ask::pretend(engine, request, facts, (rule, terms), denial, (nonce, now));
                 }
                 match then {
                     Some(then) => then.ask(engine, request, rule, now),
@@ -521,6 +570,7 @@ impl<'a> Attempt<'a> {
                     Evidence::Upstream(answer) => tried.answered(answer),
                     Evidence::Changed(changed) => tried.changed(changed),
                     Evidence::Hashed(_) => tried.unavailable("an answer was hashed that nobody asked for".into()),
+                    Evidence::Delivered(_) => tried.unavailable("a code was sent that nobody wanted".into()),
                 }
             }
         }

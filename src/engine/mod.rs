@@ -6,6 +6,7 @@ pub mod account;
 pub mod approval;
 pub mod authenticator;
 pub mod batch;
+pub mod delivery;
 pub mod dialog;
 pub mod event;
 pub mod facts;

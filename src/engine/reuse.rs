@@ -298,6 +298,7 @@ pub(super) fn after_refusal(
         | Denial::NotThemselves
         | Denial::ApprovalPending
         | Denial::ApprovalDenied
+        | Denial::RefusedBefore
         | Denial::NotProven
         | Denial::EnrolElsewhere
         | Denial::EnrolUnprotected

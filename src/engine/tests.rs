@@ -345,6 +345,7 @@ impl World {
             sessions: (known && self.engine.policy.most_sessions() > 0).then(|| self.sessions()),
             reused: None,
             approval: self.approval(known),
+            sending: None,
         }
     }
 
@@ -410,6 +411,7 @@ impl World {
             Step::Decided(decision) => (decision, None),
             Step::Wait => panic!("nothing else is under way"),
             Step::Do(Effect::AskUpstream { .. }, _) => panic!("there is no upstream"),
+            Step::Do(Effect::Deliver { .. }, _) => panic!("nothing is sent"),
             Step::Do(Effect::VerifyNobody { .. }, attempt) => {
                 match attempt.resume(
                     Evidence::Password(PasswordOutcome::Unknown),

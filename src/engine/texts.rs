@@ -101,6 +101,26 @@ texts! {
     ApprovalAsked = "approval-asked" ("id");
     /// That is not done yet: asks once more.
     ApprovalPending = "approval-pending" ("id");
+    /// Asks for a code, or for the number of what is to be sent instead.
+    CodeOr = "code-or" ("options");
+    /// An option: what was chosen last time.
+    ChooseUsual = "choose-usual" ();
+    /// An option.
+    ChooseEmailCode = "choose-email-code" ();
+    /// An option.
+    ChooseGatewayCode = "choose-gateway-code" ();
+    /// An option.
+    ChooseApproval = "choose-approval" ();
+    /// Asks for what was sent.
+    EmailCode = "email-code" ();
+    /// Asks for what was sent.
+    GatewayCode = "gateway-code" ();
+    /// Asks for what was sent in the way that was chosen last time.
+    UsualCode = "usual-code" ();
+    /// Nothing was sent, and there is no other way.
+    NotSent = "not-sent" ();
+    /// Nothing was sent: asks again.
+    NotSentBut = "not-sent-but" ("question");
     /// Shows the key of a token that is being enrolled, and asks for its first code.
     EnrolKey = "enrol-key" ("key");
     /// Asks for the code after it.

@@ -141,6 +141,8 @@ pub enum Denial {
     ApprovalPending,
     /// Somebody else does not approve it.
     ApprovalDenied,
+    /// What came before in the dialog was wrong. It was counted then, and is told only now.
+    RefusedBefore,
     /// The person has to enrol first, and the client cannot hold the dialog for it.
     EnrolElsewhere,
     /// The person has to enrol first, and the key would cross a transport that is not encrypted.
@@ -188,6 +190,7 @@ impl Denial {
             | Self::NotThemselves
             | Self::ApprovalPending
             | Self::ApprovalDenied
+            | Self::RefusedBefore
             | Self::EnrolElsewhere
             | Self::EnrolUnprotected
             | Self::EnrolledMeanwhile
@@ -267,6 +270,7 @@ impl Denial {
             | Self::NotEnrolled
             | Self::BadDialog
             | Self::NewPassword(_)
+            | Self::RefusedBefore
             | Self::NotProven
             | Self::WrongAnswers
             | Self::AnswersLocked
@@ -312,6 +316,7 @@ impl Denial {
             Self::NotThemselves => "not-themselves",
             Self::ApprovalPending => "approval-pending",
             Self::ApprovalDenied => "approval-denied",
+            Self::RefusedBefore => "refused-before",
             Self::EnrolElsewhere => "enrol-elsewhere",
             Self::EnrolUnprotected => "enrol-unprotected",
             Self::EnrolledMeanwhile => "enrolled-meanwhile",

@@ -150,6 +150,7 @@ impl Changed {
             | Denial::NotThemselves
             | Denial::ApprovalPending
             | Denial::ApprovalDenied
+            | Denial::RefusedBefore
             | Denial::NotProven
             | Denial::EnrolElsewhere
             | Denial::EnrolUnprotected

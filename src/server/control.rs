@@ -5,14 +5,15 @@ use std::sync::Arc;
 use tracing::{error, info, warn};
 
 use crate::admin::api::{
-    ApiError, AskedReport, ClientRow, ClientView, DirectoryStatus, ErrorKind, ExplainRequest, Explanation, FaultLine,
-    ForgetRequest, Forgotten, ListenerStatus, PolicyReport, PolicySummary, ReloadReport, ReuseList, ServerStatus,
-    SessionList, SessionView, StatusReport, StoreStatus, StrangerView, TestReport, UpstreamServerStatus,
-    UpstreamStatus,
+    ApiError, AskedReport, ClientRow, ClientView, DeliveryStatus, DeliveryTestRequest, DeliveryTested, DirectoryStatus,
+    ErrorKind, ExplainRequest, Explanation, FaultLine, ForgetRequest, Forgotten, ListenerStatus, PolicyReport,
+    PolicySummary, ReloadReport, ReuseList, ServerStatus, SessionList, SessionView, StatusReport, StoreStatus,
+    StrangerView, TestReport, UpstreamServerStatus, UpstreamStatus,
 };
 use crate::admin::{Control, WhichSessions};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, LdapTls, Transport};
+use crate::delivery;
 use crate::directory;
 use crate::document::{Fault, Faults, Severity};
 use crate::engine::batch::Key;
@@ -23,6 +24,7 @@ use crate::engine::request::BadName;
 use crate::engine::{BoxFuture, LoginName, Lookup, Manner, Origin, Protocol, UserKey};
 use crate::ldap::listener::service_account;
 use crate::metrics;
+use crate::server::deliveries;
 use crate::server::ending::Ending;
 use crate::server::parts::{self, Parts, Running};
 use crate::server::upstreams;
@@ -122,6 +124,10 @@ impl Control for Node {
         Box::pin(async move { self.test(&name).await })
     }
 
+    fn test_delivery(&self, request: DeliveryTestRequest) -> BoxFuture<'_, Result<DeliveryTested, ApiError>> {
+        Box::pin(async move { deliveries::test(&self.verifier.deliveries(), &request).await })
+    }
+
     fn forget_client(&self, request: ForgetRequest, operator: String) -> BoxFuture<'_, Result<Forgotten, ApiError>> {
         Box::pin(self.forget_learned(request, operator))
     }
@@ -201,6 +207,9 @@ impl Node {
             directory.forget_look_ups();
         }
         self.verifier.replace_upstreams(upstreams);
+        let running = self.verifier.deliveries();
+        let kept = deliveries::keep(&parts.deliveries, &parts.config, &old, &running);
+        self.verifier.replace_deliveries(Arc::new(kept));
         self.verifier.replace(engine, directories, source_limit);
         parts.clients.continue_from(&self.clients.load());
         self.clients.store(Arc::clone(&parts.clients));
@@ -253,6 +262,9 @@ impl Node {
         if old.upstreams != new.upstreams {
             changes.push("upstreams".into());
         }
+        if old.deliveries != new.deliveries {
+            changes.push("deliveries".into());
+        }
         if old.admin.operators != new.admin.operators {
             changes.push("operators".into());
         }
@@ -299,6 +311,15 @@ impl Node {
             };
             upstreams.push(upstream_status(status));
         }
+        let mut deliveries = Vec::new();
+        for delivery in self.verifier.deliveries().values() {
+            let status = if probe {
+                delivery.probe().await
+            } else {
+                delivery.status()
+            };
+            deliveries.push(delivery_status(status));
+        }
         let store = self.store.status();
         StatusReport {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -315,6 +336,7 @@ impl Node {
             listeners: self.listener_statuses(&config),
             directories,
             upstreams,
+            deliveries,
             store: StoreStatus {
                 kind: store.kind,
                 location: store.location,
@@ -673,6 +695,21 @@ fn upstream_status(status: upstream::UpstreamStatus) -> UpstreamStatus {
     UpstreamStatus {
         name: status.name,
         servers: status.servers.into_iter().map(server).collect(),
+    }
+}
+
+fn delivery_status(status: delivery::DeliveryStatus) -> DeliveryStatus {
+    DeliveryStatus {
+        name: status.name,
+        kind: status.kind,
+        serves: status.serves,
+        target: status.target,
+        under_way: status.under_way,
+        sent: status.sent,
+        failed: status.failed,
+        last: status.last,
+        latency_ms: status.latency_ms,
+        error: status.error,
     }
 }
 

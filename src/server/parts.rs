@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::clock;
 use crate::config::{self, Config, Directory as DirectoryConfig, StoreKind};
+use crate::delivery::Deliveries;
 use crate::dictionary::Dictionary;
 use crate::directory::Directory;
 use crate::directory::ldap::{LdapDirectory, SetupFault};
@@ -22,7 +23,7 @@ use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
-use crate::server::{certificates, dialogs, untyped, upstreams};
+use crate::server::{certificates, deliveries, dialogs, untyped, upstreams};
 use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub certificates: Vec<(String, Arc<TlsServer>)>,
     /// The certificates of its RADIUS listeners with TLS, by the listener's name.
     pub radius_certificates: Vec<(String, Arc<MutualServer>)>,
+    /// How codes reach people.
+    pub deliveries: Arc<Deliveries>,
     /// What works but is probably not meant.
     pub warnings: Faults,
 }
@@ -74,6 +77,7 @@ impl Parts {
         };
         let dictionary = load_dictionary(&config, &mut faults);
         let mut policy = load_policies(&config.policies.path, &dictionary, &mut faults);
+        let deliveries = deliveries::prepare(&config, &mut policy, &document, &mut faults);
         fetch(&policy, &mut config);
         upstreams::check(&config, &dictionary, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
@@ -130,6 +134,7 @@ impl Parts {
             clients: Arc::new(clients),
             certificates,
             radius_certificates,
+            deliveries,
             warnings: faults,
         })
     }

@@ -207,8 +207,8 @@ fn challenge(password: usize) -> Verdict {
             password: Some(Secret::new(vec![b'x'; password])),
             asking: None,
             approval: None,
-            course: None,
             sent: None,
+            course: None,
         },
         untold: None,
     })

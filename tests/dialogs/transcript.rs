@@ -21,6 +21,9 @@ pub(crate) enum Line {
     Asked(usize),
     /// What somebody says to the open request for an approval.
     Approval(bool),
+    /// Whether codes cannot be sent.
+    Delivery(bool),
+    Sent(usize),
 }
 
 /// What comes back, as a transcript writes it.
@@ -99,6 +102,12 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             "denied" => Ok(Line::Approval(false)),
             _ => Err("an approval is given or denied"),
         },
+        "delivery" => match rest {
+            "as it is" => Ok(Line::Delivery(false)),
+            "unavailable" => Ok(Line::Delivery(true)),
+            _ => Err("a delivery does not say that"),
+        },
+        "sent" => rest.parse().map(Line::Sent).map_err(|_| "not a number"),
         "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
         ">" => match rest.strip_prefix("password ") {

@@ -10,8 +10,9 @@ use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
 use portcullis::engine::approval::{RequestRecord, State, Word};
 use portcullis::engine::authenticator::enrolling::TotpKey;
-use portcullis::engine::authenticator::{passcode, recovery_code};
+use portcullis::engine::authenticator::{Kind, passcode, recovery_code};
 use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
+use portcullis::engine::delivery::{Delivered, Destination, Form, Message, Route, Routes, Sending};
 use portcullis::engine::dialog::{Dialog, Lifetime};
 use portcullis::engine::facts::Whose;
 use portcullis::engine::record::{self, Algorithm, Passcode, Token, TokenKind, UserRecord};
@@ -47,7 +48,13 @@ pub(crate) struct World {
     pub(crate) upstream_gone: bool,
     /// Questions to the upstream.
     pub(crate) asked: usize,
+    /// Whether codes cannot be sent.
+    pub(crate) delivery_gone: bool,
+    /// Codes sent.
+    pub(crate) sent: usize,
     pub(crate) reply: Option<Reply>,
+    /// The code that was sent last.
+    mailbox: Option<Secret>,
     engine: Engine,
     people: BTreeMap<String, Arc<Person>>,
     records: BTreeMap<Key, (Vec<u8>, Version)>,
@@ -59,12 +66,16 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let mut faults = Faults::default();
-        let rules = policy::parse(
+        let mut rules = policy::parse(
             &[Source::new(Path::new("policy.toml"), POLICY)],
             Dictionary::shipped(),
             &mut faults,
         );
         assert!(faults.0.is_empty(), "{faults}");
+        rules.routes = Routes(vec![
+            route("mail", Kind::EmailCode, "mail", Form::Mail(Vec::new())),
+            route("sms", Kind::GatewayCode, "mobile", NUMBERS),
+        ]);
         let settings = Settings {
             start_within: Duration::from_secs(60),
             approval_life: Duration::from_secs(300),
@@ -87,7 +98,10 @@ impl World {
             binds: 0,
             upstream_gone: false,
             asked: 0,
+            delivery_gone: false,
+            sent: 0,
             reply: None,
+            mailbox: None,
             engine: Engine {
                 policy: Arc::new(rules),
                 keyring: Arc::new(Keyring::from_root(&[9; 32])),
@@ -142,7 +156,8 @@ impl World {
             Verdict::Accept(_) => Reply::Accept,
             Verdict::Challenge(prompt) => {
                 self.state = prompt.dialog.seal(&self.engine.keyring, PLACE, self.now);
-                Reply::Challenge(prompt.text)
+                let id = prompt.dialog.approval.map(|id| id.to_string());
+                Reply::Challenge(id.map_or(prompt.text.clone(), |id| prompt.text.replace(&id, "{id}")))
             }
             Verdict::Reject(denial) => Reply::Reject(denial.word().to_owned()),
             Verdict::Closed(closed) => Reply::Closed(closed.text),
@@ -168,7 +183,13 @@ impl World {
                     self.now,
                 ),
                 Step::Do(Effect::VerifyResponse { .. }, _) => panic!("everything is typed"),
+                Step::Do(Effect::Hash(_), _) => panic!("nobody answers questions"),
                 Step::Do(Effect::Change { .. }, _) => panic!("nobody changes a password"),
+                Step::Do(Effect::Deliver { message, reserve, .. }, attempt) => {
+                    self.commit(reserve);
+                    let delivered = self.deliver(message);
+                    attempt.resume(Evidence::Delivered(delivered), &self.facts(request), self.now)
+                }
                 Step::Do(Effect::AskUpstream { question, reserve }, attempt) => {
                     self.commit(reserve);
                     let answer = self.upstream(&question);
@@ -202,6 +223,7 @@ impl World {
                 acting_as: Whose::Absent,
                 reused: None,
                 approval: None,
+                sending: None,
             };
         };
         let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -216,6 +238,7 @@ impl World {
             reused: None,
             approval: self.approval(person),
             password_by: self.password_by(),
+            sending: Some(self.sending(person)),
             challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
         }
     }
@@ -282,6 +305,39 @@ impl World {
             ("more", Some(first)) if *first == awaiting("first") => challenge("", "second"),
             ("yes", Some(_)) => Answer::Accept(Vec::new()),
             _ => Answer::Reject,
+        }
+    }
+
+    /// What a delivery does: the code is in [`World::mailbox`] unless the delivery is gone.
+    fn deliver(&mut self, message: Option<Message>) -> Delivered {
+        match (message, self.delivery_gone) {
+            (_, true) => Delivered::Unavailable("gone".into()),
+            (None, false) => Delivered::Sent(String::new()),
+            (Some(message), false) => {
+                self.sent += 1;
+                self.mailbox = Some(message.code);
+                Delivered::Sent("250 Ok".into())
+            }
+        }
+    }
+
+    /// What is typed, with the code that was sent last for `{code}`.
+    pub(crate) fn filled(&self, typed: &str) -> String {
+        let code = self.mailbox.as_ref().and_then(Secret::expose_str).unwrap_or_default();
+        typed.replace("{code}", code)
+    }
+
+    fn sending(&self, person: &Person) -> Sending {
+        let routes = &self.engine.policy.routes;
+        let reached = [Kind::EmailCode, Kind::GatewayCode].map(|kind| routes.to(kind, person).ok());
+        let digest = |(_, destination): (&Arc<Route>, Destination)| {
+            let digest = destination.digest(&self.engine.keyring);
+            (digest, self.read(&Key::sent_to(&digest)))
+        };
+        Sending {
+            person: self.read(&Key::sent_for(&person.key)),
+            destinations: reached.into_iter().flatten().map(digest).collect(),
+            random: (self.revision * 7_654_321).to_be_bytes(),
         }
     }
 
@@ -355,14 +411,40 @@ impl World {
     }
 }
 
+const NUMBERS: Form = Form::Number {
+    country_code: None,
+    prefixes: Vec::new(),
+};
+
+fn route(name: &str, serves: Kind, attribute: &str, form: Form) -> Arc<Route> {
+    Arc::new(Route {
+        name: name.into(),
+        serves,
+        attributes: vec![attribute.into()],
+        form,
+        digits: 6,
+        life: Duration::from_secs(300),
+        per_destination: 3,
+        per_person: 4,
+        window: Duration::from_secs(900),
+    })
+}
+
 fn person(name: &str) -> Arc<Person> {
+    let attributes = match name {
+        "ana" => BTreeMap::from([
+            ("mail".to_owned(), vec!["ana@example.org".to_owned()]),
+            ("mobile".to_owned(), vec!["+49 170 1234567".to_owned()]),
+        ]),
+        _ => BTreeMap::new(),
+    };
     Arc::new(Person {
         key: UserKey::new("main", name),
         directory: "main".into(),
         dn: format!("uid={name},dc=example,dc=org"),
         login: name.into(),
         groups: Vec::new(),
-        attributes: BTreeMap::new(),
+        attributes,
         enabled: true,
     })
 }

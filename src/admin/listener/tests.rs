@@ -14,6 +14,7 @@ use crate::admin::api::{
     PolicyReport, PolicySummary, ReloadReport, ReuseList, SessionList, SessionView, StatusReport, StoreStatus,
     StrangerView, TestReport, Verification,
 };
+use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::client::{AdminClient, ClientError};
 use crate::admin::operator::{Operator, Verb};
 use crate::admin::{Control, WhichSessions};
@@ -50,6 +51,7 @@ impl Control for TestControl {
                 listeners: Vec::new(),
                 directories: Vec::new(),
                 upstreams: Vec::new(),
+                deliveries: Vec::new(),
                 store: StoreStatus {
                     kind: "memory".into(),
                     location: String::new(),
@@ -156,6 +158,10 @@ impl Control for TestControl {
 
     fn test_client(&self, name: String) -> BoxFuture<'_, Result<TestReport, ApiError>> {
         Box::pin(async move { Err(ApiError::new(ErrorKind::NotFound, name)) })
+    }
+
+    fn test_delivery(&self, request: DeliveryTestRequest) -> BoxFuture<'_, Result<DeliveryTested, ApiError>> {
+        Box::pin(async move { Err(ApiError::new(ErrorKind::NotFound, request.delivery)) })
     }
 
     fn forget_client(&self, request: ForgetRequest, operator: String) -> BoxFuture<'_, Result<Forgotten, ApiError>> {

@@ -8,6 +8,7 @@ pub mod oath;
 pub mod ocra;
 pub mod passcode;
 pub mod recovery_code;
+pub mod sent;
 pub mod totp;
 pub mod yubico_otp;
 
@@ -21,13 +22,15 @@ use crate::engine::record::UserRecord;
 use crate::keyring::{KeyError, Keyring};
 
 /// Every authenticator that judges a typed code, in the order they are tried.
-pub const CODES: [&dyn CodeAuthenticator; 6] = [
+pub const CODES: [&dyn CodeAuthenticator; 8] = [
     &totp::Totp,
     &hotp::Hotp,
     &yubico_otp::YubicoOtp,
     &ocra::Ocra,
     &recovery_code::RecoveryCodes,
     &passcode::Passcodes,
+    &sent::EMAIL,
+    &sent::GATEWAY,
 ];
 
 /// Consecutive failures after which an authenticator is disabled (NIST SP 800-63B section 3.2.2).

@@ -9,6 +9,7 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
+use crate::engine::login::ask::hides;
 use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::outcome::{
     CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
@@ -180,6 +181,9 @@ impl<'a, 'f> Case<'a, 'f> {
         if let Some(id) = self.is_about_approval(typed, dialog) {
             return self.answer_approval(id, dialog);
         }
+        if self.terms.hides_password() {
+            return self.answer_asked(typed, dialog);
+        }
         self.code(typed, dialog.proven, dialog.password.clone(), record, Some(dialog))
     }
 
@@ -191,7 +195,7 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     /// Judges a code that stands beside a password or follows a challenge.
-    fn code(
+    pub(super) fn code(
         mut self,
         typed: &Secret,
         proven: KindSet,
@@ -234,6 +238,9 @@ impl<'a, 'f> Case<'a, 'f> {
         }
         match self.request.capability {
             Capability::Dialog if dialog.is_none_or(|dialog| dialog.round < MAX_ROUNDS) => {
+                if self.terms.hides_password() {
+                    return self.ask_more(proven, record);
+                }
                 self.challenge(proven, password, record, dialog)
             }
             Capability::Dialog | Capability::SingleChallenge | Capability::Append(_) | Capability::None => {
@@ -294,16 +301,20 @@ impl<'a, 'f> Case<'a, 'f> {
     /// Does what would be done for somebody who may be let in, as far as time can tell.
     pub(super) fn pretend(self, password: Secret, by: Option<Arc<str>>, record: Cow<'f, UserRecord>) -> Step<'a> {
         let denial = self.blocked.unwrap_or(Denial::UnknownUser);
-        if !matches!(
-            denial,
-            Denial::UnknownUser | Denial::Policy | Denial::Denied | Denial::NotThemselves
-        ) {
+        let hides = denial != Denial::SourceThrottled && hides(self.request, self.terms, self.requirement, self.held);
+        if !hides
+            && !matches!(
+                denial,
+                Denial::UnknownUser | Denial::Policy | Denial::Denied | Denial::NotThemselves
+            )
+        {
             // Someone locked out is refused without a word to the directory.
             return self.refuse(denial, record);
         }
         let stage = Stage::Pretending {
             rule: self.rule,
             denial,
+            nonce: self.nonce,
             then: None,
         };
         let attempt = Attempt {
@@ -421,7 +432,7 @@ impl<'a, 'f> Case<'a, 'f> {
             }
         }
         let rule = Some(Arc::clone(&self.rule.name));
-        let mut prompt = prompt(
+        let prompt = prompt(
             self.engine,
             self.request,
             self.terms,

@@ -68,6 +68,7 @@ impl<'a, 'f> Case<'a, 'f> {
         let stage = Stage::Pretending {
             rule: self.rule,
             denial: self.blocked.unwrap_or(Denial::UnknownUser),
+            nonce: self.nonce,
             then: Some(Pretence {
                 terms: self.terms,
                 proven: self.held,
@@ -197,6 +198,9 @@ impl<'a> Tried<'a, '_> {
 
     /// Refuses; who was tried before their time is not told, but asked for a code.
     pub(super) fn refused(self, denial: Denial, batch: Batch) -> Step<'a> {
+        if self.hides() {
+            return self.deceive(denial, batch);
+        }
         let Some(password) = self.at_once().cloned() else {
             return self.rejected(denial, None, batch);
         };

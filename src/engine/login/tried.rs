@@ -94,6 +94,9 @@ impl<'a> Tried<'a, '_> {
         if !self.may_ask() {
             return self.barred(Denial::ClientCannotAsk);
         }
+        if self.terms.hides_password() && held.is_none() && self.passed.is_empty() {
+            return self.ask_more(proven);
+        }
         // Nothing is settled yet, so earlier failures stay counted.
         let mut batch = Batch::default();
         self.end_attempt(&mut batch);
@@ -251,6 +254,9 @@ impl<'a> Tried<'a, '_> {
     pub(super) fn barred(self, denial: Denial) -> Step<'a> {
         let mut batch = Batch::default();
         self.end_attempt(&mut batch);
+        if self.hides() {
+            return self.deceive(denial, batch);
+        }
         if denial == Denial::SessionLimit {
             expect_grants(&mut batch, self.facts, &self.person);
         }

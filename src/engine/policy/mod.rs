@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::document::Fault;
-use crate::engine::authenticator::Kind;
+use crate::engine::authenticator::{Kind, KindSet};
+use crate::engine::delivery::Routes;
 use crate::engine::facts::Person;
 use crate::engine::questions::Questions;
 use crate::engine::request::{LoginName, Operation, Origin, Protocol};
@@ -47,6 +48,8 @@ pub struct Policy {
     pub workflows: Workflows,
     /// What is said in them.
     pub texts: Texts,
+    /// How codes reach people.
+    pub routes: Routes,
     /// The security questions.
     pub questions: Questions,
     /// See [`Policy::most_sessions`].
@@ -138,6 +141,12 @@ impl Terms {
         }
     }
 
+    /// Whether a wrong password is answered as a right one, and refused at the end: something is asked for by which a
+    /// right password would be known.
+    pub fn hides_password(&self) -> bool {
+        self.requirement.kinds().has_any(KindSet::OUT_OF_BAND)
+    }
+
     /// The limit in force: the rule's own count of failures, or the configured one.
     pub fn limit(&self, configured: Limit) -> Limit {
         Limit {
@@ -212,6 +221,7 @@ impl Policy {
             digest,
             workflows: Workflows::default(),
             texts: Texts::default(),
+            routes: Routes::default(),
             questions: Questions::default(),
             most_sessions,
             dated: Vec::new(),
@@ -281,7 +291,7 @@ impl Policy {
         first
     }
 
-    /// The attributes of directory entries that rules take values from, in lower case, each once.
+    /// The attributes of directory entries that rules and routes take values from, in lower case, each once.
     pub fn attributes(&self) -> BTreeSet<&str> {
         let terms = self.rules.iter().filter_map(|rule| match &rule.ruling {
             Ruling::Deny => None,
@@ -292,6 +302,7 @@ impl Policy {
                 let message = terms.message.iter().flat_map(Template::attributes);
                 terms.reply.attributes().chain(message)
             })
+            .chain(self.routes.attributes())
             .collect()
     }
 
