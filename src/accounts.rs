@@ -136,9 +136,6 @@ pub enum AccountError {
     /// Too many responses within an hour.
     #[error("`{0}` was given {most} responses within the hour, the most there can be", most = Responses::MOST)]
     TooManyResponses(String),
-    /// Nobody answers for their own machine.
-    #[error("nobody may answer for their own machine")]
-    OwnMachine,
     /// No live passcode.
     #[error("`{0}` has no live passcode")]
     NoSuchPasscode(String),

@@ -9,6 +9,7 @@ mod dialogs;
 mod ending;
 mod learned;
 pub mod parts;
+mod questions;
 mod reuse;
 mod sessions;
 mod untyped;

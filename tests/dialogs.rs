@@ -8,17 +8,20 @@
 //! +12s                          time passes: s, m, h
 //! > "492039"                    the answer to the last challenge
 //! < accept
+//! > response                    what kim's offline token answers to the challenge; `#` stands for its digits
 //! directory unavailable         what the directory says from here on; `as it is` ends that
 //! upstream unavailable          the upstream RADIUS server is gone; `as it is` ends that
 //! approval given                somebody approves what was asked for; `approval denied` is the opposite
 //! delivery unavailable          codes cannot be sent; `as it is` ends that
 //! sent 1                        how many codes were sent, so far; `{code}` in an answer is the last one
 //! asked 1                       how often the upstream was asked, so far
+//! answers locked                an operator locks ana's answers to security questions; `unlocked` ends that
+//! hashed 1                      how many answers were hashed, so far
 //! binds 1                       how often the directory was asked to try a password, so far
 //! ```
 //!
 //! Lines that begin with `#` are remarks. Everybody's password is `hunter2`; ana has a TOTP token with the
-//! seed of RFC 6238, the recovery code `23456789ABCDEF` and the passcode `K7QXM3RTWP`; bob has nothing. The
+//! seed of RFC 6238, the recovery code `23456789ABCDEF` and the passcode `K7QXM3RTWP`; bob has nothing; kim has a key that types and an offline token. The
 //! upstream finds `hunter2` and `424242` right, `limited` with an attribute to be passed on, asks `Is it you?` after `push`, asks once more after `more`,
 //! and is content with `yes`; at the service `remote` it judges passwords. It
 //! is 1700000010 seconds after 1970. The policy is `tests/dialogs/policy.toml`.
@@ -87,9 +90,10 @@ fn step(world: &mut World, line: Line) -> Result<(), String> {
         Line::Later(span) => world.now = world.now + span,
         Line::Typed(text) => world.login(&text),
         Line::Answer(text) => world.answer(&world.filled(&text))?,
+        Line::Response => world.respond()?,
         Line::Reply(wanted) => {
             let got = world.reply.clone().ok_or("nothing was typed")?;
-            if got != wanted {
+            if !got.fits(&wanted) {
                 return Err(format!("wanted {wanted}, and got {got}"));
             }
         }
@@ -98,6 +102,9 @@ fn step(world: &mut World, line: Line) -> Result<(), String> {
         Line::Sent(_) => return Err(format!("{} codes were sent", world.sent)),
         Line::Binds(wanted) if world.binds == wanted => {}
         Line::Asked(wanted) if world.asked == wanted => {}
+        Line::Answers(locked) => world.lock_answers(locked),
+        Line::Hashed(wanted) if world.hashed == wanted => {}
+        Line::Hashed(_) => return Err(format!("{} answers were hashed", world.hashed)),
         Line::Asked(_) => return Err(format!("the upstream was asked {} times", world.asked)),
         Line::Binds(_) => return Err(format!("the directory was asked {} times", world.binds)),
     }

@@ -130,6 +130,18 @@ const RULES: &[(&str, &[&str])] = &[
     ("cli", &["admin::api", "admin::client", "clock", "document", "secret"]),
     // What is done where no server runs: each its one thing.
     ("cli::key", &["keyring"]),
+    (
+        "cli::offline",
+        &[
+            "admin::api",
+            "admin::client",
+            "clock",
+            "document",
+            "engine::ocra",
+            "engine::offline",
+            "secret",
+        ],
+    ),
     ("cli::password_hash", &["directory::local::hash_password"]),
     ("cli::radius", &["dictionary", "document", "radius", "secret"]),
     ("cli::store", &["config", "keyring", "store"]),

@@ -5,8 +5,9 @@ use zeroize::Zeroizing;
 
 use super::tokens::Made;
 use super::view::{Kind, OfflineEnrolled, OfflineResponse, TokenView};
-use super::{AccountError, Accounts, Actor, RETRIES, Relation, Subject, event};
+use super::{AccountError, Accounts, Actor, RETRIES, Subject, event};
 use crate::clock::{self, Timestamp};
+use crate::engine::authenticator::oath;
 use crate::engine::batch::{Batch, Change, Key};
 use crate::engine::event::Outcome;
 use crate::engine::ocra::{Input, Suite};
@@ -18,8 +19,7 @@ impl Accounts {
     /// Makes the key of a person's machine. The answer holds it, this once.
     ///
     /// # Errors
-    /// When the person has left the directory, has too many tokens or one of that name, or is the operator: who
-    /// has the key needs nobody's response.
+    /// When the person has left the directory, has too many tokens or one of that name.
     pub async fn enrol_machine(
         &self,
         subject: &Subject,
@@ -27,7 +27,6 @@ impl Accounts {
         by: Actor<'_>,
     ) -> Result<OfflineEnrolled, AccountError> {
         subject.present()?;
-        self.not_oneself("offline.enrol", subject, by).await?;
         if !offline::is_machine(machine) {
             let most = offline::MAX_MACHINE;
             let what = format!("a machine is called by 1 to {most} letters, digits, `.`, `_` or `-`");
@@ -52,7 +51,11 @@ impl Accounts {
                 Ok((token, what))
             })
             .await?;
+        let account = format!("{} {machine}", subject.login.replace(':', " "));
+        let uri = oath::uri(&key, &token, &account, ISSUER)
+            .map_err(|error| AccountError::Invalid(format!("no URI can name this machine: {error}")))?;
         Ok(OfflineEnrolled {
+            uri: uri.expose_str().unwrap_or_default().to_owned(),
             token: TokenView::of(&token),
             login: subject.login.clone(),
             suite: suite.to_string(),
@@ -103,8 +106,8 @@ impl Accounts {
     /// the challenge says which, or the person has only one.
     ///
     /// # Errors
-    /// For oneself, which is audited; for what is no challenge; when there is no such machine or more than one; when
-    /// too many were given within the hour, which is audited.
+    /// For what is no challenge; when there is no such machine or more than one; when too many were given within the
+    /// hour, which is audited.
     pub async fn respond(
         &self,
         subject: &Subject,
@@ -122,7 +125,6 @@ impl Accounts {
             let what = format!("the challenge is of machine `{said}`, not of `{machine}`");
             return Err(AccountError::Invalid(what));
         }
-        self.not_oneself("offline.respond", subject, by).await?;
         let named = machine.or(asked.machine.as_deref());
         let place = Key::offline(&subject.key);
         for _ in 0..RETRIES {
@@ -172,16 +174,10 @@ impl Accounts {
             .response(&key, &input)
             .map_err(|error| AccountError::Invalid(error.to_string()))
     }
-
-    async fn not_oneself(&self, action: &str, subject: &Subject, by: Actor<'_>) -> Result<(), AccountError> {
-        if self.relation(by.name, subject).await? != Relation::Oneself {
-            return Ok(());
-        }
-        let what = format!("{}: for oneself", subject.login);
-        self.note(action, by, Some(subject), Outcome::Reject, &what).await?;
-        Err(AccountError::OwnMachine)
-    }
 }
+
+/// Whose key it is, in the URI.
+const ISSUER: &str = "Portcullis";
 
 fn is_machine(token: &Token) -> bool {
     matches!(token.kind, TokenKind::Ocra { offline: true, .. })

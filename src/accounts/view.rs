@@ -244,6 +244,8 @@ pub struct OfflineEnrolled {
     pub suite: String,
     /// The key in base32.
     pub key: String,
+    /// All of it as one text, for a QR code; `otpauth://ocra/…`.
+    pub uri: String,
 }
 
 /// What to say to somebody at a machine that cannot reach us.

@@ -123,7 +123,6 @@ impl From<AccountError> for ApiError {
                 ErrorKind::Refused,
                 Some("make sure that it is them; wait, or give them another way in".to_owned()),
             ),
-            AccountError::OwnMachine => (ErrorKind::Denied, Some("ask another operator".to_owned())),
             AccountError::NotInStep => (
                 ErrorKind::Refused,
                 Some("wait for a new code, then give it and the one after it, in this order".to_owned()),

@@ -10,6 +10,7 @@ mod deny;
 mod ending;
 mod key;
 mod login;
+mod offline;
 mod output;
 mod passcode;
 mod password_hash;
@@ -86,6 +87,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Recovery codes: make a new set
     RecoveryCodes(recovery_codes::RecoveryCodesArgs),
+    /// Machines that cannot reach a server: keys, responses, and the question there
+    Offline(offline::OfflineArgs),
     /// Passcodes for people who cannot log in: issue, release, list, revoke
     Passcode(passcode::PasscodeArgs),
     /// What people ask to have approved: list, show, deny
@@ -193,6 +196,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Deny(_)
         | Command::Token(_)
         | Command::RecoveryCodes(_)
+        | Command::Offline(_)
         | Command::Passcode(_)
         | Command::Request(_)
         | Command::Approve(_)
@@ -232,6 +236,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Deny(args) => deny::run(args, client, out).await,
         Command::Token(args) => token::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
+        Command::Offline(args) => offline::run(args, client, out).await,
         Command::Passcode(args) => passcode::run(args, client, out).await,
         Command::Request(args) => request::run(args, client, out).await,
         Command::Approve(args) => request::approve(args, client, out).await,

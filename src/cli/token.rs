@@ -1,5 +1,7 @@
 //! `portcullis token`
 
+mod yubico;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -21,6 +23,9 @@ enum Verb {
     /// Give a person a token; the seed and its QR code are shown this once
     #[command(after_help = ENROL_HELP)]
     Enrol(EnrolArgs),
+    /// Give people their YubiKeys, from a list that ykman or the personalisation tool wrote
+    #[command(after_help = yubico::IMPORT_HELP)]
+    ImportYubico(yubico::ImportArgs),
     /// List a person's tokens
     #[command(after_help = LIST_HELP)]
     List(UserArg),
@@ -61,7 +66,7 @@ enum Verb {
 struct EnrolArgs {
     #[command(flatten)]
     user: UserArg,
-    /// By time (totp) or by counter (hotp)
+    /// By time (totp), by counter (hotp), or response to a challenge (ocra)
     #[arg(long, value_enum, default_value_t = KindArg::Totp)]
     kind: KindArg,
     /// Hash function; many apps know sha1 only
@@ -88,6 +93,13 @@ struct EnrolArgs {
     /// Read an otpauth:// URI from standard input, or typed unseen: it says what the token is like
     #[arg(long, conflicts_with_all = ["kind", "algorithm", "digits", "period", "counter", "seed_stdin", "svg", "png"])]
     uri: bool,
+    /// Enrol a key that types Yubico OTP: its identities and AES key are read from standard input, or
+    /// typed unseen
+    #[arg(
+        long,
+        conflicts_with_all = ["kind", "algorithm", "digits", "period", "counter", "seed_stdin", "uri", "issuer", "svg", "png", "no_qr"]
+    )]
+    yubico: bool,
     /// Write the QR code to this SVG file as well, readable by you alone; it holds the seed
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -103,6 +115,7 @@ struct EnrolArgs {
 enum KindArg {
     Totp,
     Hotp,
+    Ocra,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -132,7 +145,9 @@ impl TokenArg {
 
 pub(super) async fn run(args: TokenArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
     match args.verb {
+        Verb::Enrol(args) if args.yubico => yubico::enrol(&args.user, args.label.as_deref(), client, out).await,
         Verb::Enrol(args) => enrol(&args, client, out).await,
+        Verb::ImportYubico(args) => yubico::import(&args, client, out).await,
         Verb::List(user) => {
             let tokens: Vec<TokenView> = client.get("/v1/tokens", &user.to_request()).await?;
             if out.json {
@@ -203,7 +218,7 @@ async fn enrol(args: &EnrolArgs, client: &AdminClient, out: &mut Out<'_>) -> Res
     let request = serde_json::json!({
         "user": args.user.user,
         "directory": args.user.directory,
-        "kind": match args.kind { KindArg::Totp => "totp", KindArg::Hotp => "hotp" },
+        "kind": match args.kind { KindArg::Totp => "totp", KindArg::Hotp => "hotp", KindArg::Ocra => "ocra" },
         "algorithm": match args.algorithm {
             AlgorithmArg::Sha1 => "sha1",
             AlgorithmArg::Sha256 => "sha256",
@@ -265,10 +280,15 @@ pub(super) fn print_tokens(tokens: &[TokenView], out: &mut Out<'_>) -> Result<()
             (None, Some(counter)) => format!("{} digits, counter {counter}", token.digits),
             (None, None) => format!("{} digits", token.digits),
         };
+        let (kind, shape) = match (&token.public, &token.suite) {
+            (Some(public), _) => (token.kind.word().to_owned(), format!("key {public}")),
+            (None, Some(suite)) => (token.kind.word().to_owned(), suite.clone()),
+            (None, None) => (format!("{} {}", token.kind.word(), algorithm(token)), shape),
+        };
         vec![
             token.id.to_string(),
             token.label.clone(),
-            format!("{} {}", token.kind.word(), algorithm(token)),
+            kind,
             shape,
             out.news(token.enabled, if token.enabled { "enabled" } else { "disabled" }),
             token.failures.to_string(),
@@ -317,11 +337,17 @@ taken from standard input so that it does not show in the list of processes; 80 
 An otpauth:// URI of another system (the text behind its QR code) is taken the same way; what it
 leaves out is SHA-1, 6 digits, 30 seconds.
 
+A YubiKey is enrolled by its public identity, private identity and AES key, one a line, or by one
+line of the list that ykman wrote; a code that it types after them is checked. An ocra token
+answers challenges of eight digits with 6 digits (sha1) or 8 (sha256, sha512).
+
 Examples:
   portcullis token enrol ana --label phone
   portcullis token enrol ana --svg ana.svg --no-qr
   portcullis token enrol ana --kind hotp --digits 8 --seed-stdin < seed.txt
   portcullis token enrol ana --uri --label old-phone < uri.txt
+  portcullis token enrol ana --yubico --label blue-key
+  portcullis token enrol ana --kind ocra --algorithm sha256 --label pad
   portcullis token enrol ana --json | jq -r .uri";
 
 const LIST_HELP: &str = "\

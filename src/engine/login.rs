@@ -4,6 +4,7 @@
 //! password it says so ([`Step::Do`]) and hands out an [`Attempt`], which goes on with the answer.
 //! Every [`Decision`] and every [`Effect`] carries the [`Batch`] to be committed first.
 
+mod again;
 mod approval;
 mod ask;
 mod case;
@@ -11,6 +12,7 @@ mod challenge;
 mod change;
 mod course;
 mod enrol;
+mod further;
 mod outcome;
 mod respond;
 mod round;

@@ -117,12 +117,8 @@ impl Questions {
 
 impl Question {
     /// Its wording in a language, else in the default one, in English, or in any.
-    pub fn text(&self, language: Option<&str>, texts: &Texts) -> &str {
-        let languages = [
-            language.unwrap_or(texts.default_language()),
-            texts.default_language(),
-            "en",
-        ];
+    pub fn text(&self, language: &str, texts: &Texts) -> &str {
+        let languages = [language, texts.default_language(), "en"];
         let known = languages.iter().find_map(|language| self.texts.get(*language));
         known.or_else(|| self.texts.values().next()).map_or("", |text| text)
     }
@@ -186,9 +182,9 @@ pub(in crate::engine) mod tests {
         let policy = policy();
         let school = policy.find("school").unwrap();
         let texts = Texts::default();
-        assert_eq!(school.text(None, &texts), "First school?");
-        assert_eq!(school.text(Some("de"), &texts), "Erste Schule?");
-        assert_eq!(school.text(Some("fr"), &texts), "First school?");
+        assert_eq!(school.text("en", &texts), "First school?");
+        assert_eq!(school.text("de", &texts), "Erste Schule?");
+        assert_eq!(school.text("fr", &texts), "First school?");
     }
 
     #[test]

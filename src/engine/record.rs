@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::clock::Timestamp;
 use crate::engine::approval::RequestId;
-use crate::engine::authenticator::Kind;
+use crate::engine::authenticator::{Kind, KindSet};
+use crate::engine::workflow::Start;
 
 /// Everything kept of one person; one record, so that one compare-and-swap covers it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,14 +75,44 @@ pub struct Stray {
 pub struct Helped {
     /// Names the session, in the sealed dialog too.
     pub id: u64,
+    /// What it began with.
+    pub start: Start,
     /// When it ends.
     pub until: Timestamp,
     /// Wrong codes and new passwords that were not taken; three end it.
     pub failures: u8,
-    /// The request that opened it, by which it is known when it is sent again after a restart.
+    /// The last request that proved or ended something, by which it is known when it is sent again after a restart.
     pub packet: Option<[u8; 16]>,
+    /// What has been proven.
+    pub proven: KindSet,
     /// Whether what opened it stands in for a second factor that was lost.
     pub replaces_factor: bool,
+    /// Whether it is open: before, something has been proven, but not all.
+    pub open: bool,
+    /// How it ended. Nothing more is done in it.
+    pub ended: Option<Ended>,
+}
+
+impl Helped {
+    /// Whether the session of this name goes on.
+    pub fn goes_on(&self, id: u64, now: Timestamp) -> bool {
+        self.open && self.ended.is_none() && self.id == id && now < self.until
+    }
+}
+
+/// What a session came to in which somebody helped themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ended {
+    /// The password is changed.
+    PasswordChanged,
+    /// New passwords were not taken.
+    PasswordNotChanged,
+    /// The account is unlocked.
+    Unlocked,
+    /// A token is enrolled.
+    Enrolled,
+    /// Nothing of these.
+    Done,
 }
 
 /// Security answers and their state.

@@ -263,6 +263,11 @@ impl Voice<'_> {
         self.line(fill(template, values))
     }
 
+    /// The language.
+    pub const fn language(&self) -> &str {
+        self.language
+    }
+
     /// A text that is not from a prompt file, as this client can show it; on one line as well.
     pub fn write(&self, text: &str) -> String {
         self.line(Cow::Borrowed(text))

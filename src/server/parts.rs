@@ -17,13 +17,13 @@ use crate::document::{Document, Faults, Source};
 use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::dialog::Lifetime;
 use crate::engine::policy::{self, Condition, Policy};
-use crate::engine::questions::{self, Questions};
+use crate::engine::questions::{self as question_policy, Questions};
 use crate::engine::throttle::Limit;
 use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
-use crate::server::{certificates, deliveries, dialogs, untyped, upstreams};
+use crate::server::{certificates, deliveries, dialogs, questions, untyped, upstreams};
 use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -82,6 +82,7 @@ impl Parts {
         upstreams::check(&config, &dictionary, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
         untyped::check(&config, &policy, &mut faults);
+        questions::check(&config, &policy, &mut faults);
         dialogs::settle(&config, &mut policy, &document, &mut faults);
         name_strangers(&config, &policy, &mut faults);
         let mut directories = Directories::new();
@@ -320,9 +321,9 @@ pub fn load_policies(folder: &Path, dictionary: &Dictionary, faults: &mut Faults
 
 /// The question policy of a folder, if it has one.
 fn load_questions(folder: &Path, faults: &mut Faults) -> Questions {
-    let file = folder.join(questions::FILE);
+    let file = folder.join(question_policy::FILE);
     let source = file.exists().then(|| Source::read(&file, faults)).flatten();
-    source.map_or_else(Questions::default, |source| questions::parse(&source, faults))
+    source.map_or_else(Questions::default, |source| question_policy::parse(&source, faults))
 }
 
 /// The policy files of a folder, in order.
@@ -336,7 +337,7 @@ pub fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
         let hidden = path
             .file_name()
             .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let rules = path.file_name().is_none_or(|name| name != questions::FILE);
+        let rules = path.file_name().is_none_or(|name| name != question_policy::FILE);
         if !hidden && rules && path.extension().is_some_and(|extension| extension == "toml") {
             files.push(path);
         }

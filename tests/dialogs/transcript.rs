@@ -14,11 +14,17 @@ pub(crate) enum Line {
     Later(Duration),
     Typed(String),
     Answer(String),
+    /// The response of an offline token to the challenge that was asked.
+    Response,
     Reply(Reply),
     Binds(usize),
     /// Whether the upstream is out of reach.
     Upstream(bool),
     Asked(usize),
+    /// Answers hashed.
+    Hashed(usize),
+    /// Whether ana's answers are locked.
+    Answers(bool),
     /// What somebody says to the open request for an approval.
     Approval(bool),
     /// Whether codes cannot be sent.
@@ -35,6 +41,17 @@ pub(crate) enum Reply {
     /// Not let in, and told what came of it.
     Closed(String),
     Unavailable,
+}
+
+impl Reply {
+    /// Whether it is what was wanted; `#` in the text of a challenge stands for any digit.
+    pub(crate) fn fits(&self, wanted: &Self) -> bool {
+        let (Self::Challenge(text), Self::Challenge(wanted)) = (self, wanted) else {
+            return self == wanted;
+        };
+        let same = |(got, wanted): (char, char)| got == wanted || wanted == '#' && got.is_ascii_digit();
+        text.chars().count() == wanted.chars().count() && text.chars().zip(wanted.chars()).all(same)
+    }
 }
 
 impl fmt::Display for Reply {
@@ -97,6 +114,12 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             "unavailable" => Ok(Line::Upstream(true)),
             _ => Err("an upstream does not say that"),
         },
+        "answers" => match rest {
+            "unlocked" => Ok(Line::Answers(false)),
+            "locked" => Ok(Line::Answers(true)),
+            _ => Err("answers are locked or unlocked"),
+        },
+        "hashed" => rest.parse().map(Line::Hashed).map_err(|_| "not a number"),
         "approval" => match rest {
             "given" => Ok(Line::Approval(true)),
             "denied" => Ok(Line::Approval(false)),
@@ -110,6 +133,7 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
         "sent" => rest.parse().map(Line::Sent).map_err(|_| "not a number"),
         "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
+        ">" if rest == "response" => Ok(Line::Response),
         ">" => match rest.strip_prefix("password ") {
             Some(typed) => Ok(Line::Typed(quoted(typed)?)),
             None => Ok(Line::Answer(quoted(rest)?)),

@@ -8,14 +8,18 @@ use std::time::Duration;
 use portcullis::clock::Timestamp;
 use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
+use portcullis::engine::account::Changed;
 use portcullis::engine::approval::{RequestRecord, State, Word};
 use portcullis::engine::authenticator::enrolling::TotpKey;
-use portcullis::engine::authenticator::{Kind, passcode, recovery_code};
+use portcullis::engine::authenticator::{Kind, passcode, recovery_code, yubico_otp};
 use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
 use portcullis::engine::delivery::{Delivered, Destination, Form, Message, Route, Routes, Sending};
 use portcullis::engine::dialog::{Dialog, Lifetime};
 use portcullis::engine::facts::Whose;
-use portcullis::engine::record::{self, Algorithm, Passcode, Token, TokenKind, UserRecord};
+use portcullis::engine::ocra::{Input, Suite};
+use portcullis::engine::questions;
+use portcullis::engine::questions::answers::{HashJob, Hashed, NewAnswer, Prepared};
+use portcullis::engine::record::{self, Algorithm, Answers, OcraSuite, Passcode, Token, TokenKind, UserRecord};
 use portcullis::engine::throttle::Limit;
 use portcullis::engine::upstream::{self, Answer, Awaiting, Question};
 use portcullis::engine::{
@@ -34,6 +38,14 @@ const SEED: &[u8] = b"12345678901234567890";
 /// The key of every token that is enrolled in a dialog.
 const KEY: &[u8; 20] = b"09876543210987654321";
 const POLICY: &str = include_str!("policy.toml");
+const QUESTIONS: &str = include_str!("questions.toml");
+/// What ana answers.
+const ANSWERS: [(&str, &str); 4] = [
+    ("school", "St. Mary's"),
+    ("street", "Station Road"),
+    ("book", "The Hobbit"),
+    ("concert", "Jethro Tull"),
+];
 /// What State is sealed to.
 const PLACE: &[u8] = b"client";
 
@@ -52,6 +64,8 @@ pub(crate) struct World {
     pub(crate) delivery_gone: bool,
     /// Codes sent.
     pub(crate) sent: usize,
+    /// Answers hashed.
+    pub(crate) hashed: usize,
     pub(crate) reply: Option<Reply>,
     /// The code that was sent last.
     mailbox: Option<Secret>,
@@ -71,6 +85,7 @@ impl World {
             Dictionary::shipped(),
             &mut faults,
         );
+        rules.questions = questions::parse(&Source::new(Path::new("questions.toml"), QUESTIONS), &mut faults);
         assert!(faults.0.is_empty(), "{faults}");
         rules.routes = Routes(vec![
             route("mail", Kind::EmailCode, "mail", Form::Mail(Vec::new())),
@@ -100,6 +115,7 @@ impl World {
             asked: 0,
             delivery_gone: false,
             sent: 0,
+            hashed: 0,
             reply: None,
             mailbox: None,
             engine: Engine {
@@ -108,12 +124,13 @@ impl World {
                 settings,
                 draw: || TotpKey::new(*KEY),
             },
-            people: ["ana", "bob"].map(|name| (name.to_owned(), person(name))).into(),
+            people: ["ana", "bob", "kim"].map(|name| (name.to_owned(), person(name))).into(),
             records: BTreeMap::new(),
             revision: 0,
             state: None,
         };
         world.enrol_ana();
+        world.enrol_kim();
         world
     }
 
@@ -128,6 +145,36 @@ impl World {
         let dialog = Dialog::open(&state, &self.engine.keyring, PLACE, self.now).ok_or("State does not open")?;
         self.ask(typed, Some(dialog));
         Ok(())
+    }
+
+    /// What an operator does to ana's answers.
+    pub(crate) fn lock_answers(&mut self, locked: bool) {
+        let key = Key::user(&self.people["ana"].key);
+        let Versioned { value, version } = self.read::<UserRecord>(&key);
+        let mut record = value;
+        let answers = record.answers.as_mut().unwrap();
+        match locked {
+            true => answers.lock(),
+            false => answers.unlock(),
+        }
+        let mut batch = Batch::default();
+        batch.replace(key, version, Change::Put(record::encode(&record), None));
+        self.commit(batch);
+    }
+
+    /// The response of kim's offline token to the challenge in what was asked last.
+    pub(crate) fn respond(&mut self) -> Result<(), String> {
+        let Some(Reply::Challenge(text)) = &self.reply else {
+            return Err("nothing was asked".into());
+        };
+        let challenge: String = text.chars().filter(char::is_ascii_digit).collect();
+        let input = Input {
+            question: &challenge,
+            ..Input::default()
+        };
+        let response = Suite::from(OcraSuite::Sha1Digits6).response(&Secret::new(SEED), &input);
+        let response = response.map_err(|error| error.to_string())?;
+        self.answer(response.expose_str().unwrap())
     }
 
     fn ask(&mut self, typed: &str, dialog: Option<Dialog>) {
@@ -145,7 +192,10 @@ impl World {
                 calling_station: None,
                 encrypted: false,
                 service_account: None,
-                manner: Manner::default(),
+                manner: Manner {
+                    recover: Some("?recover".into()),
+                    ..Manner::default()
+                },
             },
             capability: self.capability,
             purpose: Purpose::Login,
@@ -183,12 +233,20 @@ impl World {
                     self.now,
                 ),
                 Step::Do(Effect::VerifyResponse { .. }, _) => panic!("everything is typed"),
-                Step::Do(Effect::Hash(_), _) => panic!("nobody answers questions"),
-                Step::Do(Effect::Change { .. }, _) => panic!("nobody changes a password"),
                 Step::Do(Effect::Deliver { message, reserve, .. }, attempt) => {
                     self.commit(reserve);
                     let delivered = self.deliver(message);
                     attempt.resume(Evidence::Delivered(delivered), &self.facts(request), self.now)
+                }
+                Step::Do(Effect::Change { reserve, .. }, attempt) => {
+                    self.commit(reserve);
+                    attempt.resume(Evidence::Changed(Changed::Done), &self.facts(request), self.now)
+                }
+                Step::Do(Effect::Hash(job), attempt) => {
+                    self.hashed += 1;
+                    let (salt, hash) = (job.salt, Some(hash(&job)));
+                    let evidence = Evidence::Hashed(Hashed { salt, hash });
+                    attempt.resume(evidence, &self.facts(request), self.now)
                 }
                 Step::Do(Effect::AskUpstream { question, reserve }, attempt) => {
                     self.commit(reserve);
@@ -368,7 +426,26 @@ impl World {
     fn enrol_ana(&mut self) {
         let key = self.people["ana"].key.clone();
         let keyring = Arc::clone(&self.engine.keyring);
+        let questions = &self.engine.policy.questions;
+        let given = ANSWERS.map(|(question, answer)| NewAnswer {
+            question: question.into(),
+            own: None,
+            answer: Secret::new(answer),
+        });
+        let mut salt = 0;
+        let salts = || {
+            salt += 1;
+            [salt; 16]
+        };
+        let prepared = questions.prepare(&given, "ana", &key, &keyring, salts).unwrap();
+        let finish = |prepared: Prepared| {
+            let hash = hash(&prepared.job);
+            prepared.finish(hash)
+        };
+        let mut answers = Answers::default();
+        answers.define(prepared.into_iter().map(finish).collect(), questions, START);
         let record = UserRecord {
+            answers: Some(Box::new(answers)),
             login: "ana".into(),
             tokens: vec![Token {
                 id: 1,
@@ -409,6 +486,49 @@ impl World {
         batch.replace(Key::user(&key), Version::default(), change);
         self.commit(batch);
     }
+
+    /// A key that types, and an offline token.
+    fn enrol_kim(&mut self) {
+        let key = self.people["kim"].key.clone();
+        let token = |id: u32, kind, digits, seed: &[u8]| Token {
+            id,
+            label: format!("token-{id}"),
+            kind,
+            algorithm: Algorithm::Sha1,
+            digits,
+            seed: self.engine.keyring.seal(&Token::place(key.as_str(), id), seed),
+            disabled: false,
+            failures: 0,
+            enrolled: START,
+            last_used: None,
+        };
+        let yubikey = TokenKind::YubicoOtp {
+            public: yubico_otp::public_identity("vvccccccbcde").unwrap(),
+            last: None,
+        };
+        let seed = yubico_otp::seed("010203040506", "000102030405060708090a0b0c0d0e0f").unwrap();
+        let pad = TokenKind::Ocra {
+            suite: OcraSuite::Sha1Digits6,
+            offline: false,
+        };
+        let record = UserRecord {
+            login: "kim".into(),
+            tokens: vec![token(1, yubikey, 44, seed.expose()), token(2, pad, 6, SEED)],
+            ever_enrolled: true,
+            ..UserRecord::default()
+        };
+        let mut batch = Batch::default();
+        let change = Change::Put(record::encode(&record), None);
+        batch.replace(Key::user(&key), Version::default(), change);
+        self.commit(batch);
+    }
+}
+
+/// In place of the slow hash.
+fn hash(job: &HashJob) -> [u8; 32] {
+    let octets = [job.input.expose(), &job.salt].concat();
+    let digest = ring::digest::digest(&ring::digest::SHA256, &octets);
+    *digest.as_ref().first_chunk().unwrap()
 }
 
 const NUMBERS: Form = Form::Number {

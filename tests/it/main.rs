@@ -39,10 +39,16 @@ mod dialogs;
 mod directory;
 // One code, one accept: at once, and over the death of the process.
 mod durability;
+// Logins that somebody else approves.
+mod approvals;
 // Passcodes that take two people.
 mod four_eyes;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
 mod front;
+// Enrolment at first login, and the time that is left for it.
+mod enrol;
+// Keys that type, offline tokens, and machines that cannot reach us.
+mod keys;
 // VPN logins through ocserv.
 mod gateway;
 // Applications that bind and search.

@@ -2,6 +2,7 @@
 
 pub(crate) mod certificates;
 pub(crate) mod clients;
+pub(crate) mod converse;
 pub(crate) mod ds389;
 pub(crate) mod eap_server;
 pub(crate) mod faults;

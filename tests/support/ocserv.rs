@@ -6,6 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
+use super::converse::converse;
 use super::process::{Process, free_port, listening, run, text, until};
 use super::radclient::SECRET;
 
@@ -58,13 +59,23 @@ impl Ocserv {
         }
     }
 
+    /// Types what `answer` says for each prompt, see [`converse`].
+    pub(crate) fn converse(&self, user: &str, answer: impl FnMut(&str) -> Option<String>) -> (bool, String) {
+        let (entered, shown) = converse(&self.openconnect(user), answer);
+        (entered && shown.contains("COOKIE="), shown)
+    }
+
     /// Types `lines`, one at each prompt. Whether a session was given, and what was shown.
     pub(crate) fn login(&self, user: &str, lines: &[&str]) -> (bool, String) {
+        let output = run(&mut self.openconnect(user), &format!("{}\n", lines.join("\n")));
+        let shown = text(&output);
+        (output.status.success() && shown.contains("COOKIE="), shown)
+    }
+
+    fn openconnect(&self, user: &str) -> Command {
         let mut command = Command::new("openconnect");
         command.args(["--authenticate", "--protocol=anyconnect", "--cafile", &self.authority]);
         command.args(["--user", user, &format!("https://127.0.0.1:{}/", self.port)]);
-        let output = run(&mut command, &format!("{}\n", lines.join("\n")));
-        let shown = text(&output);
-        (output.status.success() && shown.contains("COOKIE="), shown)
+        command
     }
 }

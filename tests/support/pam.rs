@@ -6,6 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use super::converse::converse;
 use super::process::{run, text};
 use super::radclient::SECRET;
 
@@ -35,6 +36,13 @@ impl Pam {
             file,
             _folder: folder,
         }
+    }
+
+    /// Types what `answer` says for each prompt, see [`converse`].
+    pub(crate) fn converse(&self, user: &str, answer: impl FnMut(&str) -> Option<String>) -> (bool, String) {
+        let mut command = Command::new("pamtester");
+        command.args([&self.service, user, "authenticate"]);
+        converse(&command, answer)
     }
 
     /// Types `lines`, one at each prompt. Whether the login succeeded, and what was shown.

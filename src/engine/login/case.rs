@@ -66,6 +66,11 @@ impl<'a, 'f> Case<'a, 'f> {
             (None | Some(_), _) if !possible => return self.refuse(self.blocked.unwrap_or(refusal), self.record()),
             (None | Some(_), _) => {}
         }
+        if let (Given::Typed(typed), Some(dialog)) = (&self.request.given, &self.request.dialog)
+            && let Some(step) = self.answered_before(typed, Some(dialog))
+        {
+            return step;
+        }
         match (&self.request.given, &self.request.dialog) {
             (Given::Proven(kind), _) => self.proven(*kind),
             (Given::Typed(typed), Some(dialog)) if dialog.course.is_some() => match &dialog.course {
@@ -372,6 +377,9 @@ impl<'a, 'f> Case<'a, 'f> {
         };
         if one_too_many(self.facts, self.terms, self.now) {
             return self.refuse(Denial::SessionLimit, record);
+        }
+        if let Some(step) = self.further(proven, &record) {
+            return step;
         }
         let grant = match grant(self.terms, self.request, person, self.nonce, &[], proven) {
             Ok(grant) => grant,

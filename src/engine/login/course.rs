@@ -15,6 +15,7 @@ use crate::engine::batch::Batch;
 use crate::engine::dialog::Dialog;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
+use crate::engine::login::again::text_of;
 use crate::engine::login::case::Case;
 use crate::engine::login::challenge;
 use crate::engine::login::outcome::{
@@ -22,7 +23,7 @@ use crate::engine::login::outcome::{
 };
 use crate::engine::login::round::count_right;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Stage, Step};
-use crate::engine::record::{Failure, Helped, Pending, ThrottleRecord, UserRecord};
+use crate::engine::record::{Ended, Failure, Helped, Pending, ThrottleRecord, UserRecord};
 use crate::engine::request::AuthnRequest;
 use crate::engine::texts::{Text, Voice};
 use crate::engine::verdict::{Closed, Denial, Outage, Verdict};
@@ -31,7 +32,7 @@ use crate::keyring::KeyError;
 use crate::secret::Secret;
 
 /// How long somebody may help themselves once they have proven who they are.
-const SESSION_LIFE: Duration = Duration::from_secs(10 * 60);
+pub(super) const SESSION_LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// Wrong codes and new passwords that are not taken until a session is over.
 pub(super) const MAX_FAILURES: u8 = 3;
@@ -114,17 +115,6 @@ impl<'a, 'f> Case<'a, 'f> {
         walk.ask(Text::SecondPart, &[], false, at)
     }
 
-    /// The request that opened a session, sent again after the answer was lost with this process's memory.
-    pub(super) fn answered_before(&self, typed: &Secret) -> Option<Step<'a>> {
-        let packet = fingerprint(self, typed)?;
-        let helped = self.facts.user.value.helped.as_ref();
-        let helped = helped.filter(|helped| helped.packet == Some(packet) && self.now < helped.until)?;
-        let mut walk = Walk::new(*self, Start::Passcode, self.record())?;
-        walk.position.proven = KindSet::of(Kind::Passcode);
-        walk.position.course.session = Some(helped.id);
-        Some(walk.go())
-    }
-
     /// What was typed for the step that `dialog` stands at.
     pub(super) fn walk(self, typed: &Secret, dialog: &Dialog, course: &Course) -> Step<'a> {
         let Some(mut walk) = Walk::resumed(self, dialog, course) else {
@@ -201,7 +191,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         let own = case.is_current(dialog);
         let helped = case.facts.user.value.helped.as_ref();
         let goes_on = course.session.is_none_or(|id| {
-            helped.is_some_and(|helped| helped.id == id && case.now < helped.until && helped.failures < MAX_FAILURES)
+            helped.is_some_and(|helped| helped.goes_on(id, case.now) && helped.failures < MAX_FAILURES)
         });
         if !own || !goes_on {
             return None;
@@ -214,7 +204,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         Self::at(case, position, case.record())
     }
 
-    fn at(case: Case<'a, 'f>, position: Position, record: Cow<'f, UserRecord>) -> Option<Self> {
+    pub(super) fn at(case: Case<'a, 'f>, position: Position, record: Cow<'f, UserRecord>) -> Option<Self> {
         let workflows = &case.engine.policy.workflows;
         let workflow = workflows.of(position.course.start, &case.terms.workflows)?;
         (workflow.mark == position.course.mark).then(|| Self {
@@ -283,17 +273,18 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Opens the session. What was proven for it clears the failures that it was proven in spite of.
     pub(super) fn enter(&mut self, replaces_factor: bool) {
-        let packet = match &self.case.request.given {
-            crate::engine::Given::Typed(typed) => fingerprint(&self.case, typed),
-            crate::engine::Given::Response(_) | crate::engine::Given::Proven(_) => None,
-        };
+        let packet = self.fingerprint();
         self.position.course.session = Some(self.case.nonce);
         self.record.to_mut().helped = Some(Helped {
             id: self.case.nonce,
+            start: self.position.course.start,
             until: self.case.now + SESSION_LIFE,
             failures: 0,
             packet,
+            proven: self.position.proven,
             replaces_factor,
+            open: true,
+            ended: None,
         });
         if self.position.proven.has(Kind::Questions) {
             count_right(self.record.to_mut());
@@ -304,9 +295,6 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// The other half of a passcode.
     fn second_part(mut self, first: &str, typed: &Secret) -> Step<'a> {
-        if let Some(step) = self.case.answered_before(typed) {
-            return step;
-        }
         let second = typed.expose_str().unwrap_or_default();
         let whole = Secret::new(format!("{first}{second}"));
         let judged = self.judge(&whole, KindSet::of(Kind::Passcode));
@@ -428,7 +416,7 @@ impl<'a, 'f> Walk<'a, 'f> {
     }
 
     /// Asks for one of the `useful` codes: as `text` says, or with a challenge where an offline token would do.
-    pub(super) fn ask_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
+    pub(super) fn ask_for_code(mut self, text: Text, useful: KindSet) -> Step<'a> {
         if !useful.has(Kind::Ocra) {
             return self.ask(text, &[], true, At::Asked);
         }
@@ -492,13 +480,22 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Every step is done.
     fn end(mut self) -> Step<'a> {
-        self.record.to_mut().helped = None;
+        let ended = match self.came_to {
+            Some(CameTo::PasswordChanged) => Ended::PasswordChanged,
+            Some(CameTo::Unlocked) => Ended::Unlocked,
+            Some(CameTo::Enrolled) => Ended::Enrolled,
+            None => Ended::Done,
+        };
         match (self.workflow.end, self.came_to) {
-            (End::Accept, _) => self.let_in(),
-            (End::Reject, Some(CameTo::PasswordChanged)) => self.close(Text::PasswordChanged),
-            (End::Reject, Some(CameTo::Unlocked)) => self.close(Text::Unlocked),
-            (End::Reject, Some(CameTo::Enrolled)) => self.close(Text::Enrolled),
-            (End::Reject, None) => self.close(Text::Done),
+            (End::Accept, _) if self.is_enough() => {
+                self.ended(ended);
+                self.let_in()
+            }
+            (End::Accept, None) => {
+                self.ended(ended);
+                self.refuse(Denial::NotEnrolled)
+            }
+            (End::Accept, Some(_)) | (End::Reject, _) => self.close(ended),
         }
     }
 
@@ -534,11 +531,17 @@ impl<'a, 'f> Walk<'a, 'f> {
     }
 
     /// The end of the dialog, told to somebody who has proven who they are. The session is over.
-    pub(super) fn close(mut self, text: Text) -> Step<'a> {
+    pub(super) fn close(mut self, ended: Ended) -> Step<'a> {
+        self.ended(ended);
+        self.told_again(ended)
+    }
+
+    /// The same to who has been told before. Who was let in then is told what came of it, and not let in twice.
+    pub(super) fn told_again(self, ended: Ended) -> Step<'a> {
         let Some(person) = self.person().map(Arc::clone) else {
             return self.refuse(Denial::UnknownUser);
         };
-        self.record.to_mut().helped = None;
+        let text = text_of(ended);
         let closed = Closed {
             person,
             text: self.text(text, &[]),
@@ -612,16 +615,4 @@ impl<'a, 'f> Walk<'a, 'f> {
         batch.audit = self.events;
         batch
     }
-}
-
-/// By what a request is known when it is sent again: who knows it knows what was typed.
-fn fingerprint(case: &Case<'_, '_>, typed: &Secret) -> Option<[u8; 16]> {
-    let origin = &case.request.origin;
-    let packet = origin.manner.packet?;
-    let parts = [&packet[..], origin.client.as_bytes(), &[0], typed.expose()].concat();
-    let digest = case
-        .engine
-        .keyring
-        .digest_code(b"request", &zeroize::Zeroizing::new(parts));
-    digest.first_chunk::<16>().copied()
 }

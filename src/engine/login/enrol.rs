@@ -18,7 +18,7 @@ use crate::engine::login::outcome::prompt;
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Pretence, Stage, Step};
 use crate::engine::policy::{Enrol, Order, Requirement, Rule, Terms};
-use crate::engine::record::UserRecord;
+use crate::engine::record::{Token, TokenKind, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability, Operation};
 use crate::engine::texts::Text;
 use crate::engine::verdict::{Denial, Verdict};
@@ -177,6 +177,7 @@ impl<'a> Tried<'a, '_> {
             return self.barred(Denial::NotEnrolled);
         };
         walk.position.proven = proven;
+        walk.record.to_mut().login.clone_from(&self.person.login);
         walk.enter(false);
         walk.note(
             Operation::Login.action(),
@@ -229,8 +230,10 @@ impl Walk<'_, '_> {
 /// Whether nothing is known of a second factor of the person's, now or ever.
 pub(super) fn has_never_enrolled(record: &UserRecord, requirement: &Requirement, now: Timestamp) -> bool {
     let wanted = requirement.useful_codes(KindSet::EMPTY);
+    // A token for machines that cannot reach us is no factor of the person's here.
+    let elsewhere = |token: &Token| matches!(token.kind, TokenKind::Ocra { offline: true, .. });
     !record.ever_enrolled
-        && record.tokens.is_empty()
+        && record.tokens.iter().all(elsewhere)
         && record.recovery.is_empty()
         && !authenticator::any_enrolled(wanted, record, now)
 }

@@ -61,8 +61,9 @@ impl<'a, 'f> Case<'a, 'f> {
             (Some(answer), Some(person)) => answer.wording(&person.key, &self.engine.keyring).ok().flatten(),
             (Some(_) | None, _) => None,
         };
-        let language = self.request.origin.manner.language.as_deref();
-        Some(own.unwrap_or_else(|| asked.question.text(language, &policy.texts).to_owned()))
+        let voice = policy.texts.voice(&self.request.origin.manner, None);
+        let text = own.as_deref();
+        Some(voice.write(text.unwrap_or_else(|| asked.question.text(voice.language(), &policy.texts))))
     }
 
     /// What was typed for the question that a round stands at.

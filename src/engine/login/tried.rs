@@ -76,7 +76,10 @@ impl<'a> Tried<'a, '_> {
         if requirement.is_met(proven) {
             return match self.request.new_password() {
                 Some(new) => self.change(proven, None, new),
-                None => self.grant(proven),
+                None => match self.further(proven) {
+                    Some(step) => step,
+                    None => self.grant(proven),
+                },
             };
         }
         if let Some(enrol) = self.lacks_a_first_token(proven) {

@@ -702,6 +702,71 @@ reply = { Class = ["x", true] }
     }
 
     #[test]
+    fn enrolment_is_read_checked_and_explained() {
+        let both = "require = { all = [\"password\", \"totp\"] }";
+        let (policy, faults) = read(&format!(
+            "[[rule]]\nname = \"a\"\n{both}\nenrol = \"now\"\nenrol_unprotected = true\n\
+             [[rule]]\nname = \"b\"\nwhen = {{ service = [\"vpn\"] }}\n{both}\nenrol = {{ until = \"2026-12-31\" }}\n"
+        ));
+        let shadowed = faults.iter().all(|fault| fault.contains("is never reached"));
+        assert!(shadowed, "{faults:?}");
+        let rulings: Vec<String> = policy.rules.iter().map(|rule| rule.ruling.to_string()).collect();
+        assert_eq!(
+            rulings,
+            [
+                "require password and totp; whoever has never enrolled does so now; keys are shown without encryption as well",
+                "require password and totp; the password alone for whoever has never enrolled until 2026-12-31, who enrols from then on",
+            ]
+        );
+        let warned = |secs: u64| -> Vec<String> {
+            let faults = policy.outdated(Timestamp::from_secs(secs));
+            faults.map(|fault| fault.to_string()).collect()
+        };
+        assert!(warned(1_798_761_599).is_empty());
+        assert_eq!(
+            warned(1_798_761_600),
+            [
+                "p.toml:10:19: warning: rule[1].enrol.until: is over since 2026-12-31: whoever has never enrolled does so now; write enrol = \"now\""
+            ]
+        );
+    }
+
+    #[test]
+    fn faults_of_enrolment_have_places() {
+        let both = "require = { all = [\"password\", \"totp\"] }";
+        let rules = [
+            "deny = true\nenrol = \"now\"",
+            "deny = true\nenrol_unprotected = true",
+            "require = \"password\"\nenrol = \"now\"",
+            "require = { all = [\"password\", \"totp\", \"recovery-code\"] }\nenrol = \"now\"",
+            &format!("{both}\nenrol = \"later\""),
+            &format!("{both}\nenrol = {{ until = \"soon\" }}"),
+            &format!("{both}\nenrol = {{ untill = \"2026-12-31\" }}"),
+            &format!("{both}\nenrol = {{ until = \"2026-12-31\", remind = \"x\" }}"),
+            &format!("{both}\nenrol = {{ until = \"2026-12-31\", reminder = \"\" }}"),
+        ];
+        let faults: Vec<String> = rules
+            .iter()
+            .flat_map(|rule| read(&format!("[[rule]]\nname = \"a\"\n{rule}\n")).1)
+            .collect();
+        assert_eq!(
+            faults,
+            [
+                "p.toml:4:9: rule[0].enrol: does nothing beside `deny`",
+                "p.toml:4:21: rule[0].enrol_unprotected: does nothing beside `deny`",
+                "p.toml:4:9: rule[0].enrol: does nothing: the token would be a `totp`, and the rule is not met by that and the password",
+                "p.toml:4:9: rule[0].enrol: does nothing: the token would be a `totp`, and the rule is not met by that and the password",
+                "p.toml:4:9: rule[0].enrol: `later` is not known; write \"now\", or { until = \"2026-12-31\" }",
+                "p.toml:4:9: rule[0].enrol: `soon` is no day; write `2026-12-31`, or `2026-12-31 Europe/Berlin`",
+                "p.toml:4:11: rule[0].enrol.untill: unknown key",
+                "p.toml:4:9: rule[0].enrol: missing field `until`",
+                "p.toml:4:33: rule[0].enrol.remind: unknown key",
+                "p.toml:4:44: rule[0].enrol.reminder: must be one line of 1 to 120 characters",
+            ]
+        );
+    }
+
+    #[test]
     fn the_examples_are_sound() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

@@ -83,7 +83,7 @@ fn a_passcode_leads_to_a_new_password_after_the_second_factor() {
         refused(world.tell("ana", NEW, Some(prompt)), Denial::BadDialog);
     }
     assert_eq!(world.changes.len(), 1);
-    assert!(world.user_record().helped.is_none());
+    assert!(world.user_record().helped.unwrap().ended.is_some());
 }
 
 #[test]

@@ -8,6 +8,7 @@ const CODE: &str = "Enter the 6-digit code";
 const EXPIRED: &str = "Password expired. New password:";
 const MUST_CHANGE: &str = "The password must be changed. New password:";
 const REPEAT: &str = "Repeat the new password:";
+const CHANGED: &str = "Password changed. Sign in with it.";
 const NEW: &str = "correct horse battery";
 
 fn lines(old: &str, seed: Option<&str>, why: &'static str) -> Vec<Line> {
@@ -16,7 +17,7 @@ fn lines(old: &str, seed: Option<&str>, why: &'static str) -> Vec<Line> {
         None => vec![asked(old, why)],
     };
     lines.push(asked(NEW, REPEAT));
-    lines.push(line(NEW, Shown::Entered));
+    lines.push(line(NEW, Shown::EnteredOnce(CHANGED)));
     lines
 }
 

@@ -14,6 +14,9 @@ use crate::support::slapd::{Slapd, user, user_dn};
 
 use wire::{Answer, What, Wire};
 
+/// What everybody is told who is not let in.
+const REFUSED: &str = "Login failed.";
+
 /// Who may help themselves at the VPN.
 const RULES: &str = r#"
 [[rule]]
@@ -42,6 +45,8 @@ enum Shown {
     Closed(&'static str),
     /// Not let in, and told nothing.
     Refused,
+    /// Let in; sent again after its answer was lost, told what came of it.
+    EnteredOnce(&'static str),
     /// Let in.
     Entered,
 }
@@ -125,21 +130,23 @@ fn lead(place: &mut Place, manner: Manner, name: &str, lines: &[Line]) {
         let state = last.as_ref().map(|answer| answer.state.clone().unwrap());
         let request = wire.request(name, &line.typed, state.as_deref());
         let mut answer = wire.send(&request);
-        let reads = |answer: &Answer, when: &str| {
+        let reads = |answer: &Answer, again: bool| {
             let wanted = match line.shown {
+                Shown::EnteredOnce(text) if again => (What::Reject, text, false),
+                Shown::EnteredOnce(_) => (What::Accept, "", false),
                 Shown::Asked(text, echo) => (What::Challenge, text, echo),
                 Shown::Closed(text) => (What::Reject, text, false),
-                Shown::Refused => (What::Reject, "", false),
+                Shown::Refused => (What::Reject, REFUSED, false),
                 Shown::Entered => (What::Accept, "", false),
             };
             assert_eq!(
                 answer.reads(),
                 wanted,
-                "{manner:?}, line {number} ({:?}), {when}",
+                "{manner:?}, line {number} ({:?}), again: {again}",
                 line.typed
             );
         };
-        reads(&answer, "at once");
+        reads(&answer, false);
         match manner {
             Manner::Plain => {}
             Manner::Repeating => assert_eq!(wire.send(&request).octets, answer.octets, "line {number}"),
@@ -147,7 +154,7 @@ fn lead(place: &mut Place, manner: Manner, name: &str, lines: &[Line]) {
             Manner::Losing => {
                 place.site.kill_and_serve();
                 answer = wire.send(&request);
-                reads(&answer, "sent again");
+                reads(&answer, true);
             }
         }
         last = Some(answer);
@@ -186,7 +193,8 @@ fn at_gateway(place: &Place, name: &str, lines: &[Line]) {
 }
 
 fn ended(entered: bool, shown: &str, lines: &[Line]) {
-    let wanted = matches!(lines.last().map(|line| &line.shown), Some(Shown::Entered));
+    let last = lines.last().map(|line| &line.shown);
+    let wanted = matches!(last, Some(Shown::Entered | Shown::EnteredOnce(_)));
     assert_eq!(entered, wanted, "{shown}");
     assert_shown(shown, lines);
 }

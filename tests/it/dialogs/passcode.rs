@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::wire::{What, Wire};
-use super::{Line, MANNERS, Manner, Place, Shown, asked, at_gateway, at_prompt, lead, line};
+use super::{Line, MANNERS, Manner, Place, REFUSED, Shown, asked, at_gateway, at_prompt, lead, line};
 use crate::support::portcullis::DIALOG;
 use crate::support::slapd::{password, user};
 use crate::support::totp::{code, wrong_code};
@@ -90,7 +90,7 @@ fn a_passcode_used_at_many_places_at_once_opens_one_session() {
     // Every State of it is worth nothing now.
     for before in [opened[0], &repeat] {
         let replayed = wire.say(&user(1), "another password", Some(before));
-        assert_eq!((replayed.what, replayed.text.as_str()), (What::Reject, ""));
+        assert_eq!((replayed.what, replayed.text.as_str()), (What::Reject, REFUSED));
     }
     assert!(place.is_password(1, NEW));
 }

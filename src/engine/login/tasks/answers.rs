@@ -122,8 +122,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         let Some(question) = wanted.get(at.marks.len()) else {
             return self.refuse(Denial::BadDialog);
         };
-        let language = self.case.request.origin.manner.language.as_deref();
-        let question = question.text(language, &self.case.engine.policy.texts);
+        let question = question.text(self.voice().language(), &self.case.engine.policy.texts);
         let text = match refusal {
             Some(refusal) => {
                 let reason = self.reason(refusal);

@@ -9,6 +9,7 @@ use crate::engine::account::{Changed, PasswordChange, PasswordRefusal};
 use crate::engine::event::Outcome;
 use crate::engine::login::course::{CameTo, Turn, Walk};
 use crate::engine::login::{Effect, Step};
+use crate::engine::record::Ended;
 use crate::engine::texts::Text;
 use crate::engine::verdict::Denial;
 use crate::engine::workflow::{At, Start};
@@ -21,9 +22,8 @@ impl<'a, 'f> Walk<'a, 'f> {
         let text = match (self.position.course.start, self.because) {
             (_, Some(because)) => because,
             (Start::Passcode, None) if self.position.course.chosen.is_none() => Text::PasscodeAccepted,
-            (Start::Passcode | Start::Expired | Start::Login | Start::Recover | Start::Enrol, None) => {
-                Text::NewPassword
-            }
+            (Start::Expired, None) => Text::PasswordExpired,
+            (Start::Passcode | Start::Login | Start::Recover | Start::Enrol, None) => Text::NewPassword,
         };
         self.ask(text, &[], false, At::Asked)
     }
@@ -108,7 +108,7 @@ impl<'a, 'f> Walk<'a, 'f> {
     /// Asks for another while the session has tries left.
     fn once_more(mut self, text: Text, reason: Option<Text>) -> Step<'a> {
         if !self.count_in_session() {
-            return self.close(Text::PasswordNotChanged);
+            return self.close(Ended::PasswordNotChanged);
         }
         match reason.map(|reason| self.text(reason, &[])) {
             Some(reason) => self.ask(text, &[("reason", &reason)], false, At::Asked),

@@ -22,14 +22,17 @@ fn set(kinds: &[Kind]) -> KindSet {
 
 impl<'a, 'f> Walk<'a, 'f> {
     pub(super) fn ask_proof(self, kinds: &[Kind]) -> Step<'a> {
-        self.ask_code(Text::RecoveryCode, set(kinds))
+        self.ask_for_code(Text::RecoveryCode, set(kinds))
     }
 
     /// Right or wrong, the next step follows: which proof was wrong is not told.
     pub(super) fn take_proof(mut self, kinds: &[Kind], typed: &Secret) -> Turn<'a, 'f> {
         let wanted = set(kinds);
         match self.judge(typed, wanted) {
-            Ok((Judgement::Right, Some(kind))) => self.position.proven = self.position.proven.with(kind),
+            Ok((Judgement::Right, Some(kind))) => {
+                self.position.proven = self.position.proven.with(kind);
+                self.remember_request();
+            }
             Ok((judgement, _)) => {
                 let denial = self.miss(judgement, wanted);
                 let action = self.position.course.start.operation().action();
@@ -60,7 +63,7 @@ impl<'a, 'f> Walk<'a, 'f> {
     fn ask_enrolled(self) -> Step<'a> {
         let has = |kind: &Kind| authenticator::any_enrolled(KindSet::of(*kind), &self.record, self.case.now);
         let enrolled: Vec<Kind> = FACTORS.iter().filter(has).collect();
-        self.ask_code(Text::Factor, set(&enrolled))
+        self.ask_for_code(Text::Factor, set(&enrolled))
     }
 
     /// A wrong one is asked for again while the session has tries left.
@@ -68,6 +71,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         match self.judge(typed, FACTORS) {
             Ok((Judgement::Right, Some(kind))) => {
                 self.position.proven = self.position.proven.with(kind);
+                self.remember_request();
                 ControlFlow::Continue(self)
             }
             Ok((judgement, _)) => {
