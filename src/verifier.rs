@@ -312,11 +312,6 @@ impl Verifier {
                     Err(reason) => Answer::Unavailable(reason),
                 }))
             }
-            Effect::Hash(job) => {
-                let salt = job.salt;
-                let hash = hashing::pool().answer(job).await;
-                Ok(Evidence::Hashed(Hashed { salt, hash }))
-            }
             Effect::Deliver {
                 delivery,
                 message,
@@ -325,6 +320,11 @@ impl Verifier {
             } => {
                 self.write(reserve, Durability::Durable).await?;
                 Ok(Evidence::Delivered(self.deliver(&delivery, message, note).await))
+            }
+            Effect::Hash(job) => {
+                let salt = job.salt;
+                let hash = hashing::pool().answer(job).await;
+                Ok(Evidence::Hashed(Hashed { salt, hash }))
             }
             Effect::VerifyNobody { password, by: None } => {
                 Ok(Evidence::Password(directory.verify_nobody(&password).await))
@@ -434,8 +434,8 @@ impl Verifier {
             certificate: known.certificate.clone(),
             acting_as: known.acting_as.clone(),
             reused: None,
-            approval: None,
             sending: None,
+            approval: None,
         };
         if let Lookup::Found(person) = known.lookup
             && known.most_sessions > 0

@@ -11,9 +11,9 @@
 //! > response                    what kim's offline token answers to the challenge; `#` stands for its digits
 //! directory unavailable         what the directory says from here on; `as it is` ends that
 //! upstream unavailable          the upstream RADIUS server is gone; `as it is` ends that
-//! approval given                somebody approves what was asked for; `approval denied` is the opposite
 //! delivery unavailable          codes cannot be sent; `as it is` ends that
 //! sent 1                        how many codes were sent, so far; `{code}` in an answer is the last one
+//! approval given                somebody approves what was asked for; `approval denied` is the opposite
 //! asked 1                       how often the upstream was asked, so far
 //! answers locked                an operator locks ana's answers to security questions; `unlocked` ends that
 //! hashed 1                      how many answers were hashed, so far

@@ -53,6 +53,8 @@ const RULES: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
+    // Puts the engine's codes on their way.
+    ("delivery", &["clock", "config", "engine", "secret", "tls"]),
     // What the verifier keeps in memory.
     ("reuse", &["clock", "engine"]),
     // Joins engine, store and directory for a login.
@@ -61,6 +63,7 @@ const RULES: &[(&str, &[&str])] = &[
         &[
             "clock",
             "config",
+            "delivery",
             "directory",
             "engine",
             "hashing",

@@ -26,6 +26,7 @@ pub use crate::accounts::view::{
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::event::Outcome;
+pub use crate::engine::outline::Outline;
 pub use crate::engine::record::Algorithm;
 pub use crate::engine::{Operation, Protocol};
 pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
@@ -585,6 +586,8 @@ pub struct Explanation {
     pub rule: Option<String>,
     /// Every rule looked at, with each condition's value.
     pub tree: serde_json::Value,
-    /// The same for people.
+    /// What is asked, in which order and in which words, and which workflows can follow.
+    pub outline: Outline,
+    /// All of it for people.
     pub text: String,
 }

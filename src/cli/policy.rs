@@ -49,6 +49,7 @@ enum Verb {
 enum OperationArg {
     Login,
     PasswordChange,
+    Recovery,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -81,6 +82,7 @@ pub(super) async fn run(args: PolicyArgs, client: &AdminClient, out: &mut Out<'_
                 operation: operation.map(|operation| match operation {
                     OperationArg::Login => Operation::Login,
                     OperationArg::PasswordChange => Operation::PasswordChange,
+                    OperationArg::Recovery => Operation::Recovery,
                 }),
                 source,
                 at,
@@ -139,10 +141,12 @@ Example:
   portcullis policy check && portcullis reload";
 
 const EXPLAIN_HELP: &str = "\
-Nobody logs in by this: no password is tried, nothing is counted.
+Nobody logs in by this: no password is tried, nothing is counted. Below the decision stands what
+is asked, in which order and in which words, and which workflows can follow.
 
 Examples:
   portcullis policy explain ana --client vpn
   portcullis policy explain ana --client wiki --protocol ldap --at 2030-01-05T03:00:00Z
   portcullis policy explain ana --client wiki --operation password-change
+  portcullis policy explain ana --client vpn --operation recovery
   portcullis policy explain ana --client vpn --source 10.8.0.7 --json | jq .tree";

@@ -40,11 +40,11 @@ pub struct Facts {
     /// What the person has proven to the same application from the same source; looked for where the policy
     /// lets codes count for longer than one login ([`crate::engine::policy::Policy::reuses`]).
     pub reused: Option<Arc<Entry>>,
+    /// What has to be known before a code is sent; loaded where one may be.
+    pub sending: Option<Sending>,
     /// The person's open request for an approval; loaded where the policy takes any
     /// ([`crate::engine::policy::Policy::approves`]).
     pub approval: Option<Box<RequestRecord>>,
-    /// What has to be known before a code is sent; loaded where one may be.
-    pub sending: Option<Sending>,
 }
 
 /// Whose a further name of a request is.

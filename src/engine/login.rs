@@ -161,9 +161,6 @@ pub enum Effect {
         /// The attempt counted, and the code spent.
         reserve: Batch,
     },
-    /// Have an answer hashed. It rests on nothing: what comes of it is judged by the records as they are then, so
-    /// that answers that are hashed at the same time count one after the other.
-    Hash(HashJob),
     /// Send a code, after committing `reserve` durably: a message cannot be taken back, and so it must stay counted.
     Deliver {
         /// By which delivery.
@@ -175,6 +172,9 @@ pub enum Effect {
         /// The code's digest, and the counts of what was sent.
         reserve: Batch,
     },
+    /// Have an answer hashed. It rests on nothing: what comes of it is judged by the records as they are then, so
+    /// that answers that are hashed at the same time count one after the other.
+    Hash(HashJob),
     /// Spend the time of trying a password for someone who does not exist.
     VerifyNobody {
         /// What was typed.
@@ -209,10 +209,10 @@ pub enum Evidence {
     Upstream(Answer),
     /// Of changing a password.
     Changed(Changed),
-    /// Of hashing an answer.
-    Hashed(Hashed),
     /// Of sending a code.
     Delivered(Delivered),
+    /// Of hashing an answer.
+    Hashed(Hashed),
 }
 
 /// An attempt between an effect and its evidence.
@@ -478,7 +478,7 @@ impl<'a> Attempt<'a> {
         match &self.stage {
             Stage::Trying { terms, .. } => terms.hides_password(),
             Stage::Delivering(delivering) => delivering.counts(),
-            Stage::Pretending { .. } | Stage::Walking { .. } | Stage::Hashing { .. } => false,
+            Stage::Hashing { .. } | Stage::Pretending { .. } | Stage::Walking { .. } => false,
         }
     }
 
@@ -487,21 +487,21 @@ impl<'a> Attempt<'a> {
     pub fn resume(self, evidence: Evidence, facts: &Facts, now: Timestamp) -> Step<'a> {
         let Self { engine, request, stage } = self;
         match stage {
-            Stage::Hashing { nonce } => match evidence {
-                Evidence::Hashed(hashed) => engine.judge(request, facts, Some(hashed), now, nonce),
-                Evidence::Password(_)
-                | Evidence::Response(_)
-                | Evidence::Upstream(_)
-                | Evidence::Delivered(_)
-                | Evidence::Changed(_) => engine.judge(request, facts, None, now, nonce),
-            },
             Stage::Delivering(delivering) => match evidence {
                 Evidence::Delivered(delivered) => delivering.delivered(&delivered, engine, request, facts, now),
                 Evidence::Password(_)
                 | Evidence::Response(_)
                 | Evidence::Upstream(_)
-                | Evidence::Hashed(_)
-                | Evidence::Changed(_) => engine.outage(request, None, "nothing was sent".to_owned(), now),
+                | Evidence::Changed(_)
+                | Evidence::Hashed(_) => engine.outage(request, None, "nothing was sent".to_owned(), now),
+            },
+            Stage::Hashing { nonce } => match evidence {
+                Evidence::Hashed(hashed) => engine.judge(request, facts, Some(hashed), now, nonce),
+                Evidence::Password(_)
+                | Evidence::Response(_)
+                | Evidence::Upstream(_)
+                | Evidence::Changed(_)
+                | Evidence::Delivered(_) => engine.judge(request, facts, None, now, nonce),
             },
             Stage::Pretending {
                 rule,
@@ -571,8 +571,8 @@ impl<'a> Attempt<'a> {
                     Evidence::Response(outcome) => tried.responded(outcome),
                     Evidence::Upstream(answer) => tried.answered(answer),
                     Evidence::Changed(changed) => tried.changed(changed),
-                    Evidence::Hashed(_) => tried.unavailable("an answer was hashed that nobody asked for".into()),
                     Evidence::Delivered(_) => tried.unavailable("a code was sent that nobody wanted".into()),
+                    Evidence::Hashed(_) => tried.unavailable("an answer was hashed that nobody asked for".into()),
                 }
             }
         }

@@ -296,9 +296,9 @@ pub(super) fn after_refusal(
         | Denial::MissingCertificate
         | Denial::UntypedProof
         | Denial::NotThemselves
+        | Denial::RefusedBefore
         | Denial::ApprovalPending
         | Denial::ApprovalDenied
-        | Denial::RefusedBefore
         | Denial::NotProven
         | Denial::EnrolElsewhere
         | Denial::EnrolUnprotected

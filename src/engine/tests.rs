@@ -344,8 +344,8 @@ impl World {
             acting_as: self.acting_as.clone(),
             sessions: (known && self.engine.policy.most_sessions() > 0).then(|| self.sessions()),
             reused: None,
-            approval: self.approval(known),
             sending: None,
+            approval: self.approval(known),
         }
     }
 

@@ -97,10 +97,6 @@ texts! {
     RecoveryCode = "recovery-code" ();
     /// Asks for a code of any kind that the person has.
     Factor = "factor" ();
-    /// Somebody else has been asked to approve: asks to say when that is done.
-    ApprovalAsked = "approval-asked" ("id");
-    /// That is not done yet: asks once more.
-    ApprovalPending = "approval-pending" ("id");
     /// Asks for a code, or for the number of what is to be sent instead.
     CodeOr = "code-or" ("options");
     /// An option: what was chosen last time.
@@ -111,6 +107,8 @@ texts! {
     ChooseGatewayCode = "choose-gateway-code" ();
     /// An option.
     ChooseApproval = "choose-approval" ();
+    /// An option.
+    ChooseOcra = "choose-ocra" ();
     /// Asks for what was sent.
     EmailCode = "email-code" ();
     /// Asks for what was sent.
@@ -121,6 +119,10 @@ texts! {
     NotSent = "not-sent" ();
     /// Nothing was sent: asks again.
     NotSentBut = "not-sent-but" ("question");
+    /// Somebody else has been asked to approve: asks to say when that is done.
+    ApprovalAsked = "approval-asked" ("id");
+    /// That is not done yet: asks once more.
+    ApprovalPending = "approval-pending" ("id");
     /// Shows the key of a token that is being enrolled, and asks for its first code.
     EnrolKey = "enrol-key" ("key");
     /// Asks for the code after it.
@@ -218,16 +220,6 @@ impl Texts {
         }
     }
 
-    /// A text in a language, whoever is told it.
-    pub fn say(&self, language: Option<&str>, text: Text, values: &[(&str, &str)]) -> String {
-        let voice = Voice {
-            texts: self,
-            language: language.unwrap_or(&self.default),
-            ascii: false,
-        };
-        voice.say(text, values)
-    }
-
     /// The first language that a person would like and that there is.
     fn own_language(&self, person: &Person) -> Option<&str> {
         let attribute = self.preferred.get(&person.directory)?;
@@ -252,7 +244,12 @@ pub struct Voice<'a> {
     ascii: bool,
 }
 
-impl Voice<'_> {
+impl<'a> Voice<'a> {
+    /// The language: one of [`Texts::languages`], unless the client's was taken away.
+    pub const fn language(&self) -> &'a str {
+        self.language
+    }
+
     /// A text with `values` in place of its placeholders; on one line of at most [`MAX_PROMPT`] characters.
     pub fn say(&self, text: Text, values: &[(&str, &str)]) -> String {
         let mut template = self.texts.template(self.language, text);
@@ -263,19 +260,23 @@ impl Voice<'_> {
         self.line(fill(template, values))
     }
 
-    /// The language.
-    pub const fn language(&self) -> &str {
-        self.language
-    }
-
     /// A text that is not from a prompt file, as this client can show it; on one line as well.
-    pub fn write(&self, text: &str) -> String {
-        self.line(Cow::Borrowed(text))
+    pub fn write<'t>(&self, text: impl Into<Cow<'t, str>>) -> String {
+        self.line(text.into())
     }
 
     fn line(&self, text: Cow<'_, str>) -> String {
         let text = if self.ascii { ascii::write(text) } else { text };
         one_line(text)
+    }
+}
+
+/// A text that is passed on as it is, as far as a client with such a manner can show it.
+pub fn shown(text: String, manner: &Manner) -> String {
+    if manner.ascii {
+        ascii::write(Cow::Owned(text)).into_owned()
+    } else {
+        text
     }
 }
 
@@ -410,8 +411,8 @@ mod tests {
         let manner = Manner::default();
         let voice = texts.voice(&manner, None);
         assert_eq!(voice.write("a\u{7}b\r\nc\u{2028}d\u{202e}e"), "abcde");
-        assert_eq!(voice.write(&"x".repeat(300)).len(), MAX_PROMPT);
-        let wide = voice.write(&"\u{6f22}".repeat(300));
+        assert_eq!(voice.write("x".repeat(300)).len(), MAX_PROMPT);
+        let wide = voice.write("\u{6f22}".repeat(300));
         assert_eq!(wide.chars().count(), 84, "three octets each");
     }
 

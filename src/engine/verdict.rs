@@ -137,12 +137,12 @@ pub enum Denial {
     UntypedProof,
     /// The authorization identity is not the person's own.
     NotThemselves,
+    /// What came before in the dialog was wrong. It was counted then, and is told only now.
+    RefusedBefore,
     /// Somebody else has to approve the login, and has not yet.
     ApprovalPending,
     /// Somebody else does not approve it.
     ApprovalDenied,
-    /// What came before in the dialog was wrong. It was counted then, and is told only now.
-    RefusedBefore,
     /// The person has to enrol first, and the client cannot hold the dialog for it.
     EnrolElsewhere,
     /// The person has to enrol first, and the key would cross a transport that is not encrypted.
@@ -188,9 +188,9 @@ impl Denial {
             | Self::MissingCertificate
             | Self::UntypedProof
             | Self::NotThemselves
+            | Self::RefusedBefore
             | Self::ApprovalPending
             | Self::ApprovalDenied
-            | Self::RefusedBefore
             | Self::EnrolElsewhere
             | Self::EnrolUnprotected
             | Self::EnrolledMeanwhile
@@ -314,9 +314,9 @@ impl Denial {
             Self::MissingCertificate => "missing-certificate",
             Self::UntypedProof => "untyped-proof",
             Self::NotThemselves => "not-themselves",
+            Self::RefusedBefore => "refused-before",
             Self::ApprovalPending => "approval-pending",
             Self::ApprovalDenied => "approval-denied",
-            Self::RefusedBefore => "refused-before",
             Self::EnrolElsewhere => "enrol-elsewhere",
             Self::EnrolUnprotected => "enrol-unprotected",
             Self::EnrolledMeanwhile => "enrolled-meanwhile",

@@ -15,6 +15,7 @@ use crate::document::{Faults, Source};
 use crate::engine::authenticator::enrolling::Enrolling;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::request::Operation;
+use crate::engine::texts::Text;
 
 /// What a workflow starts with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -120,6 +121,16 @@ impl Action {
             Self::NewPassword => Task::NewPassword,
             Self::Enrol => Task::Enrol,
             Self::Answers => Task::Answers,
+        }
+    }
+
+    /// What it is called where it can be chosen.
+    pub const fn text(self) -> Text {
+        match self {
+            Self::Unlock => Text::ChooseUnlock,
+            Self::NewPassword => Text::ChooseNewPassword,
+            Self::Enrol => Text::ChooseEnrol,
+            Self::Answers => Text::ChooseAnswers,
         }
     }
 

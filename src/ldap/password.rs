@@ -148,9 +148,9 @@ impl Changed {
             | Denial::MissingCertificate
             | Denial::UntypedProof
             | Denial::NotThemselves
+            | Denial::RefusedBefore
             | Denial::ApprovalPending
             | Denial::ApprovalDenied
-            | Denial::RefusedBefore
             | Denial::NotProven
             | Denial::EnrolElsewhere
             | Denial::EnrolUnprotected

@@ -18,10 +18,11 @@ use crate::directory;
 use crate::document::{Fault, Faults, Severity};
 use crate::engine::batch::Key;
 use crate::engine::facts::SessionFacts;
+use crate::engine::outline::outline;
 use crate::engine::policy::{Ruling, Subject, Who};
 use crate::engine::record::{self, UserRecord};
 use crate::engine::request::BadName;
-use crate::engine::{BoxFuture, LoginName, Lookup, Manner, Origin, Protocol, UserKey};
+use crate::engine::{BoxFuture, Capability, LoginName, Lookup, Manner, Origin, Protocol, UserKey};
 use crate::ldap::listener::service_account;
 use crate::metrics;
 use crate::server::deliveries;
@@ -408,6 +409,9 @@ impl Node {
     async fn explain(&self, request: ExplainRequest) -> Result<Explanation, ApiError> {
         let config = self.config.load_full();
         let mut origin = origin(&config, &request)?;
+        if let (Protocol::Radius, Some(client)) = (origin.protocol, self.clients.load().named(&origin.client)) {
+            origin.manner = client.manner.clone();
+        }
         let invalid = |error: BadName| ApiError::new(ErrorKind::Invalid, error.to_string());
         let mut login = named(&request.user).map_err(invalid)?;
         let listener = config.ldap.iter().find(|listener| listener.name == *origin.client);
@@ -499,7 +503,16 @@ impl Node {
             };
             text.push_str(&asked);
         }
+        let radius = (origin.protocol == Protocol::Radius).then(|| self.clients.load().named(&origin.client).cloned());
+        let capability = match (radius.flatten(), listener) {
+            (Some(client), _) => client.capability,
+            (None, Some(listener)) => Capability::Append(listener.append.0),
+            (None, None) => Capability::None,
+        };
+        let outline = outline(&engine.policy, &subject, capability, engine.settings.four_eyes);
+        text = format!("{text}\n\n{outline}");
         Ok(Explanation {
+            outline,
             decision: if allowed && !full && held.is_empty() && matches!(person, Who::Known(_)) {
                 "allow".into()
             } else {

@@ -17,9 +17,8 @@ pub(super) fn load(folder: &Path, rules: &[Source], policy: &mut Policy, faults:
     policy.texts = Texts::parse(&prompts, faults);
     let workflows = sources(folder, WORKFLOWS, faults);
     policy.workflows = Workflows::parse(&workflows, faults);
-    policy
-        .workflows
-        .check_questions(&workflows, policy.questions.only_proof, faults);
+    let allowed = policy.questions.only_proof;
+    policy.workflows.check_questions(&workflows, allowed, faults);
     policy::check_workflows(rules, &policy.workflows, faults);
 }
 

@@ -21,15 +21,15 @@ pub(crate) enum Line {
     /// Whether the upstream is out of reach.
     Upstream(bool),
     Asked(usize),
+    /// Whether codes cannot be sent.
+    Delivery(bool),
+    Sent(usize),
     /// Answers hashed.
     Hashed(usize),
     /// Whether ana's answers are locked.
     Answers(bool),
     /// What somebody says to the open request for an approval.
     Approval(bool),
-    /// Whether codes cannot be sent.
-    Delivery(bool),
-    Sent(usize),
 }
 
 /// What comes back, as a transcript writes it.
@@ -114,6 +114,12 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             "unavailable" => Ok(Line::Upstream(true)),
             _ => Err("an upstream does not say that"),
         },
+        "delivery" => match rest {
+            "as it is" => Ok(Line::Delivery(false)),
+            "unavailable" => Ok(Line::Delivery(true)),
+            _ => Err("a delivery does not say that"),
+        },
+        "sent" => rest.parse().map(Line::Sent).map_err(|_| "not a number"),
         "answers" => match rest {
             "unlocked" => Ok(Line::Answers(false)),
             "locked" => Ok(Line::Answers(true)),
@@ -125,12 +131,6 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             "denied" => Ok(Line::Approval(false)),
             _ => Err("an approval is given or denied"),
         },
-        "delivery" => match rest {
-            "as it is" => Ok(Line::Delivery(false)),
-            "unavailable" => Ok(Line::Delivery(true)),
-            _ => Err("a delivery does not say that"),
-        },
-        "sent" => rest.parse().map(Line::Sent).map_err(|_| "not a number"),
         "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
         ">" if rest == "response" => Ok(Line::Response),

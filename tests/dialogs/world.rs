@@ -280,8 +280,8 @@ impl World {
                 certificate: Whose::Absent,
                 acting_as: Whose::Absent,
                 reused: None,
-                approval: None,
                 sending: None,
+                approval: None,
             };
         };
         let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);

@@ -23,6 +23,8 @@ mod admin;
 mod chap;
 // RADIUS clients as operators see them.
 mod clients;
+// Codes by mail and through a gateway.
+mod delivery;
 // People whom an operator keeps out.
 mod deny;
 // Sessions ended and changed at a NAS.

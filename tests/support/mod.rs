@@ -8,6 +8,7 @@ pub(crate) mod eap_server;
 pub(crate) mod faults;
 pub(crate) mod freeradius;
 pub(crate) mod haproxy;
+pub(crate) mod mailbox;
 pub(crate) mod nas;
 pub(crate) mod ocserv;
 pub(crate) mod operators;

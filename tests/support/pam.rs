@@ -38,6 +38,11 @@ impl Pam {
         }
     }
 
+    /// Its name.
+    pub(crate) fn service(&self) -> &str {
+        &self.service
+    }
+
     /// Types what `answer` says for each prompt, see [`converse`].
     pub(crate) fn converse(&self, user: &str, answer: impl FnMut(&str) -> Option<String>) -> (bool, String) {
         let mut command = Command::new("pamtester");

@@ -99,6 +99,7 @@ impl Control for TestControl {
     fn policy_explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>> {
         Box::pin(async move {
             Ok(Explanation {
+                outline: crate::engine::outline::Outline::default(),
                 decision: "deny".into(),
                 rule: None,
                 tree: json!({ "user": request.user }),

@@ -187,6 +187,7 @@ mod tests {
     use super::*;
     use crate::engine::authenticator::oath::tests::RFC_SEED;
     use crate::engine::facts::UserKey;
+    use crate::engine::request::Manner;
     use crate::engine::texts::{Text, Texts};
     use crate::keyring::Keyring;
 
@@ -293,7 +294,9 @@ mod tests {
     fn the_key_fits_its_text_and_is_not_printed() {
         let shown = key().shown();
         assert_eq!(*shown, "GEZD GNBV GY3T QOJQ GEZD GNBV GY3T QOJQ");
-        let said = Texts::default().say(None, Text::EnrolKey, &[("key", &shown)]);
+        let said = Texts::default()
+            .voice(&Manner::default(), None)
+            .say(Text::EnrolKey, &[("key", &shown)]);
         assert!(said.contains(shown.as_str()) && said.ends_with(':'), "{said}");
         assert!(!format!("{:?}", half()).contains("49"));
     }

@@ -203,7 +203,8 @@ impl KindSet {
     /// What is proven before anything is typed: by the connection, or by a mechanism that ran before.
     pub const UNTYPED: Self = Self::of(Kind::Certificate).with(Kind::Sasl);
 
-    /// Codes that are sent to the person.
+    /// Codes that are sent to the person: asked for only once the password is right, so that nobody else can have
+    /// people sent messages.
     pub const SENT: Self = Self::of(Kind::EmailCode).with(Kind::GatewayCode);
 
     /// What somebody is called upon for: asked for only once the password is right, so that nobody else can have

@@ -98,9 +98,8 @@ fn awaiting(
     id: RequestId,
     expires: Timestamp,
 ) -> Prompt {
-    let language = request.origin.manner.language.as_deref();
-    let texts = &engine.policy.texts;
-    prompt.text = texts.say(language, text, &[("id", &id.to_string())]);
+    let voice = engine.policy.texts.voice(&request.origin.manner, None);
+    prompt.text = voice.say(text, &[("id", &id.to_string())]);
     prompt.echo = true;
     prompt.dialog.approval = Some(id);
     prompt.dialog.expires = prompt.dialog.expires.max(expires);
@@ -165,7 +164,7 @@ impl<'a, 'f> Case<'a, 'f> {
             engine, request, now, ..
         } = self;
         let proven = dialog.proven;
-        let prompt = prompt(engine, request, self.terms, proven, None, Some(dialog), now);
+        let prompt = prompt(engine, request, String::new(), proven, None, Some(dialog), now);
         Step::Decided(Decision {
             verdict: Verdict::Challenge(awaiting(
                 prompt,

@@ -17,7 +17,8 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::case::Case;
-use crate::engine::login::outcome::{event, explained, prompt, write_user};
+use crate::engine::login::challenge;
+use crate::engine::login::outcome::{asks_for_code, event, explained, prompt, write_user};
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Requirement, Rule, Terms};
@@ -40,7 +41,7 @@ pub(super) struct Way {
 
 /// The kinds that have to be asked for, in the order in which they are offered. A new one is a line here, and an arm
 /// in [`Asking::ask_for`].
-const WAYS: [Way; 3] = [
+const WAYS: [Way; 4] = [
     Way {
         kind: Kind::EmailCode,
         option: Text::ChooseEmailCode,
@@ -50,6 +51,11 @@ const WAYS: [Way; 3] = [
         kind: Kind::GatewayCode,
         option: Text::ChooseGatewayCode,
         asked: Text::GatewayCode,
+    },
+    Way {
+        kind: Kind::Ocra,
+        option: Text::ChooseOcra,
+        asked: Text::Ocra,
     },
     Way {
         kind: Kind::Approval,
@@ -101,10 +107,9 @@ impl Offer {
 
     /// The question; `None` where there is nothing to choose.
     fn question(&self, engine: &Engine, request: &AuthnRequest) -> Option<String> {
-        let say = |text, values: &[(&str, &str)]| {
-            let language = request.origin.manner.language.as_deref();
-            engine.policy.texts.say(language, text, values)
-        };
+        // The client's language: the person's own would tell that there is somebody.
+        let voice = engine.policy.texts.voice(&request.origin.manner, None);
+        let say = |text, values: &[(&str, &str)]| voice.say(text, values);
         let usual = (self.ways.len() > 1).then(|| format!("0 {}", say(Text::ChooseUsual, &[])));
         let named = self
             .ways
@@ -156,7 +161,6 @@ pub(super) struct Asking<'a, 'f> {
 #[derive(Clone, Debug)]
 pub(super) struct Delivering<'a> {
     rule: &'a Rule,
-    terms: &'a Terms,
     requirement: &'a Requirement,
     proven: KindSet,
     said: Text,
@@ -202,6 +206,7 @@ impl<'a> Asking<'a, '_> {
     fn ask_for(self, chosen: &Chosen) -> Step<'a> {
         match chosen.way.kind {
             Kind::EmailCode | Kind::GatewayCode => self.send(chosen),
+            Kind::Ocra => self.show_challenge(),
             Kind::Approval => self.ask_approval(chosen.real),
             Kind::Password
             | Kind::Totp
@@ -212,9 +217,24 @@ impl<'a> Asking<'a, '_> {
             | Kind::Certificate
             | Kind::Sasl
             | Kind::YubicoOtp
-            | Kind::Ocra
             | Kind::Questions => self.challenge(None),
         }
+    }
+
+    /// Shows a challenge for an offline token, to everybody.
+    fn show_challenge(self) -> Step<'a> {
+        let id = self.nonce;
+        let text = challenge::text(self.engine, self.request, KindSet::of(Kind::Ocra), id);
+        let mut step = self.challenge(Some(text));
+        if let Step::Decided(Decision {
+            verdict: Verdict::Challenge(prompt),
+            ..
+        }) = &mut step
+        {
+            prompt.dialog.sent = Some(id);
+            prompt.echo = false;
+        }
+        step
     }
 
     /// Has a code sent, if it is to be; takes the time of it if not.
@@ -226,7 +246,6 @@ impl<'a> Asking<'a, '_> {
         };
         let mut delivering = Delivering {
             rule: self.rule,
-            terms: self.terms,
             requirement: self.requirement,
             proven: self.proven,
             said: chosen.said,
@@ -359,15 +378,8 @@ impl<'a> Asking<'a, '_> {
 
     pub(super) fn prompt(&self) -> Prompt {
         let before = self.request.dialog.as_ref();
-        prompt(
-            self.engine,
-            self.request,
-            self.terms,
-            self.proven,
-            None,
-            before,
-            self.now,
-        )
+        let text = asks_for_code(self.engine, self.request, self.terms, None);
+        prompt(self.engine, self.request, text, self.proven, None, before, self.now)
     }
 
     fn event(&self, person: &Person, outcome: Outcome) -> AuditEvent {
@@ -420,11 +432,10 @@ impl<'a> Delivering<'a> {
             batch.audit.extend(delivered.noted(&counted.note, now));
         }
         let before = request.dialog.as_ref();
-        let mut prompt = prompt(engine, request, self.terms, self.proven, None, before, now);
-        let say = |text, values: &[(&str, &str)]| {
-            let language = request.origin.manner.language.as_deref();
-            engine.policy.texts.say(language, text, values)
-        };
+        let mut prompt = prompt(engine, request, String::new(), self.proven, None, before, now);
+        // The client's language: the person's own would tell that there is somebody.
+        let voice = engine.policy.texts.voice(&request.origin.manner, None);
+        let say = |text, values: &[(&str, &str)]| voice.say(text, values);
         prompt.text = match delivered.is_told() {
             false => say(self.said, &[]),
             true => {

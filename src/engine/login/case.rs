@@ -12,8 +12,8 @@ use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::ask::hides;
 use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::outcome::{
-    CLOCK_LEEWAY, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many, prompt,
-    write_grant, write_throttle, write_user,
+    CLOCK_LEEWAY, asks_for_code, event, expect_grants, expect_user, explained, grant, locks, name_digest, one_too_many,
+    prompt, write_grant, write_throttle, write_user,
 };
 use crate::engine::login::round::count_right;
 use crate::engine::login::upstream::Asked;
@@ -440,15 +440,12 @@ impl<'a, 'f> Case<'a, 'f> {
             }
         }
         let rule = Some(Arc::clone(&self.rule.name));
-        let prompt = prompt(
-            self.engine,
-            self.request,
-            self.terms,
-            proven,
-            password,
-            dialog,
-            self.now,
-        );
+        let person = match &self.facts.lookup {
+            Lookup::Found(person) if !proven.is_empty() => Some(person.as_ref()),
+            Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
+        };
+        let text = asks_for_code(self.engine, self.request, self.terms, person);
+        let prompt = prompt(self.engine, self.request, text, proven, password, dialog, self.now);
         let useful = self.requirement.useful_codes(proven);
         let mut prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
         if self.requirement.asks_questions(proven) {

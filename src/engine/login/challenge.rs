@@ -28,7 +28,7 @@ pub(super) fn text(engine: &Engine, request: &AuthnRequest, useful: KindSet, id:
         true => Text::Ocra,
         false => Text::CodeOrOcra,
     };
-    let language = request.origin.manner.language.as_deref();
     let challenge = ocra::grouped(&ocra::challenge(&engine.keyring, id));
-    engine.policy.texts.say(language, text, &[("challenge", &challenge)])
+    let voice = engine.policy.texts.voice(&request.origin.manner, None);
+    voice.say(text, &[("challenge", &challenge)])
 }

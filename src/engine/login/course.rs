@@ -428,25 +428,21 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Asks for the step it stands at with a text of its own.
     pub(super) fn ask_in_words(mut self, text: String, echo: bool, at: At) -> Step<'a> {
+        let text = self.voice().write(text);
         let before = self.case.request.dialog.as_ref();
         if before.is_some_and(|before| before.round >= MAX_ROUNDS) {
             return self.refuse(Denial::BadDialog);
         }
         self.position.course.at = at;
         let Case {
-            engine,
-            request,
-            terms,
-            now,
-            ..
+            engine, request, now, ..
         } = self.case;
         let Position {
             course,
             proven,
             password,
         } = self.position.clone();
-        let mut prompt = prompt(engine, request, terms, proven, password, before, now);
-        prompt.text = text;
+        let mut prompt = prompt(engine, request, text, proven, password, before, now);
         prompt.echo = echo;
         if let Some(helped) = self.record.helped.as_ref().filter(|_| course.session.is_some()) {
             // The session has a life of its own.

@@ -14,7 +14,7 @@ use crate::engine::event::Outcome;
 use crate::engine::facts::Lookup;
 use crate::engine::login::case::Case;
 use crate::engine::login::course::Walk;
-use crate::engine::login::outcome::prompt;
+use crate::engine::login::outcome::{asks_for_code, prompt};
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Pretence, Stage, Step};
 use crate::engine::policy::{Enrol, Order, Requirement, Rule, Terms};
@@ -116,7 +116,8 @@ impl Attempt<'_> {
 /// Somebody for whom time is spent, and who is asked for a code all the same.
 impl<'a> Pretence<'a> {
     pub(super) fn ask(self, engine: &Engine, request: &AuthnRequest, rule: &Rule, now: Timestamp) -> Step<'a> {
-        let prompt = prompt(engine, request, self.terms, self.proven, Some(self.password), None, now);
+        let text = asks_for_code(engine, request, self.terms, None);
+        let prompt = prompt(engine, request, text, self.proven, Some(self.password), None, now);
         Step::Decided(Decision {
             verdict: Verdict::Challenge(prompt),
             batch: Batch::default(),
@@ -143,13 +144,11 @@ impl<'a> Tried<'a, '_> {
     /// What somebody is told who is let in for the time being.
     pub(super) fn reminder(&self, proven: KindSet) -> Option<String> {
         let grace = self.lacks_a_first_token(proven)?.grace(self.now)?;
+        let manner = &self.request.origin.manner;
+        let voice = self.engine.policy.texts.voice(manner, Some(&self.person));
         Some(match &grace.reminder {
-            Some(own) => own.to_string(),
-            None => {
-                let texts = &self.engine.policy.texts;
-                let language = self.request.origin.manner.language.as_deref();
-                texts.say(language, Text::EnrolReminder, &[("until", &grace.written)])
-            }
+            Some(own) => voice.write(&**own),
+            None => voice.say(Text::EnrolReminder, &[("until", &grace.written)]),
         })
     }
 

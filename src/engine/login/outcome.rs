@@ -14,7 +14,7 @@ use crate::engine::login::Engine;
 use crate::engine::policy::{Terms, Unreplied};
 use crate::engine::record::{self, Failure, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Protocol};
-use crate::engine::texts::Text;
+use crate::engine::texts::{self, Text};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::verdict::{Grant, Prompt};
 use crate::secret::Secret;
@@ -28,7 +28,7 @@ pub(super) const LAST_LOGIN_STEP: Duration = Duration::from_secs(60);
 pub(super) fn prompt(
     engine: &Engine,
     request: &AuthnRequest,
-    terms: &Terms,
+    text: String,
     proven: KindSet,
     password: Option<Secret>,
     before: Option<&Dialog>,
@@ -49,18 +49,19 @@ pub(super) fn prompt(
         course: None,
     };
     Prompt {
-        text: asks_for_code(engine, request, terms),
+        text,
         echo: false,
         dialog,
         untold: None,
     }
 }
 
-/// What asks for a code: the rule's own text, else what is said in the client's language.
-fn asks_for_code(engine: &Engine, request: &AuthnRequest, terms: &Terms) -> String {
-    let voice = engine.policy.texts.voice(&request.origin.manner, None);
+/// What asks for a code: the rule's own text, else ours in the client's language, or in that of a `person` who has
+/// proven something.
+pub(super) fn asks_for_code(engine: &Engine, request: &AuthnRequest, terms: &Terms, person: Option<&Person>) -> String {
+    let voice = engine.policy.texts.voice(&request.origin.manner, person);
     match &terms.prompt {
-        Some(own) => voice.write(own),
+        Some(own) => voice.write(&**own),
         None => voice.say(Text::Code, &[]),
     }
 }
@@ -84,7 +85,9 @@ pub(super) fn grant(
     Ok(Grant {
         person: Arc::clone(person),
         id,
-        message: terms.message(person),
+        message: terms
+            .message(person)
+            .map(|text| texts::shown(text, &request.origin.manner)),
         reply,
         ms_chap: None,
         proven,

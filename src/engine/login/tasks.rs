@@ -61,8 +61,8 @@ impl<'a, 'f> Walk<'a, 'f> {
                 | Evidence::Response(_)
                 | Evidence::Upstream(_)
                 | Evidence::Changed(_)
-                | Evidence::Hashed(_)
-                | Evidence::Delivered(_),
+                | Evidence::Delivered(_)
+                | Evidence::Hashed(_),
             ) => ControlFlow::Break(self.outage("an answer came that nothing was asked for".into())),
         }
     }

@@ -13,8 +13,8 @@ use crate::engine::facts::{Facts, Person};
 use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::enrol::GRACE;
 use crate::engine::login::outcome::{
-    LAST_LOGIN_STEP, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt, write_grant,
-    write_throttle, write_user,
+    LAST_LOGIN_STEP, asks_for_code, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt,
+    write_grant, write_throttle, write_user,
 };
 use crate::engine::login::round::count_right;
 use crate::engine::login::upstream::Asked;
@@ -226,7 +226,9 @@ impl<'a> Tried<'a, '_> {
 
     pub(super) fn prompt(&self, proven: KindSet, held: Option<Secret>) -> Prompt {
         let before = self.request.dialog.as_ref();
-        let prompt = prompt(self.engine, self.request, self.terms, proven, held, before, self.now);
+        let person = (!proven.is_empty()).then_some(self.person.as_ref());
+        let text = asks_for_code(self.engine, self.request, self.terms, person);
+        let prompt = prompt(self.engine, self.request, text, proven, held, before, self.now);
         let useful = self.requirement.useful_codes(proven);
         let mut prompt = with_challenge(prompt, self.engine, self.request, useful, self.nonce);
         if self.requirement.asks_questions(proven)

@@ -16,6 +16,7 @@ use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Effect, Stage, Step};
 use crate::engine::record::{self, UserRecord};
 use crate::engine::request::AuthnRequest;
+use crate::engine::texts;
 use crate::engine::upstream::{Answer, Awaiting, Challenge, Question, UpstreamRecord};
 use crate::engine::verdict::{Denial, Verdict};
 use crate::secret::Secret;
@@ -248,7 +249,7 @@ impl<'a> Tried<'a, '_> {
         self.count_challenge(&mut batch, asked.challenge());
         let mut prompt = self.prompt(self.proven, asked.held);
         if !challenge.text.is_empty() {
-            prompt.text = challenge.text;
+            prompt.text = texts::shown(challenge.text, &self.request.origin.manner);
         }
         prompt.echo = challenge.echo;
         prompt.dialog.asking = Some(self.nonce);

@@ -29,7 +29,7 @@ impl World {
         request
     }
 
-    fn tell(&mut self, user: &str, text: &str, before: Option<&Prompt>) -> Verdict {
+    fn typing(&mut self, user: &str, text: &str, before: Option<&Prompt>) -> Verdict {
         let packet = u8::try_from(self.revision % 251).unwrap();
         let request = self.typed(user, text, before.map(|prompt| &prompt.dialog), packet);
         self.run(&request)
@@ -66,21 +66,21 @@ fn refused(verdict: Verdict, denial: Denial) {
 fn a_passcode_leads_to_a_new_password_after_the_second_factor() {
     let mut world = World::new();
     let code = world.code();
-    let first = asked(world.tell("ana", "k7qxm-3rtwp", None), "Enter a code:");
+    let first = asked(world.typing("ana", "k7qxm-3rtwp", None), "Enter a code:");
     assert_eq!(world.user_record().passcode, None, "used up with the answer");
     let second = asked(
-        world.tell("ana", &code, Some(&first)),
+        world.typing("ana", &code, Some(&first)),
         "Passcode accepted. New password:",
     );
-    let third = asked(world.tell("ana", NEW, Some(&second)), "Repeat the new password:");
+    let third = asked(world.typing("ana", NEW, Some(&second)), "Repeat the new password:");
     closed(
-        world.tell("ana", NEW, Some(&third)),
+        world.typing("ana", NEW, Some(&third)),
         "Password changed. Sign in with it.",
     );
     assert_eq!(world.changes, [(None, NEW.to_owned())]);
     // The session is over, and every step of it.
     for prompt in [&first, &second, &third] {
-        refused(world.tell("ana", NEW, Some(prompt)), Denial::BadDialog);
+        refused(world.typing("ana", NEW, Some(prompt)), Denial::BadDialog);
     }
     assert_eq!(world.changes.len(), 1);
     assert!(world.user_record().helped.unwrap().ended.is_some());
@@ -93,7 +93,7 @@ fn a_lost_factor_is_not_asked_for_when_the_passcode_replaces_it() {
     record.passcode.as_mut().unwrap().replaces_factor = true;
     world.put(&record);
     asked(
-        world.tell("ana", "K7QXM3RTWP", None),
+        world.typing("ana", "K7QXM3RTWP", None),
         "Passcode accepted. New password:",
     );
 }
@@ -107,7 +107,7 @@ fn the_request_that_used_a_passcode_is_answered_again() {
     let again = asked(world.run(&request), "Enter a code:");
     let code = world.code();
     asked(
-        world.tell("ana", &code, Some(&again)),
+        world.typing("ana", &code, Some(&again)),
         "Passcode accepted. New password:",
     );
     // Another request with the passcode is not.
@@ -120,13 +120,13 @@ fn the_request_that_used_a_passcode_is_answered_again() {
 #[test]
 fn three_wrong_codes_end_the_session() {
     let mut world = World::new();
-    let first = asked(world.tell("ana", "K7QXM3RTWP", None), "Enter a code:");
-    let second = asked(world.tell("ana", "000000", Some(&first)), "Enter a code:");
+    let first = asked(world.typing("ana", "K7QXM3RTWP", None), "Enter a code:");
+    let second = asked(world.typing("ana", "000000", Some(&first)), "Enter a code:");
     // The same State gives no more tries than the newest.
-    asked(world.tell("ana", "000001", Some(&first)), "Enter a code:");
-    refused(world.tell("ana", "000002", Some(&second)), Denial::WrongCode);
+    asked(world.typing("ana", "000001", Some(&first)), "Enter a code:");
+    refused(world.typing("ana", "000002", Some(&second)), Denial::WrongCode);
     let code = world.code();
-    refused(world.tell("ana", &code, Some(&second)), Denial::BadDialog);
+    refused(world.typing("ana", &code, Some(&second)), Denial::BadDialog);
     assert_eq!(world.failures(), 3);
 }
 
@@ -134,38 +134,44 @@ fn three_wrong_codes_end_the_session() {
 fn a_password_that_is_not_taken_is_told_in_plain_words_three_times() {
     let mut world = World::new();
     world.changed = Some(Changed::Refused(PasswordRefusal::TooShort));
-    let first = asked(world.tell("ana", "K7QXM3RTWP", None), "Enter a code:");
+    let first = asked(world.typing("ana", "K7QXM3RTWP", None), "Enter a code:");
     let code = world.code();
     let mut prompt = asked(
-        world.tell("ana", &code, Some(&first)),
+        world.typing("ana", &code, Some(&first)),
         "Passcode accepted. New password:",
     );
-    let repeat = asked(world.tell("ana", "one", Some(&prompt)), "Repeat the new password:");
-    prompt = asked(world.tell("ana", "two", Some(&repeat)), "They differ. New password:");
-    let repeat = asked(world.tell("ana", "one", Some(&prompt)), "Repeat the new password:");
-    prompt = asked(world.tell("ana", "one", Some(&repeat)), "Too short. New password:");
-    let repeat = asked(world.tell("ana", "one", Some(&prompt)), "Repeat the new password:");
-    closed(world.tell("ana", "one", Some(&repeat)), "The password was not changed.");
-    refused(world.tell("ana", "one", Some(&repeat)), Denial::BadDialog);
+    let repeat = asked(world.typing("ana", "one", Some(&prompt)), "Repeat the new password:");
+    prompt = asked(world.typing("ana", "two", Some(&repeat)), "They differ. New password:");
+    let repeat = asked(world.typing("ana", "one", Some(&prompt)), "Repeat the new password:");
+    prompt = asked(world.typing("ana", "one", Some(&repeat)), "Too short. New password:");
+    let repeat = asked(world.typing("ana", "one", Some(&prompt)), "Repeat the new password:");
+    closed(
+        world.typing("ana", "one", Some(&repeat)),
+        "The password was not changed.",
+    );
+    refused(world.typing("ana", "one", Some(&repeat)), Denial::BadDialog);
 }
 
 #[test]
 fn an_outage_takes_no_try() {
     let mut world = World::new();
-    let first = asked(world.tell("ana", "K7QXM3RTWP", None), "Enter a code:");
+    let first = asked(world.typing("ana", "K7QXM3RTWP", None), "Enter a code:");
     let code = world.code();
     let second = asked(
-        world.tell("ana", &code, Some(&first)),
+        world.typing("ana", &code, Some(&first)),
         "Passcode accepted. New password:",
     );
-    let third = asked(world.tell("ana", NEW, Some(&second)), "Repeat the new password:");
+    let third = asked(world.typing("ana", NEW, Some(&second)), "Repeat the new password:");
     world.changed = Some(Changed::Unavailable("gone".into()));
     for _ in 0..5 {
-        assert!(matches!(world.tell("ana", NEW, Some(&third)), Verdict::Unavailable(_)));
+        assert!(matches!(
+            world.typing("ana", NEW, Some(&third)),
+            Verdict::Unavailable(_)
+        ));
     }
     world.changed = None;
     closed(
-        world.tell("ana", NEW, Some(&third)),
+        world.typing("ana", NEW, Some(&third)),
         "Password changed. Sign in with it.",
     );
 }
@@ -175,19 +181,19 @@ fn either_half_of_a_passcode_tells_nothing() {
     let mut world = World::new();
     world.engine.settings.four_eyes = true;
     for (user, half) in [("nobody", "K7QXM"), ("ana", "K7QXN"), ("ana", "K7QXM")] {
-        let prompt = asked(world.tell(user, half, None), "Second part, from your manager:");
+        let prompt = asked(world.typing(user, half, None), "Second part, from your manager:");
         let denial = if user == "ana" {
             Denial::WrongCode
         } else {
             Denial::UnknownUser
         };
-        refused(world.tell(user, "22222", Some(&prompt)), denial);
+        refused(world.typing(user, "22222", Some(&prompt)), denial);
     }
     assert_eq!(world.failures(), 2);
-    let prompt = asked(world.tell("ana", "k7qxm", None), "Second part, from your manager:");
-    asked(world.tell("ana", "3rtwp", Some(&prompt)), "Enter a code:");
+    let prompt = asked(world.typing("ana", "k7qxm", None), "Second part, from your manager:");
+    asked(world.typing("ana", "3rtwp", Some(&prompt)), "Enter a code:");
     // Used once.
-    refused(world.tell("ana", "3rtwp", Some(&prompt)), Denial::NotEnrolled);
+    refused(world.typing("ana", "3rtwp", Some(&prompt)), Denial::NotEnrolled);
 }
 
 #[test]
@@ -195,12 +201,12 @@ fn a_passcode_works_for_somebody_who_is_locked_out() {
     let mut world = World::new();
     let code = world.code();
     for _ in 0..5 {
-        let prompt = asked(world.tell("ana", "wrong", None), DEFAULT_PROMPT);
-        world.tell("ana", "000000", Some(&prompt));
+        let prompt = asked(world.typing("ana", "wrong", None), DEFAULT_PROMPT);
+        world.typing("ana", "000000", Some(&prompt));
     }
-    let prompt = asked(world.tell("ana", PASSWORD, None), DEFAULT_PROMPT);
-    refused(world.tell("ana", &code, Some(&prompt)), Denial::Throttled);
-    asked(world.tell("ana", "K7QXM3RTWP", None), "Enter a code:");
+    let prompt = asked(world.typing("ana", PASSWORD, None), DEFAULT_PROMPT);
+    refused(world.typing("ana", &code, Some(&prompt)), Denial::Throttled);
+    asked(world.typing("ana", "K7QXM3RTWP", None), "Enter a code:");
 }
 
 #[test]
@@ -211,17 +217,17 @@ fn recovery_is_the_same_for_everybody_until_all_is_proven() {
         ("nobody", "123456", Denial::UnknownUser),
         ("ana", "000000", Denial::NotProven),
     ] {
-        let first = asked(world.tell(user, "?recover", None), "Recovery or authenticator code:");
+        let first = asked(world.typing(user, "?recover", None), "Recovery or authenticator code:");
         assert!(first.echo);
-        refused(world.tell(user, typed, Some(&first)), denial);
+        refused(world.typing(user, typed, Some(&first)), denial);
     }
     assert_eq!(world.failures(), 1);
-    let first = asked(world.tell("ana", "?recover", None), "Recovery or authenticator code:");
-    let menu = asked(world.tell("ana", &code, Some(&first)), "1 unlock  2 new password:");
-    let menu = asked(world.tell("ana", "3", Some(&menu)), "1 unlock  2 new password:");
-    closed(world.tell("ana", "1", Some(&menu)), "Unlocked. Sign in.");
+    let first = asked(world.typing("ana", "?recover", None), "Recovery or authenticator code:");
+    let menu = asked(world.typing("ana", &code, Some(&first)), "1 unlock  2 new password:");
+    let menu = asked(world.typing("ana", "3", Some(&menu)), "1 unlock  2 new password:");
+    closed(world.typing("ana", "1", Some(&menu)), "Unlocked. Sign in.");
     assert_eq!(world.changes, [(None, "(unlocked)".to_owned())]);
-    refused(world.tell("ana", "1", Some(&menu)), Denial::BadDialog);
+    refused(world.typing("ana", "1", Some(&menu)), Denial::BadDialog);
     // Without leave it is a password like any other.
     let plain = world.request("wiki", "ana", "?recover", None, Capability::Dialog);
     asked(world.run(&plain), DEFAULT_PROMPT);
@@ -230,14 +236,14 @@ fn recovery_is_the_same_for_everybody_until_all_is_proven() {
 #[test]
 fn a_code_opens_one_session() {
     let mut world = World::recovering();
-    let first = asked(world.tell("ana", "?recover", None), "Recovery or authenticator code:");
+    let first = asked(world.typing("ana", "?recover", None), "Recovery or authenticator code:");
     let code = world.code();
-    let menu = asked(world.tell("ana", &code, Some(&first)), "1 unlock  2 new password:");
-    refused(world.tell("ana", &code, Some(&first)), Denial::NotProven);
-    let new = asked(world.tell("ana", "2", Some(&menu)), "New password:");
-    let repeat = asked(world.tell("ana", NEW, Some(&new)), "Repeat the new password:");
+    let menu = asked(world.typing("ana", &code, Some(&first)), "1 unlock  2 new password:");
+    refused(world.typing("ana", &code, Some(&first)), Denial::NotProven);
+    let new = asked(world.typing("ana", "2", Some(&menu)), "New password:");
+    let repeat = asked(world.typing("ana", NEW, Some(&new)), "Repeat the new password:");
     world.now = world.now + Duration::from_secs(121);
-    refused(world.tell("ana", NEW, Some(&repeat)), Denial::BadDialog);
+    refused(world.typing("ana", NEW, Some(&repeat)), Denial::BadDialog);
     assert!(world.changes.is_empty());
 }
 
@@ -247,18 +253,18 @@ fn an_expired_password_is_changed_after_the_factor() {
         let mut world = World::new();
         world.outcome = Some(outcome.clone());
         let code = world.code();
-        let first = asked(world.tell("ana", PASSWORD, None), DEFAULT_PROMPT);
+        let first = asked(world.typing("ana", PASSWORD, None), DEFAULT_PROMPT);
         let text = match outcome {
             PasswordOutcome::Expired => "Password expired. New password:",
             _ => "The password must be changed. New password:",
         };
-        let second = asked(world.tell("ana", &code, Some(&first)), text);
-        let third = asked(world.tell("ana", NEW, Some(&second)), "Repeat the new password:");
+        let second = asked(world.typing("ana", &code, Some(&first)), text);
+        let third = asked(world.typing("ana", NEW, Some(&second)), "Repeat the new password:");
         let sealed = third.dialog.seal(&world.engine.keyring, b"c", world.now).unwrap();
         assert!(!sealed.is_empty());
-        assert!(matches!(world.tell("ana", NEW, Some(&third)), Verdict::Accept(_)));
+        assert!(matches!(world.typing("ana", NEW, Some(&third)), Verdict::Accept(_)));
         assert_eq!(world.changes, [(Some(PASSWORD.to_owned()), NEW.to_owned())]);
-        refused(world.tell("ana", NEW, Some(&third)), Denial::BadDialog);
+        refused(world.typing("ana", NEW, Some(&third)), Denial::BadDialog);
         // Where no rule lets people change passwords, and where there is no dialog, it is a refusal.
         let mut world = World::new();
         world.outcome = Some(outcome);
@@ -272,12 +278,12 @@ fn the_longest_password_fits_with_its_course() {
     let mut world = World::new();
     world.outcome = Some(PasswordOutcome::Expired);
     let code = world.code();
-    let first = asked(world.tell("ana", PASSWORD, None), DEFAULT_PROMPT);
+    let first = asked(world.typing("ana", PASSWORD, None), DEFAULT_PROMPT);
     let second = asked(
-        world.tell("ana", &code, Some(&first)),
+        world.typing("ana", &code, Some(&first)),
         "Password expired. New password:",
     );
-    let mut third = asked(world.tell("ana", NEW, Some(&second)), "Repeat the new password:");
+    let mut third = asked(world.typing("ana", NEW, Some(&second)), "Repeat the new password:");
     third.dialog.password = Some(Secret::new(vec![b'x'; 128]));
     assert!(third.dialog.seal(&world.engine.keyring, b"c", world.now).is_some());
 }

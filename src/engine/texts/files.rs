@@ -168,6 +168,8 @@ impl Spoken<'_> {
                 let options: Vec<String> = options.map(|(index, text)| format!("{} {text}", index + 1)).collect();
                 options.join("  ")
             }
+            // 160 bits in groups of four.
+            "key" => ["XXXX"; 8].join(" "),
             _ => "x".repeat(USUAL),
         }
     }

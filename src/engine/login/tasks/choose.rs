@@ -34,16 +34,10 @@ impl<'a, 'f> Walk<'a, 'f> {
     }
 
     fn ask_which(self, actions: &[Action]) -> Step<'a> {
-        let name = |action: &Action| match action {
-            Action::Unlock => Text::ChooseUnlock,
-            Action::NewPassword => Text::ChooseNewPassword,
-            Action::Enrol => Text::ChooseEnrol,
-            Action::Answers => Text::ChooseAnswers,
-        };
         let options: Vec<String> = actions
             .iter()
             .enumerate()
-            .map(|(index, action)| format!("{} {}", index + 1, self.text(name(action), &[])))
+            .map(|(index, action)| format!("{} {}", index + 1, self.text(action.text(), &[])))
             .collect();
         self.ask(Text::Choose, &[("options", &options.join("  "))], true, At::Asked)
     }
