@@ -165,11 +165,10 @@ recover = "!help"
         assert_eq!(&*switch.refused, "Accesso negato.", "the default language");
         assert_eq!(switch.manner.recover, None, "it cannot show a dialog");
         assert!(parts.policy.workflows.named("vpn-recover").is_some());
-        let fetched = match &parts.config.directories[0] {
-            crate::config::Directory::Local(local) => local.attributes.clone(),
-            other => panic!("{other:?}"),
+        let crate::config::Directory::Local(local) = &parts.config.directories[0] else {
+            panic!("the directory is not local");
         };
-        assert_eq!(fetched, ["preferredLanguage"]);
+        assert_eq!(local.attributes, ["preferredLanguage"]);
         let warnings = parts.warnings.to_string();
         assert!(warnings.contains("it.toml: warning: has no text for "), "{warnings}");
         assert!(

@@ -8,6 +8,7 @@ use md5::{Digest as _, Md5};
 use crate::common::Random;
 
 pub(crate) const ACCESS_ACCEPT: u8 = 2;
+pub(crate) const ACCESS_REJECT: u8 = 3;
 pub(crate) const ACCOUNTING_RESPONSE: u8 = 5;
 pub(crate) const ACCESS_CHALLENGE: u8 = 11;
 

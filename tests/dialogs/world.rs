@@ -211,7 +211,8 @@ impl World {
             Verdict::Accept(_) => Reply::Accept,
             Verdict::Challenge(prompt) => {
                 self.state = prompt.dialog.seal(&self.engine.keyring, PLACE, self.now);
-                Reply::Challenge(prompt.text)
+                let id = prompt.dialog.approval.map(|id| id.to_string());
+                Reply::Challenge(id.map_or(prompt.text.clone(), |id| prompt.text.replace(&id, "{id}")))
             }
             Verdict::Reject(denial) => Reply::Reject(denial.word().to_owned()),
             Verdict::Closed(closed) => Reply::Closed(closed.text),

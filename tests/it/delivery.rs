@@ -106,10 +106,10 @@ queue = 2
 }
 
 fn shown(reply: &Reply) -> &str {
-    match reply {
-        Reply::Challenge { text, .. } => text,
-        other => panic!("not a challenge: {other:?}"),
-    }
+    let Reply::Challenge { text, .. } = reply else {
+        panic!("not a challenge: {reply:?}");
+    };
+    text
 }
 
 const CHOICE: &str = "Code, or 0 usual 1 e-mail 2 text message:";
@@ -180,10 +180,10 @@ fn a_code_travels_by_mail_over_starttls_and_counts_once() {
 }
 
 fn state(reply: &Reply) -> Option<&str> {
-    match reply {
-        Reply::Challenge { state, .. } => Some(state),
-        other => panic!("not a challenge: {other:?}"),
-    }
+    let Reply::Challenge { state, .. } = reply else {
+        panic!("not a challenge: {reply:?}");
+    };
+    Some(state)
 }
 
 #[test]

@@ -43,6 +43,8 @@ mod dialogs;
 mod directory;
 // One code, one accept: at once, and over the death of the process.
 mod durability;
+// Logins that somebody else approves.
+mod approvals;
 // Passcodes that take two people.
 mod four_eyes;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.

@@ -67,10 +67,10 @@ fn answer_to(text: &str) -> &'static str {
 }
 
 fn text_of(reply: &Reply) -> &str {
-    match reply {
-        Reply::Challenge { text, .. } => text,
-        other => panic!("no challenge: {other:?}"),
-    }
+    let Reply::Challenge { text, .. } = reply else {
+        panic!("not a challenge: {reply:?}");
+    };
+    text
 }
 
 /// Logs in with password and code, and defines the answers that are asked for; the process dies between the steps.

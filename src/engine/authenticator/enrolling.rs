@@ -209,10 +209,10 @@ mod tests {
     }
 
     fn half() -> Enrolling {
-        match Enrolling::new(key()).judge(STEP_3, at(95)) {
-            Typed::First(half) => half,
-            other => panic!("{other:?}"),
-        }
+        let Typed::First(half) = Enrolling::new(key()).judge(STEP_3, at(95)) else {
+            panic!("the first code is wrong");
+        };
+        half
     }
 
     #[test]

@@ -207,6 +207,10 @@ impl KindSet {
     /// people sent messages.
     pub const SENT: Self = Self::of(Kind::EmailCode).with(Kind::GatewayCode);
 
+    /// What somebody is called upon for: asked for only once the password is right, so that nobody else can have
+    /// people called upon.
+    pub const OUT_OF_BAND: Self = Self::SENT.with(Kind::Approval);
+
     /// One kind.
     pub const fn of(kind: Kind) -> Self {
         Self(1 << kind as u16)

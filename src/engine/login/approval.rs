@@ -14,6 +14,7 @@ use crate::engine::batch::{Batch, Change, Key};
 use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
+use crate::engine::login::ask::Asking;
 use crate::engine::login::case::Case;
 use crate::engine::login::outcome::{event, prompt, write_user};
 use crate::engine::login::tried::Tried;
@@ -88,18 +89,20 @@ pub(super) fn ask(
     id
 }
 
-/// Makes `prompt` one that waits for the approval called `id`.
-pub(super) fn awaiting(
+/// Makes `prompt` one that waits for the approval called `id`, until `expires` at least.
+fn awaiting(
     mut prompt: Prompt,
     engine: &Engine,
     request: &AuthnRequest,
     text: Text,
     id: RequestId,
+    expires: Timestamp,
 ) -> Prompt {
     let voice = engine.policy.texts.voice(&request.origin.manner, None);
     prompt.text = voice.say(text, &[("id", &id.to_string())]);
     prompt.echo = true;
     prompt.dialog.approval = Some(id);
+    prompt.dialog.expires = prompt.dialog.expires.max(expires);
     prompt
 }
 
@@ -163,12 +166,56 @@ impl<'a, 'f> Case<'a, 'f> {
         let proven = dialog.proven;
         let prompt = prompt(engine, request, String::new(), proven, None, Some(dialog), now);
         Step::Decided(Decision {
-            verdict: Verdict::Challenge(awaiting(prompt, engine, request, Text::ApprovalPending, id)),
+            verdict: Verdict::Challenge(awaiting(
+                prompt,
+                engine,
+                request,
+                Text::ApprovalPending,
+                id,
+                dialog.expires,
+            )),
             batch: Batch::default(),
             rule: Some(Arc::clone(&self.rule.name)),
             proven,
             reuse: None,
         })
+    }
+}
+
+impl<'a> Asking<'a, '_> {
+    /// Asks somebody else for an approval, if it is `real`; it looks so in any case.
+    pub(super) fn ask_approval(mut self, real: bool) -> Step<'a> {
+        let whence = (self.engine, self.request, self.rule);
+        let moment = (self.nonce, self.now);
+        let id = match self.person.clone().filter(|_| real) {
+            Some(person) => ask(whence, &person, self.record.to_mut(), &mut self.batch, moment),
+            None => RequestId::of(&self.engine.keyring, self.nonce, self.now),
+        };
+        if self.batch.audit.is_empty() {
+            // Whoever it is, the answer waits for something to be written.
+            let nobody = Some(self.untold.unwrap_or(Denial::UnknownUser).word());
+            let rule = Some(&*self.rule.name);
+            let event = event(
+                self.request,
+                None,
+                rule,
+                KindSet::EMPTY,
+                Outcome::Reject,
+                nobody,
+                self.now,
+            );
+            self.batch.audit.push(event);
+        }
+        let expires = self.now + self.engine.settings.approval_life;
+        let prompt = awaiting(
+            self.prompt(),
+            self.engine,
+            self.request,
+            Text::ApprovalAsked,
+            id,
+            expires,
+        );
+        self.decide(prompt)
     }
 }
 

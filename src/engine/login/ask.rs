@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::approval::RequestId;
 use crate::engine::authenticator::{Kind, KindSet, sent};
 use crate::engine::batch::{Batch, Change, Key, Versioned};
 use crate::engine::delivery::{Delivered, Message, Route, SendRecord, Undeliverable};
@@ -18,15 +17,15 @@ use crate::engine::dialog::{Dialog, MAX_ROUNDS};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::case::Case;
+use crate::engine::login::challenge;
 use crate::engine::login::outcome::{asks_for_code, event, explained, prompt, write_user};
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
-use crate::engine::login::{approval, challenge};
 use crate::engine::policy::{Requirement, Rule, Terms};
 use crate::engine::record::{self, SentCode, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
 use crate::engine::texts::Text;
-use crate::engine::verdict::{Denial, Verdict};
+use crate::engine::verdict::{Denial, Prompt, Verdict};
 use crate::secret::Secret;
 
 /// How one kind of factor is asked for.
@@ -208,7 +207,7 @@ impl<'a> Asking<'a, '_> {
         match chosen.way.kind {
             Kind::EmailCode | Kind::GatewayCode => self.send(chosen),
             Kind::Ocra => self.show_challenge(),
-            Kind::Approval => self.ask_approval(),
+            Kind::Approval => self.ask_approval(chosen.real),
             Kind::Password
             | Kind::Totp
             | Kind::Hotp
@@ -220,29 +219,6 @@ impl<'a> Asking<'a, '_> {
             | Kind::YubicoOtp
             | Kind::Questions => self.challenge(None),
         }
-    }
-
-    /// Asks somebody else to approve; for whoever is only to believe that, there is nobody to say yes.
-    fn ask_approval(mut self) -> Step<'a> {
-        let at = (self.nonce, self.now);
-        let id = match self.person.clone() {
-            Some(person) => {
-                let whence = (self.engine, self.request, self.rule);
-                approval::ask(whence, &person, self.record.to_mut(), &mut self.batch, at)
-            }
-            None => RequestId::of(&self.engine.keyring, self.nonce, self.now),
-        };
-        let (engine, request) = (self.engine, self.request);
-        let mut step = self.challenge(None);
-        if let Step::Decided(decision) = &mut step
-            && let Verdict::Challenge(prompt) = &mut decision.verdict
-        {
-            let voice = engine.policy.texts.voice(&request.origin.manner, None);
-            prompt.text = voice.say(Text::ApprovalAsked, &[("id", &id.to_string())]);
-            prompt.echo = true;
-            prompt.dialog.approval = Some(id);
-        }
-        step
     }
 
     /// Shows a challenge for an offline token, to everybody.
@@ -374,17 +350,22 @@ impl<'a> Asking<'a, '_> {
     }
 
     /// Asks for what can be typed at once, or which way it shall be.
-    fn challenge(mut self, question: Option<String>) -> Step<'a> {
+    fn challenge(self, question: Option<String>) -> Step<'a> {
+        let mut prompt = self.prompt();
+        if let Some(question) = question {
+            prompt.echo = true;
+            prompt.text = question;
+        }
+        self.decide(prompt)
+    }
+
+    /// Says `prompt`, and writes what it rests on.
+    pub(super) fn decide(mut self, mut prompt: Prompt) -> Step<'a> {
+        prompt.untold = self.untold;
         if let Lookup::Found(person) = &self.facts.lookup
             && let Cow::Owned(record) = &self.record
         {
             write_user(&mut self.batch, person, &self.facts.user, record);
-        }
-        let mut prompt = self.prompt();
-        prompt.untold = self.untold;
-        if let Some(question) = question {
-            prompt.echo = true;
-            prompt.text = question;
         }
         Step::Decided(Decision {
             verdict: Verdict::Challenge(prompt),
@@ -395,7 +376,7 @@ impl<'a> Asking<'a, '_> {
         })
     }
 
-    fn prompt(&self) -> crate::engine::verdict::Prompt {
+    pub(super) fn prompt(&self) -> Prompt {
         let before = self.request.dialog.as_ref();
         let text = asks_for_code(self.engine, self.request, self.terms, None);
         prompt(self.engine, self.request, text, self.proven, None, before, self.now)

@@ -144,7 +144,7 @@ impl Terms {
     /// Whether a wrong password is answered as a right one, and refused at the end: something is asked for by which a
     /// right password would be known.
     pub fn hides_password(&self) -> bool {
-        self.requirement.kinds().has_any(KindSet::SENT)
+        self.requirement.kinds().has_any(KindSet::OUT_OF_BAND)
     }
 
     /// The limit in force: the rule's own count of failures, or the configured one.

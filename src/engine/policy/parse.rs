@@ -270,7 +270,7 @@ impl RawRule {
             let path: Vec<&str> = ["reply"].into_iter().chain(keys.iter().copied()).collect();
             say(&path, &message);
         });
-        let unasked = |kinds: &KindSet| !kinds.has(Kind::Password) && kinds.has_any(KindSet::SENT);
+        let unasked = |kinds: &KindSet| !kinds.has(Kind::Password) && kinds.has_any(KindSet::OUT_OF_BAND);
         let alternatives = self.require.iter().flat_map(Requirement::alternatives);
         if let Some(kinds) = alternatives.copied().find(unasked) {
             let message = format!(
@@ -286,7 +286,7 @@ impl RawRule {
                 } else {
                     requirement.with_password()
                 },
-                order: match requirement.kinds().has_any(KindSet::SENT) {
+                order: match requirement.kinds().has_any(KindSet::OUT_OF_BAND) {
                     // Nobody is to have messages sent to somebody else.
                     true => Order::PasswordFirst,
                     false => self.order,

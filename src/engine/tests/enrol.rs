@@ -541,7 +541,8 @@ fn whoever_has_had_a_factor_never_falls_back() {
     };
     let token_gone = |record: &mut UserRecord| record.tokens.clear();
     let token_off = |record: &mut UserRecord| record.tokens[0].disabled = true;
-    let ways: [(&str, &dyn Fn(&mut UserRecord)); 4] = [
+    type Way<'w> = (&'w str, &'w dyn Fn(&mut UserRecord));
+    let ways: [Way<'_>; 4] = [
         ("revoked", &|record| {
             token_gone(record);
             record.recovery.clear();

@@ -221,7 +221,13 @@ mod tests {
     #[test]
     fn nothing_less_brings_it_back() {
         use Judgement::Wrong;
-        let cases: [(Option<u64>, &[(u64, &str)], &[Judgement], &str); 6] = [
+        type Case = (
+            Option<u64>,
+            &'static [(u64, &'static str)],
+            &'static [Judgement],
+            &'static str,
+        );
+        let cases: [Case; 6] = [
             (
                 None,
                 &[(100, "162583"), (101, "520489")],
