@@ -121,7 +121,7 @@ impl<'a, 'f> Case<'a, 'f> {
         let Ruling::Require(terms) = &rule.ruling else {
             return None;
         };
-        if !terms.change.is_met(PASSCODE) {
+        if !takes_passcode(terms) {
             return None;
         }
         let case = Case {
@@ -181,12 +181,11 @@ impl<'a, 'f> Case<'a, 'f> {
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
         };
         // Nobody is asked for the other half where anybody is.
-        let takes = |terms: &Terms| terms.change.is_met(PASSCODE);
-        let rule = own.or_else(|| self.engine.policy.decoy_that(&subject, takes))?;
+        let rule = own.or_else(|| self.engine.policy.decoy_that(&subject, takes_passcode))?;
         let Ruling::Require(terms) = &rule.ruling else {
             return None;
         };
-        takes(terms).then(|| Case { rule, terms, ..*self }.first_part(first))
+        takes_passcode(terms).then(|| Case { rule, terms, ..*self }.first_part(first))
     }
 
     /// Let in with a passcode, for a new password.
@@ -412,6 +411,11 @@ impl<'a> Tried<'a, '_> {
             write_user(batch, &self.person, &self.facts.user, &record);
         }
     }
+}
+
+/// Whether a passcode is enough for a new password.
+pub(super) fn takes_passcode(terms: &Terms) -> bool {
+    terms.change.is_met(PASSCODE)
 }
 
 /// The rule that decides about a change of the password of somebody who means to log in.

@@ -18,6 +18,7 @@ use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::again::text_of;
 use crate::engine::login::case::Case;
 use crate::engine::login::challenge;
+use crate::engine::login::change::takes_passcode;
 use crate::engine::login::outcome::{
     event, expect_grants, expect_user, grant, one_too_many, prompt, write_grant, write_throttle, write_user,
 };
@@ -295,6 +296,11 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// The other half of a passcode.
     fn second_part(mut self, first: &str, typed: &Secret) -> Step<'a> {
+        if !takes_passcode(self.case.terms) {
+            // Another rule decides than when the first half was typed.
+            let denial = self.case.blocked.unwrap_or(Denial::Policy);
+            return self.refuse(denial);
+        }
         let second = typed.expose_str().unwrap_or_default();
         let whole = Secret::new(format!("{first}{second}"));
         let judged = self.judge(&whole, KindSet::of(Kind::Passcode));
