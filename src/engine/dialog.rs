@@ -37,6 +37,9 @@ pub struct Dialog {
     pub proven: KindSet,
     /// The password typed at the beginning, not tried yet; `None` once it was found right.
     pub password: Option<Secret>,
+    /// Whether that password was tried nevertheless, and is right but too old: it is tried again once all else is
+    /// proven, to be changed.
+    pub outdated: bool,
     /// The upstream's challenge that the answer is for, as the store knows it.
     pub asking: Option<u64>,
     /// The request for an approval that it waits for.
@@ -74,6 +77,7 @@ impl Dialog {
             round: self.round,
             proven: self.proven,
             password: self.password.as_ref().map(Secret::expose),
+            outdated: self.outdated,
             asking: self.asking,
             approval: self.approval,
             sent: self.sent,
@@ -97,6 +101,7 @@ impl Dialog {
             round: wire.round,
             proven: wire.proven,
             password: wire.password.map(Secret::new),
+            outdated: wire.outdated,
             asking: wire.asking,
             approval: wire.approval,
             sent: wire.sent,
@@ -114,6 +119,7 @@ struct Wire<'a> {
     proven: KindSet,
     #[serde(borrow)]
     password: Option<&'a [u8]>,
+    outdated: bool,
     asking: Option<u64>,
     approval: Option<RequestId>,
     sent: Option<u64>,
@@ -134,6 +140,7 @@ mod tests {
             round: 1,
             proven: KindSet::EMPTY,
             password: Some(Secret::new(password)),
+            outdated: false,
             asking: Some(u64::MAX),
             approval: None,
             sent: Some(u64::MAX),

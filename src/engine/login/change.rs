@@ -305,11 +305,18 @@ impl<'a> Tried<'a, '_> {
         self.decided(Verdict::Restricted(restricted), batch, proven)
     }
 
-    /// Asks for what else the rule requires; the password is tried once more after it.
+    /// Asks for what else the rule requires, as of anybody whose password was tried; the password is tried once more
+    /// after it.
     fn ask_for_factors(self) -> Step<'a> {
         let mut batch = Batch::default();
         self.end_attempt(&mut batch);
         let (held, proven) = (self.held.clone(), self.proven);
+        if self.hides() {
+            let person = Arc::clone(&self.person);
+            let mut asking = self.asking(proven, Some(person), batch);
+            asking.outdated = held;
+            return asking.ask();
+        }
         let prompt = self.prompt(proven, held);
         self.decided(Verdict::Challenge(prompt), batch, proven)
     }
@@ -445,6 +452,7 @@ fn dialog(request: &AuthnRequest, proven: KindSet, password: Option<Secret>, now
         round: 0,
         proven,
         password,
+        outdated: false,
         asking: None,
         approval: None,
         sent: None,
