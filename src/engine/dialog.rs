@@ -131,6 +131,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::authenticator::Kind;
+    use crate::engine::authenticator::enrolling::{Enrolling, TotpKey};
+    use crate::engine::workflow::{Action, Answered, At, Defining, Start};
 
     fn dialog(password: &str) -> Dialog {
         Dialog {
@@ -193,5 +196,67 @@ mod tests {
         let now = Timestamp::from_secs(1_700_000_000);
         assert!(dialog(&"x".repeat(128)).seal(&keyring, b"vpn", now).is_some());
         assert!(dialog(&"x".repeat(300)).seal(&keyring, b"vpn", now).is_none());
+    }
+
+    #[test]
+    fn every_step_of_a_workflow_fits() {
+        let keyring = Keyring::from_root(&[1; 32]);
+        let now = Timestamp::from_secs(4_000_000_000);
+        let at = [
+            (128, At::Asked),
+            (128, At::Repeat([0xff; 12])),
+            (0, At::SecondPart("K7QXM".into())),
+            (128, At::Enrolling(Enrolling::new(TotpKey::new([0xff; 20])))),
+            (
+                128,
+                At::Answer(Answered {
+                    number: u8::MAX,
+                    right: u8::MAX,
+                    round: u32::MAX,
+                }),
+            ),
+            (
+                128,
+                At::Factor(Answered {
+                    number: u8::MAX,
+                    right: u8::MAX,
+                    round: u32::MAX,
+                }),
+            ),
+            (
+                0,
+                At::Define(Defining {
+                    draft: u64::MAX,
+                    marks: vec![[0xff; 4]; 10],
+                }),
+            ),
+        ];
+        for (password, at) in at {
+            let whole = Dialog {
+                user: [0xff; 16],
+                started: now,
+                expires: now,
+                round: 30,
+                proven: Kind::ALL.into_iter().fold(KindSet::EMPTY, KindSet::with),
+                password: (password > 0).then(|| Secret::new("x".repeat(password))),
+                outdated: true,
+                asking: None,
+                approval: None,
+                sent: Some(u64::MAX),
+                course: Some(Course {
+                    start: Start::Enrol,
+                    mark: u32::MAX,
+                    step: 16,
+                    chosen: Some(Action::Answers),
+                    at: at.clone(),
+                    session: Some(u64::MAX),
+                    spoilt: true,
+                }),
+            };
+            assert!(
+                (0..16).all(|_| whole.seal(&keyring, b"vpn", now).is_some()),
+                "{password} {at:?}"
+            );
+        }
     }
 }

@@ -288,6 +288,9 @@ impl<'a> Tried<'a, '_> {
                 false => self.barred(denial),
             };
         }
+        if in_dialog && !self.is_enough_to_change(proven) {
+            return self.barred(denial);
+        }
         if in_dialog {
             return self.expired(denial);
         }
@@ -350,6 +353,17 @@ impl<'a> Tried<'a, '_> {
     fn may_change(&self) -> bool {
         let rule = rule_for_change(self.engine, self.request, self.facts, &self.person, self.now);
         rule.is_some_and(|rule| matches!(&rule.ruling, Ruling::Require(terms) if !terms.change.is_impossible()))
+    }
+
+    /// Whether `proven` is what the rule for changes asks for, which may be more than the login does. Who has yet to
+    /// enrol their first token is let off it here as they are at the login.
+    fn is_enough_to_change(&self, proven: KindSet) -> bool {
+        let rule = rule_for_change(self.engine, self.request, self.facts, &self.person, self.now);
+        let Some(Ruling::Require(terms)) = rule.map(|rule| &rule.ruling) else {
+            return false;
+        };
+        let first = self.lacks_a_first_token(proven).map(|_| proven.with(Kind::Totp));
+        terms.change.is_met(first.unwrap_or(proven))
     }
 
     /// The new password is set. What came meanwhile, a denial say, does not make it undone.
