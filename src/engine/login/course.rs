@@ -60,6 +60,8 @@ pub(super) struct Walk<'a, 'f> {
     pub(super) because: Option<Text>,
     /// The challenge that is shown to an offline token, if one is.
     challenge: Option<u64>,
+    /// What was found wrong with this request, where the dialog goes on without a word of it.
+    untold: Option<Denial>,
 }
 
 /// Where somebody stands, and what they bring along.
@@ -217,6 +219,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             came_to: None,
             because: None,
             challenge: None,
+            untold: None,
             case,
         })
     }
@@ -343,6 +346,7 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Counts a failure, if `denial` is one.
     pub(super) fn count(&mut self, denial: Denial) {
+        self.untold = Some(denial);
         if denial.is_guess() && self.case.blocked.is_none() && self.case.limit.failures > 0 {
             let failure = Failure {
                 at: self.case.now,
@@ -450,6 +454,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         } = self.position.clone();
         let mut prompt = prompt(engine, request, text, proven, password, before, now);
         prompt.echo = echo;
+        prompt.untold = self.untold;
         if let Some(helped) = self.record.helped.as_ref().filter(|_| course.session.is_some()) {
             // The session has a life of its own.
             prompt.dialog.expires = (now + engine.settings.lifetime.step).min(helped.until);

@@ -287,3 +287,34 @@ fn the_longest_password_fits_with_its_course() {
     third.dialog.password = Some(Secret::new(vec![b'x'; 128]));
     assert!(third.dialog.seal(&world.engine.keyring, b"c", world.now).is_some());
 }
+
+#[test]
+fn a_guess_at_recovering_counts_against_its_source_whoever_it_is_about() {
+    let mut world = World::recovering();
+    Arc::make_mut(&mut world.engine.policy).questions = crate::engine::questions::tests::policy();
+    let text = "[workflow]\nstarts = \"recover\"\nsteps = [{ prove = [\"totp\"] }, \"questions\", \"unlock\"]\n";
+    let mut faults = Faults::default();
+    let source = Source::new(Path::new("recover.toml"), text);
+    Arc::make_mut(&mut world.engine.policy).workflows = Workflows::parse(&[source], &mut faults);
+    assert!(faults.0.is_empty(), "{faults}");
+    for user in ["ana", "nobody"] {
+        let Verdict::Challenge(first) = world.typing(user, "?recover", None) else {
+            panic!("not asked");
+        };
+        assert_eq!(first.untold, None);
+        let mut verdict = world.typing(user, "000000", Some(&first));
+        let mut counted = 0;
+        let denial = loop {
+            match verdict {
+                Verdict::Challenge(prompt) => {
+                    counted += usize::from(prompt.untold.is_some_and(Denial::counts_against_source));
+                    verdict = world.typing(user, "no idea", Some(&prompt));
+                }
+                Verdict::Reject(denial) => break denial,
+                other => panic!("{other:?}"),
+            }
+        };
+        counted += usize::from(denial.counts_against_source());
+        assert_eq!(counted, 2, "{user}");
+    }
+}
