@@ -180,8 +180,11 @@ impl<'a, 'f> Case<'a, 'f> {
             Lookup::Found(person) => rule_for_change(self.engine, self.request, self.facts, person, self.now),
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
         };
-        // Nobody is asked for the other half where anybody is.
-        let rule = own.or_else(|| self.engine.policy.decoy_that(&subject, takes_passcode))?;
+        // Where anybody is asked for the other half, everybody is: also whom another rule decides about.
+        let takes = |rule: &&Rule| matches!(&rule.ruling, Ruling::Require(terms) if takes_passcode(terms));
+        let rule = own
+            .filter(takes)
+            .or_else(|| self.engine.policy.decoy_that(&subject, takes_passcode))?;
         let Ruling::Require(terms) = &rule.ruling else {
             return None;
         };

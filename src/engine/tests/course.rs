@@ -318,3 +318,28 @@ fn a_guess_at_recovering_counts_against_its_source_whoever_it_is_about() {
         assert_eq!(counted, 2, "{user}");
     }
 }
+
+#[test]
+fn half_a_passcode_is_asked_for_the_other_whatever_rule_decides_about_the_person() {
+    let mut world = World::new();
+    world.engine.settings.four_eyes = true;
+    let mut faults = Faults::default();
+    let text = "[[rule]]\nname = \"ana\"\nwhen = { service = [\"wiki\"], user = [\"ana\"] }\n\
+                require = { all = [\"password\", \"totp\"] }\n\
+                [[rule]]\nname = \"others\"\nwhen = { service = [\"wiki\"], operation = [\"password-change\"] }\n\
+                require = \"passcode\"\n\
+                [[rule]]\nname = \"login\"\nwhen = { service = [\"wiki\"] }\n\
+                require = { all = [\"password\", \"totp\"] }\n";
+    let source = Source::new(Path::new("p.toml"), text);
+    world.engine.policy = Arc::new(policy::parse(&[source], Dictionary::shipped(), &mut faults));
+    assert!(faults.0.is_empty(), "{faults}");
+    for user in ["ana", "nobody"] {
+        let Verdict::Challenge(first) = world.typing(user, "K7QXM", None) else {
+            panic!("{user} is not asked");
+        };
+        assert_ne!(first.text, DEFAULT_PROMPT, "{user}");
+        let verdict = world.typing(user, "3RTWP", Some(&first));
+        assert!(matches!(verdict, Verdict::Reject(_)), "{user}: {verdict:?}");
+    }
+    assert!(world.user_record().helped.is_none() && world.user_record().passcode.is_some());
+}
