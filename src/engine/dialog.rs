@@ -37,6 +37,9 @@ pub struct Dialog {
     pub proven: KindSet,
     /// The password typed at the beginning, not tried yet; `None` once it was found right.
     pub password: Option<Secret>,
+    /// Whether that password was tried nevertheless, and is right but too old: it is tried again once all else is
+    /// proven, to be changed.
+    pub outdated: bool,
     /// The upstream's challenge that the answer is for, as the store knows it.
     pub asking: Option<u64>,
     /// The request for an approval that it waits for.
@@ -74,6 +77,7 @@ impl Dialog {
             round: self.round,
             proven: self.proven,
             password: self.password.as_ref().map(Secret::expose),
+            outdated: self.outdated,
             asking: self.asking,
             approval: self.approval,
             sent: self.sent,
@@ -97,6 +101,7 @@ impl Dialog {
             round: wire.round,
             proven: wire.proven,
             password: wire.password.map(Secret::new),
+            outdated: wire.outdated,
             asking: wire.asking,
             approval: wire.approval,
             sent: wire.sent,
@@ -114,6 +119,7 @@ struct Wire<'a> {
     proven: KindSet,
     #[serde(borrow)]
     password: Option<&'a [u8]>,
+    outdated: bool,
     asking: Option<u64>,
     approval: Option<RequestId>,
     sent: Option<u64>,
@@ -125,6 +131,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::authenticator::Kind;
+    use crate::engine::authenticator::enrolling::{Enrolling, TotpKey};
+    use crate::engine::workflow::{Action, Answered, At, Defining, Start};
 
     fn dialog(password: &str) -> Dialog {
         Dialog {
@@ -134,6 +143,7 @@ mod tests {
             round: 1,
             proven: KindSet::EMPTY,
             password: Some(Secret::new(password)),
+            outdated: false,
             asking: Some(u64::MAX),
             approval: None,
             sent: Some(u64::MAX),
@@ -186,5 +196,67 @@ mod tests {
         let now = Timestamp::from_secs(1_700_000_000);
         assert!(dialog(&"x".repeat(128)).seal(&keyring, b"vpn", now).is_some());
         assert!(dialog(&"x".repeat(300)).seal(&keyring, b"vpn", now).is_none());
+    }
+
+    #[test]
+    fn every_step_of_a_workflow_fits() {
+        let keyring = Keyring::from_root(&[1; 32]);
+        let now = Timestamp::from_secs(4_000_000_000);
+        let at = [
+            (128, At::Asked),
+            (128, At::Repeat([0xff; 12])),
+            (0, At::SecondPart("K7QXM".into())),
+            (128, At::Enrolling(Enrolling::new(TotpKey::new([0xff; 20])))),
+            (
+                128,
+                At::Answer(Answered {
+                    number: u8::MAX,
+                    right: u8::MAX,
+                    round: u32::MAX,
+                }),
+            ),
+            (
+                128,
+                At::Factor(Answered {
+                    number: u8::MAX,
+                    right: u8::MAX,
+                    round: u32::MAX,
+                }),
+            ),
+            (
+                0,
+                At::Define(Defining {
+                    draft: u64::MAX,
+                    marks: vec![[0xff; 4]; 10],
+                }),
+            ),
+        ];
+        for (password, at) in at {
+            let whole = Dialog {
+                user: [0xff; 16],
+                started: now,
+                expires: now,
+                round: 30,
+                proven: Kind::ALL.into_iter().fold(KindSet::EMPTY, KindSet::with),
+                password: (password > 0).then(|| Secret::new("x".repeat(password))),
+                outdated: true,
+                asking: None,
+                approval: None,
+                sent: Some(u64::MAX),
+                course: Some(Course {
+                    start: Start::Enrol,
+                    mark: u32::MAX,
+                    step: 16,
+                    chosen: Some(Action::Answers),
+                    at: at.clone(),
+                    session: Some(u64::MAX),
+                    spoilt: true,
+                }),
+            };
+            assert!(
+                (0..16).all(|_| whole.seal(&keyring, b"vpn", now).is_some()),
+                "{password} {at:?}"
+            );
+        }
     }
 }

@@ -280,7 +280,7 @@ impl Denial {
 
     /// Whether it counts against the source it came from: a guess, at a code, a password, or a name.
     pub const fn counts_against_source(self) -> bool {
-        self.is_guess() || matches!(self, Self::UnknownUser)
+        self.is_guess() || matches!(self, Self::UnknownUser | Self::NotProven)
     }
 
     /// The stable word for logs, metrics and the audit.

@@ -205,6 +205,7 @@ fn challenge(password: usize) -> Verdict {
             round: 1,
             proven: KindSet::EMPTY,
             password: Some(Secret::new(vec![b'x'; password])),
+            outdated: false,
             asking: None,
             approval: None,
             sent: None,

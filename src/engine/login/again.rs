@@ -10,7 +10,7 @@ use crate::engine::login::case::Case;
 use crate::engine::login::course::{Position, SESSION_LIFE, Walk};
 use crate::engine::record::{Ended, Helped};
 use crate::engine::texts::Text;
-use crate::engine::workflow::At;
+use crate::engine::workflow::{At, Course};
 use crate::secret::Secret;
 
 impl<'a, 'f> Case<'a, 'f> {
@@ -25,7 +25,11 @@ impl<'a, 'f> Case<'a, 'f> {
         }
         // Only a step of a workflow has one before it: a passcode and a login lead to its beginning.
         let course = dialog.and_then(|dialog| dialog.course.clone());
-        let course = course.filter(|course| !matches!(course.at, At::SecondPart(_)));
+        let course = course.filter(|course| !matches!(course.at, At::SecondPart(_) | At::Factor(_)));
+        let own = |course: &Course| course.start == helped.start && course.session.is_none_or(|id| id == helped.id);
+        if !course.as_ref().is_none_or(own) {
+            return None;
+        }
         let (mut walk, answered) = match course {
             Some(course) => {
                 let position = Position {

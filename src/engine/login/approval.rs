@@ -138,7 +138,7 @@ impl<'a, 'f> Case<'a, 'f> {
     pub(super) fn answer_approval(self, id: RequestId, dialog: &Dialog) -> Step<'a> {
         let mut record = self.record();
         let stand = match (&self.facts.lookup, self.blocked) {
-            (Lookup::Found(person), None) if dialog.proven.has(Kind::Password) => {
+            (Lookup::Found(person), None) if dialog.proven.has(Kind::Password) || dialog.outdated => {
                 stand(self.facts, person, self.request, Some(id), self.now)
             }
             (Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_), _) => Stand::Absent,
@@ -146,7 +146,8 @@ impl<'a, 'f> Case<'a, 'f> {
         match stand {
             Stand::Approved => {
                 record.to_mut().approval = None;
-                self.proceed(dialog.proven.with(Kind::Approval), None, record, Some(dialog))
+                let proven = dialog.proven.with(Kind::Approval);
+                self.proceed(proven, dialog.password.clone(), record, Some(dialog))
             }
             Stand::Denied => self.refuse(Denial::ApprovalDenied, record),
             Stand::Absent | Stand::Pending
@@ -164,7 +165,9 @@ impl<'a, 'f> Case<'a, 'f> {
             engine, request, now, ..
         } = self;
         let proven = dialog.proven;
-        let prompt = prompt(engine, request, String::new(), proven, None, Some(dialog), now);
+        let held = dialog.password.clone();
+        let mut prompt = prompt(engine, request, String::new(), proven, held, Some(dialog), now);
+        prompt.dialog.outdated = dialog.outdated;
         Step::Decided(Decision {
             verdict: Verdict::Challenge(awaiting(
                 prompt,

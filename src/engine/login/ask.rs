@@ -149,6 +149,8 @@ pub(super) struct Asking<'a, 'f> {
     pub(super) untold: Option<Denial>,
     /// What was proven: without the password, if it was wrong.
     pub(super) proven: KindSet,
+    /// A password that is right and too old, to be tried again once all else is proven.
+    pub(super) outdated: Option<Secret>,
     /// The person's record, as the decision leaves it.
     pub(super) record: Cow<'f, UserRecord>,
     /// What else the decision rests on. Nothing of the person's record.
@@ -163,6 +165,7 @@ pub(super) struct Delivering<'a> {
     rule: &'a Rule,
     requirement: &'a Requirement,
     proven: KindSet,
+    outdated: Option<Secret>,
     said: Text,
     untold: Option<Denial>,
     /// Names the code.
@@ -248,6 +251,7 @@ impl<'a> Asking<'a, '_> {
             rule: self.rule,
             requirement: self.requirement,
             proven: self.proven,
+            outdated: self.outdated.clone(),
             said: chosen.said,
             untold: self.untold,
             id: self.nonce,
@@ -379,7 +383,10 @@ impl<'a> Asking<'a, '_> {
     pub(super) fn prompt(&self) -> Prompt {
         let before = self.request.dialog.as_ref();
         let text = asks_for_code(self.engine, self.request, self.terms, None);
-        prompt(self.engine, self.request, text, self.proven, None, before, self.now)
+        let held = self.outdated.clone();
+        let mut prompt = prompt(self.engine, self.request, text, self.proven, held, before, self.now);
+        prompt.dialog.outdated = self.outdated.is_some();
+        prompt
     }
 
     fn event(&self, person: &Person, outcome: Outcome) -> AuditEvent {
@@ -432,7 +439,9 @@ impl<'a> Delivering<'a> {
             batch.audit.extend(delivered.noted(&counted.note, now));
         }
         let before = request.dialog.as_ref();
-        let mut prompt = prompt(engine, request, String::new(), self.proven, None, before, now);
+        let outdated = self.outdated.is_some();
+        let mut prompt = prompt(engine, request, String::new(), self.proven, self.outdated, before, now);
+        prompt.dialog.outdated = outdated;
         // The client's language: the person's own would tell that there is somebody.
         let voice = engine.policy.texts.voice(&request.origin.manner, None);
         let say = |text, values: &[(&str, &str)]| voice.say(text, values);
@@ -509,7 +518,9 @@ impl<'a, 'f> Case<'a, 'f> {
             .chosen(typed, usual)
             .filter(|_| self.request.capability == Capability::Dialog && dialog.round < MAX_ROUNDS);
         if let Some(chosen) = chosen {
-            return self.asking(dialog.proven, !spoilt, record).ask_for(&chosen);
+            // A password that nobody has tried is held where another rule decided when it was typed.
+            let real = !typed_before.is_empty() || dialog.outdated;
+            return self.asking(dialog.proven, real, record).ask_for(&chosen);
         }
         if spoilt {
             return self.refuse(self.blocked.unwrap_or(Denial::RefusedBefore), record);
@@ -527,6 +538,8 @@ impl<'a, 'f> Case<'a, 'f> {
             (Lookup::Found(person), None) if really => Some(Arc::clone(person)),
             (Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_), _) => None,
         };
+        let dialog = self.request.dialog.as_ref().filter(|dialog| dialog.outdated);
+        let outdated = dialog.and_then(|dialog| dialog.password.clone());
         Asking {
             engine: self.engine,
             request: self.request,
@@ -537,6 +550,7 @@ impl<'a, 'f> Case<'a, 'f> {
             person,
             untold: None,
             proven,
+            outdated,
             record,
             batch: Batch::default(),
             nonce: self.nonce,
@@ -570,7 +584,7 @@ impl<'a, 'f> Tried<'a, 'f> {
         asking.ask()
     }
 
-    fn asking(self, proven: KindSet, person: Option<Arc<Person>>, batch: Batch) -> Asking<'a, 'f> {
+    pub(super) fn asking(self, proven: KindSet, person: Option<Arc<Person>>, batch: Batch) -> Asking<'a, 'f> {
         let record = match self.judged_record() {
             Cow::Owned(record) => Cow::Owned(record),
             Cow::Borrowed(_) => Cow::Borrowed(&self.facts.user.value),
@@ -585,6 +599,7 @@ impl<'a, 'f> Tried<'a, 'f> {
             person,
             untold: None,
             proven,
+            outdated: None,
             record,
             batch,
             nonce: self.nonce,
@@ -625,6 +640,7 @@ pub(super) fn pretend<'a>(
         person: None,
         untold: Some(denial),
         proven: KindSet::EMPTY,
+        outdated: None,
         record: Cow::Borrowed(&facts.user.value),
         batch: Batch::default(),
         nonce,

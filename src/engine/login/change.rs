@@ -121,7 +121,7 @@ impl<'a, 'f> Case<'a, 'f> {
         let Ruling::Require(terms) = &rule.ruling else {
             return None;
         };
-        if !terms.change.is_met(PASSCODE) {
+        if !takes_passcode(terms) {
             return None;
         }
         let case = Case {
@@ -180,13 +180,15 @@ impl<'a, 'f> Case<'a, 'f> {
             Lookup::Found(person) => rule_for_change(self.engine, self.request, self.facts, person, self.now),
             Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
         };
-        // Nobody is asked for the other half where anybody is.
-        let takes = |terms: &Terms| terms.change.is_met(PASSCODE);
-        let rule = own.or_else(|| self.engine.policy.decoy_that(&subject, takes))?;
+        // Where anybody is asked for the other half, everybody is: also whom another rule decides about.
+        let takes = |rule: &&Rule| matches!(&rule.ruling, Ruling::Require(terms) if takes_passcode(terms));
+        let rule = own
+            .filter(takes)
+            .or_else(|| self.engine.policy.decoy_that(&subject, takes_passcode))?;
         let Ruling::Require(terms) = &rule.ruling else {
             return None;
         };
-        takes(terms).then(|| Case { rule, terms, ..*self }.first_part(first))
+        takes_passcode(terms).then(|| Case { rule, terms, ..*self }.first_part(first))
     }
 
     /// Let in with a passcode, for a new password.
@@ -290,6 +292,9 @@ impl<'a> Tried<'a, '_> {
                 false => self.barred(denial),
             };
         }
+        if in_dialog && !self.is_enough_to_change(proven) {
+            return self.barred(denial);
+        }
         if in_dialog {
             return self.expired(denial);
         }
@@ -307,11 +312,18 @@ impl<'a> Tried<'a, '_> {
         self.decided(Verdict::Restricted(restricted), batch, proven)
     }
 
-    /// Asks for what else the rule requires; the password is tried once more after it.
+    /// Asks for what else the rule requires, as of anybody whose password was tried; the password is tried once more
+    /// after it.
     fn ask_for_factors(self) -> Step<'a> {
         let mut batch = Batch::default();
         self.end_attempt(&mut batch);
         let (held, proven) = (self.held.clone(), self.proven);
+        if self.hides() {
+            let person = Arc::clone(&self.person);
+            let mut asking = self.asking(proven, Some(person), batch);
+            asking.outdated = held;
+            return asking.ask();
+        }
         let prompt = self.prompt(proven, held);
         self.decided(Verdict::Challenge(prompt), batch, proven)
     }
@@ -345,6 +357,17 @@ impl<'a> Tried<'a, '_> {
     fn may_change(&self) -> bool {
         let rule = rule_for_change(self.engine, self.request, self.facts, &self.person, self.now);
         rule.is_some_and(|rule| matches!(&rule.ruling, Ruling::Require(terms) if !terms.change.is_impossible()))
+    }
+
+    /// Whether `proven` is what the rule for changes asks for, which may be more than the login does. Who has yet to
+    /// enrol their first token is let off it here as they are at the login.
+    fn is_enough_to_change(&self, proven: KindSet) -> bool {
+        let rule = rule_for_change(self.engine, self.request, self.facts, &self.person, self.now);
+        let Some(Ruling::Require(terms)) = rule.map(|rule| &rule.ruling) else {
+            return false;
+        };
+        let first = self.lacks_a_first_token(proven).map(|_| proven.with(Kind::Totp));
+        terms.change.is_met(first.unwrap_or(proven))
     }
 
     /// The new password is set. What came meanwhile, a denial say, does not make it undone.
@@ -415,6 +438,11 @@ impl<'a> Tried<'a, '_> {
     }
 }
 
+/// Whether a passcode is enough for a new password.
+pub(super) fn takes_passcode(terms: &Terms) -> bool {
+    terms.change.is_met(PASSCODE)
+}
+
 /// The rule that decides about a change of the password of somebody who means to log in.
 fn rule_for_change<'a>(
     engine: &'a Engine,
@@ -442,6 +470,7 @@ fn dialog(request: &AuthnRequest, proven: KindSet, password: Option<Secret>, now
         round: 0,
         proven,
         password,
+        outdated: false,
         asking: None,
         approval: None,
         sent: None,

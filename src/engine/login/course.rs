@@ -18,6 +18,7 @@ use crate::engine::facts::{Facts, Lookup, Person};
 use crate::engine::login::again::text_of;
 use crate::engine::login::case::Case;
 use crate::engine::login::challenge;
+use crate::engine::login::change::takes_passcode;
 use crate::engine::login::outcome::{
     event, expect_grants, expect_user, grant, one_too_many, prompt, write_grant, write_throttle, write_user,
 };
@@ -59,6 +60,8 @@ pub(super) struct Walk<'a, 'f> {
     pub(super) because: Option<Text>,
     /// The challenge that is shown to an offline token, if one is.
     challenge: Option<u64>,
+    /// What was found wrong with this request, where the dialog goes on without a word of it.
+    untold: Option<Denial>,
 }
 
 /// Where somebody stands, and what they bring along.
@@ -216,6 +219,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             came_to: None,
             because: None,
             challenge: None,
+            untold: None,
             case,
         })
     }
@@ -295,6 +299,11 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// The other half of a passcode.
     fn second_part(mut self, first: &str, typed: &Secret) -> Step<'a> {
+        if !takes_passcode(self.case.terms) {
+            // Another rule decides than when the first half was typed.
+            let denial = self.case.blocked.unwrap_or(Denial::Policy);
+            return self.refuse(denial);
+        }
         let second = typed.expose_str().unwrap_or_default();
         let whole = Secret::new(format!("{first}{second}"));
         let judged = self.judge(&whole, KindSet::of(Kind::Passcode));
@@ -337,6 +346,7 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Counts a failure, if `denial` is one.
     pub(super) fn count(&mut self, denial: Denial) {
+        self.untold = Some(denial);
         if denial.is_guess() && self.case.blocked.is_none() && self.case.limit.failures > 0 {
             let failure = Failure {
                 at: self.case.now,
@@ -444,6 +454,7 @@ impl<'a, 'f> Walk<'a, 'f> {
         } = self.position.clone();
         let mut prompt = prompt(engine, request, text, proven, password, before, now);
         prompt.echo = echo;
+        prompt.untold = self.untold;
         if let Some(helped) = self.record.helped.as_ref().filter(|_| course.session.is_some()) {
             // The session has a life of its own.
             prompt.dialog.expires = (now + engine.settings.lifetime.step).min(helped.until);

@@ -43,6 +43,7 @@ pub(super) fn prompt(
         round: round.saturating_add(1),
         proven,
         password,
+        outdated: false,
         asking: None,
         approval: None,
         sent: None,

@@ -48,7 +48,7 @@ impl<'a, 'f> Case<'a, 'f> {
         (!round.is_empty()).then(|| Answered {
             number: 0,
             right: 0,
-            round: mark(&round),
+            round: self.mark(&round),
         })
     }
 
@@ -108,7 +108,7 @@ impl<'a, 'f> Case<'a, 'f> {
                 Whole::Void(Denial::NotEnrolled)
             }
             // Defined anew meanwhile, or another round was right.
-            Some(_) if answered.round != mark(round) => Whole::Void(Denial::BadDialog),
+            Some(_) if answered.round != self.mark(round) => Whole::Void(Denial::BadDialog),
             Some(_) if answered.right.count_ones() as usize >= questions.correct => Whole::Right,
             Some(_) => Whole::Wrong,
         }
@@ -202,6 +202,19 @@ impl<'a, 'f> Case<'a, 'f> {
         questions.round(&self.request.login, own, &self.engine.keyring)
     }
 
+    /// Tells one round from another: of other questions, of answers defined anew, or from before others were right. So
+    /// a dialog whose answers were right once lets nobody in a second time.
+    fn mark(&self, round: &[Asked<'_>]) -> u32 {
+        let mut digest = crc32fast::Hasher::new();
+        let answers = self.facts.user.value.answers.as_deref();
+        digest.update(&answers.map_or(0, |answers| answers.rounds).to_be_bytes());
+        for asked in round {
+            digest.update(asked.question.id.as_bytes());
+            digest.update(&asked.answer.map_or([0; 16], |answer| answer.salt));
+        }
+        digest.finalize()
+    }
+
     fn person(&self) -> Option<&Arc<Person>> {
         match &self.facts.lookup {
             Lookup::Found(person) => Some(person),
@@ -222,14 +235,4 @@ pub(super) fn count_right(record: &mut UserRecord) {
     if let Some(answers) = &mut record.answers {
         Answers::count_right(answers);
     }
-}
-
-/// Tells one round from another: of other questions, or of answers defined anew.
-fn mark(round: &[Asked<'_>]) -> u32 {
-    let mut digest = crc32fast::Hasher::new();
-    for asked in round {
-        digest.update(asked.question.id.as_bytes());
-        digest.update(&asked.answer.map_or([0; 16], |answer| answer.salt));
-    }
-    digest.finalize()
 }

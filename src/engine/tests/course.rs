@@ -287,3 +287,59 @@ fn the_longest_password_fits_with_its_course() {
     third.dialog.password = Some(Secret::new(vec![b'x'; 128]));
     assert!(third.dialog.seal(&world.engine.keyring, b"c", world.now).is_some());
 }
+
+#[test]
+fn a_guess_at_recovering_counts_against_its_source_whoever_it_is_about() {
+    let mut world = World::recovering();
+    Arc::make_mut(&mut world.engine.policy).questions = crate::engine::questions::tests::policy();
+    let text = "[workflow]\nstarts = \"recover\"\nsteps = [{ prove = [\"totp\"] }, \"questions\", \"unlock\"]\n";
+    let mut faults = Faults::default();
+    let source = Source::new(Path::new("recover.toml"), text);
+    Arc::make_mut(&mut world.engine.policy).workflows = Workflows::parse(&[source], &mut faults);
+    assert!(faults.0.is_empty(), "{faults}");
+    for user in ["ana", "nobody"] {
+        let Verdict::Challenge(first) = world.typing(user, "?recover", None) else {
+            panic!("not asked");
+        };
+        assert_eq!(first.untold, None);
+        let mut verdict = world.typing(user, "000000", Some(&first));
+        let mut counted = 0;
+        let denial = loop {
+            match verdict {
+                Verdict::Challenge(prompt) => {
+                    counted += usize::from(prompt.untold.is_some_and(Denial::counts_against_source));
+                    verdict = world.typing(user, "no idea", Some(&prompt));
+                }
+                Verdict::Reject(denial) => break denial,
+                other => panic!("{other:?}"),
+            }
+        };
+        counted += usize::from(denial.counts_against_source());
+        assert_eq!(counted, 2, "{user}");
+    }
+}
+
+#[test]
+fn half_a_passcode_is_asked_for_the_other_whatever_rule_decides_about_the_person() {
+    let mut world = World::new();
+    world.engine.settings.four_eyes = true;
+    let mut faults = Faults::default();
+    let text = "[[rule]]\nname = \"ana\"\nwhen = { service = [\"wiki\"], user = [\"ana\"] }\n\
+                require = { all = [\"password\", \"totp\"] }\n\
+                [[rule]]\nname = \"others\"\nwhen = { service = [\"wiki\"], operation = [\"password-change\"] }\n\
+                require = \"passcode\"\n\
+                [[rule]]\nname = \"login\"\nwhen = { service = [\"wiki\"] }\n\
+                require = { all = [\"password\", \"totp\"] }\n";
+    let source = Source::new(Path::new("p.toml"), text);
+    world.engine.policy = Arc::new(policy::parse(&[source], Dictionary::shipped(), &mut faults));
+    assert!(faults.0.is_empty(), "{faults}");
+    for user in ["ana", "nobody"] {
+        let Verdict::Challenge(first) = world.typing(user, "K7QXM", None) else {
+            panic!("{user} is not asked");
+        };
+        assert_ne!(first.text, DEFAULT_PROMPT, "{user}");
+        let verdict = world.typing(user, "3RTWP", Some(&first));
+        assert!(matches!(verdict, Verdict::Reject(_)), "{user}: {verdict:?}");
+    }
+    assert!(world.user_record().helped.is_none() && world.user_record().passcode.is_some());
+}

@@ -419,3 +419,16 @@ fn what_a_change_without_an_answer_rests_on_stays_spent() {
     assert_eq!(denial(world.set("wiki", PASSCODE)), Denial::MissingCode);
     assert_eq!(denial(world.set("wiki", &typed)), Denial::CodeReplayed);
 }
+
+#[test]
+fn an_expired_password_is_not_changed_with_less_than_the_rule_for_changes_asks_for() {
+    let mut world = World::new();
+    world.outcome = Some(PasswordOutcome::Expired);
+    let verdict = world.ask("password-change by passcode", "ana", PASSWORD, Capability::Dialog);
+    assert!(
+        matches!(verdict, Verdict::Reject(Denial::PasswordExpired)),
+        "{verdict:?}"
+    );
+    let verdict = world.ask("password", "ana", PASSWORD, Capability::Dialog);
+    assert!(matches!(verdict, Verdict::Challenge(_)), "{verdict:?}");
+}

@@ -422,3 +422,20 @@ fn answers_are_not_defined_over_a_transport_that_does_not_encrypt() {
     let verdict = world.run(&request);
     assert!(matches!(verdict, Verdict::Closed(_)), "{verdict:?}");
 }
+
+#[test]
+fn a_round_that_was_right_lets_nobody_in_a_second_time() {
+    let mut world = World::asking();
+    Arc::make_mut(&mut world.engine.policy).questions.selection = crate::engine::questions::Selection::Fixed;
+    let challenged = |verdict| match verdict {
+        Verdict::Challenge(prompt) => prompt,
+        other => panic!("{other:?}"),
+    };
+    let first: Prompt = challenged(world.ask("answers", "ana", PASSWORD, Capability::Dialog));
+    let second: Prompt = challenged(world.answer("answers", "ana", &ana(&first.text), first.dialog.clone()));
+    let last = ana(&second.text);
+    let verdict = world.answer("answers", "ana", &last, second.dialog.clone());
+    assert!(matches!(verdict, Verdict::Accept(_)), "{verdict:?}");
+    let again = world.answer("answers", "ana", &last, second.dialog.clone());
+    assert!(matches!(again, Verdict::Reject(Denial::BadDialog)), "{again:?}");
+}
