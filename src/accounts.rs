@@ -103,6 +103,7 @@ pub struct Accounts {
     store: Arc<dyn Store>,
     keyring: Arc<Keyring>,
     surroundings: Arc<dyn Surroundings>,
+    enrolling_keys: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl fmt::Debug for Accounts {
@@ -226,6 +227,7 @@ impl Accounts {
             store,
             keyring,
             surroundings,
+            enrolling_keys: Arc::default(),
         }
     }
 

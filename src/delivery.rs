@@ -326,17 +326,34 @@ fn value<'m>(place: Place, message: &'m Message, minutes: &'m str, text: &'m str
 }
 
 /// What a server said, for logs and the audit: one line of printable characters, at most 160, without the code
-/// and without the destination, which a server may well repeat.
+/// and without the destination, which a server may well repeat, an address in small letters, a number without `+`.
 fn presentable(said: &str, message: &Message) -> String {
     let code = message.code.expose_str().unwrap_or_default();
     let destination = message.destination.as_str();
-    let plain = said
-        .replace(code, "***")
-        .replace(destination, &message.destination.to_string());
+    let masked = message.destination.to_string();
+    let plain = replaced(said, destination, &masked);
+    let plain = replaced(&plain, destination.trim_start_matches('+'), &masked);
+    let plain = replaced(&plain, code, "***");
     let letters = plain
         .chars()
         .map(|letter| if letter.is_control() { ' ' } else { letter });
     letters.take(160).collect()
+}
+
+/// `text` with `by` in place of every `part`, whatever the case of its ASCII letters.
+fn replaced(text: &str, part: &str, by: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let part = part.to_ascii_lowercase();
+    let mut done = String::with_capacity(text.len());
+    let mut rest = 0;
+    // Where one begins in `lower` it begins in `text`: letters beyond ASCII are left alone.
+    for (at, found) in lower.match_indices(&part).filter(|(_, found)| !found.is_empty()) {
+        done.push_str(text.get(rest..at).unwrap_or_default());
+        done.push_str(by);
+        rest = at + found.len();
+    }
+    done.push_str(text.get(rest..).unwrap_or_default());
+    done
 }
 
 /// What the engine has to know of a delivery.
@@ -359,5 +376,37 @@ fn route(settings: &config::Delivery) -> Route {
         per_destination: settings.per_destination,
         per_person: settings.per_person,
         window: settings.window,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(form: &Form, destination: &str) -> Message {
+        Message {
+            destination: form.read(destination).unwrap(),
+            code: crate::secret::Secret::new("123456"),
+            minutes: 5,
+            login: "ana".into(),
+            service: "vpn".into(),
+        }
+    }
+
+    #[test]
+    fn what_a_server_repeats_is_masked_however_it_writes_it() {
+        let mail = message(&Form::Mail(Vec::new()), "Ana.Moor@example.org");
+        let said = presentable(
+            "550 <ana.moor@EXAMPLE.org> \u{130}\r\n Ana.Moor@example.org 123456",
+            &mail,
+        );
+        assert_eq!(said, "550 <A***@example.org> \u{130}   A***@example.org ***");
+        let numbers = Form::Number {
+            country_code: None,
+            prefixes: Vec::new(),
+        };
+        let number = message(&numbers, "+49 170 1234567");
+        let said = presentable("no route to 491701234567, tel:+491701234567", &number);
+        assert_eq!(said, "no route to +49***67, tel:+49***67");
     }
 }

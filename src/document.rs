@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -126,8 +127,15 @@ impl Source {
             );
             return None;
         }
-        match fs::read_to_string(file) {
-            Ok(text) => Some(Self::new(file, text)),
+        // What is no file (a device, a pipe) has no size that could be asked for.
+        let mut text = String::with_capacity(usize::try_from(size).unwrap_or_default() + 1);
+        let read = fs::File::open(file).and_then(|opened| opened.take(Self::MAX_OCTETS + 1).read_to_string(&mut text));
+        match read {
+            Ok(octets) if u64::try_from(octets).is_ok_and(|octets| octets > Self::MAX_OCTETS) => {
+                faults.file(file, "has no end; it is not a configuration");
+                None
+            }
+            Ok(_) => Some(Self::new(file, text)),
             Err(error) => {
                 faults.file(file, format!("cannot be read: {error}"));
                 None
@@ -622,6 +630,13 @@ mod tests {
             "{}",
             lines[3]
         );
+    }
+
+    #[test]
+    fn what_has_no_end_is_not_read_to_it() {
+        let mut faults = Faults::default();
+        assert!(Source::read(Path::new("/dev/zero"), &mut faults).is_none());
+        assert!(faults.to_string().contains("has no end"), "{faults}");
     }
 
     #[test]

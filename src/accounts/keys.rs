@@ -1,6 +1,9 @@
 //! Keys that type Yubico OTP: enrolled one by one or from a list.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
 
 use super::tokens::{Made, checked_name};
 use super::view::{Kind, TokenView};
@@ -25,23 +28,30 @@ pub struct KeyWish {
     pub label: Option<String>,
 }
 
-/// Who has which key, by public identity.
+/// Who has which key, by public identity. As long as it is held nobody else enrols any: of two at the same time
+/// neither would know of the other.
 #[derive(Debug, Default)]
-pub struct Holders(HashMap<[u8; 6], UserKey>);
+pub struct Holders {
+    known: HashMap<[u8; 6], UserKey>,
+    _turn: Option<OwnedMutexGuard<()>>,
+}
 
 impl Accounts {
-    /// Who has which key now. Reads all records.
+    /// Who has which key now. Waits until nobody else enrols any, and reads all records.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn key_holders(&self) -> Result<Holders, AccountError> {
-        let mut holders = Holders::default();
+        let mut holders = Holders {
+            known: HashMap::new(),
+            _turn: Some(Arc::clone(&self.enrolling_keys).lock_owned().await),
+        };
         self.each_user(|user, record| {
             let keys = record.tokens.iter().filter_map(|token| match token.kind {
                 TokenKind::YubicoOtp { public, .. } => Some(public),
                 TokenKind::Totp { .. } | TokenKind::Hotp { .. } | TokenKind::Ocra { .. } => None,
             });
-            holders.0.extend(keys.map(|public| (public, user.clone())));
+            holders.known.extend(keys.map(|public| (public, user.clone())));
             true
         })
         .await?;
@@ -72,13 +82,13 @@ impl Accounts {
             seed: &seed,
             label: label.transpose()?,
         };
-        if let Some(holder) = holders.0.get(&public) {
+        if let Some(holder) = holders.known.get(&public) {
             return Err(AccountError::KeyTaken(yubico_otp::written(public), holder.to_string()));
         }
         if dry_run {
             let ((mut record, _), _) = self.load(subject, by.now).await?;
             self.add_token(&mut record, subject, &made, by)?;
-            holders.0.insert(public, subject.key.clone());
+            holders.known.insert(public, subject.key.clone());
             return Ok(None);
         }
         let token = self
@@ -90,7 +100,7 @@ impl Accounts {
                 Ok((token, what))
             })
             .await?;
-        holders.0.insert(public, subject.key.clone());
+        holders.known.insert(public, subject.key.clone());
         Ok(Some(TokenView::of(&token)))
     }
 }
@@ -175,6 +185,25 @@ mod tests {
         let ana = site.subject("ana").await;
         let view = site.accounts.show(&ana, NOW).await.unwrap();
         assert!(view.ever_enrolled && view.tokens.len() == 1);
+    }
+
+    #[tokio::test]
+    async fn two_operators_cannot_give_two_people_one_key() {
+        let site = Fixture::new();
+        let wish = wish(PUBLIC, PRIVATE, KEY);
+        let mut first = site.accounts.key_holders().await.unwrap();
+        let accounts = site.accounts.clone();
+        let second = tokio::spawn(async move { accounts.key_holders().await });
+        for _ in 0..16 {
+            tokio::task::yield_now().await;
+        }
+        let (ana, ben) = (site.subject("ana").await, site.subject("ben").await);
+        let enrolled = site.accounts.enrol_key(&ana, &wish, &mut first, false, CAROL).await;
+        assert!(enrolled.is_ok());
+        drop(first);
+        let mut second = second.await.unwrap().unwrap();
+        let taken = site.accounts.enrol_key(&ben, &wish, &mut second, false, CAROL).await;
+        assert!(matches!(taken, Err(AccountError::KeyTaken(..))));
     }
 
     #[tokio::test]

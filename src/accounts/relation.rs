@@ -65,7 +65,9 @@ impl Accounts {
         if let Some(issuer) = issuer {
             let same = match (&operator, self.account(issuer, subject).await?) {
                 (Some(operator), Account::Known(issuer)) => operator.key == issuer.key,
-                (Some(_) | None, Account::Themselves | Account::Known(_) | Account::Nobody) => false,
+                // Nobody issues for themselves: whose account it was cannot be told any more.
+                (Some(_) | None, Account::Themselves) => true,
+                (None, Account::Known(_)) | (Some(_) | None, Account::Nobody) => false,
             };
             if same || issuer == account {
                 return Ok(Relation::Issuer);
@@ -195,6 +197,8 @@ mod tests {
         assert_eq!(second("ben", Some("ben"), Some("staff")).await, Relation::Issuer);
         assert_eq!(second("ben-admin", Some("ben"), Some("staff")).await, Relation::Issuer);
         assert_eq!(second("root", Some("root"), Some("staff")).await, Relation::Issuer);
+        // The issuer's account is another one's by now, or could be several people's.
+        assert_eq!(second("ben", Some("ana-admin"), None).await, Relation::Issuer);
         assert_eq!(second("ben", Some("root"), None).await, Relation::Second);
     }
 

@@ -25,11 +25,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         serde_json::from_slice(&octets).map(Self).map_err(|error| {
             let error = ApiError::new(
                 ErrorKind::Invalid,
-                format!("the body is not the JSON expected: {error}"),
+                format!("the body is not the JSON expected: {}", unquoted(&error)),
             );
             error.with_remedy("docs/cli.md lists the requests with their fields")
         })
     }
+}
+
+/// What is wrong with a body. Names of fields are said; a value is not, it may be a code or an answer.
+fn unquoted(error: &serde_json::Error) -> String {
+    let told = error.to_string();
+    if !error.is_data() || told.starts_with("unknown field") || told.starts_with("missing field") {
+        return told;
+    }
+    let (line, column) = (error.line(), error.column());
+    format!("a value is not of its kind at line {line} column {column}")
 }
 
 /// A request's query.
@@ -189,4 +199,23 @@ fn in_full(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::api::UserRef;
+
+    #[test]
+    fn faults_of_a_body_quote_no_value() {
+        let told = |body: &str| unquoted(&serde_json::from_str::<UserRef>(body).unwrap_err());
+        assert_eq!(
+            told(r#"{"user": 123456}"#),
+            "a value is not of its kind at line 1 column 15"
+        );
+        assert_eq!(told(r#""hunter2""#), "a value is not of its kind at line 1 column 9");
+        assert!(told(r#"{"user": "ana", "cod": "1"}"#).starts_with("unknown field `cod`"));
+        assert!(told("{}").starts_with("missing field `user`"));
+        assert!(told(r#"{"user": "hunter2"#).starts_with("EOF while parsing a string"));
+    }
 }

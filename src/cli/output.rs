@@ -105,14 +105,16 @@ impl<'a> Out<'a> {
         self.line(lines.join("\n"))
     }
 
-    /// Pairs of a name and a value, one a line; those without a value are left out.
+    /// Pairs of a name and a value, one a line; those without a value are left out. What follows the first
+    /// line of a value is set in, so that nothing from outside looks like another pair.
     pub(super) fn pairs(&mut self, pairs: &[(&str, Option<String>)]) -> Result<(), CliError> {
         let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
         for (name, value) in pairs {
             if let Some(value) = value {
                 let name = format!("{name:width$}");
                 let name = self.tint(Tone::Faint, &name);
-                self.line(format!("{name}{value}"))?;
+                let lines: Vec<&str> = value.split('\n').map(str::trim_start).collect();
+                self.line(format!("{name}{}", lines.join(&format!("\n{:width$}", ""))))?;
             }
         }
         Ok(())
@@ -230,13 +232,14 @@ impl CliError {
             return Exit::Done;
         }
         let remedy = self.remedy();
+        let what = printable(&self.in_full(), false);
         let mut stderr = io::stderr().lock();
         // Nobody is left to tell when this fails.
         let _ = if json {
             let error = serde_json::json!({ "error": self.in_full(), "remedy": remedy });
             writeln!(stderr, "{error}")
         } else {
-            let told = writeln!(stderr, "portcullis: {}", self.in_full());
+            let told = writeln!(stderr, "portcullis: {what}");
             match remedy {
                 Some(remedy) => told.and_then(|()| writeln!(stderr, "  remedy: {remedy}")),
                 None => told,
@@ -324,6 +327,16 @@ mod tests {
     fn names_cannot_steer_the_terminal() {
         let text = printed(true, |out| out.line("a\u{1b}[2Jb\rc\u{202e}d").unwrap());
         assert_eq!(text, "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\n");
+    }
+
+    #[test]
+    fn values_cannot_look_like_other_pairs() {
+        let station = Some("192.0.2.1\nstate   approved".to_owned());
+        let text = printed(false, |out| {
+            out.pairs(&[("from", station), ("state", Some("pending".into()))])
+                .unwrap();
+        });
+        assert_eq!(text, "from   192.0.2.1\n       state   approved\nstate  pending\n");
     }
 
     #[test]

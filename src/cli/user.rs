@@ -226,7 +226,7 @@ fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
             "groups",
             place
                 .filter(|place| !place.groups.is_empty())
-                .map(|place| place.groups.join("\n           ")),
+                .map(|place| place.groups.join("\n")),
         ),
         (
             "denied",

@@ -140,7 +140,8 @@ impl Smtp {
                     .map_err(|error| Failed::Unavailable(format!("TLS with {}: {error}", self.target())))?;
                 Box::new(Bounded::new(stream, peer))
             }
-            Protection::Starttls(_) | Protection::None => Box::new(Bounded::new(stream, peer)),
+            Protection::Starttls(_) => Box::new(Bounded::before_tls(stream, peer)),
+            Protection::None => Box::new(Bounded::new(stream, peer)),
         };
         let mut connection = AsyncSmtpConnection::connect_with_transport(stream, &self.hello)
             .await
@@ -241,12 +242,20 @@ impl lettre::message::header::Header for AutoSubmitted {
 }
 
 /// A stream that ends once the server has sent more than anybody reads.
+///
+/// Where TLS is still to begin it is read an octet at a time: what somebody in between has sent right behind the
+/// answer to STARTTLS then is in nobody's buffer, where it would be taken for what the server says within TLS. It
+/// is left for the handshake, which fails of it.
 #[derive(Debug)]
 struct Bounded<S> {
     stream: S,
     peer: SocketAddr,
     left: usize,
+    before_tls: bool,
 }
+
+/// The first octet of a handshake (RFC 8446 section 5.1), which no command begins with.
+const HANDSHAKE: u8 = 22;
 
 impl<S> Bounded<S> {
     fn new(stream: S, peer: SocketAddr) -> Self {
@@ -254,6 +263,14 @@ impl<S> Bounded<S> {
             stream,
             peer,
             left: MOST_RECEIVED,
+            before_tls: false,
+        }
+    }
+
+    fn before_tls(stream: S, peer: SocketAddr) -> Self {
+        Self {
+            before_tls: true,
+            ..Self::new(stream, peer)
         }
     }
 }
@@ -271,7 +288,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if self.before_tls && buffer.remaining() > 0 {
+            let mut octet = [0];
+            let mut one = ReadBuf::new(&mut octet);
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(context, &mut one))?;
+            buffer.put_slice(one.filled());
+        } else {
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        }
         let read = buffer.filled().len().saturating_sub(before);
         match self.left.checked_sub(read) {
             Some(left) => {
@@ -285,6 +309,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.before_tls &= octets.first() != Some(&HANDSHAKE);
         Pin::new(&mut self.stream).poll_write(context, octets)
     }
 
@@ -294,5 +319,70 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    use super::*;
+
+    /// A server that offers STARTTLS, with `behind` sent right behind its answer to it.
+    async fn probed(behind: &str) -> Result<(), Failed> {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let ca_file = folder.path().join("ca.pem");
+        std::fs::write(&ca_file, made.cert.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = format!("220 go ahead\r\n{behind}");
+        let server = tokio::spawn(async move {
+            let mut stream = BufReader::new(listener.accept().await.unwrap().0);
+            stream.write_all(b"220 mail.test\r\n").await.unwrap();
+            for reply in ["250-mail.test\r\n250 STARTTLS\r\n", answer.as_str()] {
+                stream.read_line(&mut String::new()).await.unwrap();
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            let Ok(stream) = acceptor.accept(stream.into_inner()).await else {
+                return;
+            };
+            let mut stream = BufReader::new(stream);
+            while stream.read_line(&mut String::new()).await.is_ok_and(|read| read > 0) {
+                if stream.write_all(b"250 mail.test\r\n").await.is_err() {
+                    return;
+                }
+            }
+        });
+        let settings = format!(
+            "name = \"mail\"\nkind = \"smtp\"\nserver = \"localhost:{port}\"\nfrom = \"c@example.org\"\nca_file = {:?}\n",
+            ca_file.display().to_string()
+        );
+        let settings: Settings = toml::from_str(&settings).unwrap();
+        let probed = Smtp::new(&settings).unwrap().probe().await;
+        server.abort();
+        probed
+    }
+
+    #[tokio::test]
+    async fn what_is_said_before_tls_is_no_answer_within() {
+        assert_eq!(probed("").await, Ok(()));
+        let injected = probed("250-mail.test\r\n250 AUTH PLAIN\r\n").await;
+        assert!(matches!(injected, Err(Failed::Unavailable(_))), "{injected:?}");
     }
 }

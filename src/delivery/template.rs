@@ -87,9 +87,9 @@ impl Escape {
             .to_ascii_lowercase();
         match kind.as_str() {
             "application/x-www-form-urlencoded" => Self::Percent,
-            "application/xml" | "text/xml" => Self::Xml,
-            kind if kind == "application/json" || kind.ends_with("+json") => Self::Json,
-            kind if kind.ends_with("+xml") => Self::Xml,
+            // Also +json and +xml (RFC 6839), text/json, application/x-json.
+            kind if kind.ends_with("json") => Self::Json,
+            kind if kind.ends_with("xml") => Self::Xml,
             _ => Self::Plain,
         }
     }
@@ -225,7 +225,10 @@ mod tests {
             ("application/json; charset=utf-8", Escape::Json),
             ("application/vnd.api+json", Escape::Json),
             ("application/x-www-form-urlencoded", Escape::Percent),
+            ("text/json", Escape::Json),
+            ("application/x-json", Escape::Json),
             ("text/xml", Escape::Xml),
+            ("application/soap+xml", Escape::Xml),
             ("text/plain", Escape::Plain),
         ] {
             assert_eq!(Escape::of(media_type), escape, "{media_type}");

@@ -792,6 +792,91 @@ mod tests {
     }
 
     #[test]
+    fn records_of_the_third_format_are_read() {
+        let third = older::UserRecord3 {
+            login: "ana".into(),
+            tokens: ana().tokens,
+            recovery: ana().recovery,
+            recovery_failures: 3,
+            passcode: None,
+            ever_enrolled: true,
+            last_login: ana().last_login,
+            next_token: 2,
+            denied: None,
+        };
+        let octets = postcard::to_extend(&third, vec![3]).unwrap();
+        assert_eq!(decode::<UserRecord>(&octets).unwrap(), ana());
+        assert!(decode::<UserRecord>(octets.get(..20).unwrap()).is_err(), "cut off");
+    }
+
+    /// The store takes values of 60 000 octets.
+    #[test]
+    fn the_fullest_record_fits_the_store() {
+        let letters = |count: usize| "\u{10348}".repeat(count);
+        let sealed = |octets: usize| vec![0xff; octets + 64];
+        let late = Timestamp::from_secs(1 << 40);
+        let token = Token {
+            id: u32::MAX,
+            label: letters(64),
+            kind: TokenKind::Totp {
+                period: u16::MAX,
+                last_step: Some(u64::MAX),
+                drift: i16::MIN,
+            },
+            seed: sealed(128),
+            failures: u32::MAX,
+            enrolled: late,
+            last_used: Some(late),
+            ..ana().tokens[0].clone()
+        };
+        let answer = Answer {
+            question: "q".repeat(32),
+            own: Some(sealed(120 * 4)),
+            hash: [0xff; 32],
+            salt: [0xff; 16],
+            scheme: 1,
+        };
+        let sent = SentCode {
+            id: u64::MAX,
+            kind: Kind::Ocra,
+            digest: [0xff; 32],
+            expires: late,
+            failures: 3,
+        };
+        let challenge = AnsweredChallenge {
+            id: u64::MAX,
+            expires: late,
+            failures: 3,
+            spent: true,
+        };
+        let fullest = UserRecord {
+            login: letters(256),
+            tokens: vec![token; UserRecord::MAX_TOKENS],
+            recovery: vec![[0xff; 32]; 10],
+            denied: Some(Deny {
+                until: Some(late),
+                reason: "r".repeat(Deny::MAX_REASON),
+                by: letters(256),
+                at: late,
+            }),
+            answers: Some(Box::new(Answers {
+                answers: vec![answer.clone(); 20],
+                draft: Some(Draft {
+                    id: u64::MAX,
+                    answers: vec![answer; 20],
+                }),
+                ..Answers::default()
+            })),
+            sent: vec![sent; UserRecord::MAX_SENT],
+            answered: vec![challenge; 32],
+            ..ana()
+        };
+        let octets = encode(&fullest);
+        assert!(octets.len() < 60_000, "{}", octets.len());
+        assert_eq!(decode::<UserRecord>(&octets).unwrap(), fullest);
+    }
+
+    #[test]
     fn a_denial_ends_by_itself() {
         let until = Timestamp::from_secs(100);
         let deny = Deny {

@@ -69,7 +69,8 @@ fn sources(folder: &Path, name: &str, faults: &mut Faults) -> Vec<Source> {
     let folder = folder.join(name);
     match policy_files(&folder) {
         Ok(files) => files.iter().filter_map(|file| Source::read(file, faults)).collect(),
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        // A link to nothing is no folder that nobody made: what is shipped is not to stand in for it.
+        Err(error) if error.kind() == ErrorKind::NotFound && folder.symlink_metadata().is_err() => Vec::new(),
         Err(error) => {
             faults.file(&folder, format!("cannot be read: {error}"));
             Vec::new()
@@ -89,6 +90,17 @@ mod tests {
 
     use super::*;
     use crate::server::parts::Parts;
+
+    #[test]
+    fn a_folder_that_is_a_link_to_nothing_is_a_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut faults = Faults::default();
+        assert!(sources(folder.path(), WORKFLOWS, &mut faults).is_empty());
+        assert!(faults.0.is_empty(), "there need be none: {faults}");
+        std::os::unix::fs::symlink("moved-away", folder.path().join(WORKFLOWS)).unwrap();
+        sources(folder.path(), WORKFLOWS, &mut faults);
+        assert!(faults.to_string().contains("cannot be read"), "{faults}");
+    }
 
     const RULES: &str = "[[rule]]\nname = \"staff\"\nrequire = \"password\"\nworkflow = [\"vpn-recover\"]\n";
 

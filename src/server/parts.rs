@@ -322,7 +322,9 @@ pub fn load_policies(folder: &Path, dictionary: &Dictionary, faults: &mut Faults
 /// The question policy of a folder, if it has one.
 fn load_questions(folder: &Path, faults: &mut Faults) -> Questions {
     let file = folder.join(question_policy::FILE);
-    let source = file.exists().then(|| Source::read(&file, faults)).flatten();
+    // A link to nothing, or a folder that cannot be looked into, is not a file that nobody wrote.
+    let absent = matches!(fs::symlink_metadata(&file), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
+    let source = if absent { None } else { Source::read(&file, faults) };
     source.map_or_else(Questions::default, |source| question_policy::parse(&source, faults))
 }
 
@@ -396,6 +398,17 @@ pub fn describe(error: impl std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_policy_that_cannot_be_read_is_not_one_without_questions() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut faults = Faults::default();
+        load_questions(folder.path(), &mut faults);
+        assert!(faults.0.is_empty(), "there need be none: {faults}");
+        std::os::unix::fs::symlink("moved-away.toml", folder.path().join(question_policy::FILE)).unwrap();
+        load_questions(folder.path(), &mut faults);
+        assert!(faults.to_string().contains("cannot be read"), "{faults}");
+    }
 
     /// The small working file of the documentation, with the files that it names.
     #[test]

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use crate::clock::Timestamp;
 
@@ -55,6 +55,8 @@ impl Tries {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            // Whoever can make a link beside the key must not have another file written in its place.
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&self.0)?;
         Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
     }
@@ -130,6 +132,15 @@ mod tests {
                 .count()
         });
         assert_eq!(taken, MOST);
+    }
+
+    #[test]
+    fn a_link_is_not_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, other) = (folder.path().join("key"), folder.path().join("other"));
+        std::os::unix::fs::symlink(&other, folder.path().join("key.tries")).unwrap();
+        assert!(Tries::beside(&key).count(NOW).is_err());
+        assert!(!other.exists());
     }
 
     #[test]

@@ -236,13 +236,18 @@ fn read_line(line: &str, whose: &Whose) -> Result<Option<Row>, String> {
         "yubico otp" => (3, None),
         "0" => (1, None),
         serial if serial.bytes().all(|octet| octet.is_ascii_digit()) => (1, Some(format!("yubikey-{serial}"))),
-        _ => return Err(format!("`{first}` is neither a serial number nor `Yubico OTP`")),
+        // In a list of another order this is a key: it is not quoted.
+        _ => return Err("begins with neither a serial number nor `Yubico OTP`".to_owned()),
     };
     let [public, private, key] = fields.get(at..at + 3).unwrap_or_default() else {
         return Err("public identity, private identity and AES key are not all there".to_owned());
     };
     let user = match whose {
         Whose::Told(user) => user.clone(),
+        // Nor is it looked for as a name, and said to be nobody's.
+        Whose::Column(number) if (at..at + 3).contains(&(number - 1)) => {
+            return Err(format!("column {number} holds the key, and not whose it is"));
+        }
         Whose::Column(number) => match fields.get(number - 1).copied().filter(|name| !name.is_empty()) {
             Some(name) => name.to_owned(),
             None => return Err(format!("nobody is named in column {number}")),
@@ -314,10 +319,14 @@ mod tests {
         let text = format!(
             "OATH-HOTP,12/11/2013 10:41,1,,,{KEY}\n4711,vvccccccbcdf\n4712,a,b,{KEY},,,,ana\n4713,a,b,{KEY},,,,\n"
         );
+        for (list, column) in [(format!("{KEY},vvccccccbcdf,4711\n"), 8), (format!("1,a,b,{KEY}\n"), 4)] {
+            let (rows, faults) = read_text(&list, &Whose::Column(column));
+            assert!(rows.is_empty() && !faults.is_empty() && !format!("{faults:?}").contains(KEY));
+        }
         let (rows, faults) = read_text(&text, &Whose::Column(8));
         assert_eq!(rows.iter().map(|row| row.user.as_str()).collect::<Vec<_>>(), ["ana"]);
         let expected = [
-            (1, "`OATH-HOTP` is neither a serial number nor `Yubico OTP`"),
+            (1, "begins with neither a serial number nor `Yubico OTP`"),
             (2, "public identity, private identity and AES key are not all there"),
             (4, "nobody is named in column 8"),
         ];

@@ -95,7 +95,8 @@ fn from_json(text: &str) -> (Vec<Person>, Vec<Fault>) {
 }
 
 fn from_csv(text: &str) -> (Vec<Person>, Vec<Fault>) {
-    let (rows, mut faults) = rows(text);
+    let (rows, broken) = rows(text);
+    let mut faults: Vec<Fault> = broken.iter().map(|((line, _), what)| (*line, *what)).collect();
     let mut rows = rows.into_iter();
     let Some((head_line, head)) = rows.next() else {
         return (Vec::new(), faults);
@@ -146,6 +147,13 @@ fn from_csv(text: &str) -> (Vec<Person>, Vec<Fault>) {
             faulty.insert(name);
         }
     }
+    // As far as it can be read, whose line it was.
+    for ((_, row), _) in &broken {
+        let user = row.get(columns.user).map(|user| user.trim().to_lowercase());
+        let directory = columns.directory.and_then(|at| row.get(at)).map(|field| field.trim());
+        let directory = directory.filter(|field| !field.is_empty()).map(str::to_owned);
+        faulty.extend(user.map(|user| (user, directory)));
+    }
     // With an answer missing the rest of a person is not what was meant.
     people.retain(|person| !faulty.contains(&(person.user.to_lowercase(), person.directory.clone())));
     (people, faults)
@@ -187,14 +195,16 @@ type Row = (usize, Vec<Zeroizing<String>>);
 
 /// The lines of a CSV text with their numbers; fields in quotes may go over several. The separator is a comma, or
 /// what the first line has instead: a semicolon or a tab.
-fn rows(text: &str) -> (Vec<Row>, Vec<Fault>) {
+///
+/// Beside them those that are broken, as far as they were read.
+fn rows(text: &str) -> (Vec<Row>, Vec<(Row, &'static str)>) {
     let head = text.lines().next().unwrap_or_default();
     let separator = [',', ';', '\t']
         .into_iter()
         .find(|mark| head.contains(*mark))
         .unwrap_or(',');
     let mut rows = Vec::new();
-    let mut faults = Vec::new();
+    let mut broken = Vec::new();
     let mut letters = text.chars().peekable();
     let mut line = 1;
     while letters.peek().is_some() {
@@ -239,12 +249,12 @@ fn rows(text: &str) -> (Vec<Row>, Vec<Fault>) {
             fault = Some("a quote is not closed");
         }
         match fault {
-            Some(what) => faults.push((began, what)),
+            Some(what) => broken.push(((began, row), what)),
             None if row.iter().all(|field| field.trim().is_empty()) => {}
             None => rows.push((began, row)),
         }
     }
-    (rows, faults)
+    (rows, broken)
 }
 
 #[cfg(test)]
@@ -306,6 +316,15 @@ mod tests {
         let (people, faults) = read("user,question,answer\nana,school,Mary\nben,school,\"Mary\ncarol,school,Anne\n");
         assert_eq!(people, ["2 ana school=Mary"]);
         assert_eq!(faults, [(3, "a quote is not closed")]);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_takes_its_person_out_too() {
+        let (people, faults) = read(
+            "user,question,answer\nana,school,Mary\nAna,book,\"Ulysses\" x\nben,school,Mary\nben,book,\"Ulysses\ncarol,a,b\n",
+        );
+        assert_eq!(people, Vec::<String>::new());
+        assert_eq!(faults.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 5]);
     }
 
     #[test]
