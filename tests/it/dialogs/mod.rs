@@ -6,6 +6,7 @@ mod expired;
 mod four_eyes;
 mod passcode;
 mod password_and_code;
+mod questions;
 mod recover;
 mod spoken;
 mod wire;
