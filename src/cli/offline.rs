@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::output::{CliError, Out, confirm};
+use super::output::{CliError, Out, confirm, grouped};
 use super::token::print_tokens;
 use super::{Exit, UserArg, qr};
 use crate::admin::api::{MachineRef, OfflineEnrolled, OfflineResponse, RespondRequest, TokenView};
@@ -106,7 +106,7 @@ pub(super) async fn run(args: OfflineArgs, client: &AdminClient, out: &mut Out<'
                 return out.json(&response);
             }
             out.pairs(&[
-                ("response", Some(key_file::grouped(&response.response))),
+                ("response", Some(grouped(&response.response))),
                 ("for", Some(format!("{} at {}", response.login, response.machine))),
             ])?;
             Ok(Exit::Done)

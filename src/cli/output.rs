@@ -180,6 +180,18 @@ fn printable(text: &str, colour: bool) -> String {
     out
 }
 
+/// In groups of four, for typing and reading aloud.
+pub(super) fn grouped(text: &str) -> String {
+    let mut grouped = String::with_capacity(text.len() + text.len() / 4);
+    for (index, character) in text.chars().enumerate() {
+        if index > 0 && index % 4 == 0 {
+            grouped.push(' ');
+        }
+        grouped.push(character);
+    }
+    grouped
+}
+
 /// Asks before something that cannot be undone. Without a terminal to ask on, only `--yes` will do.
 pub(super) fn confirm(yes: bool, question: &str) -> Result<bool, CliError> {
     if yes {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::output::{CliError, Out, confirm, moment, moment_or_never, read_secret};
+use super::output::{CliError, Out, confirm, grouped, moment, moment_or_never, read_secret};
 use super::{Exit, UserArg, qr};
 use crate::admin::api::{Enrolled, RenameTokenRequest, Resynced, TokenRef, TokenView};
 use crate::admin::client::AdminClient;
@@ -317,18 +317,6 @@ fn algorithm(token: &TokenView) -> &'static str {
         Algorithm::Sha256 => "sha256",
         Algorithm::Sha512 => "sha512",
     }
-}
-
-/// In groups of four, for typing.
-fn grouped(seed: &str) -> String {
-    let mut text = String::with_capacity(seed.len() + seed.len() / 4);
-    for (index, character) in seed.chars().enumerate() {
-        if index > 0 && index % 4 == 0 {
-            text.push(' ');
-        }
-        text.push(character);
-    }
-    text
 }
 
 const ENROL_HELP: &str = "\

@@ -112,9 +112,9 @@ impl Key {
         Self::joined(b"e/g/", user.as_str().as_bytes())
     }
 
-    /// Responses given to somebody at a machine that cannot reach us, which expire: `e/o/<user key>`.
+    /// Responses given to somebody at a machine that cannot reach us, which expire: `e/f/<user key>`.
     pub fn offline(user: &UserKey) -> Self {
-        Self::joined(b"e/o/", user.as_str().as_bytes())
+        Self::joined(b"e/f/", user.as_str().as_bytes())
     }
 
     /// When sessions were watched.
@@ -227,6 +227,24 @@ mod tests {
             nas: nas.into(),
             id: id.into(),
         }
+    }
+
+    #[test]
+    fn what_is_kept_of_one_person_has_keys_of_its_own() {
+        let user = UserKey::new("corp", "1");
+        let session = name("vpn", "10.0.0.1", "1");
+        let keys = [
+            Key::user(&user),
+            Key::throttle(&user),
+            Key::sent_for(&user),
+            Key::offline(&user),
+            Key::grants(&user),
+            Key::session(&session),
+            Key::session_of(&user, &session),
+            Key::ended_session(&session),
+        ];
+        let distinct: std::collections::BTreeSet<&Key> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 mod again;
 mod approval;
-mod ask;
+pub(in crate::engine) mod ask;
 mod case;
 mod challenge;
 mod change;

@@ -377,6 +377,7 @@ mod tests {
         let sources = SHIPPED.map(|(name, text)| Source::new(Path::new(name), text));
         files::parse(&sources, &mut Languages::new(), &mut faults);
         assert!(faults.0.is_empty(), "{faults}");
+        assert_eq!(BUILT_IN.len(), SHIPPED.len());
         for (name, texts) in &*BUILT_IN {
             for text in Text::ALL {
                 assert!(texts.contains_key(text), "{} is missing in {name}.toml", text.key());
@@ -384,6 +385,22 @@ mod tests {
             }
         }
         assert!(BUILT_IN[ENGLISH].values().all(|text| text.is_ascii()));
+    }
+
+    #[test]
+    fn a_shipped_file_that_cannot_be_read_would_be_found() {
+        for (name, text) in SHIPPED {
+            let said_twice = format!("{text}\nrefused = \"again\"\n");
+            for broken in [said_twice, format!("{text}\nrefused =\n")] {
+                let mut faults = Faults::default();
+                files::parse(
+                    &[Source::new(Path::new(name), broken)],
+                    &mut Languages::new(),
+                    &mut faults,
+                );
+                assert!(faults.any_errors(), "{name}");
+            }
+        }
     }
 
     #[test]

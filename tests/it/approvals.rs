@@ -41,21 +41,14 @@ fn open(site: &Portcullis, name: &str) -> String {
     own[0]["id"].as_str().expect("an identifier").to_owned()
 }
 
-fn asks(reply: &Reply, expected: &str) {
-    assert!(
-        matches!(reply, Reply::Challenge { text, .. } if text.contains(expected)),
-        "{reply:?} instead of {expected}"
-    );
-}
-
 #[test]
 fn a_dialog_waits_for_somebody_elses_word() {
     let (_directory, mut site) = start();
     let asked = site.radclient(DIALOG).login(&user(1), &password(1));
     let id = open(&site, &user(1));
-    asks(&asked, &format!("Approval {id} asked for"));
+    asked.asks(&format!("Approval {id} asked for"));
     let waits = site.radclient(DIALOG).answer(&user(1), "ok", &asked);
-    asks(&waits, "not given yet");
+    waits.asks("not given yet");
 
     // Not by who may not, and not lost with the process.
     let approve = ["approve", id.as_str()];
@@ -75,17 +68,14 @@ fn a_dialog_waits_for_somebody_elses_word() {
     // Who knows the password, but asked in another dialog, has nothing of it.
     let vpn = site.radclient(DIALOG);
     let wrong = vpn.login(&user(1), "wrong");
-    asks(&wrong, "asked for");
-    asks(&vpn.answer(&user(1), "ok", &wrong), "not given yet");
+    wrong.asks("asked for");
+    vpn.answer(&user(1), "ok", &wrong).asks("not given yet");
     let nobody = vpn.login("nobody", "wrong");
-    asks(&nobody, "asked for");
-    asks(&vpn.answer("nobody", "ok", &nobody), "not given yet");
+    nobody.asks("asked for");
+    vpn.answer("nobody", "ok", &nobody).asks("not given yet");
 
     // Used by many at once: one of them is let in.
-    let Reply::Challenge { state, .. } = &waits else {
-        panic!()
-    };
-    let requests: Vec<String> = (0..20).map(|_| request(&user(1), "ok", Some(state))).collect();
+    let requests: Vec<String> = (0..20).map(|_| request(&user(1), "ok", Some(waits.state()))).collect();
     let replies = vpn.ask_at_once(&requests);
     let accepted = replies.iter().filter(|reply| **reply == Reply::Accept).count();
     assert_eq!((replies.len(), accepted), (20, 1), "{replies:?}");

@@ -105,13 +105,6 @@ queue = 2
     }
 }
 
-fn shown(reply: &Reply) -> &str {
-    let Reply::Challenge { text, .. } = reply else {
-        panic!("not a challenge: {reply:?}");
-    };
-    text
-}
-
 const CHOICE: &str = "Code, or 0 usual 1 e-mail 2 text message:";
 
 #[test]
@@ -119,9 +112,9 @@ fn a_code_travels_by_mail_over_starttls_and_counts_once() {
     let mut site = Site::start("starttls", "/send");
     let client = site.client();
     let first = client.login(&user(1), &password(1));
-    assert_eq!(shown(&first), CHOICE);
+    assert_eq!(first.prompt(), CHOICE);
     let asked = client.answer(&user(1), "1", &first);
-    assert_eq!(shown(&asked), "Enter the code sent by e-mail:");
+    assert_eq!(asked.prompt(), "Enter the code sent by e-mail:");
     let message = site.mail.messages().remove(0);
     assert_eq!(message["to"][0], format!("{}@example.org", user(1)));
     assert_eq!((&message["tls"], &message["login"]), (&true.into(), &true.into()));
@@ -180,9 +173,7 @@ fn a_code_travels_by_mail_over_starttls_and_counts_once() {
 }
 
 fn state(reply: &Reply) -> Option<&str> {
-    let Reply::Challenge { state, .. } = reply else {
-        panic!("not a challenge: {reply:?}");
-    };
+    let state = reply.state();
     Some(state)
 }
 
@@ -216,7 +207,7 @@ fn a_mail_server_is_believed_only_with_its_certificate() {
     .unwrap();
     assert!(site.portcullis.cli(&["reload"]).status.success());
     let asked = client.answer(&user(1), "1", &client.login(&user(1), &password(1)));
-    assert_eq!(shown(&asked), format!("Could not be sent. {CHOICE}"));
+    assert_eq!(asked.prompt(), format!("Could not be sent. {CHOICE}"));
     assert_eq!(site.mail.messages().len(), 2);
 }
 
@@ -230,7 +221,7 @@ fn nothing_is_sent_without_starttls_where_it_is_wanted() {
     site.portcullis.serve();
     let client = site.client();
     let asked = client.answer(&user(1), "1", &client.login(&user(1), &password(1)));
-    assert_eq!(shown(&asked), format!("Could not be sent. {CHOICE}"));
+    assert_eq!(asked.prompt(), format!("Could not be sent. {CHOICE}"));
     assert!(site.mail.messages().is_empty());
 }
 
@@ -240,7 +231,7 @@ fn a_gateway_gets_the_number_in_one_form_and_nothing_breaks_out() {
     site.number(1, "+49 (0) 170 / 123-4567");
     let client = site.client();
     let asked = client.answer(&user(1), "2", &client.login(&user(1), &password(1)));
-    assert_eq!(shown(&asked), "Enter the code sent to your phone:");
+    assert_eq!(asked.prompt(), "Enter the code sent to your phone:");
     let message = site.gateway.messages().remove(0);
     assert_eq!(message["path"], "/send?to=%2B491701234567");
     assert_eq!(message["headers"]["authorization"], "Bearer a-gateway-token");
@@ -252,7 +243,7 @@ fn a_gateway_gets_the_number_in_one_form_and_nothing_breaks_out() {
     // What is no number, whatever is in it, gets nothing; the dialog does not tell.
     site.number(2, "0170 1234567, to: +1900 555");
     let asked = client.answer(&user(2), "2", &client.login(&user(2), &password(2)));
-    assert_eq!(shown(&asked), "Enter the code sent to your phone:");
+    assert_eq!(asked.prompt(), "Enter the code sent to your phone:");
     assert_eq!(site.gateway.messages().len(), 1);
     let audit = site.portcullis.audit().join("\n");
     assert!(audit.contains("mobile cannot be used"), "{audit}");
@@ -260,7 +251,7 @@ fn a_gateway_gets_the_number_in_one_form_and_nothing_breaks_out() {
     // The wrong password, and nobody: the same.
     for name in [user(1), "nobody".to_owned()] {
         let asked = client.answer(&name, "2", &client.login(&name, "wrong"));
-        assert_eq!(shown(&asked), "Enter the code sent to your phone:");
+        assert_eq!(asked.prompt(), "Enter the code sent to your phone:");
         assert_eq!(client.answer(&name, &sent, &asked), Reply::Reject);
     }
     assert_eq!(site.gateway.messages().len(), 1);
@@ -279,14 +270,14 @@ fn limits_survive_a_kill() {
     let client = site.client();
     let send = |number: usize| client.answer(&user(number), "2", &client.login(&user(number), &password(number)));
     for _ in 0..4 {
-        assert_eq!(shown(&send(1)), "Enter the code sent to your phone:");
+        assert_eq!(send(1).prompt(), "Enter the code sent to your phone:");
     }
     site.portcullis.kill_and_serve();
     // The fifth to this number, whoever it is of; and no sixth.
-    assert_eq!(shown(&send(2)), "Enter the code sent to your phone:");
+    assert_eq!(send(2).prompt(), "Enter the code sent to your phone:");
     assert_eq!(site.gateway.messages().len(), 5);
     for number in [1, 2] {
-        assert_eq!(shown(&send(number)), "Enter the code sent to your phone:");
+        assert_eq!(send(number).prompt(), "Enter the code sent to your phone:");
     }
     assert_eq!(site.gateway.messages().len(), 5);
     let audit = site.portcullis.audit().join("\n");
@@ -304,7 +295,7 @@ fn a_gateway_that_fails_is_told_and_counts_against_nobody() {
         let client = site.client();
         for name in [user(1), user(1), "nobody".to_owned()] {
             let asked = client.answer(&name, "2", &client.login(&name, &password(1)));
-            assert_eq!(shown(&asked), format!("Could not be sent. {CHOICE}"), "{path}");
+            assert_eq!(asked.prompt(), format!("Could not be sent. {CHOICE}"), "{path}");
         }
         let paths: Vec<String> = site
             .gateway
@@ -354,7 +345,7 @@ fn a_gateway_that_hangs_or_floods_starves_nobody() {
         // Two are on their way, two wait, and two are turned away.
         let told = format!("Could not be sent. {CHOICE}");
         let replies: Vec<Reply> = waiting.into_iter().map(|waiting| waiting.join().unwrap()).collect();
-        let texts: Vec<&str> = replies.iter().map(shown).collect();
+        let texts: Vec<&str> = replies.iter().map(Reply::prompt).collect();
         let away = texts.iter().filter(|text| **text == told).count();
         assert!(away >= 2 && away < texts.len(), "{texts:?}");
     });
@@ -369,7 +360,7 @@ fn a_mail_server_that_stalls_holds_up_one_answer_for_a_moment() {
     site.mail.halt();
     let client = site.client();
     let asked = client.answer(&user(1), "1", &client.login(&user(1), &password(1)));
-    assert_eq!(shown(&asked), "Enter the code sent by e-mail:", "it is on its way");
+    assert_eq!(asked.prompt(), "Enter the code sent by e-mail:", "it is on its way");
     site.mail.go_on();
     until("it arrives", || site.mail.messages().len() == 1);
     assert_eq!(client.answer(&user(1), &site.mail.code(), &asked), Reply::Accept);

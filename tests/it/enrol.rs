@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::support::ocserv::Ocserv;
 use crate::support::pam::Pam;
 use crate::support::pki::Authority;
 use crate::support::portcullis::{APPEND, DIALOG, PASSWORD_ONLY, Portcullis, find};
@@ -37,19 +38,12 @@ fn key(shown: &str) -> Option<String> {
     Some(key.replace(' ', ""))
 }
 
-fn challenged(reply: &Reply) -> &str {
-    let Reply::Challenge { text, .. } = reply else {
-        panic!("no challenge: {reply:?}");
-    };
-    text
-}
-
 /// Both codes, from the challenge that shows the key.
 fn confirm(client: &Radclient, user: &str, shown: &Reply) -> (String, Reply) {
-    let seed = key(challenged(shown)).unwrap_or_else(|| panic!("no key in {shown:?}"));
+    let seed = key(shown.prompt()).unwrap_or_else(|| panic!("no key in {shown:?}"));
     let (first, second) = consecutive(&seed);
     let next = client.answer(user, &first, shown);
-    assert_eq!(challenged(&next), "Now the next code:");
+    assert_eq!(next.prompt(), "Now the next code:");
     let end = client.answer(user, &second, &next);
     (seed, end)
 }
@@ -78,7 +72,7 @@ fn a_key_crosses_tls_and_nothing_else() {
 
     let clear = site.radclient(DIALOG);
     let usual = clear.login(&user(1), &password(1));
-    assert_eq!(challenged(&usual), "Enter the 6-digit code");
+    assert_eq!(usual.prompt(), "Enter the 6-digit code");
     assert_eq!(clear.answer(&user(1), "000000", &usual), Reply::Reject);
     let last = site.audit().pop().unwrap();
     assert!(last.contains("enrol-unprotected"), "{last}");
@@ -100,14 +94,14 @@ fn a_key_crosses_tls_and_nothing_else() {
 
     // From now on the code is asked for, over any transport; those that enrolled it are spent.
     let asked = clear.login(&user(1), &password(1));
-    assert_eq!(challenged(&asked), "Enter the 6-digit code");
+    assert_eq!(asked.prompt(), "Enter the 6-digit code");
     assert_eq!(clear.answer(&user(1), &code(&seed, 0), &asked), Reply::Reject);
     // A wrong password and the name of nobody are asked the same.
     let guessed = gateway.login(&user(2), "guess");
-    assert_eq!(challenged(&guessed), "Enter the 6-digit code");
+    assert_eq!(guessed.prompt(), "Enter the 6-digit code");
     assert_eq!(gateway.answer(&user(2), "000000", &guessed), Reply::Reject);
     let nobody = gateway.login("nobody-at-all", "guess");
-    assert_eq!(challenged(&nobody), "Enter the 6-digit code");
+    assert_eq!(nobody.prompt(), "Enter the 6-digit code");
     assert_eq!(gateway.answer("nobody-at-all", "000000", &nobody), Reply::Reject);
 }
 
@@ -147,23 +141,37 @@ fn a_login_prompt_walks_through_it() {
 }
 
 #[test]
+fn a_vpn_gateway_walks_through_it() {
+    let directory = Slapd::start(20);
+    let site = site(&directory, &anywhere());
+    let gateway = Ocserv::start(site.radius(), site.certificates());
+    let mut next = None;
+    let (entered, shown) = gateway.converse(&user(1), |screen| match key(screen) {
+        Some(shown) => {
+            let (first, second) = consecutive(&shown);
+            next = Some(second);
+            first
+        }
+        None => next.clone().unwrap_or_else(|| password(1)),
+    });
+    assert!(entered && shown.contains("Now the next code:"), "{shown}");
+    assert_eq!(tokens(&site, &user(1)), 1);
+}
+
+#[test]
 fn a_restart_at_any_step_drops_nobody() {
     let directory = Slapd::start(20);
     let mut site = site(&directory, &anywhere());
     let client = site.radclient(DIALOG);
     let shown = client.login(&user(1), &password(1));
     site.kill_and_serve();
-    let seed = key(challenged(&shown)).unwrap();
+    let seed = key(shown.prompt()).unwrap();
     let (first, second) = consecutive(&seed);
     let wrong = client.answer(&user(1), &wrong_code(&seed), &shown);
-    assert_eq!(
-        key(challenged(&wrong)).as_ref(),
-        Some(&seed),
-        "the same key is shown again"
-    );
+    assert_eq!(key(wrong.prompt()).as_ref(), Some(&seed), "the same key is shown again");
     site.kill_and_serve();
     let next = client.answer(&user(1), &first, &wrong);
-    assert_eq!(challenged(&next), "Now the next code:");
+    assert_eq!(next.prompt(), "Now the next code:");
     site.kill_and_serve();
     assert_eq!(client.answer(&user(1), &second, &next), Reply::Accept);
     site.kill_and_serve();
@@ -186,12 +194,10 @@ fn of_answers_at_once_one_is_taken() {
     let site = site(&directory, &anywhere());
     let client = site.radclient(DIALOG);
     let shown = client.login(&user(1), &password(1));
-    let seed = key(challenged(&shown)).unwrap();
+    let seed = key(shown.prompt()).unwrap();
     let (first, second) = consecutive(&seed);
     let next = client.answer(&user(1), &first, &shown);
-    let Reply::Challenge { state, .. } = &next else {
-        panic!("{next:?}");
-    };
+    let state = next.state();
     let answers = vec![request(&user(1), &second, Some(state)); 16];
     let replies = client.ask_at_once(&answers);
     let accepted = replies.iter().filter(|reply| **reply == Reply::Accept).count();
@@ -202,7 +208,7 @@ fn of_answers_at_once_one_is_taken() {
         client.login(&user(2), &password(2)),
         client.login(&user(2), &password(2)),
     );
-    let seed = key(challenged(&old)).unwrap();
+    let seed = key(old.prompt()).unwrap();
     assert_eq!(client.answer(&user(2), &consecutive(&seed).0, &old), Reply::Reject);
     assert_eq!(confirm(&client, &user(2), &new).1, Reply::Accept);
     assert_eq!(tokens(&site, &user(2)), 1);
@@ -249,7 +255,7 @@ fn grace_ends_with_its_day() {
         }
         assert_eq!(append.login(&name, &password(number)), Reply::Reject, "{commands:?}");
         let asked = site.radclient(DIALOG).login(&name, &password(number));
-        assert_eq!(challenged(&asked), "Enter the 6-digit code");
+        assert_eq!(asked.prompt(), "Enter the 6-digit code");
     }
 
     // The day is over: it is said so, and the password alone is not enough.

@@ -32,13 +32,6 @@ fn field<'v>(value: &'v Value, path: &str) -> &'v str {
     value.pointer(path).and_then(Value::as_str).expect("a field")
 }
 
-fn asks(reply: &Reply, expected: &str) {
-    assert!(
-        matches!(reply, Reply::Challenge { text, .. } if text.contains(expected)),
-        "{reply:?} instead of {expected}"
-    );
-}
-
 #[test]
 fn two_people_hand_a_passcode_over() {
     let (_directory, mut site) = start();
@@ -54,7 +47,7 @@ fn two_people_hand_a_passcode_over() {
     let vpn = site.radclient(DIALOG);
     for name in [user(1), user(2), "nobody".to_owned()] {
         let half = vpn.login(&name, first);
-        asks(&half, "Second part");
+        half.asks("Second part");
         assert_eq!(vpn.answer(&name, "23456", &half), Reply::Reject, "{name}");
     }
 
@@ -71,11 +64,11 @@ fn two_people_hand_a_passcode_over() {
     site.kill_and_serve();
     let vpn = site.radclient(DIALOG);
     let half = vpn.login(&user(1), &first.to_lowercase());
-    asks(&half, "Second part");
+    half.asks("Second part");
     let whole = vpn.answer(&user(1), second, &half);
-    asks(&whole, "New password");
+    whole.asks("New password");
     let repeat = vpn.answer(&user(1), NEW, &whole);
-    asks(&repeat, "Repeat");
+    repeat.asks("Repeat");
     assert_eq!(
         vpn.answer(&user(1), NEW, &repeat),
         Reply::Reject,
@@ -114,7 +107,7 @@ fn who_may_be_the_second() {
     let issued = json_as(&site, CLERK, &["passcode", "issue", &user(3)]);
     let released = json_as(&site, MANAGER, &["passcode", "release", field(&issued, "/passcode/id")]);
     let whole = format!("{}{}", field(&issued, "/code"), field(&released, "/second"));
-    asks(&site.radclient(DIALOG).login(&user(3), &whole), "New password");
+    site.radclient(DIALOG).login(&user(3), &whole).asks("New password");
 }
 
 #[test]

@@ -66,19 +66,12 @@ fn answer_to(text: &str) -> &'static str {
     }
 }
 
-fn text_of(reply: &Reply) -> &str {
-    let Reply::Challenge { text, .. } = reply else {
-        panic!("not a challenge: {reply:?}");
-    };
-    text
-}
-
 /// Logs in with password and code, and defines the answers that are asked for; the process dies between the steps.
 fn define(site: &mut Portcullis, name: &str, number: usize, seed: &str, dies: bool) {
     let first = site.radclient(DIALOG).login(name, &password(number));
     let mut reply = site.radclient(DIALOG).answer(name, &code(seed, 0), &first);
     for count in 1..=3 {
-        let text = text_of(&reply).to_owned();
+        let text = reply.prompt().to_owned();
         assert!(text.starts_with(&format!("Answer {count} of 3 to keep: ")), "{text}");
         if dies {
             site.kill_and_serve();
@@ -91,7 +84,7 @@ fn define(site: &mut Portcullis, name: &str, number: usize, seed: &str, dies: bo
 /// Begins a recovery and proves the code: the first question.
 fn begin(site: &Portcullis, name: &str, code: &str) -> Reply {
     let first = site.radclient(DIALOG).login(name, "?recover");
-    assert_eq!(text_of(&first), "Recovery or authenticator code:");
+    assert_eq!(first.prompt(), "Recovery or authenticator code:");
     site.radclient(DIALOG).answer(name, code, &first)
 }
 
@@ -105,13 +98,13 @@ fn answers_are_defined_and_asked_over_the_death_of_the_process() {
 
     let mut reply = begin(&site, &name, &code(&seed, 1));
     for _ in 0..2 {
-        let text = text_of(&reply).to_owned();
+        let text = reply.prompt().to_owned();
         site.kill_and_serve();
         reply = site
             .radclient(DIALOG)
             .answer(&name, &answer_to(&text).to_uppercase(), &reply);
     }
-    assert_eq!(text_of(&reply), "1 unlock  2 security answers:");
+    assert_eq!(reply.prompt(), "1 unlock  2 security answers:");
     let audit = site.audit();
     let defined = |record: &&String| record.contains("answers.define") && record.contains("accept");
     assert_eq!(audit.iter().filter(defined).count(), 1, "{audit:#?}");
@@ -132,10 +125,8 @@ fn guesses_at_once_count_one_after_the_other() {
     define(&mut site, &name, 1, &seed, false);
 
     let first = begin(&site, &name, &code(&seed, 1));
-    let last = site.radclient(DIALOG).answer(&name, answer_to(text_of(&first)), &first);
-    let Reply::Challenge { state, .. } = &last else {
-        panic!("{last:?}")
-    };
+    let last = site.radclient(DIALOG).answer(&name, answer_to(first.prompt()), &first);
+    let state = last.state();
     let guesses: Vec<String> = (0..16)
         .map(|number| request(&name, &format!("guess number {number}"), Some(state)))
         .collect();
@@ -147,10 +138,10 @@ fn guesses_at_once_count_one_after_the_other() {
     assert_eq!(wrong, 3, "three lock, and no more were judged: {audit:#?}");
 
     // The right one comes too late, for this process and the next.
-    let late = site.radclient(DIALOG).answer(&name, answer_to(text_of(&last)), &last);
+    let late = site.radclient(DIALOG).answer(&name, answer_to(last.prompt()), &last);
     assert_eq!(late, Reply::Reject);
     site.kill_and_serve();
-    let late = site.radclient(DIALOG).answer(&name, answer_to(text_of(&last)), &last);
+    let late = site.radclient(DIALOG).answer(&name, answer_to(last.prompt()), &last);
     assert_eq!(late, Reply::Reject);
 }
 
@@ -165,7 +156,7 @@ fn nobody_is_asked_as_much_as_somebody() {
     for who in [name, "nobody-at-all".to_owned(), user(2)] {
         let mut reply = begin(&site, &who, "000000");
         for _ in 0..2 {
-            let text = text_of(&reply).to_owned();
+            let text = reply.prompt().to_owned();
             reply = site.radclient(DIALOG).answer(&who, answer_to(&text), &reply);
         }
         assert_eq!(reply, Reply::Reject, "{who}");

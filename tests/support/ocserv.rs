@@ -6,8 +6,12 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
+use super::converse::converse;
 use super::process::{Process, free_port, listening, run, text, until};
 use super::radclient::SECRET;
+
+/// Prompts of the longest conversation.
+const MOST_PROMPTS: usize = 10;
 
 /// A gateway of its own.
 pub(crate) struct Ocserv {
@@ -63,6 +67,21 @@ impl Ocserv {
         let output = run(&mut self.openconnect(user), &format!("{}\n", lines.join("\n")));
         let shown = text(&output);
         (output.status.success() && shown.contains("COOKIE="), shown)
+    }
+
+    /// Answers each prompt by what is shown, as [`converse`] does. Whether a session was given, and what was shown.
+    ///
+    /// openconnect shows the gateway's message on one line, and its own `Password:`, then `Password1:` and so on, below
+    /// it; after a refusal it asks from the beginning. `answer` gets both lines, at most [`MOST_PROMPTS`] times.
+    pub(crate) fn converse(&self, user: &str, mut answer: impl FnMut(&str) -> String) -> (bool, String) {
+        let mut prompts = 0;
+        let (ended, shown) = converse(&self.openconnect(user), |screen| {
+            let prompt = screen.lines().last().is_some_and(|line| line.starts_with("Password"));
+            prompts += usize::from(prompt);
+            assert!(prompts <= MOST_PROMPTS, "asked without end: {screen}");
+            prompt.then(|| answer(screen))
+        });
+        (ended && shown.contains("COOKIE="), shown)
     }
 
     fn openconnect(&self, user: &str) -> Command {

@@ -20,6 +20,30 @@ pub(crate) enum Reply {
     Silence,
 }
 
+impl Reply {
+    /// The text of a challenge, which it must be.
+    pub(crate) fn prompt(&self) -> &str {
+        self.challenge().0
+    }
+
+    /// The State of a challenge, which it must be.
+    pub(crate) fn state(&self) -> &str {
+        self.challenge().1
+    }
+
+    /// Asserts that it is a challenge, and that its text holds `expected`.
+    pub(crate) fn asks(&self, expected: &str) {
+        assert!(self.prompt().contains(expected), "{self:?} instead of {expected}");
+    }
+
+    fn challenge(&self) -> (&str, &str) {
+        let Self::Challenge { text, state } = self else {
+            panic!("not a challenge: {self:?}");
+        };
+        (text, state)
+    }
+}
+
 /// A client of one server.
 #[derive(Clone, Debug)]
 pub(crate) struct Radclient {
@@ -71,10 +95,7 @@ impl Radclient {
 
     /// An answer to a challenge.
     pub(crate) fn answer(&self, user: &str, typed: &str, challenge: &Reply) -> Reply {
-        let Reply::Challenge { state, .. } = challenge else {
-            panic!("not a challenge: {challenge:?}");
-        };
-        self.ask(&request(user, typed, Some(state)))
+        self.ask(&request(user, typed, Some(challenge.state())))
     }
 
     /// One request with these attributes.

@@ -127,18 +127,6 @@ impl Drop for Fresh {
     }
 }
 
-/// Digits in groups of four, for reading aloud.
-pub(super) fn grouped(digits: &str) -> String {
-    let mut text = String::with_capacity(digits.len() + digits.len() / 4);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && index % 4 == 0 {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::key_file::{KeyFile, grouped};
+use super::key_file::KeyFile;
 use super::terminal::Terminal;
 use super::tries::Tries;
-use crate::cli::output::{CliError, Out};
+use crate::cli::output::{CliError, Out, grouped};
 use crate::cli::{Exit, qr};
 use crate::clock;
 use crate::engine::ocra::Input;

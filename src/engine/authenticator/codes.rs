@@ -32,14 +32,20 @@ pub fn is_well_formed(code: &str, length: usize) -> bool {
 
 /// The code in groups of five, for reading aloud.
 pub fn grouped(code: &str) -> String {
-    let mut text = String::with_capacity(code.len() + code.len() / 5);
-    for (index, character) in code.chars().enumerate() {
-        if index > 0 && index % 5 == 0 {
-            text.push('-');
+    in_groups(code, 5, '-')
+}
+
+/// ASCII text in groups of `size` characters, with `between` between them. Its memory is taken once, so that wiping
+/// it leaves nothing behind.
+pub fn in_groups(text: &str, size: usize, between: char) -> String {
+    let mut groups = String::with_capacity(text.len() * 2);
+    for (index, character) in text.chars().enumerate() {
+        if index > 0 && index.is_multiple_of(size) {
+            groups.push(between);
         }
-        text.push(character);
+        groups.push(character);
     }
-    text
+    groups
 }
 
 #[cfg(test)]

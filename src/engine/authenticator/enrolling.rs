@@ -9,7 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::clock::Timestamp;
 use crate::engine::authenticator::oath::{self, Generator};
-use crate::engine::authenticator::{Context, totp};
+use crate::engine::authenticator::{Context, codes, totp};
 use crate::engine::record::{Algorithm, Token, TokenKind, UserRecord};
 use crate::keyring::KeyError;
 use crate::secret::Secret;
@@ -63,14 +63,7 @@ impl TotpKey {
     /// The key for people to type: base32 (RFC 4648 section 6) in groups of four.
     pub fn shown(&self) -> Zeroizing<String> {
         let text = Zeroizing::new(BASE32_NOPAD.encode(&self.0));
-        let mut shown = Zeroizing::new(String::with_capacity(Self::SHOWN));
-        for (index, letter) in text.chars().enumerate() {
-            if index > 0 && index % 4 == 0 {
-                shown.push(' ');
-            }
-            shown.push(letter);
-        }
-        shown
+        Zeroizing::new(codes::in_groups(&text, 4, ' '))
     }
 
     fn generator(&self) -> Generator {

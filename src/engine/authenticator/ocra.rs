@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::engine::authenticator::{CodeAuthenticator, Context, Judgement, Kind, oath};
+use crate::engine::authenticator::{CodeAuthenticator, Context, Judgement, Kind, codes, oath};
 use crate::engine::ocra::{Input, Suite};
 use crate::engine::record::{AnsweredChallenge, Token, TokenKind, UserRecord};
 use crate::keyring::{KeyError, Keyring};
@@ -102,10 +102,7 @@ pub fn challenge(keyring: &Keyring, id: u64) -> String {
 
 /// A challenge as it is shown: in two groups of four.
 pub fn grouped(challenge: &str) -> String {
-    match challenge.split_at_checked(CHALLENGE_DIGITS / 2) {
-        Some((first, second)) => format!("{first} {second}"),
-        None => challenge.to_owned(),
-    }
+    codes::in_groups(challenge, CHALLENGE_DIGITS / 2, ' ')
 }
 
 fn proves_logins(kind: TokenKind) -> bool {

@@ -64,6 +64,11 @@ const WAYS: [Way; 4] = [
     },
 ];
 
+/// What the ways are called where all of them are offered, in that order.
+pub(in crate::engine) fn options() -> impl Iterator<Item = Text> {
+    std::iter::once(Text::ChooseUsual).chain(WAYS.iter().map(|way| way.option))
+}
+
 /// What somebody is offered: from the rule alone.
 #[derive(Debug)]
 struct Offer {

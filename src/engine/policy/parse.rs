@@ -772,8 +772,14 @@ reply = { Class = ["x", true] }
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let mut faults = Faults::default();
         let files = files.filter(|file| file.is_file() && !file.ends_with(crate::engine::questions::FILE));
-        let sources: Vec<Source> = files.map(|file| Source::read(&file, &mut faults).unwrap()).collect();
+        let mut files: Vec<_> = files.collect();
+        files.sort();
+        let sources: Vec<Source> = files
+            .iter()
+            .map(|file| Source::read(file, &mut faults).unwrap())
+            .collect();
         let policy = parse(&sources, Dictionary::shipped(), &mut faults);
+        check_workflows(&sources, &Workflows::default(), &mut faults);
         assert!(faults.0.is_empty(), "{faults}");
         assert!(policy.rules.len() > 5);
     }

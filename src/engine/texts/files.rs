@@ -1,12 +1,15 @@
 //! Reading prompt files, and what is wrong with them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::document::{Document, Fault, Faults, Source, nearest};
 use crate::engine::authenticator::enrolling::TotpKey;
+use crate::engine::login::ask;
 use crate::engine::policy::MAX_PROMPT;
 use crate::engine::texts::{ENGLISH, Languages, MAX_OCTETS, Text, ascii, fill, is_unfit};
+use crate::engine::workflow::Action;
 
 /// Reads each file into its language, over what is there already.
 pub(super) fn parse(sources: &[Source], languages: &mut Languages, faults: &mut Faults) {
@@ -104,10 +107,8 @@ fn check(text: Text, written: &str, spoken: &Spoken<'_>, document: &Document<'_>
     if let Some(lacking) = known.iter().find(|name| !found.contains(name)) {
         return Some(document.fault(&at, format!("lacks {{{lacking}}}, without which it says too little")));
     }
-    let values: Vec<(&str, String)> = known.iter().map(|name| (*name, spoken.longest(name))).collect();
-    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let longest = fill(written, &values);
-    let filled = if values.is_empty() { "" } else { ", filled in," };
+    let longest = spoken.filled(text, written);
+    let filled = if known.is_empty() { "" } else { ", filled in," };
     let letters = longest.chars().count();
     if letters > MAX_PROMPT {
         let message = format!("has{filled} {letters} characters; at most {MAX_PROMPT} are shown");
@@ -156,20 +157,25 @@ struct Spoken<'a> {
 }
 
 impl Spoken<'_> {
-    /// The longest sensible value of a placeholder.
-    fn longest(&self, placeholder: &str) -> String {
+    /// A text with the longest values in place of its placeholders.
+    fn filled<'t>(&self, text: Text, written: &'t str) -> Cow<'t, str> {
+        let names = text.placeholders().iter();
+        let values: Vec<(&str, String)> = names.map(|name| (*name, self.longest(text, name))).collect();
+        let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        fill(written, &values)
+    }
+
+    /// The longest sensible value of a placeholder of a text.
+    fn longest(&self, text: Text, placeholder: &str) -> String {
         match placeholder {
-            "reason" => self
-                .starting("reason-")
-                .chain(self.starting("answer-").filter(|text| !text.contains("{reason}")))
-                .max_by_key(|text| text.chars().count())
-                .unwrap_or_default()
-                .to_owned(),
-            "options" => {
-                let options = self.starting("choose-").enumerate();
-                let options: Vec<String> = options.map(|(index, text)| format!("{} {text}", index + 1)).collect();
-                options.join("  ")
+            "reason" => {
+                let prefix = if text == Text::AnswerRefused { ANSWER } else { "reason-" };
+                let reasons = Text::ALL.iter().filter(|reason| reason.key().starts_with(prefix));
+                self.longest_of(reasons.filter(|reason| **reason != Text::AnswerRefused).copied())
             }
+            "options" => self.longest_options(text),
+            // What is asked again is what was asked before: the ways there are.
+            "question" if text == Text::NotSentBut => self.longest_of([Text::CodeOr, Text::Choose].into_iter()),
             "key" => "x".repeat(TotpKey::SHOWN),
             "number" | "count" | "length" => "20".into(),
             "question" => "x".repeat(QUESTION),
@@ -177,14 +183,35 @@ impl Spoken<'_> {
         }
     }
 
-    fn starting(&self, prefix: &str) -> impl Iterator<Item = &str> {
-        let texts = Text::ALL.iter().filter(move |text| text.key().starts_with(prefix));
-        texts.filter_map(|text| {
-            let own = self.own.get(text);
-            own.or_else(|| self.english?.get(text)).map(|text| &**text)
-        })
+    /// All that can be chosen where this text asks: ways to prove a factor, and for [`Text::Choose`] what is to be done
+    /// as well.
+    fn longest_options(&self, text: Text) -> String {
+        let ways = self.numbered(0, " ", ask::options());
+        let actions = self.numbered(1, "  ", Action::ALL.into_iter().map(Action::text));
+        let longer = text == Text::Choose && actions.chars().count() > ways.chars().count();
+        if longer { actions } else { ways }
+    }
+
+    fn numbered(&self, first: usize, between: &str, options: impl Iterator<Item = Text>) -> String {
+        let options = (first..).zip(options.map(|option| self.written(option)));
+        let options: Vec<String> = options.map(|(number, option)| format!("{number} {option}")).collect();
+        options.join(between)
+    }
+
+    /// The longest of some texts, filled in.
+    fn longest_of(&self, texts: impl Iterator<Item = Text>) -> String {
+        let filled = texts.map(|text| self.filled(text, self.written(text)).into_owned());
+        filled.max_by_key(|text| text.chars().count()).unwrap_or_default()
+    }
+
+    fn written(&self, text: Text) -> &str {
+        let english = || self.english?.get(&text);
+        self.own.get(&text).or_else(english).map_or("", |text| text)
     }
 }
+
+/// What the keys of reasons against an answer start with.
+const ANSWER: &str = "answer-";
 
 /// Characters of a long question.
 const QUESTION: usize = 60;
@@ -264,6 +291,32 @@ done = "\u202eenod"
             [
                 "en.toml:1:8: warning: done: comes to 122 characters for clients with ascii = true, which are shown the first 120"
             ]
+        );
+    }
+
+    #[test]
+    fn options_are_those_of_the_text_that_lists_them() {
+        let long = "x".repeat(100);
+        let text = |key: &str| format!("{key} = \"{long}\"\n");
+        let complaint = |key, column: usize, letters: usize| {
+            format!("en.toml:2:{column}: {key}: has, filled in, {letters} characters; at most 120 are shown")
+        };
+        let listing = |option: &str| {
+            let lists = "code-or = \"Code, or {options}:\"\nchoose = \"{options}:\"\n";
+            let faults = faults_of("en.toml", &format!("{}{lists}", text(option)));
+            faults
+                .iter()
+                .map(|fault| fault.split(' ').nth(1).unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(listing("choose-unlock"), ["choose:"]);
+        assert_eq!(listing("choose-ocra"), ["choose:", "code-or:"]);
+        let ways = "Could not be sent. Code, or 0 usual 1 e-mail 2 text message 3 offline 4 approval:";
+        let again = format!("not-sent-but = \"{}{{question}}\"\n", "x".repeat(60));
+        let filled = 60 + ways.len() - "Could not be sent. ".len();
+        assert_eq!(
+            faults_of("en.toml", &format!("done = \"x\"\n{again}")),
+            [complaint("not-sent-but", 16, filled)]
         );
     }
 
