@@ -112,3 +112,33 @@ fn the_server_shows_how_it_is_and_what_it_decided() {
     let unknown = site.cli(&["user", "show", "nobody"]);
     assert!(!unknown.status.success());
 }
+
+#[test]
+fn the_policies_that_are_shipped_are_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    let configuration = folder.path().join("portcullis.toml");
+    let clients: String = ["vpn", "switches", "wifi", "wiki"]
+        .iter()
+        .zip(1..)
+        .map(|(name, number)| {
+            format!(
+                "[[client]]\nname = \"{name}\"\naddress = [\"127.0.0.{number}\"]\nsecret = \"a-secret-of-the-tests\"\n"
+            )
+        })
+        .collect();
+    let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
+    let written = format!(
+        "[node]\nname = \"shipped\"\n[policies]\npath = \"{policies}\"\n[[directory]]\nname = \"people\"\nkind = \"local\"\n\
+         ldif = \"people.ldif\"\n[[radius]]\nlisten = \"127.0.0.1:0\"\n{clients}"
+    );
+    fs::write(&configuration, written).unwrap();
+    fs::write(
+        folder.path().join("people.ldif"),
+        "dn: dc=example,dc=org\nobjectClass: domain\ndc: example\n",
+    )
+    .unwrap();
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    let checked = run(check.arg("check").arg("-c").arg(&configuration), "");
+    let said = text(&checked);
+    assert!(checked.status.success() && !said.contains("warning"), "{said}");
+}
