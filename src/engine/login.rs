@@ -48,6 +48,7 @@ use crate::keyring::Keyring;
 use crate::secret::Secret;
 
 use ask::Delivering;
+pub(in crate::engine) use ask::first_said;
 use case::Case;
 use course::Position;
 use outcome::event;

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::authenticator::{Kind, KindSet};
+use crate::engine::login::first_said;
 use crate::engine::policy::{Order, Policy, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::request::{Capability, Operation, Protocol, Split};
 use crate::engine::texts::{Text, Voice};
@@ -156,11 +157,18 @@ impl Teller<'_> {
             return;
         }
         let first_proven = terms.order == Order::PasswordFirst;
+        let hides = terms.hides_password() && self.subject.operation == Operation::Login;
+        let once = self.capability == Capability::SingleChallenge;
         for round in 0..challenges {
-            let voice = self.voice(first_proven || round > 0);
-            let text = match &terms.prompt {
-                Some(own) => voice.write(&**own),
-                None => voice.say(Text::Code, &[]),
+            let voice = self.voice((first_proven && !hides) || round > 0);
+            let offered = match hides && round == 0 {
+                true => first_said(codes, once, voice),
+                false => None,
+            };
+            let text = match (offered, &terms.prompt) {
+                (Some(offered), _) => offered,
+                (None, Some(own)) => voice.write(&**own),
+                (None, None) => voice.say(Text::Code, &[]),
             };
             outline.asked.push(AskedFor {
                 what: if round == 0 {
@@ -172,9 +180,11 @@ impl Teller<'_> {
             });
         }
         if first_proven && challenges > 0 {
-            outline
-                .notes
-                .push("A code is asked for only once the password is right.".into());
+            let note = match hides {
+                true => "The password is judged first; after a wrong one the same is asked, and the end is a refusal.",
+                false => "A code is asked for only once the password is right.",
+            };
+            outline.notes.push(note.into());
         }
     }
 
@@ -416,6 +426,16 @@ when = { service = ["vault"] }
 require = { all = ["password", "totp", "hotp"] }
 
 [[rule]]
+name = "by mail"
+when = { service = ["mail"] }
+require = { all = ["password", { any = ["totp", "email-code", "gateway-code"] }] }
+
+[[rule]]
+name = "allowed"
+when = { service = ["allowed"] }
+require = { all = ["password", "approval"] }
+
+[[rule]]
 name = "staff"
 require = { all = ["password", { any = ["totp", "recovery-code"] }] }
 enrol = "now"
@@ -461,6 +481,24 @@ enrol = "now"
         };
         insta::assert_snapshot!(told("vpn", Capability::Dialog, Operation::Login, manner.clone()));
         insta::assert_snapshot!(told("vpn", Capability::Dialog, Operation::Recovery, manner));
+    }
+
+    #[test]
+    fn what_has_to_be_asked_for_is_told_in_its_own_words() {
+        let told = |service, capability| told(service, capability, Operation::Login, Manner::default());
+        let mail = told("mail", Capability::Dialog);
+        assert!(
+            mail.contains(r#""Code, or 0 usual 1 e-mail 2 text message:""#),
+            "{mail}"
+        );
+        assert!(mail.contains("after a wrong one the same is asked"), "{mail}");
+        let once = told("mail", Capability::SingleChallenge);
+        assert!(once.contains(r#""Enter the 6-digit code""#), "{once}");
+        let approval = told("allowed", Capability::Dialog);
+        assert!(
+            approval.contains(r#""Approval … asked for. Type ok when it is given:""#),
+            "{approval}"
+        );
     }
 
     #[test]

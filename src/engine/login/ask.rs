@@ -24,7 +24,7 @@ use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
 use crate::engine::policy::{Requirement, Rule, Terms};
 use crate::engine::record::{self, SentCode, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability};
-use crate::engine::texts::Text;
+use crate::engine::texts::{Text, Voice};
 use crate::engine::verdict::{Denial, Prompt, Verdict};
 use crate::secret::Secret;
 
@@ -113,7 +113,10 @@ impl Offer {
     /// The question; `None` where there is nothing to choose.
     fn question(&self, engine: &Engine, request: &AuthnRequest) -> Option<String> {
         // The client's language: the person's own would tell that there is somebody.
-        let voice = engine.policy.texts.voice(&request.origin.manner, None);
+        self.question_in(engine.policy.texts.voice(&request.origin.manner, None))
+    }
+
+    fn question_in(&self, voice: Voice<'_>) -> Option<String> {
         let say = |text, values: &[(&str, &str)]| voice.say(text, values);
         let usual = (self.ways.len() > 1).then(|| format!("0 {}", say(Text::ChooseUsual, &[])));
         let named = self
@@ -128,6 +131,18 @@ impl Offer {
             (true, [_, ..]) => Some(say(Text::CodeOr, &[("options", &options)])),
             (false, [_, _, ..]) => Some(say(Text::Choose, &[("options", &options)])),
         }
+    }
+}
+
+/// What is said first where some of the `useful` codes have to be asked for, with `…` for what only a login makes;
+/// `None` where codes are simply typed. `once` is for clients that can ask but once.
+pub(in crate::engine) fn first_said(useful: KindSet, once: bool, voice: Voice<'_>) -> Option<String> {
+    let offer = Offer::of(useful);
+    let way = offer.ways.first()?;
+    match offer.question_in(voice) {
+        _ if once && offer.typed => None,
+        Some(question) if !once => Some(question),
+        Some(_) | None => Some(voice.say(way.asked, &[("id", "…"), ("challenge", "…")])),
     }
 }
 
