@@ -285,9 +285,8 @@ impl<'a> Tried<'a, '_> {
             return self.barred(denial);
         }
         if !self.requirement.is_met(proven) && self.lacks_a_first_token(proven).is_none() {
-            // The factors first; then the password is tried again. Where it is not told that the password was right,
-            // neither is that it was too old.
-            return match in_dialog && self.may_ask() && !self.hides() {
+            // The factors first; then the password is tried again.
+            return match in_dialog && self.may_ask() {
                 true => self.ask_for_factors(),
                 false => self.barred(denial),
             };
