@@ -442,6 +442,23 @@ pub(super) fn takes_passcode(terms: &Terms) -> bool {
     terms.change.is_met(PASSCODE)
 }
 
+impl Walk<'_, '_> {
+    /// Whether a rule keeps the person from a new password, whatever has been proven for it.
+    pub(super) fn is_kept_from_change(&self) -> bool {
+        let Case {
+            engine,
+            request,
+            facts,
+            now,
+            ..
+        } = self.case;
+        let rule = self
+            .person()
+            .and_then(|person| rule_for_change(engine, request, facts, person, now));
+        !rule.is_some_and(|rule| matches!(rule.ruling, Ruling::Require(_)))
+    }
+}
+
 /// The rule that decides about a change of the password of somebody who means to log in.
 fn rule_for_change<'a>(
     engine: &'a Engine,

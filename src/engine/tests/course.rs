@@ -343,3 +343,26 @@ fn half_a_passcode_is_asked_for_the_other_whatever_rule_decides_about_the_person
     }
     assert!(world.user_record().helped.is_none() && world.user_record().passcode.is_some());
 }
+
+#[test]
+fn a_rule_against_new_passwords_holds_after_recovery_too() {
+    let mut world = World::recovering();
+    let rule = |operation: &str, ruling: &str| {
+        format!("[[rule]]\nname = \"{operation}\"\nwhen = {{ operation = [\"{operation}\"] }}\n{ruling}\n")
+    };
+    let text = rule("password-change", "deny = true") + &rule("recovery", "require = \"totp\"");
+    let mut faults = Faults::default();
+    let rules = policy::parse(
+        &[Source::new(Path::new("p.toml"), text)],
+        Dictionary::shipped(),
+        &mut faults,
+    );
+    assert!(faults.0.is_empty(), "{faults}");
+    Arc::make_mut(&mut world.engine.policy).rules = rules.rules;
+    let first = asked(world.typing("ana", "?recover", None), "Recovery or authenticator code:");
+    let code = world.code();
+    let menu = asked(world.typing("ana", &code, Some(&first)), "1 unlock  2 new password:");
+    refused(world.typing("ana", "2", Some(&menu)), Denial::Policy);
+    closed(world.typing("ana", "1", Some(&menu)), "Unlocked. Sign in.");
+    assert_eq!(world.changes, [(None, "(unlocked)".to_owned())]);
+}

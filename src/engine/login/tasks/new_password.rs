@@ -19,6 +19,9 @@ const ACTION: &str = "password.change";
 
 impl<'a, 'f> Walk<'a, 'f> {
     pub(super) fn ask_new_password(self) -> Step<'a> {
+        if self.is_kept_from_change() {
+            return self.refuse(Denial::Policy);
+        }
         let text = match (self.position.course.start, self.because) {
             (_, Some(because)) => because,
             (Start::Passcode, None) if self.position.course.chosen.is_none() => Text::PasscodeAccepted,
@@ -36,8 +39,8 @@ impl<'a, 'f> Walk<'a, 'f> {
         if !Secret::new(expected).matches(&self.digest(typed)) {
             return ControlFlow::Break(self.once_more(Text::PasswordsDiffer, None));
         }
-        let Some(person) = self.person().map(Arc::clone) else {
-            return ControlFlow::Break(self.refuse(Denial::UnknownUser));
+        let Some(person) = self.person().map(Arc::clone).filter(|_| !self.is_kept_from_change()) else {
+            return ControlFlow::Break(self.refuse(Denial::Policy));
         };
         let new = typed.clone();
         let change = match self.position.password.clone() {
