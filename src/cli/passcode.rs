@@ -198,7 +198,8 @@ pub(super) fn print_passcodes(passcodes: &[PasscodeView], out: &mut Out<'_>) -> 
 
 const ISSUE_HELP: &str = "\
 For someone who cannot log in, once you are sure who they are. It stands for a code where a rule
-takes a `passcode`. Nobody issues one for themselves. Where passcodes have two halves (`four_eyes`),
+takes a `passcode`; typed in place of the password it leads to a new one, where a rule for
+`password-change` takes it. Nobody issues one for themselves. Where passcodes have two halves (`four_eyes`),
 the first is shown here and another person releases the second.
 
 Examples:
