@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod admin;
 pub mod audit;
 pub mod ber;
+pub mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;

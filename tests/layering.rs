@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     // The ground: no room of the house, only each other.
     ("accept", &[]),
+    ("causes", &[]),
     ("proxy_protocol", &[]),
     ("quiet", &[]),
     ("secret", &[]),
@@ -54,7 +55,7 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     // Puts the engine's codes on their way.
-    ("delivery", &["clock", "config", "engine", "secret", "tls"]),
+    ("delivery", &["causes", "clock", "config", "engine", "secret", "tls"]),
     // What the verifier keeps in memory.
     ("reuse", &["clock", "engine"]),
     // Joins engine, store and directory for a login.
@@ -126,11 +127,14 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "accounts", "audit", "clock", "config", "document", "engine", "metrics", "secret",
+            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "secret",
         ],
     ),
     // Speaks to the admin socket; the walls of the house are none of its business.
-    ("cli", &["admin::api", "admin::client", "clock", "document", "secret"]),
+    (
+        "cli",
+        &["admin::api", "admin::client", "causes", "clock", "document", "secret"],
+    ),
     // What is done where no server runs: each its one thing.
     ("cli::key", &["keyring"]),
     (
@@ -156,11 +160,12 @@ const RULES: &[(&str, &[&str])] = &[
 ];
 
 const BEHIND: &[&str] = &[
-    "ber", "clock", "config", "document", "engine", "hashing", "keyring", "quiet", "secret", "tls",
+    "ber", "causes", "clock", "config", "document", "engine", "hashing", "keyring", "quiet", "secret", "tls",
 ];
 const RELAY: &[&str] = &[
     "accept",
     "ber",
+    "causes",
     "clock",
     "config",
     "directory",

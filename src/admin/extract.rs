@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::api::{ApiError, ErrorKind};
 use crate::accounts::AccountError;
 use crate::audit::AuditError;
+use crate::causes::in_full;
 
 /// A request's JSON body. The content type does not matter, so that `curl -d` works as it is.
 pub(super) struct Body<T>(pub(super) T);
@@ -187,18 +188,6 @@ impl From<AccountError> for ApiError {
             remedy,
         }
     }
-}
-
-/// An error with its sources.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

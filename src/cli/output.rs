@@ -9,6 +9,7 @@ use super::Exit;
 use super::qr::QrError;
 use crate::admin::api::ErrorKind;
 use crate::admin::client::ClientError;
+pub(super) use crate::causes::in_full;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
@@ -295,18 +296,6 @@ impl CliError {
     fn in_full(&self) -> String {
         in_full(self)
     }
-}
-
-/// An error with its sources.
-pub(super) fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// A moment without its milliseconds.

@@ -17,12 +17,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::causes::in_full;
 use crate::clock;
 use crate::config::{self, ServerKind};
 use crate::directory::bind::{self, BindResponse, encode_bind};
 use crate::directory::pool::{Pool, Progress, Purpose};
 use crate::directory::servers::{Servers, Terms};
-use crate::directory::wire::{Connection, WireError, chain};
+use crate::directory::wire::{Connection, WireError};
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link, PasswordModify, ServerStatus, Standing};
 use crate::engine::account::{AccountChange, Changed, StateAnswer};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person};
@@ -176,7 +177,7 @@ impl LdapDirectory {
                     }
                     return Ok(Link::Remote(connection.relayed(server, &self.servers, life, place)));
                 }
-                Err(error) => server.give_up(&chain(&error)),
+                Err(error) => server.give_up(&in_full(&error)),
             }
         }
         Err(ConnectError::Unreachable(self.servers.why_none()))

@@ -18,8 +18,6 @@ mod servers;
 pub mod upstream;
 mod wire;
 
-pub(crate) use wire::chain;
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::causes::in_full;
 use crate::clock;
 use crate::directory::servers::{Server, Servers, Terms, by_chance};
-use crate::directory::wire::{Connection, WireError, chain};
+use crate::directory::wire::{Connection, WireError};
 
 /// Why there is no connection to be had.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +148,7 @@ impl Pool {
                 None => match server.open().await {
                     Ok(connection) => lane.admit(connection, life, started, server.terms()),
                     Err(error) => {
-                        server.give_up(&chain(&error));
+                        server.give_up(&in_full(&error));
                         continue;
                     }
                 },
@@ -306,11 +307,11 @@ impl Lease {
     /// Closes the connection after `error`, and judges the server by it. One closed while it lay idle
     /// says nothing of the server, but the others that lay idle are not trusted any more.
     pub(super) fn failed(self, error: &WireError) -> String {
-        let text = format!("{}: {}", self.server.url(), chain(error));
+        let text = format!("{}: {}", self.server.url(), in_full(error));
         if self.reused && error.is_closed() {
             self.server.lane(self.purpose).clear();
         } else {
-            self.server.give_up(&chain(error));
+            self.server.give_up(&in_full(error));
         }
         text
     }

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+use crate::causes::in_full;
 use crate::clock;
 use crate::directory::ServerStatus;
 use crate::directory::bind;
@@ -18,7 +19,7 @@ use crate::directory::health::{Health, Standing};
 use crate::directory::pool::Lane;
 use crate::directory::resolve::Resolver;
 use crate::directory::search::{Answer, Scope, Search};
-use crate::directory::wire::{Connection, Target, WireError, chain};
+use crate::directory::wire::{Connection, Target, WireError};
 
 /// What all servers of a directory have in common.
 #[derive(Clone, Copy, Debug)]
@@ -269,7 +270,7 @@ impl Server {
         let error = match tokio::time::timeout(timeout, ask).await {
             Ok(Ok(None)) => return self.try_answered(started),
             Ok(Ok(Some(refusal))) => format!("the server answered {refusal}"),
-            Ok(Err(error)) => chain(&error),
+            Ok(Err(error)) => in_full(&error),
             Err(_) => format!("no answer within {timeout:?}"),
         };
         if self.standing() == Standing::Healthy && self.used.load(Ordering::Relaxed) {

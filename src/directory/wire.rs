@@ -390,18 +390,6 @@ fn notice(message: &Message<'_>) -> String {
     bind::describe(code, diagnostic.unwrap_or_default())
 }
 
-/// An error and what it stems from, in one line for logs.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}
-
 const EXTENDED_REQUEST: u8 = 0x77;
 const EXTENDED_RESPONSE: u8 = 0x78;
 const REQUEST_NAME: u8 = 0x80;

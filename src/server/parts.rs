@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::causes::in_full;
 use crate::clock;
 use crate::config::{self, Config, Directory as DirectoryConfig, StoreKind};
 use crate::delivery::Deliveries;
@@ -385,14 +386,7 @@ pub fn open_state(config: &Config) -> Result<(Arc<Keyring>, Arc<dyn Store>), Str
 
 /// An error with everything behind it, in one line.
 pub fn describe(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
+    in_full(&error)
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
+use crate::causes::in_full;
 use crate::clock;
 use crate::directory::dns::{DnsError, Services, order};
 use crate::directory::ldap::targets::Record;
 use crate::directory::servers::Servers;
-use crate::directory::wire::{Target, chain};
+use crate::directory::wire::Target;
 use crate::quiet::Quiet;
 
 /// Keeps `servers` what `record` says, for as long as it is polled. No answer changes nothing.
@@ -64,7 +65,7 @@ struct Found {
 /// Makes targets of the records. That none of them can be used is as bad as no answer; that there is none because
 /// DNS says so is an answer.
 fn understand(record: &Record, seed: [u8; 16], answer: Result<Services, DnsError>) -> Result<Found, String> {
-    let mut services = answer.map_err(|error| chain(&error))?;
+    let mut services = answer.map_err(|error| in_full(&error))?;
     order(&mut services.records, seed);
     let mut targets: Vec<Target> = Vec::new();
     let mut left_out = None;

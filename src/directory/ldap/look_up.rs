@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::{error, info, warn};
 
+use crate::causes::in_full;
 use crate::clock;
 use crate::directory::bind;
 use crate::directory::filter::Filter;
@@ -16,7 +17,7 @@ use crate::directory::person::{Flag, format_guid, format_uuid};
 use crate::directory::pool::{Lease, Progress};
 use crate::directory::search::{Answer, FoundEntry, Scope, Search};
 use crate::directory::servers::Server;
-use crate::directory::wire::{Connection, WireError, chain};
+use crate::directory::wire::{Connection, WireError};
 use crate::engine::facts::{dn_is_under, normalise_dn};
 use crate::engine::request::LoginForm;
 use crate::engine::{Lookup, PasswordOutcome, Person, UserKey};
@@ -32,7 +33,7 @@ enum Trouble {
 impl Trouble {
     fn words(self) -> String {
         match self {
-            Self::Wire(error) => chain(&error),
+            Self::Wire(error) => in_full(&error),
             Self::Account(why) => why,
         }
     }

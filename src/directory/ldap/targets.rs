@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
+use crate::causes::in_full;
 use crate::config;
 use crate::directory::dns::{Dns, Service};
-use crate::directory::wire::{Security, Target, Verification, chain};
+use crate::directory::wire::{Security, Target, Verification};
 use crate::tls::{self, TlsError};
 
 /// Where the servers are known from.
@@ -135,7 +136,7 @@ impl Record {
             port: service.port,
         };
         let target = self.access.target(url, address);
-        target.map_err(|error| chain(&error))
+        target.map_err(|error| in_full(&error))
     }
 }
 
@@ -160,7 +161,7 @@ impl Access {
         let verifier = match verifier.transpose() {
             Ok(verifier) => verifier,
             Err(error) => {
-                fault("ca_file", chain(&error));
+                fault("ca_file", in_full(&error));
                 return None;
             }
         };

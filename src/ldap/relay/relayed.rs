@@ -13,9 +13,10 @@ use super::Connection;
 use super::bind::Judged;
 use super::trial::{Fault, response};
 use crate::ber::Message;
+use crate::causes::in_full;
 use crate::clock;
+use crate::directory::ConnectError;
 use crate::directory::bind::{BindResponse, describe, encode_sasl_bind, outcome};
-use crate::directory::{ConnectError, chain};
 use crate::engine::authenticator::Kind;
 use crate::engine::{AuthnRequest, Capability, Check, Claims, Given, LoginName, PasswordOutcome, Purpose, Verdict};
 use crate::ldap::account::Named;
@@ -132,11 +133,11 @@ impl Connection {
         exchange: impl AsyncFnOnce(&mut Self) -> Result<T, Fault>,
     ) -> Result<T, String> {
         let Some(server) = &self.pump.server else {
-            return Err(chain(&Fault::Closed));
+            return Err(in_full(&Fault::Closed));
         };
         let end = started + server.stream.patience();
         match timeout_at(end.into(), exchange(self)).await {
-            Ok(done) => done.map_err(|fault| chain(&fault)),
+            Ok(done) => done.map_err(|fault| in_full(&fault)),
             Err(_elapsed) => Err("no answer in time".to_owned()),
         }
     }

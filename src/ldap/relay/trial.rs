@@ -10,10 +10,11 @@ use zeroize::Zeroize as _;
 
 use super::open;
 use crate::ber::{BerError, Message};
+use crate::causes::in_full;
 use crate::clock;
 use crate::directory::bind::{BindResponse, UNAVAILABLE, encode_bind, outcome};
 use crate::directory::local::Tree;
-use crate::directory::{ConnectError, Directory, Stream, chain};
+use crate::directory::{ConnectError, Directory, Stream};
 use crate::engine::{BoxFuture, PasswordCheck, PasswordOutcome, Person};
 use crate::ldap::frame::{FrameError, Front, Head, Sender, front};
 use crate::ldap::outstanding::Outstanding;
@@ -98,7 +99,7 @@ impl PasswordCheck for Trial<'_> {
             match self.bind(&person.dn, password, started).await {
                 Ok(outcome) => outcome,
                 Err(fault) => {
-                    let why = format!("a bind on a relayed connection: {}", chain(&fault));
+                    let why = format!("a bind on a relayed connection: {}", in_full(&fault));
                     if let Some(server) = self.server
                         && fault.is_the_servers(is_new)
                     {
