@@ -105,6 +105,16 @@ pub enum Lookup {
     Unavailable(String),
 }
 
+impl Lookup {
+    /// The person, if there is exactly one.
+    pub const fn person(&self) -> Option<&Arc<Person>> {
+        match self {
+            Self::Found(person) => Some(person),
+            Self::Unknown | Self::Ambiguous | Self::Unavailable(_) => None,
+        }
+    }
+}
+
 /// A person as the directory describes them.
 #[derive(Clone, Debug)]
 pub struct Person {

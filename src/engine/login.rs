@@ -407,10 +407,7 @@ impl Engine {
         denial: Denial,
         now: Timestamp,
     ) -> Step<'a> {
-        let target = match &facts.lookup {
-            Lookup::Found(person) => Some(person.as_ref()),
-            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
-        };
+        let target = facts.lookup.person().map(Arc::as_ref);
         let event = |rule: Option<&str>| {
             let reason = Some(denial.word());
             event(request, target, rule, KindSet::EMPTY, Outcome::Reject, reason, now)

@@ -313,18 +313,7 @@ impl Teller<'_> {
             return "let in".into();
         }
         let voice = self.voice(true);
-        let does = |action: Action| {
-            workflow.steps.iter().any(|step| match step {
-                Task::Choose(actions) => actions.contains(&action),
-                Task::Prove(_)
-                | Task::Factors
-                | Task::Questions
-                | Task::NewPassword
-                | Task::Unlock
-                | Task::Enrol
-                | Task::Answers => *step == action.task(),
-            })
-        };
+        let does = |action: Action| workflow.steps.iter().any(|step| step.offers(action));
         let mut texts = Vec::new();
         for (action, text) in [
             (Action::Unlock, Text::Unlocked),

@@ -55,6 +55,15 @@ impl AuthnRequest {
         }
     }
 
+    /// Whether somebody can be led to a new password from here: in a session for that, or in the dialog.
+    pub fn can_renew(&self) -> bool {
+        match self.purpose {
+            Purpose::LoginOrChange { .. } => true,
+            Purpose::Login => self.capability == Capability::Dialog,
+            Purpose::NewPassword(_) => false,
+        }
+    }
+
     /// Whether the word for a forgotten password stands in its place.
     pub fn asks_for_help(&self) -> bool {
         match (&self.given, &self.origin.manner.recover, &self.dialog, &self.purpose) {

@@ -94,6 +94,20 @@ impl Task {
             Self::Factors | Self::Choose(_) | Self::NewPassword | Self::Unlock | Self::Enrol | Self::Answers => false,
         }
     }
+
+    /// Whether it is an action, or lets it be chosen.
+    pub fn offers(&self, action: Action) -> bool {
+        match self {
+            Self::Choose(actions) => actions.contains(&action),
+            Self::Prove(_)
+            | Self::Factors
+            | Self::Questions
+            | Self::NewPassword
+            | Self::Unlock
+            | Self::Enrol
+            | Self::Answers => *self == action.task(),
+        }
+    }
 }
 
 /// Something that can be chosen.

@@ -25,7 +25,7 @@ use crate::engine::request::{AuthnRequest, Capability, Given};
 use crate::engine::reuse::{self, Held, Reused};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::verdict::{Denial, Verdict};
-use crate::engine::workflow::{At, Course};
+use crate::engine::workflow::At;
 use crate::keyring::KeyError;
 use crate::secret::Secret;
 
@@ -56,14 +56,12 @@ pub(super) struct Case<'a, 'f> {
 impl<'a, 'f> Case<'a, 'f> {
     /// Judges what was given.
     pub(super) fn begin(self, standing: Standing) -> Step<'a> {
-        let refusal = match self.facts.lookup {
-            Lookup::Found(_) => Denial::Policy,
-            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => Denial::UnknownUser,
-        };
-        let possible = !self.terms.requirement_for(self.request.operation()).is_impossible();
         match (self.blocked, standing) {
             (None, Standing::Busy) => return Step::Wait,
-            (None | Some(_), _) if !possible => return self.refuse(self.blocked.unwrap_or(refusal), self.record()),
+            // Whoever nothing could be enough of is barred; it need not be found out at the end.
+            (Some(denial), _) if self.terms.requirement_for(self.request.operation()).is_impossible() => {
+                return self.refuse(denial, self.record());
+            }
             (None | Some(_), _) => {}
         }
         if let (Given::Typed(typed), Some(dialog)) = (&self.request.given, &self.request.dialog)
@@ -73,10 +71,18 @@ impl<'a, 'f> Case<'a, 'f> {
         }
         match (&self.request.given, &self.request.dialog) {
             (Given::Proven(kind), _) => self.proven(*kind),
-            (Given::Typed(typed), Some(dialog)) if dialog.course.is_some() => match &dialog.course {
-                Some(Course { at: At::Factor(at), .. }) => self.answer_question(typed, dialog, *at),
-                Some(course) => self.walk(typed, dialog, course),
-                None => self.answer(typed, dialog),
+            (
+                Given::Typed(typed),
+                Some(
+                    dialog @ Dialog {
+                        course: Some(course), ..
+                    },
+                ),
+            ) => match course.at {
+                At::Factor(at) => self.answer_question(typed, dialog, at),
+                At::Asked | At::SecondPart(_) | At::Repeat(_) | At::Enrolling(_) | At::Answer(_) | At::Define(_) => {
+                    self.walk(typed, dialog, course)
+                }
             },
             (Given::Typed(_), None) if self.request.asks_for_help() => self.recover(),
             // Nothing that is typed or computed would be enough.
@@ -440,10 +446,12 @@ impl<'a, 'f> Case<'a, 'f> {
             }
         }
         let rule = Some(Arc::clone(&self.rule.name));
-        let person = match &self.facts.lookup {
-            Lookup::Found(person) if !proven.is_empty() => Some(person.as_ref()),
-            Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
-        };
+        let person = self
+            .facts
+            .lookup
+            .person()
+            .filter(|_| !proven.is_empty())
+            .map(Arc::as_ref);
         let text = asks_for_code(self.engine, self.request, self.terms, person);
         let prompt = prompt(self.engine, self.request, text, proven, password, dialog, self.now);
         let useful = self.requirement.useful_codes(proven);
@@ -482,10 +490,7 @@ impl<'a, 'f> Case<'a, 'f> {
         let denial = self.reason(denial);
         let mut batch = Batch::default();
         let mut reuse = None;
-        let person = match &self.facts.lookup {
-            Lookup::Found(person) => Some(person),
-            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
-        };
+        let person = self.facts.lookup.person();
         if let Some(person) = person {
             reuse = self.after_refusal(denial, person);
             self.write_user(&mut batch, person, &record);
@@ -537,10 +542,7 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     pub(super) fn rejection(&self, denial: Denial) -> AuditEvent {
-        let person = match &self.facts.lookup {
-            Lookup::Found(person) => Some(person.as_ref()),
-            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
-        };
+        let person = self.facts.lookup.person().map(Arc::as_ref);
         let (rule, outcome) = (Some(&*self.rule.name), Outcome::Reject);
         event(
             self.request,

@@ -104,7 +104,7 @@ impl<'a, 'f> Case<'a, 'f> {
     /// Lets a passcode open a session for a new password, where a rule for that takes it in place of the old one
     /// and it does not let in for more. None when what was typed is none, or the front end has no such sessions.
     pub(super) fn opening_to_change(&mut self, typed: &Secret, record: &mut Cow<'f, UserRecord>) -> Option<Step<'a>> {
-        if !self.can_renew() {
+        if !self.request.can_renew() {
             return None;
         }
         if let Some(step) = self.first_half(typed) {
@@ -147,15 +147,6 @@ impl<'a, 'f> Case<'a, 'f> {
                 self.guessed = matches!(judgement, Judgement::Wrong | Judgement::Replayed);
                 None
             }
-        }
-    }
-
-    /// Whether somebody can be led to a new password from here: in a session for that, or in the dialog.
-    fn can_renew(&self) -> bool {
-        match self.request.purpose {
-            Purpose::LoginOrChange { .. } => true,
-            Purpose::Login => self.request.capability == Capability::Dialog,
-            Purpose::NewPassword(_) => false,
         }
     }
 
@@ -226,12 +217,7 @@ impl<'a, 'f> Case<'a, 'f> {
 impl<'a> Attempt<'a> {
     /// Keeps the password that is tried, if it may be needed again.
     pub(super) fn hold(&mut self, password: &Secret) {
-        let needed = match self.request.purpose {
-            Purpose::LoginOrChange { .. } => true,
-            Purpose::Login => self.request.capability == Capability::Dialog,
-            Purpose::NewPassword(_) => false,
-        };
-        if let (true, Stage::Trying { held, .. }) = (needed, &mut self.stage) {
+        if let (true, Stage::Trying { held, .. }) = (self.request.can_renew(), &mut self.stage) {
             *held = Some(password.clone());
         }
     }

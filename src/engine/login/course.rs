@@ -110,12 +110,10 @@ impl<'a, 'f> Case<'a, 'f> {
     /// The first half of a passcode, or what looks like one: everybody is asked for the other.
     pub(super) fn first_part(self, first: String) -> Step<'a> {
         let record = self.record();
-        let Some(mut walk) = Walk::new(self, Start::Passcode, record) else {
+        let Some(walk) = Walk::new(self, Start::Passcode, record) else {
             return self.refuse(self.blocked.unwrap_or(Denial::Policy), self.record());
         };
-        walk.position.course.at = At::SecondPart(first);
-        let at = walk.position.course.at.clone();
-        walk.ask(Text::SecondPart, &[], false, at)
+        walk.ask(Text::SecondPart, &[], false, At::SecondPart(first))
     }
 
     /// What was typed for the step that `dialog` stands at.
@@ -319,13 +317,7 @@ impl<'a, 'f> Walk<'a, 'f> {
 
     /// Judges `typed` as a code, unless the person is barred anyway.
     pub(super) fn judge(&mut self, typed: &Secret, wanted: KindSet) -> Result<(Judgement, Option<Kind>), KeyError> {
-        let (Lookup::Found(person), None, Some(text)) =
-            (&self.case.facts.lookup, self.case.blocked, typed.expose_str())
-        else {
-            return Ok((Judgement::NotApplicable, None));
-        };
-        let context = self.case.context(person);
-        authenticator::judge(text, wanted, self.record.to_mut(), &context)
+        self.case.judge(typed, wanted, &mut self.record)
     }
 
     /// Notes that something was wrong, and counts it if it was a guess. Whoever was asked, a record is written.
@@ -399,10 +391,7 @@ impl<'a, 'f> Walk<'a, 'f> {
     }
 
     pub(super) fn person(&self) -> Option<&'f Arc<Person>> {
-        match &self.case.facts.lookup {
-            Lookup::Found(person) => Some(person),
-            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
-        }
+        self.case.facts.lookup.person()
     }
 
     /// A text as it is told to this claimant.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::Batch;
 use crate::engine::dialog::Dialog;
-use crate::engine::facts::{Lookup, Person};
+use crate::engine::facts::Person;
 use crate::engine::login::case::Case;
 use crate::engine::login::{Attempt, Decision, Effect, Stage, Step};
 use crate::engine::questions::answers::{HashJob, decoy_job};
@@ -216,10 +216,7 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     fn person(&self) -> Option<&Arc<Person>> {
-        match &self.facts.lookup {
-            Lookup::Found(person) => Some(person),
-            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => None,
-        }
+        self.facts.lookup.person()
     }
 }
 

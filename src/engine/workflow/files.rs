@@ -240,7 +240,7 @@ impl Reader<'_, '_, '_> {
                 (Start::Login, Task::NewPassword) => {
                     self.warn(&at, "has everybody set a new password at every login");
                 }
-                (Start::Login | Start::Expired | Start::Enrol, step) if offers(step, Action::Unlock) => {
+                (Start::Login | Start::Expired | Start::Enrol, step) if step.offers(Action::Unlock) => {
                     self.warn(
                         &at,
                         "has nothing to unlock: whoever comes here has given the right password, and is not locked",
@@ -249,7 +249,7 @@ impl Reader<'_, '_, '_> {
                 (Start::Login | Start::Expired | Start::Passcode | Start::Recover | Start::Enrol, _) => {}
             }
         }
-        let acts = |action: Action| steps.iter().any(|step| offers(step, action));
+        let acts = |action: Action| steps.iter().any(|step| step.offers(action));
         match (start, end) {
             (Start::Recover, _) => self.check_recovery(steps, end),
             (Start::Passcode, End::Accept) => self.warn(
@@ -337,20 +337,6 @@ fn simple(word: &str) -> Option<Task> {
 
 fn step_words() -> Vec<&'static str> {
     SIMPLE.iter().map(|(word, _)| *word).chain(LISTS).collect()
-}
-
-/// Whether a step is an action, or lets it be chosen.
-fn offers(step: &Task, action: Action) -> bool {
-    match step {
-        Task::Choose(actions) => actions.contains(&action),
-        Task::Prove(_)
-        | Task::Factors
-        | Task::Questions
-        | Task::NewPassword
-        | Task::Unlock
-        | Task::Enrol
-        | Task::Answers => *step == action.task(),
-    }
 }
 
 /// Why a step does not ask for this kind.
