@@ -516,6 +516,7 @@ fn event(action: &str, by: Actor<'_>, subject: Option<&Subject>, what: &str) -> 
         factors: Vec::new(),
         outcome: Outcome::Accept,
         reason: Some(what.to_owned()),
+        context: None,
     }
 }
 

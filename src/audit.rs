@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::view::moment;
 use crate::clock::Timestamp;
-use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::event::{AuditEvent, Context, Outcome};
 use crate::keyring::Keyring;
 use crate::store::{AuditRecord, Store, StoreError};
 
@@ -65,6 +65,9 @@ pub struct AuditLine {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What else conditions of rules can ask of where a login came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Box<Context>>,
     /// The record's link in the chain, in hexadecimal.
     pub link: String,
 }
@@ -445,6 +448,7 @@ fn unreadable() -> AuditEvent {
         factors: Vec::new(),
         outcome: Outcome::Unavailable,
         reason: Some("the record does not read; run `portcullis audit verify`".into()),
+        context: None,
     }
 }
 
@@ -463,6 +467,7 @@ impl AuditLine {
             factors: event.factors,
             outcome: event.outcome,
             reason: event.reason,
+            context: event.context,
             link: HEXLOWER.encode(link),
         }
     }

@@ -14,10 +14,12 @@ use crate::engine::Split;
 use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
+pub use crate::engine::Transport;
 pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use four_eyes::{Approvals, Passcodes};
+pub use privileged::Privileged;
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
 pub use upstream::{Names, RadiusDirectory, RadiusVersion, Upstream, UpstreamServer, UpstreamTransport};
@@ -49,6 +51,8 @@ pub struct Config {
     pub passcodes: Passcodes,
     /// `[approvals]`
     pub approvals: Approvals,
+    /// `[privileged]`
+    pub privileged: Privileged,
     /// `[[directory]]`, at least one.
     pub directories: Vec<Directory>,
     /// `[[upstream]]`
@@ -591,19 +595,6 @@ pub struct RadiusListener {
     pub in_flight_per_connection: usize,
 }
 
-/// `radius.transport`
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// Datagrams (RFC 2865).
-    #[default]
-    Udp,
-    /// TCP without TLS (RFC 6613).
-    Tcp,
-    /// TLS with certificates on both sides (RFC 6614, RFC 9765).
-    Tls,
-}
-
 /// One member of `radius.versions`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum Version {
@@ -946,6 +937,7 @@ mod dialogs;
 mod dynauth;
 mod four_eyes;
 mod load;
+mod privileged;
 mod proxy_protocol;
 mod restrict;
 mod sasl;

@@ -213,7 +213,7 @@ mod tests {
     use super::*;
     use crate::engine::authenticator::{Kind, KindSet};
     use crate::engine::request::Manner;
-    use crate::engine::request::Protocol;
+    use crate::engine::request::{Protocol, Transport};
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
@@ -243,7 +243,10 @@ mod tests {
             source: source.parse().unwrap(),
             nas_identifier: None,
             calling_station: None,
-            encrypted: true,
+            called_station: None,
+            listener: None,
+            application: None,
+            transport: Transport::Tls,
             service_account: None,
             manner: Manner::default(),
         }

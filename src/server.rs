@@ -7,12 +7,18 @@ mod control;
 mod deliveries;
 mod dialogs;
 mod ending;
+mod health;
+mod helpdesk;
 mod learned;
+mod operators;
 pub mod parts;
+mod policies;
 mod questions;
 mod reuse;
 mod sessions;
+mod trail;
 mod untyped;
+mod upkeep;
 mod upstreams;
 mod watchful;
 
@@ -408,6 +414,7 @@ impl Node {
             factors: Vec::new(),
             outcome,
             reason,
+            context: None,
         };
         let batch = Batch {
             audit: vec![event],

@@ -403,6 +403,7 @@ fn event(action: &str, session: &SessionRecord, what: String, via: &str, at: Tim
         factors: Vec::new(),
         outcome: Outcome::Accept,
         reason: Some(what),
+        context: None,
     }
 }
 

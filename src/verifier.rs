@@ -402,6 +402,7 @@ impl Verifier {
             factors: Vec::new(),
             outcome: Outcome::Reject,
             reason: Some(format!("{}: {count} refused unheard", Denial::SourceThrottled.word())),
+            context: None,
         })
     }
 

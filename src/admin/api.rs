@@ -5,13 +5,21 @@
 
 mod answers;
 mod clients;
+mod delegations;
 mod delivery;
 mod ending;
+mod health;
+mod helpdesk;
 mod keys;
+mod operators;
 mod passcodes;
+mod policies;
+mod reports;
 mod requests;
 mod reuse;
 mod sessions;
+mod trail;
+mod upkeep;
 
 use std::net::IpAddr;
 

@@ -5,10 +5,13 @@
 
 pub mod api;
 pub mod client;
+pub mod control;
 mod extract;
 pub mod listener;
 pub mod operator;
 pub mod router;
+
+use control::{Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
 
 use crate::engine::{BoxFuture, UserKey};
 use api::{
@@ -27,7 +30,7 @@ pub enum WhichSessions {
 }
 
 /// What the admin front end asks of the process that it is part of.
-pub trait Control: Send + Sync {
+pub trait Control: PolicyTools + OperatorBook + Helpdesk + Health + Trail + Upkeep {
     /// Local accounts that may use the socket besides root and the process's own.
     fn operators(&self) -> Vec<String>;
 

@@ -99,6 +99,50 @@ pub enum Verb {
     Approve,
     /// Deny it.
     DenyRequest,
+    /// Put another version of the policies in force.
+    ChangePolicy,
+    /// Keep the members of a group out.
+    DenyGroup,
+    /// Let them try again.
+    LiftGroupDenial,
+    /// Set a generated password.
+    ResetPassword,
+    /// Have somebody change their password at the next login.
+    ForceChange,
+    /// Enable an account in the directory.
+    EnableUser,
+    /// Disable it.
+    DisableUser,
+    /// Take away all that somebody has enrolled.
+    Unregister,
+    /// Have many people change their passwords.
+    ForceChanges,
+    /// See what is to be done later.
+    ReadSchedule,
+    /// Have something done later, or not any more.
+    ChangeSchedule,
+    /// Ask for something that somebody else approves.
+    AskRequest,
+    /// See who acts for whom.
+    ReadDelegations,
+    /// Have somebody else approve in one's place.
+    Delegate,
+    /// End that.
+    EndDelegation,
+    /// See who may do what, and which API tokens there are.
+    ReadOperators,
+    /// Issue, regenerate and revoke API tokens.
+    ChangeOperators,
+    /// Try whether a listener, directory, store, upstream or delivery works.
+    TestPart,
+    /// Take away audit records that are older than they have to be kept.
+    PruneAudit,
+    /// See reports.
+    ReadReports,
+    /// Take a copy of the whole store.
+    Backup,
+    /// Take over tokens of other systems.
+    ImportTokens,
 }
 
 impl Verb {
@@ -141,6 +185,28 @@ impl Verb {
             Self::ReadRequests => "request.read",
             Self::Approve => "request.approve",
             Self::DenyRequest => "request.deny",
+            Self::ChangePolicy => "policy.change",
+            Self::DenyGroup => "group.deny",
+            Self::LiftGroupDenial => "group.undeny",
+            Self::ResetPassword => "user.reset",
+            Self::ForceChange => "user.must-change",
+            Self::EnableUser => "user.enable",
+            Self::DisableUser => "user.disable",
+            Self::Unregister => "user.unregister",
+            Self::ForceChanges => "users.must-change",
+            Self::ReadSchedule => "schedule.read",
+            Self::ChangeSchedule => "schedule.change",
+            Self::AskRequest => "request.ask",
+            Self::ReadDelegations => "delegation.read",
+            Self::Delegate => "delegation.grant",
+            Self::EndDelegation => "delegation.end",
+            Self::ReadOperators => "operator.read",
+            Self::ChangeOperators => "operator.change",
+            Self::TestPart => "test",
+            Self::PruneAudit => "audit.prune",
+            Self::ReadReports => "report.read",
+            Self::Backup => "backup",
+            Self::ImportTokens => "token.import",
         }
     }
 
@@ -157,7 +223,9 @@ impl Verb {
             | Self::NewRecoveryCodes
             | Self::EnrolMachine
             | Self::RespondOffline
-            | Self::IssuePasscode => Reach::Others,
+            | Self::IssuePasscode
+            | Self::ResetPassword
+            | Self::EnableUser => Reach::Others,
             Self::ReleasePasscode | Self::Approve => Reach::AsSecond,
             Self::FindUsers
             | Self::ShowUser
@@ -182,7 +250,27 @@ impl Verb {
             | Self::ClearReuse
             | Self::ReadRequests
             | Self::DenyRequest
-            | Self::TestDelivery => Reach::Anybody,
+            | Self::TestDelivery
+            | Self::ChangePolicy
+            | Self::DenyGroup
+            | Self::LiftGroupDenial
+            | Self::ForceChange
+            | Self::DisableUser
+            | Self::Unregister
+            | Self::ForceChanges
+            | Self::ReadSchedule
+            | Self::ChangeSchedule
+            | Self::AskRequest
+            | Self::ReadDelegations
+            | Self::Delegate
+            | Self::EndDelegation
+            | Self::ReadOperators
+            | Self::ChangeOperators
+            | Self::TestPart
+            | Self::PruneAudit
+            | Self::ReadReports
+            | Self::Backup
+            | Self::ImportTokens => Reach::Anybody,
         }
     }
 }
@@ -323,6 +411,28 @@ mod tests {
             (Verb::ReadRequests, anybody),
             (Verb::Approve, second),
             (Verb::DenyRequest, anybody),
+            (Verb::ChangePolicy, anybody),
+            (Verb::DenyGroup, anybody),
+            (Verb::LiftGroupDenial, anybody),
+            (Verb::ResetPassword, others),
+            (Verb::ForceChange, anybody),
+            (Verb::EnableUser, others),
+            (Verb::DisableUser, anybody),
+            (Verb::Unregister, anybody),
+            (Verb::ForceChanges, anybody),
+            (Verb::ReadSchedule, anybody),
+            (Verb::ChangeSchedule, anybody),
+            (Verb::AskRequest, anybody),
+            (Verb::ReadDelegations, anybody),
+            (Verb::Delegate, anybody),
+            (Verb::EndDelegation, anybody),
+            (Verb::ReadOperators, anybody),
+            (Verb::ChangeOperators, anybody),
+            (Verb::TestPart, anybody),
+            (Verb::PruneAudit, anybody),
+            (Verb::ReadReports, anybody),
+            (Verb::Backup, anybody),
+            (Verb::ImportTokens, anybody),
         ];
         let relations = [Relation::Oneself, Relation::Second, Relation::Issuer, Relation::Other];
         for (verb, expected) in matrix {

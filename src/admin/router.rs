@@ -2,14 +2,22 @@
 
 mod answers;
 mod clients;
+mod delegations;
 mod delivery;
 mod ending;
+mod health;
+mod helpdesk;
 mod keys;
+mod operators;
 mod passcodes;
+mod policies;
+mod reports;
 mod requests;
 mod reuse;
 mod sessions;
 mod tokens;
+mod trail;
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +86,14 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .merge(keys::routes())
         .merge(reuse::routes())
         .merge(sessions::routes())
+        .merge(policies::routes())
+        .merge(operators::routes())
+        .merge(helpdesk::routes())
+        .merge(health::routes())
+        .merge(trail::routes())
+        .merge(upkeep::routes())
+        .merge(delegations::routes())
+        .merge(reports::routes())
         .merge(tokens::routes())
         .layer(middleware::from_fn(in_time))
         .merge(ending::routes())

@@ -75,6 +75,7 @@ fn login(number: u64) -> AuditEvent {
             Outcome::Accept
         },
         reason: None,
+        context: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod four_eyes;
+mod privileged;
 mod upstream;
 
 use std::collections::HashMap;
@@ -13,13 +14,13 @@ use std::time::Duration;
 
 use crate::config::{
     Accounting, Admin, Approvals, Client, Config, Delivery, Dialogs, Dictionary, Directory, DynamicAuthorization,
-    LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Profile,
-    ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Privileged,
+    Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 18] = [
+const SECTIONS: [&str; 19] = [
     "node",
     "log",
     "store",
@@ -32,6 +33,7 @@ const SECTIONS: [&str; 18] = [
     "accounting",
     "passcodes",
     "approvals",
+    "privileged",
     "directory",
     "upstream",
     "delivery",
@@ -76,6 +78,7 @@ impl Config {
             accounting: reader.section::<Accounting>("accounting"),
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
+            privileged: reader.section::<Privileged>("privileged"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             deliveries: reader.items::<Delivery>("delivery"),
@@ -331,6 +334,7 @@ impl Reader<'_, '_, '_> {
         self.limits(config);
         self.accounting(config);
         self.four_eyes(config);
+        self.privileged(config);
         let directories: Vec<String> = config
             .directories
             .iter()

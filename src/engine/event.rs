@@ -1,10 +1,12 @@
 //! Audit records: who did what to whom, from where, by which rule, with what outcome. No secrets.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::engine::request::{Origin, Transport};
 
 /// One record of the audit. Serialised as JSON, which is what the chain covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,61 @@ pub struct AuditEvent {
     /// Why, as a stable word (`wrong-code`, `throttled`, …) or a short text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What else conditions of rules can ask of where it came from; for logins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Box<Context>>,
+}
+
+/// What the other fields of a record do not say of where a login came from: enough, with the configuration, to decide
+/// it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    /// The directory that was asked.
+    pub directory: Arc<str>,
+    /// The service name.
+    pub service: Arc<str>,
+    /// How messages travelled.
+    pub transport: Transport,
+    /// The listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<Arc<str>>,
+    /// The application behind an LDAP listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<Arc<str>>,
+    /// NAS-Identifier, at most [`Context::LONGEST`] octets of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nas_identifier: Option<String>,
+    /// Called-Station-Id, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called_station: Option<String>,
+    /// Calling-Station-Id, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calling_station: Option<String>,
+}
+
+impl Context {
+    /// Most octets of what a client says; an attribute of RADIUS has no more.
+    pub const LONGEST: usize = 253;
+
+    /// Where a login comes from.
+    pub fn of(origin: &Origin) -> Box<Self> {
+        let said = |text: &Option<String>| {
+            let text = text.as_deref()?;
+            let end = text.floor_char_boundary(Self::LONGEST);
+            text.get(..end).map(ToOwned::to_owned)
+        };
+        Box::new(Self {
+            directory: Arc::clone(&origin.directory),
+            service: Arc::clone(&origin.service),
+            transport: origin.transport,
+            listener: origin.listener.clone(),
+            application: origin.application.clone(),
+            nas_identifier: said(&origin.nas_identifier),
+            called_station: said(&origin.called_station),
+            calling_station: said(&origin.calling_station),
+        })
+    }
 }
 
 /// What came of an action.

@@ -34,7 +34,7 @@ pub use batch::{Batch, Key, Version, Versioned};
 pub use facts::{Facts, Lookup, PasswordOutcome, Person, UserKey};
 pub use login::{Attempt, Decision, Effect, Engine, Evidence, Settings, Step};
 pub use request::{
-    AuthnRequest, Capability, Claims, Given, LoginName, Manner, Operation, Origin, Protocol, Purpose, Split,
+    AuthnRequest, Capability, Claims, Given, LoginName, Manner, Operation, Origin, Protocol, Purpose, Split, Transport,
 };
 pub use session::Report;
 pub use verdict::{Closed, Denial, Grant, Outage, Prompt, Restricted, Verdict};

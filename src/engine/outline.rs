@@ -396,7 +396,7 @@ mod tests {
     use crate::dictionary::Dictionary;
     use crate::document::{Faults, Source};
     use crate::engine::policy;
-    use crate::engine::request::{LoginName, Manner, Origin};
+    use crate::engine::request::{LoginName, Manner, Origin, Transport};
 
     const RULES: &str = r#"
 [[rule]]
@@ -443,7 +443,10 @@ enrol = "now"
             source: [192, 0, 2, 1].into(),
             nas_identifier: None,
             calling_station: None,
-            encrypted: false,
+            called_station: None,
+            listener: None,
+            application: None,
+            transport: Transport::Udp,
             service_account: None,
             manner,
         };

@@ -141,6 +141,7 @@ impl RelayedChange {
             factors: self.proven.iter().map(|kind| kind.to_string()).collect(),
             outcome,
             reason,
+            context: None,
         }
     }
 }

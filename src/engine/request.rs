@@ -173,13 +173,52 @@ pub struct Origin {
     pub nas_identifier: Option<String>,
     /// Calling-Station-Id (RFC 2865 section 5.31), as sent: a hint, never proof.
     pub calling_station: Option<String>,
-    /// Whether the transport between client and us is encrypted.
-    pub encrypted: bool,
+    /// Called-Station-Id (RFC 2865 section 5.30), as sent: a hint, never proof.
+    pub called_station: Option<String>,
+    /// The configured name of the listener, where the front end says it; for LDAP that is the client.
+    pub listener: Option<Arc<str>>,
+    /// The application behind an LDAP listener that several share, where its configuration tells them apart.
+    pub application: Option<Arc<str>>,
+    /// How messages travel between the client and us.
+    pub transport: Transport,
     /// What is asked of the name, where it is that of one of the listener's service accounts and `source` an
     /// address that it may come from.
     pub service_account: Option<Arc<Rule>>,
     /// What its dialogs are like.
     pub manner: Manner,
+}
+
+impl Origin {
+    /// Whether nobody between the client and us can read or change messages.
+    pub const fn encrypted(&self) -> bool {
+        match self.transport {
+            Transport::Udp | Transport::Tcp => false,
+            Transport::Tls => true,
+        }
+    }
+}
+
+/// How messages travel between a client and us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// Datagrams: RADIUS (RFC 2865).
+    #[default]
+    Udp,
+    /// A connection without TLS: RADIUS (RFC 6613), LDAP.
+    Tcp,
+    /// TLS, from the beginning or by StartTLS: RADIUS (RFC 6614, RFC 9765), LDAP.
+    Tls,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        })
+    }
 }
 
 /// What the dialogs of a client are like.

@@ -34,7 +34,7 @@ use crate::engine::request::{
 };
 use crate::engine::response::{Kept, ResponseOutcome};
 use crate::engine::throttle::Limit;
-use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, UserKey, Verdict};
+use crate::engine::{Denial, Facts, Lookup, PasswordOutcome, Person, Transport, UserKey, Verdict};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
 
@@ -385,7 +385,10 @@ impl World {
                 source: "192.0.2.1".parse().unwrap(),
                 nas_identifier: None,
                 calling_station: None,
-                encrypted: false,
+                called_station: None,
+                listener: None,
+                application: None,
+                transport: Transport::Udp,
                 service_account: None,
                 manner: Manner::default(),
             },

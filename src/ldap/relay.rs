@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use crate::clock;
 use crate::directory::local::Tree;
 use crate::directory::{ConnectError, Directory, Link, Stream};
-use crate::engine::{Manner, Origin, Protocol};
+use crate::engine::{Manner, Origin, Protocol, Transport};
 use crate::ldap::account::Account;
 use crate::ldap::authorized::Authorized;
 use crate::ldap::bound::Bound;
@@ -381,7 +381,10 @@ impl Connection {
             source: self.peer.ip().to_canonical(),
             nas_identifier: None,
             calling_station: None,
-            encrypted,
+            called_station: None,
+            listener: None,
+            application: None,
+            transport: if encrypted { Transport::Tls } else { Transport::Tcp },
             service_account: None,
             manner: Manner::default(),
         }

@@ -254,7 +254,7 @@ const CONTROLS: u8 = 0xa0;
 mod tests {
     use super::*;
     use crate::engine::request::LoginForm;
-    use crate::engine::{Denial, Manner, Outage, Protocol};
+    use crate::engine::{Denial, Manner, Outage, Protocol, Transport};
 
     fn origin() -> Origin {
         Origin {
@@ -265,7 +265,10 @@ mod tests {
             source: [127, 0, 0, 1].into(),
             nas_identifier: None,
             calling_station: None,
-            encrypted: true,
+            called_station: None,
+            listener: None,
+            application: None,
+            transport: Transport::Tls,
             service_account: None,
             manner: Manner::default(),
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::engine::Transport;
+
 /// How a packet travels between a client and us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Channel {
@@ -16,6 +18,15 @@ pub enum Channel {
 }
 
 impl Channel {
+    /// The same as conditions and the audit see it.
+    pub const fn transport(self) -> Transport {
+        match self {
+            Self::Udp => Transport::Udp,
+            Self::Tcp => Transport::Tcp,
+            Self::Tls | Self::Tls11 => Transport::Tls,
+        }
+    }
+
     /// Whether nobody on the way can read or change packets.
     pub const fn encrypted(self) -> bool {
         match self {

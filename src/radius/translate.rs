@@ -16,9 +16,9 @@ use crate::engine::{
 };
 use crate::keyring::Keyring;
 use crate::radius::attribute::{
-    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLING_STATION_ID, CLASS, EAP_MESSAGE,
-    ERROR_CAUSE, NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROTOCOL_ERROR, PROXY_STATE, REPLY_MESSAGE,
-    SESSION_TIMEOUT, STATE, USER_NAME,
+    ACCESS_ACCEPT, ACCESS_CHALLENGE, ACCESS_REJECT, ACCOUNTING_RESPONSE, CALLED_STATION_ID, CALLING_STATION_ID, CLASS,
+    EAP_MESSAGE, ERROR_CAUSE, NAS_IDENTIFIER, PROMPT, PROMPT_ECHO, PROMPT_NO_ECHO, PROTOCOL_ERROR, PROXY_STATE,
+    REPLY_MESSAGE, SESSION_TIMEOUT, STATE, USER_NAME,
 };
 use crate::radius::channel::Channel;
 use crate::radius::client::Client;
@@ -157,7 +157,10 @@ pub fn request(
             source: sender.source.ip().to_canonical(),
             nas_identifier: fields.nas_identifier.and_then(plain_text),
             calling_station: fields.calling_station.and_then(plain_text),
-            encrypted: sender.channel.encrypted(),
+            called_station: fields.called_station.and_then(plain_text),
+            listener: None,
+            application: None,
+            transport: sender.channel.transport(),
             service_account: None,
             manner: Manner {
                 // In RADIUS/1.1 nothing of a request tells it from others (RFC 9765 section 4.1).
@@ -467,6 +470,7 @@ struct Fields<'a> {
     state: Option<&'a [u8]>,
     nas_identifier: Option<&'a [u8]>,
     calling_station: Option<&'a [u8]>,
+    called_station: Option<&'a [u8]>,
     proofs: Proofs<'a>,
 }
 
@@ -480,6 +484,7 @@ impl<'a> Fields<'a> {
                 STATE => once(&mut fields.state, value, Refusal::RepeatedState)?,
                 NAS_IDENTIFIER => fields.nas_identifier = Some(value),
                 CALLING_STATION_ID => fields.calling_station = Some(value),
+                CALLED_STATION_ID => fields.called_station = Some(value),
                 _ => fields.proofs.take(attribute)?,
             }
         }

@@ -80,6 +80,7 @@ impl Node {
                 (_, [one]) => format!("what was learned of {one}"),
                 (_, many) => format!("what was learned of {} addresses", many.len()),
             }),
+            context: None,
         };
         match self.learned.forget(&client, address, audit).await {
             Ok(addresses) => Ok(Forgotten { addresses }),

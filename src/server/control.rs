@@ -581,7 +581,14 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
             .unwrap_or([0, 0, 0, 0].into()),
         nas_identifier: None,
         calling_station: None,
-        encrypted: client.certificate.is_some(),
+        called_station: None,
+        listener: None,
+        application: None,
+        transport: if client.certificate.is_some() {
+            Transport::Tls
+        } else {
+            Transport::Udp
+        },
         service_account: None,
         manner: Manner::default(),
     };
@@ -593,7 +600,14 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
         source: request.source.unwrap_or([127, 0, 0, 1].into()),
         nas_identifier: None,
         calling_station: None,
-        encrypted: listener.tls != LdapTls::None,
+        called_station: None,
+        listener: None,
+        application: None,
+        transport: if listener.tls == LdapTls::None {
+            Transport::Tcp
+        } else {
+            Transport::Tls
+        },
         service_account: None,
         manner: Manner::default(),
     };

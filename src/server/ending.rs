@@ -299,6 +299,7 @@ fn event(action: &str, by: &By, question: &Question, row: &AskedSession) -> Audi
             _ => Came::Unavailable,
         },
         reason: Some(what),
+        context: None,
     }
 }
 

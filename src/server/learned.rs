@@ -203,6 +203,7 @@ mod tests {
             factors: Vec::new(),
             outcome: Outcome::Accept,
             reason: Some(reason.into()),
+            context: None,
         }
     }
 

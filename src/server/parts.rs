@@ -78,6 +78,7 @@ impl Parts {
         };
         let dictionary = load_dictionary(&config, &mut faults);
         let mut policy = load_policies(&config.policies.path, &dictionary, &mut faults);
+        policy.privileged = config.privileged.class();
         let deliveries = deliveries::prepare(&config, &mut policy, &document, &mut faults);
         fetch(&policy, &mut config);
         upstreams::check(&config, &dictionary, &document, &mut faults);

@@ -413,5 +413,6 @@ fn about_nas(action: &str, actor: &str, report: &Report, what: String) -> AuditE
         factors: Vec::new(),
         outcome: Outcome::Accept,
         reason: Some(what),
+        context: None,
     }
 }

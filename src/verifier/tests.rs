@@ -13,7 +13,7 @@ use crate::engine::dialog::Lifetime;
 use crate::engine::login::Settings;
 use crate::engine::request::Claims;
 use crate::engine::{
-    Capability, Given, LoginName, Manner, Origin, PasswordCheck, Person, Protocol, Purpose, Split, policy,
+    Capability, Given, LoginName, Manner, Origin, PasswordCheck, Person, Protocol, Purpose, Split, Transport, policy,
 };
 use crate::secret::Secret;
 
@@ -119,7 +119,10 @@ impl Site {
                 source: "192.0.2.1".parse().unwrap(),
                 nas_identifier: None,
                 calling_station: None,
-                encrypted: true,
+                called_station: None,
+                listener: None,
+                application: None,
+                transport: Transport::Tls,
                 service_account: None,
                 manner: Manner::default(),
             },

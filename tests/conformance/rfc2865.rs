@@ -308,7 +308,7 @@ async fn the_origin_of_a_request_is_known() {
     assert_eq!(origin.source.to_string(), "127.0.0.1");
     assert_eq!(origin.nas_identifier.as_deref(), Some("gate-1"));
     assert_eq!(origin.calling_station, None);
-    assert!(!origin.encrypted);
+    assert!(!origin.encrypted());
 }
 
 // Section 5.33.

@@ -62,7 +62,7 @@ async fn a_dialog_over_both_versions_of_tls_and_both_families() {
         let answer = line.login(2, "bob", "492039", &[(STATE, &state)]);
         assert_eq!(line.ask(&answer).await[0], ACCESS_ACCEPT);
         let origin = server.stub.last().origin;
-        assert!(origin.encrypted && &*origin.client == "nas" && origin.source.is_loopback());
+        assert!(origin.encrypted() && &*origin.client == "nas" && origin.source.is_loopback());
     }
 }
 

@@ -24,7 +24,7 @@ use portcullis::engine::throttle::Limit;
 use portcullis::engine::upstream::{self, Answer, Awaiting, Question};
 use portcullis::engine::{
     AuthnRequest, Capability, Claims, Effect, Engine, Evidence, Facts, Given, LoginName, Lookup, Manner, Origin,
-    PasswordOutcome, Person, Protocol, Purpose, Settings, Step, UserKey, Verdict, policy,
+    PasswordOutcome, Person, Protocol, Purpose, Settings, Step, Transport, UserKey, Verdict, policy,
 };
 use portcullis::keyring::Keyring;
 use portcullis::secret::Secret;
@@ -195,7 +195,10 @@ impl World {
                 source: "192.0.2.1".parse().unwrap(),
                 nas_identifier: None,
                 calling_station: None,
-                encrypted: false,
+                called_station: None,
+                listener: None,
+                application: None,
+                transport: Transport::Udp,
                 service_account: None,
                 manner: Manner {
                     recover: Some("?recover".into()),

@@ -7,7 +7,7 @@ use portcullis::ber::{Message, Reader};
 use portcullis::config::Anonymous;
 use portcullis::directory::local::Tree;
 use portcullis::engine::authenticator::Kind;
-use portcullis::engine::{Given, LoginName, Manner, Origin, Protocol, Split};
+use portcullis::engine::{Given, LoginName, Manner, Origin, Protocol, Split, Transport};
 use portcullis::ldap::embedded::Embedded;
 use portcullis::ldap::frame::{Front, Head, Sender, front};
 use portcullis::ldap::password::PasswordModify;
@@ -120,7 +120,10 @@ fn origin() -> Origin {
         source: [192, 0, 2, 1].into(),
         nas_identifier: None,
         calling_station: None,
-        encrypted: false,
+        called_station: None,
+        listener: None,
+        application: None,
+        transport: Transport::Tcp,
         service_account: None,
         manner: Manner::default(),
     }

@@ -6,7 +6,7 @@ use portcullis::clock::Timestamp;
 use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
 use portcullis::engine::policy::{self, Subject, Who};
-use portcullis::engine::{LoginName, Manner, Origin, Protocol};
+use portcullis::engine::{LoginName, Manner, Origin, Protocol, Transport};
 
 /// Reads `data` as a policy file, and asks it about a login.
 pub fn policy_file(data: &[u8]) {
@@ -36,7 +36,10 @@ pub fn policy_file(data: &[u8]) {
         source: [192, 0, 2, 1].into(),
         nas_identifier: None,
         calling_station: None,
-        encrypted: false,
+        called_station: None,
+        listener: None,
+        application: None,
+        transport: Transport::Udp,
         service_account: None,
         manner: Manner::default(),
     };

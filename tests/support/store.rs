@@ -32,6 +32,7 @@ pub(crate) fn event(actor: &str) -> AuditEvent {
         factors: vec!["password".into()],
         outcome: Outcome::Accept,
         reason: None,
+        context: None,
     }
 }
 

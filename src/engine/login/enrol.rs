@@ -240,7 +240,7 @@ pub(super) fn has_never_enrolled(record: &UserRecord, requirement: &Requirement,
 /// Why not.
 pub(super) fn may_enrol(terms: &Terms, request: &AuthnRequest) -> Result<(), Denial> {
     match request.capability {
-        Capability::Dialog if request.origin.encrypted || terms.enrol_unprotected => Ok(()),
+        Capability::Dialog if request.origin.encrypted() || terms.enrol_unprotected => Ok(()),
         Capability::Dialog => Err(Denial::EnrolUnprotected),
         Capability::SingleChallenge | Capability::Append(_) | Capability::None => Err(Denial::EnrolElsewhere),
     }

@@ -66,7 +66,7 @@ fn has_more(engine: &Engine, request: &AuthnRequest, terms: &Terms, record: &Use
             Task::Answers => {
                 let questions = &engine.policy.questions;
                 let is_due = due(record.answers.as_deref(), questions, now).is_some();
-                is_due && (request.origin.encrypted || questions.unprotected)
+                is_due && (request.origin.encrypted() || questions.unprotected)
             }
             Task::Prove(_)
             | Task::Factors

@@ -8,7 +8,7 @@ use crate::dictionary::Pair;
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Change, Key, Versioned};
 use crate::engine::dialog::Dialog;
-use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::event::{AuditEvent, Context, Outcome};
 use crate::engine::facts::{Facts, Person};
 use crate::engine::login::Engine;
 use crate::engine::policy::{Terms, Unreplied};
@@ -233,5 +233,6 @@ pub(super) fn event(
         factors: proven.iter().map(|kind| kind.to_string()).collect(),
         outcome,
         reason: reason.map(ToOwned::to_owned),
+        context: Some(Context::of(&request.origin)),
     }
 }

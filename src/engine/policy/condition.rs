@@ -80,7 +80,7 @@ impl Condition {
                 let source = canonical(origin.source);
                 yes(nets.iter().any(|net| net.contains(&source)))
             }
-            Self::Encrypted(wanted) => yes(*wanted == origin.encrypted),
+            Self::Encrypted(wanted) => yes(*wanted == origin.encrypted()),
             Self::NasIdentifier(list) => match &origin.nas_identifier {
                 Some(name) => yes(contains(list, name)),
                 None => Holds::Missing,
@@ -114,7 +114,7 @@ impl Condition {
             Self::Client(_) => Some(origin.client.to_string()),
             Self::Directory(_) => Some(origin.directory.to_string()),
             Self::Source(_) => Some(origin.source.to_string()),
-            Self::Encrypted(_) => Some(origin.encrypted.to_string()),
+            Self::Encrypted(_) => Some(origin.encrypted().to_string()),
             Self::NasIdentifier(_) => origin.nas_identifier.clone(),
             Self::Time(_) => Some(subject.now.to_string()),
             Self::User(_) => of(|person| person.login.clone()),

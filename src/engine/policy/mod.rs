@@ -6,6 +6,7 @@
 mod condition;
 mod enrol;
 mod parse;
+mod privileged;
 mod reply;
 mod requirement;
 mod schedule;
@@ -32,6 +33,7 @@ use crate::engine::workflow::Workflows;
 pub use condition::{Condition, Holds, is_group};
 pub use enrol::{Enrol, Grace};
 pub use parse::{check_workflows, parse};
+pub use privileged::Privileged;
 pub use reply::{Reply, Unreplied, refused};
 pub use requirement::{Order, Requirement};
 pub use schedule::Window;
@@ -52,6 +54,8 @@ pub struct Policy {
     pub routes: Routes,
     /// The security questions.
     pub questions: Questions,
+    /// Who is privileged.
+    pub privileged: Privileged,
     /// See [`Policy::most_sessions`].
     most_sessions: usize,
     /// See [`Policy::reuses`].
@@ -223,6 +227,7 @@ impl Policy {
             texts: Texts::default(),
             routes: Routes::default(),
             questions: Questions::default(),
+            privileged: Privileged::default(),
             most_sessions,
             dated: Vec::new(),
         }

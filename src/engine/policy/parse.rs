@@ -457,7 +457,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::engine::facts::{Person, UserKey};
     use crate::engine::policy::{Subject, Who};
-    use crate::engine::request::{LoginName, Manner, Origin};
+    use crate::engine::request::{LoginName, Manner, Origin, Transport};
 
     fn read(text: &str) -> (Policy, Vec<String>) {
         let mut faults = Faults::default();
@@ -478,7 +478,10 @@ mod tests {
             source: source.parse::<IpAddr>().unwrap(),
             nas_identifier: None,
             calling_station: None,
-            encrypted: false,
+            called_station: None,
+            listener: None,
+            application: None,
+            transport: Transport::Udp,
             service_account: None,
             manner: Manner::default(),
         }

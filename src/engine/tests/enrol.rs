@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::dialog::MAX_SEALED;
 use crate::engine::verdict::Prompt;
 use crate::engine::workflow::Workflows;
-use crate::engine::{Grant, Settings};
+use crate::engine::{Grant, Settings, Transport};
 
 const RULES: &str = r#"
 [[rule]]
@@ -91,7 +91,7 @@ impl World {
     /// What is typed to a client that shows dialogs, over TLS.
     fn over_tls(&mut self, service: &str, user: &str, typed: &str, dialog: Option<Dialog>) -> Verdict {
         let mut request = self.request(service, user, typed, dialog, Capability::Dialog);
-        request.origin.encrypted = true;
+        request.origin.transport = Transport::Tls;
         self.run(&request)
     }
 
@@ -169,7 +169,7 @@ fn of_two_enrolments_at_once_one_comes_through() {
     let facts = world.facts("ana");
     let decide = |world: &World, facts: &Facts| {
         let mut request = world.request("vpn", "ana", &typed, Some(half.clone()), Capability::Dialog);
-        request.origin.encrypted = true;
+        request.origin.transport = Transport::Tls;
         match engine.begin(&request, facts, world.now, 7) {
             Step::Decided(decision) => decision,
             other => panic!("{other:?}"),
@@ -299,7 +299,7 @@ fn some_names_of_nobody_are_tried_and_some_are_not() {
     let world = world();
     let tried = |user: &str| {
         let mut request = world.request("vpn", user, "guess", None, Capability::Dialog);
-        request.origin.encrypted = true;
+        request.origin.transport = Transport::Tls;
         let facts = world.facts(user);
         match world.engine.begin(&request, &facts, world.now, 1) {
             Step::Do(Effect::VerifyNobody { .. }, _) => true,
@@ -353,7 +353,7 @@ fn clients_without_dialogs_are_told_where_to_enrol() {
     for capability in [APPEND, Capability::None] {
         for typed in [PASSWORD, "correct horse,000000"] {
             let mut request = world.request("vpn", "ana", typed, None, capability);
-            request.origin.encrypted = true;
+            request.origin.transport = Transport::Tls;
             assert_eq!(denial(world.run(&request)), Denial::EnrolElsewhere);
         }
     }

@@ -1,6 +1,7 @@
 //! Security questions in dialogs: asked, judged, counted, defined.
 
 use super::*;
+use crate::engine::Transport;
 use crate::engine::questions::answers::{NewAnswer, prepare_one};
 use crate::engine::questions::tests::policy as questions;
 use crate::engine::verdict::Prompt;
@@ -50,7 +51,7 @@ impl World {
         let dialog = before.map(|prompt| prompt.dialog.clone());
         let mut request = self.request("wiki", user, typed, dialog, Capability::Dialog);
         request.origin.manner.recover = Some("?recover".into());
-        request.origin.encrypted = true;
+        request.origin.transport = Transport::Tls;
         self.run(&request)
     }
 
@@ -78,7 +79,7 @@ impl World {
     /// At the service that takes the password alone, over TLS.
     fn login_encrypted(&mut self, dialog: Option<Dialog>, typed: &str) -> Verdict {
         let mut request = self.request("password", "ana", typed, dialog, Capability::Dialog);
-        request.origin.encrypted = true;
+        request.origin.transport = Transport::Tls;
         self.run(&request)
     }
 

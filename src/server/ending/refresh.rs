@@ -12,7 +12,7 @@ use crate::engine::policy::{Subject, Terms, Who};
 use crate::engine::record::{self, UserRecord};
 use crate::engine::review::Review;
 use crate::engine::session::SessionRecord;
-use crate::engine::{LoginName, Lookup, Manner, Operation, Origin, Person, Protocol, UserKey};
+use crate::engine::{LoginName, Lookup, Manner, Operation, Origin, Person, Protocol, Transport, UserKey};
 use crate::radius::attribute::NAS_IDENTIFIER;
 use crate::radius::dynauth::{Wish, is_change};
 use crate::radius::packet::Attributes;
@@ -188,7 +188,14 @@ fn origin(session: &SessionRecord) -> Origin {
         source: session.source,
         nas_identifier,
         calling_station: session.details.calling_station.clone(),
-        encrypted: session.encrypted,
+        called_station: session.details.called_station.clone(),
+        listener: None,
+        application: None,
+        transport: if session.encrypted {
+            Transport::Tls
+        } else {
+            Transport::Udp
+        },
         service_account: None,
         manner: Manner::default(),
     }

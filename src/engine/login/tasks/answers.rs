@@ -32,7 +32,7 @@ impl<'a, 'f> Walk<'a, 'f> {
             Some(_) => questions.are_configured() && answers.is_none_or(|answers| !answers.locked),
             None => is_due,
         };
-        let is_safe = self.case.request.origin.encrypted || questions.unprotected;
+        let is_safe = self.case.request.origin.encrypted() || questions.unprotected;
         if !is_wanted || !is_safe {
             return ControlFlow::Continue(self);
         }

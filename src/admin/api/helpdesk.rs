@@ -1,0 +1,1 @@
+//! What helpdesk does to accounts, one or many, now or later.

@@ -1,0 +1,15 @@
+//! What the admin front end asks of the process, by subject.
+
+mod health;
+mod helpdesk;
+mod operators;
+mod policies;
+mod trail;
+mod upkeep;
+
+pub use health::Health;
+pub use helpdesk::Helpdesk;
+pub use operators::OperatorBook;
+pub use policies::PolicyTools;
+pub use trail::Trail;
+pub use upkeep::Upkeep;

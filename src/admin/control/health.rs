@@ -1,0 +1,4 @@
+//! Trying whether parts work.
+
+/// Trying whether parts work.
+pub trait Health: Send + Sync {}

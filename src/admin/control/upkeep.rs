@@ -1,0 +1,4 @@
+//! Copies of the store.
+
+/// Copies of the store.
+pub trait Upkeep: Send + Sync {}

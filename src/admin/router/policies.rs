@@ -1,0 +1,9 @@
+//! The routes of `/v1/policy/…`.
+
+use axum::Router;
+
+use super::AdminState;
+
+pub(super) fn routes() -> Router<AdminState> {
+    Router::new()
+}

@@ -1,0 +1,6 @@
+//! The audit as a whole: retention, checkpoints.
+
+use crate::admin::control::Trail;
+use crate::server::Node;
+
+impl Trail for Node {}
