@@ -7,6 +7,7 @@ pub mod approval;
 pub mod authenticator;
 pub mod batch;
 pub mod delivery;
+pub mod denials;
 pub mod dialog;
 pub mod event;
 pub mod facts;

@@ -197,8 +197,7 @@ impl Connection {
                 changed.write(head.id, false, None, out);
             }
         }
-        let own = matches!(&change.target, Target::Known(user) if *user == change.person.key);
-        if code == Some(SUCCESS) && own {
+        if code == Some(SUCCESS) && change.is_own() {
             if let Some(identity) = &mut self.identity {
                 identity.dialog = None;
             }
