@@ -19,6 +19,7 @@ pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use four_eyes::{Approvals, Passcodes};
+pub use generated::{Class, GeneratedPasswords};
 pub use privileged::Privileged;
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
@@ -51,6 +52,8 @@ pub struct Config {
     pub passcodes: Passcodes,
     /// `[approvals]`
     pub approvals: Approvals,
+    /// `[generated_passwords]`
+    pub generated_passwords: GeneratedPasswords,
     /// `[privileged]`
     pub privileged: Privileged,
     /// `[[directory]]`, at least one.
@@ -937,6 +940,7 @@ mod dialogs;
 mod dynauth;
 mod four_eyes;
 mod load;
+mod generated;
 mod privileged;
 mod proxy_protocol;
 mod restrict;

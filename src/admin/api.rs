@@ -29,6 +29,10 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
+    Forced, GroupDenialView, GroupDenied, InDirectory, JobFailure, JobProgress, JobState, JobView, LoginView,
+    MustChangeView, PasswordReset, Switched, Unregistered,
+};
+pub use crate::accounts::view::{
     AccountView, AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, Denied, DenyView, DirectoryView,
     Enrolled, FailureView, Found, Issued, Kind, ManagerView, OfflineEnrolled, OfflineResponse, PasscodeState,
     PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released, RequestView, Resynced,
@@ -41,6 +45,11 @@ pub use crate::engine::record::Algorithm;
 pub use crate::engine::{Operation, Protocol};
 pub use answers::{AnswerGiven, AnswerSaid, AskRequest, DefineAnswersRequest, QuestionsRequest, VerifyUserRequest};
 pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
+pub use helpdesk::{
+    BulkLine, BulkRequest, BulkSummary, ForceRequest, GroupDenials, GroupDenyReport, GroupDenyRequest,
+    GroupUndenyRequest, JobRef, ScheduleRequest, ScheduledAction, Sighted, SwitchReport, UnlockRequest,
+    UnregisterRequest,
+};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
 
 pub use clients::{

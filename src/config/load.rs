@@ -2,6 +2,7 @@
 
 mod delivery;
 mod four_eyes;
+mod generated;
 mod privileged;
 mod upstream;
 
@@ -14,13 +15,13 @@ use std::time::Duration;
 
 use crate::config::{
     Accounting, Admin, Approvals, Client, Config, Delivery, Dialogs, Dictionary, Directory, DynamicAuthorization,
-    LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Privileged,
+    GeneratedPasswords, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Privileged,
     Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "node",
     "log",
     "store",
@@ -33,6 +34,7 @@ const SECTIONS: [&str; 19] = [
     "accounting",
     "passcodes",
     "approvals",
+    "generated_passwords",
     "privileged",
     "directory",
     "upstream",
@@ -78,6 +80,7 @@ impl Config {
             accounting: reader.section::<Accounting>("accounting"),
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
+            generated_passwords: reader.section::<GeneratedPasswords>("generated_passwords"),
             privileged: reader.section::<Privileged>("privileged"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
@@ -334,6 +337,7 @@ impl Reader<'_, '_, '_> {
         self.limits(config);
         self.accounting(config);
         self.four_eyes(config);
+        self.generated_passwords(config);
         self.privileged(config);
         let directories: Vec<String> = config
             .directories
