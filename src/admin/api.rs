@@ -32,6 +32,7 @@ pub use crate::accounts::view::{
     PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released, RequestView, Resynced,
     SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
 };
+pub use crate::audit::export;
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::authenticator::Kind as Factor;
 pub use crate::engine::event::Outcome;
@@ -48,6 +49,8 @@ pub use clients::{
     TroubleView,
 };
 
+pub use crate::stream::StreamStatus;
+pub use health::{NodeStatus, PartTested, PartsTested, TestRequest};
 pub use keys::{EnrolKeyRequest, ImportKeysRequest, ImportedKey, MachineRef, RespondRequest};
 pub use passcodes::{IssueRequest, PasscodesRequest, ReleaseRequest, RevokePasscodeRequest};
 pub use policies::{
@@ -55,6 +58,7 @@ pub use policies::{
     PolicyChange, PolicyReport, PolicySource, Proof, RollbackReport, RollbackRequest, SentPolicies, Strokes,
     VersionFile, VersionFiles, VersionRequest, VersionView,
 };
+pub use reports::{By, Report, ReportKind, ReportRequest, ReportRow};
 pub use requests::{RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
@@ -344,7 +348,7 @@ pub struct VerifyRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatusRequest {
-    /// Ask every directory server now.
+    /// Ask every directory server, upstream, delivery and collector now.
     #[serde(default)]
     pub probe: bool,
 }
@@ -368,6 +372,9 @@ pub struct StatusReport {
     pub loaded: Timestamp,
     /// Policies in force.
     pub policies: PolicySummary,
+    /// The nodes that serve together; this one alone when there is no other.
+    #[serde(default)]
+    pub nodes: Vec<NodeStatus>,
     /// RADIUS and LDAP listeners.
     pub listeners: Vec<ListenerStatus>,
     /// Directories and their servers.
@@ -378,6 +385,9 @@ pub struct StatusReport {
     /// How codes reach people.
     #[serde(default)]
     pub deliveries: Vec<DeliveryStatus>,
+    /// Collectors of the audit.
+    #[serde(default)]
+    pub streams: Vec<StreamStatus>,
     /// The store.
     pub store: StoreStatus,
     /// Open sessions.
@@ -386,8 +396,8 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
-    /// Whether everything works: a server that logins go to, in each directory, a store to write to, and deliveries
-    /// that took their last message.
+    /// Whether everything works: a server that logins go to, in each directory, a store to write to, deliveries
+    /// that took their last message, and collectors that take the audit.
     pub fn is_healthy(&self) -> bool {
         self.store.error.is_none()
             && self.listeners.iter().all(|listener| listener.error.is_none())
@@ -400,6 +410,8 @@ impl StatusReport {
                 .iter()
                 .all(|upstream| upstream.servers.iter().any(|server| server.healthy))
             && self.deliveries.iter().all(|delivery| delivery.error.is_none())
+            && self.streams.iter().all(|stream| stream.error.is_none())
+            && self.nodes.iter().all(|node| node.error.is_none())
     }
 }
 
@@ -470,6 +482,9 @@ pub struct ServerStatus {
     pub given_up: u64,
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
+    /// When it answered last.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
     /// Open connections for look-ups and for trying passwords.
     pub connections: usize,
     /// Connections of LDAP clients that are relayed.
@@ -499,6 +514,9 @@ pub struct UpstreamServerStatus {
     pub healthy: bool,
     /// Milliseconds of the last answer.
     pub latency_ms: Option<f64>,
+    /// When it answered last.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
     /// Questions in flight.
     pub in_flight: usize,
     /// Replies that proved nothing.

@@ -30,6 +30,7 @@ use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
+use crate::stream::Streams;
 use crate::tls::TlsServer;
 use crate::tls::mutual::MutualServer;
 use crate::verifier::Directories;
@@ -91,6 +92,9 @@ impl Parts {
         let files = files.unwrap_or_else(|| PolicyFiles::read(&config.policies.path, &mut faults));
         let (policy, deliveries) = settle(&mut config, &files, &dictionary, &document, &mut faults);
         upstreams::check(&config, &dictionary, &document, &mut faults);
+        if let Err((index, error)) = Streams::check(&config.audit_streams) {
+            faults.0.push(document.fault(&["audit_stream", &index.to_string()], describe(error)));
+        }
         let mut directories = Directories::new();
         for (index, directory) in config.directories.iter().enumerate() {
             match directory {

@@ -12,7 +12,7 @@ use crate::accounts::fixture::Fixture;
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, DiffReport, DiffRequest, ErrorKind, ExplainRequest, Explanation,
     ForgetRequest, Forgotten, PolicyReport, PolicySummary, ReloadReport, ReuseList, RollbackReport, SentPolicies,
-    SessionList, SessionView, StatusReport, StoreStatus, StrangerView, TestReport, Verification, VersionFiles,
+    PartsTested, SessionList, SessionView, StatusReport, StoreStatus, StrangerView, TestReport, Verification, VersionFiles,
     VersionView,
 };
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
@@ -68,7 +68,16 @@ fn nothing() -> ApiError {
 
 impl OperatorBook for TestControl {}
 impl Helpdesk for TestControl {}
-impl Health for TestControl {}
+impl Health for TestControl {
+    fn test_parts(&self, name: Option<String>) -> BoxFuture<'_, Result<PartsTested, ApiError>> {
+        Box::pin(async move {
+            match name {
+                Some(name) => Err(ApiError::new(ErrorKind::NotFound, name)),
+                None => Ok(PartsTested { parts: Vec::new() }),
+            }
+        })
+    }
+}
 impl Trail for TestControl {}
 impl Upkeep for TestControl {}
 
@@ -95,6 +104,8 @@ impl Control for TestControl {
                     rules: 1,
                     version: "1".into(),
                 },
+                nodes: Vec::new(),
+                streams: Vec::new(),
                 listeners: Vec::new(),
                 directories: Vec::new(),
                 upstreams: Vec::new(),
