@@ -99,7 +99,7 @@ enum Command {
     /// Approve a request, as the second of two people
     #[command(after_help = request::APPROVE_HELP)]
     Approve(request::ApproveArgs),
-    /// Policies: check the files, explain a decision
+    /// Policies: check the files, explain a decision, compare, take back
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
     Client(client::ClientArgs),
