@@ -377,3 +377,6 @@ const fn outcome(came: &Changed) -> Outcome {
         | Changed::Unknown => Outcome::Reject,
     }
 }
+
+#[cfg(test)]
+mod tests;
