@@ -276,7 +276,10 @@ impl Server {
         }
         self.node.note("server.stop", Outcome::Accept, None).await;
         // After the last record, which goes with them where the collector takes it.
-        if tokio::time::timeout(STREAMS_END, self.node.streams.stop()).await.is_err() {
+        if tokio::time::timeout(STREAMS_END, self.node.streams.stop())
+            .await
+            .is_err()
+        {
             warn!("audit streams end without confirmation; what was under way is sent again");
         }
         if let Err(error) = self.node.store.close().await {

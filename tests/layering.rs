@@ -88,7 +88,10 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("audit", &["accounts::view", "clock", "engine", "keyring", "store"]),
     // Carries the audit to collectors.
-    ("stream", &["audit", "causes", "clock", "config", "engine", "store", "tls"]),
+    (
+        "stream",
+        &["audit", "causes", "clock", "config", "engine", "store", "tls"],
+    ),
     // Counts what the audit and people's records say.
     ("reports", &["accounts", "audit", "clock", "engine"]),
     // Front ends: never each other, never what is behind the engine.
@@ -131,7 +134,8 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "reports", "secret", "stream",
+            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "reports", "secret",
+            "stream",
         ],
     ),
     // Speaks to the admin socket; the walls of the house are none of its business.

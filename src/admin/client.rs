@@ -70,7 +70,21 @@ impl AdminClient {
         self.ask(Method::POST, path, body.into()).await
     }
 
+    /// Reads `path` as text, whatever it is: for `/metrics`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let octets = self.exchange(Method::GET, path, Bytes::new()).await?;
+        String::from_utf8(octets.into()).map_err(|error| self.broken(error))
+    }
+
     async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+        let octets = self.exchange(method, target, body).await?;
+        serde_json::from_slice(&octets).map_err(|error| self.broken(error))
+    }
+
+    async fn exchange(&self, method: Method, target: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
             if error.kind() == io::ErrorKind::PermissionDenied {
@@ -103,7 +117,7 @@ impl AdminClient {
             Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
         };
         if status.is_success() {
-            return serde_json::from_slice(&octets).map_err(|error| self.broken(error));
+            return Ok(octets);
         }
         let error = serde_json::from_slice(&octets).unwrap_or_else(|_| {
             ApiError::new(

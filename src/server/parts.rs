@@ -85,7 +85,9 @@ impl Parts {
         upstreams::check(&config, &dictionary, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
         if let Err((index, error)) = Streams::check(&config.audit_streams) {
-            faults.0.push(document.fault(&["audit_stream", &index.to_string()], describe(error)));
+            faults
+                .0
+                .push(document.fault(&["audit_stream", &index.to_string()], describe(error)));
         }
         untyped::check(&config, &policy, &mut faults);
         questions::check(&config, &policy, &mut faults);

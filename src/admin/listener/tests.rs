@@ -11,8 +11,8 @@ use crate::accounts::Relation;
 use crate::accounts::fixture::Fixture;
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten,
-    PolicyReport, PolicySummary, ReloadReport, ReuseList, SessionList, SessionView, StatusReport, StoreStatus,
-    PartsTested, StrangerView, TestReport, Verification,
+    PartsTested, PolicyReport, PolicySummary, ReloadReport, ReuseList, SessionList, SessionView, StatusReport,
+    StoreStatus, StrangerView, TestReport, Verification,
 };
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::client::{AdminClient, ClientError};
