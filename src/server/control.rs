@@ -561,6 +561,16 @@ impl Node {
                 deny.by, deny.reason
             ));
         }
+        if let Some(denial) = self.verifier.denials().load().of(person, now) {
+            let until = denial
+                .deny
+                .until
+                .map_or_else(|| "until that is lifted".into(), |until| format!("until {until}"));
+            reasons.push(format!(
+                "The group {} was denied by {}, {until}: {}. They are in it, so the end is a refusal.",
+                denial.group, denial.deny.by, denial.deny.reason
+            ));
+        }
         if !person.enabled {
             reasons.push("The directory says that the account is disabled, so the end is a refusal.".into());
         }
