@@ -21,6 +21,7 @@ use crate::admin::operator::{Operator, Verb};
 use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
 use crate::clock::Timestamp;
+use crate::engine::denials::GroupDenial;
 use crate::engine::{BoxFuture, UserKey};
 use crate::metrics::Metrics;
 
@@ -28,7 +29,21 @@ struct TestControl;
 
 impl PolicyTools for TestControl {}
 impl OperatorBook for TestControl {}
-impl Helpdesk for TestControl {}
+
+impl Helpdesk for TestControl {
+    fn expel_group<'a>(&'a self, _: &'a GroupDenial) -> BoxFuture<'a, usize> {
+        Box::pin(async { 3 })
+    }
+
+    fn end_sessions_of_group<'a>(
+        &'a self,
+        _: &'a GroupDenial,
+        _: String,
+    ) -> BoxFuture<'a, Result<AskedReport, ApiError>> {
+        Box::pin(async { Ok(AskedReport::default()) })
+    }
+}
+
 impl Health for TestControl {
     fn test_parts(&self, name: Option<String>) -> BoxFuture<'_, Result<PartsTested, ApiError>> {
         Box::pin(async move {
@@ -330,6 +345,7 @@ async fn a_person_from_enrolment_to_clean_up() {
             "token.disable",
             "token.enable",
             "token.revoke",
+            "user.unlock",
             "user.unlock"
         ]
     );
@@ -578,6 +594,7 @@ async fn refusals_to_help_oneself_are_audited() {
     let operator = Operator {
         name: "carol-admin".into(),
         known: true,
+        own: false,
     };
     let state = state_of(&site);
     let carol = site.subject("carol").await;
