@@ -3,6 +3,7 @@
 //! before the answer.
 
 mod answers;
+mod census;
 mod codes;
 mod denials;
 mod four_eyes;
@@ -29,8 +30,8 @@ use crate::directory::Directory;
 use crate::engine::batch::{Batch, Change, Key, Version};
 use crate::engine::denials::GroupDenials;
 use crate::engine::event::{AuditEvent, Outcome};
-use crate::engine::generated::Shape;
 use crate::engine::facts::{Lookup, Person, SessionFacts, UserKey};
+use crate::engine::generated::Shape;
 use crate::engine::offline::Responses;
 use crate::engine::policy::Policy;
 use crate::engine::questions::answers::BadSet;
@@ -41,6 +42,7 @@ use crate::keyring::{KeyError, Keyring};
 use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use answers::{AnswersChange, DefineWish};
+pub use census::{Census, Counts};
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
 pub use four_eyes::FourEyes;

@@ -43,11 +43,17 @@ impl Accounts {
         let _one_at_a_time = self.group_denials.lock().await;
         let mut all = GroupDenials::clone(&self.surroundings.group_denials().load());
         let same = |denial: &GroupDenial| denial.group == group && denial.directory.as_deref() == directory;
-        let replaced = all.0.iter().any(|denial| same(denial) && denial.deny.is_in_force(by.now));
+        let replaced = all
+            .0
+            .iter()
+            .any(|denial| same(denial) && denial.deny.is_in_force(by.now));
         let over = over(&mut all, by.now);
         all.0.retain(|denial| !same(denial));
         if all.0.len() >= GroupDenials::MOST {
-            let what = format!("{} groups are denied already, the most there can be", GroupDenials::MOST);
+            let what = format!(
+                "{} groups are denied already, the most there can be",
+                GroupDenials::MOST
+            );
             return Err(AccountError::Invalid(what));
         }
         let denial = GroupDenial {
@@ -88,7 +94,11 @@ impl Accounts {
         };
         let lifted = all.0.remove(place);
         let what = format!("{group}: denial by {} lifted", lifted.deny.by);
-        let what = if reason.is_empty() { what } else { format!("{what}: {reason}") };
+        let what = if reason.is_empty() {
+            what
+        } else {
+            format!("{what}: {reason}")
+        };
         batch.audit.push(event("group.undeny", by, None, &what));
         batch.write.push((lifted.key(), Change::Delete));
         self.put_in_force(batch, all).await?;
@@ -177,11 +187,13 @@ mod tests {
     #[tokio::test]
     async fn groups_are_denied_listed_replaced_lifted_and_still_denied_after_a_start() {
         let site = Fixture::new();
-        let deny = async |group: &str, directory, until| {
-            site.accounts.deny_group(group, directory, &wish(until), CAROL).await
-        };
+        let deny =
+            async |group: &str, directory, until| site.accounts.deny_group(group, directory, &wish(until), CAROL).await;
         let (denied, _) = deny("CN=Staff, DC=main", None, None).await.unwrap();
-        assert_eq!((denied.denial.group.as_str(), denied.replaced), ("cn=staff,dc=main", false));
+        assert_eq!(
+            (denied.denial.group.as_str(), denied.replaced),
+            ("cn=staff,dc=main", false)
+        );
         deny("staff", Some("guests"), Some(60)).await.unwrap();
         let (again, _) = deny("cn=staff,dc=main", None, Some(30)).await.unwrap();
         assert!(again.replaced);
@@ -201,17 +213,33 @@ mod tests {
         let denials = site.denials.load_full();
         assert!(denials.of(ana.person.as_ref().unwrap(), NOW).is_some());
 
-        let lifted = site.accounts.lift_group_denial("staff", Some("guests"), "", CAROL).await.unwrap();
+        let lifted = site
+            .accounts
+            .lift_group_denial("staff", Some("guests"), "", CAROL)
+            .await
+            .unwrap();
         assert_eq!(lifted.until, Some(NOW + Duration::from_secs(60)));
         let none = site.accounts.lift_group_denial("staff", None, "", CAROL).await;
         assert!(matches!(none, Err(AccountError::NotDenied(_))), "{none:?}");
-        for bad in [deny("", None, None).await, deny("a\nb", None, None).await, deny("x", None, Some(0)).await] {
+        for bad in [
+            deny("", None, None).await,
+            deny("a\nb", None, None).await,
+            deny("x", None, Some(0)).await,
+        ] {
             assert!(matches!(bad, Err(AccountError::Invalid(_))), "{bad:?}");
         }
-        assert!(matches!(deny("x", Some("nowhere"), None).await, Err(AccountError::NoSuchDirectory(..))));
+        assert!(matches!(
+            deny("x", Some("nowhere"), None).await,
+            Err(AccountError::NoSuchDirectory(..))
+        ));
         assert_eq!(
             site.audited().await,
-            ["group.deny accept", "group.deny accept", "group.deny accept", "group.undeny accept"]
+            [
+                "group.deny accept",
+                "group.deny accept",
+                "group.deny accept",
+                "group.undeny accept"
+            ]
         );
     }
 
@@ -219,7 +247,10 @@ mod tests {
     async fn those_that_are_over_are_cleared_away() {
         let site = Fixture::new();
         for group in ["one", "two"] {
-            site.accounts.deny_group(group, None, &wish(Some(60)), CAROL).await.unwrap();
+            site.accounts
+                .deny_group(group, None, &wish(Some(60)), CAROL)
+                .await
+                .unwrap();
         }
         let later = Actor {
             now: NOW + Duration::from_secs(60),
@@ -227,7 +258,13 @@ mod tests {
         };
         site.accounts.deny_group("one", None, &wish(None), later).await.unwrap();
         site.accounts.load_group_denials().await.unwrap();
-        let kept: Vec<String> = site.denials.load().0.iter().map(|denial| denial.group.clone()).collect();
+        let kept: Vec<String> = site
+            .denials
+            .load()
+            .0
+            .iter()
+            .map(|denial| denial.group.clone())
+            .collect();
         assert_eq!(kept, ["one"]);
     }
 }

@@ -68,7 +68,9 @@ impl Accounts {
         let directory = self.changeable(subject)?;
         let new = self.made_up();
         // Before the directory: a password that is known to two must not let in for longer than to change it.
-        let before = self.hold_to_change(subject, "user.reset", by, "password asked for").await?;
+        let before = self
+            .hold_to_change(subject, "user.reset", by, "password asked for")
+            .await?;
         let change = AccountChange::Reset {
             new: &new,
             must_change: true,
@@ -108,7 +110,9 @@ impl Accounts {
                 Ok((changed, word.to_owned()))
             })
             .await?;
-        let told = self.tell(subject, &directory, AccountChange::MustChange(wanted), by).await?;
+        let told = self
+            .tell(subject, &directory, AccountChange::MustChange(wanted), by)
+            .await?;
         Ok(Forced {
             user: subject.key.to_string(),
             login: subject.login.clone(),

@@ -110,7 +110,9 @@ impl Whom {
     /// [`AccountError::Invalid`] with the place.
     pub fn filter(&self) -> Result<Filter, AccountError> {
         if self.filter.len() > LONGEST_FILTER {
-            return Err(AccountError::Invalid(format!("a filter has at most {LONGEST_FILTER} octets")));
+            return Err(AccountError::Invalid(format!(
+                "a filter has at most {LONGEST_FILTER} octets"
+            )));
         }
         Filter::parse(&self.filter).map_err(|error| AccountError::Invalid(format!("`{}`: {error}", self.filter)))
     }
@@ -336,7 +338,10 @@ impl Accounts {
     pub async fn jobs(&self) -> Result<Vec<JobView>, AccountError> {
         let all = self.all_jobs().await?;
         let live = self.jobs.live.lock();
-        Ok(all.iter().map(|(_, job)| JobView::of(job, live.get(&job.number))).collect())
+        Ok(all
+            .iter()
+            .map(|(_, job)| JobView::of(job, live.get(&job.number)))
+            .collect())
     }
 
     /// One of them.

@@ -208,7 +208,9 @@ fn not_done(came: &Changed) -> (ErrorKind, Option<String>) {
         Changed::Unknown => return (ErrorKind::NotFound, None),
         Changed::Refused(_) => Some("set `length` and `classes` of [generated_passwords] to what the directory takes"),
         Changed::Forbidden(_) => Some("give the account for look-ups (`bind_dn`) the right to do it"),
-        Changed::Unsupported => Some("change it where the directory is kept; `portcullis deny` keeps somebody out here"),
+        Changed::Unsupported => {
+            Some("change it where the directory is kept; `portcullis deny` keeps somebody out here")
+        }
         Changed::Disabled => Some("`portcullis user enable USER` lets the account log in again"),
         Changed::Locked => Some("`portcullis user unlock USER` ends the lock"),
         Changed::Done | Changed::WrongPassword => None,

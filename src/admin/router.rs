@@ -34,8 +34,7 @@ use super::Control;
 use super::api::{
     ApiError, AuditRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest, Explanation, FindRequest,
     Found, Head, MAX_REQUEST, PolicyReport, RecoveryCodes, ReloadReport, ResyncRequest, Resynced, StatusReport,
-    StatusRequest, Stretch, TokenRef, TokenView, UndenyRequest, UserRef, UserView, Verification,
-    VerifyRequest,
+    StatusRequest, Stretch, TokenRef, TokenView, UndenyRequest, UserRef, UserView, Verification, VerifyRequest,
 };
 use super::extract::{Body, Params};
 use super::operator::{Caller, Operator, Reach, Target, Verb, authorize};
@@ -92,10 +91,10 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .merge(trail::routes())
         .merge(upkeep::routes())
         .merge(delegations::routes())
-        .merge(reports::routes())
         .merge(tokens::routes())
         .layer(middleware::from_fn(in_time))
         .merge(ending::routes())
+        .merge(reports::routes())
         .merge(helpdesk::lasting())
         // A long chain takes its time; the caller may go away, which ends it.
         .route("/v1/audit/verify", get(verify_audit))

@@ -107,7 +107,11 @@ mod tests {
         // All octets, once each: 55 symbols, 220 octets that are of use.
         let all: Vec<u8> = (0..=255).collect();
         let mut counts = std::collections::BTreeMap::new();
-        let shape = Shape { length: 220, special: false, ..Shape::default() };
+        let shape = Shape {
+            length: 220,
+            special: false,
+            ..Shape::default()
+        };
         let made = password(&all, shape).unwrap();
         for symbol in made.expose() {
             *counts.entry(*symbol).or_insert(0) += 1;

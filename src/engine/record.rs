@@ -891,7 +891,10 @@ mod tests {
         };
         // The fifth has one field more, at the end.
         let mut fourth = encode(&record);
-        assert_eq!((fourth.pop(), fourth.first_mut().map(|format| *format = 4)), (Some(0), Some(())));
+        assert_eq!(
+            (fourth.pop(), fourth.first_mut().map(|format| *format = 4)),
+            (Some(0), Some(()))
+        );
         assert_eq!(decode::<UserRecord>(&fourth).unwrap(), record);
         let forced = UserRecord {
             must_change: Some(ForcedChange {

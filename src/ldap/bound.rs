@@ -78,7 +78,8 @@ impl Bindings {
     /// Who is bound on any connection, each once.
     pub fn people(&self) -> Vec<Arc<Person>> {
         let table = self.0.lock();
-        let one = |connections: &HashMap<u64, Connected>| connections.values().next().map(|one| Arc::clone(&one.person));
+        let one =
+            |connections: &HashMap<u64, Connected>| connections.values().next().map(|one| Arc::clone(&one.person));
         table.bound.values().filter_map(one).collect()
     }
 

@@ -83,7 +83,10 @@ impl Verifier {
         let done = event.outcome == Outcome::Accept && change.is_own();
         let written = match done {
             true => self.write_own_change(&change.person.key, event).await,
-            false => self.write_event(event).await.map_err(|error| StoreError(error.to_string())),
+            false => self
+                .write_event(event)
+                .await
+                .map_err(|error| StoreError(error.to_string())),
         };
         written.map_err(|error| Outage {
             reason: error.to_string(),

@@ -11,8 +11,8 @@ use crate::accounts::Relation;
 use crate::accounts::fixture::Fixture;
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten,
-    PolicyReport, PolicySummary, ReloadReport, ReuseList, SessionList, SessionView, StatusReport, StoreStatus,
-    StrangerView, TestReport, Verification,
+    PartsTested, PolicyReport, PolicySummary, ReloadReport, ReuseList, SessionList, SessionView, StatusReport,
+    StoreStatus, StrangerView, TestReport, Verification,
 };
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::client::{AdminClient, ClientError};
@@ -44,7 +44,16 @@ impl Helpdesk for TestControl {
     }
 }
 
-impl Health for TestControl {}
+impl Health for TestControl {
+    fn test_parts(&self, name: Option<String>) -> BoxFuture<'_, Result<PartsTested, ApiError>> {
+        Box::pin(async move {
+            match name {
+                Some(name) => Err(ApiError::new(ErrorKind::NotFound, name)),
+                None => Ok(PartsTested { parts: Vec::new() }),
+            }
+        })
+    }
+}
 impl Trail for TestControl {}
 impl Upkeep for TestControl {}
 
@@ -71,6 +80,8 @@ impl Control for TestControl {
                     rules: 1,
                     version: "1".into(),
                 },
+                nodes: Vec::new(),
+                streams: Vec::new(),
                 listeners: Vec::new(),
                 directories: Vec::new(),
                 upstreams: Vec::new(),
@@ -343,10 +354,13 @@ async fn a_person_from_enrolment_to_clean_up() {
         assert!(!text.contains(secret.as_str().unwrap()), "no secrets in the audit");
     }
     let last = served.get("/v1/audit?last=1").await.unwrap();
-    assert_eq!((&last["records"][0]["sequence"], &last["next"]), (&json!(8), &json!(9)));
+    assert_eq!(
+        (&last["records"][0]["sequence"], &last["next"]),
+        (&json!(9), &json!(10))
+    );
     let verified = served.get("/v1/audit/verify").await.unwrap();
     let verified: Verification = serde_json::from_value(verified).unwrap();
-    assert!(matches!(verified, Verification::Whole(whole) if whole.records == 8));
+    assert!(matches!(verified, Verification::Whole(whole) if whole.records == 9));
 }
 
 #[tokio::test]

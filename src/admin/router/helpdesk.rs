@@ -12,9 +12,9 @@ use crate::accounts::jobs::{Action, Named, Whom};
 use crate::accounts::{Actor, DenyWish, Subject, UnlockWish};
 use crate::admin::WhichSessions;
 use crate::admin::api::{
-    ApiError, AskedReport, BulkRequest, ErrorKind, Forced, ForceRequest, GroupDenialView, GroupDenyReport,
+    ApiError, AskedReport, BulkRequest, ErrorKind, ForceRequest, Forced, GroupDenialView, GroupDenyReport,
     GroupDenyRequest, GroupUndenyRequest, JobRef, JobView, LoginView, PasswordReset, ScheduleRequest, ScheduledAction,
-    SwitchReport, Switched, UnlockRequest, Unlocked, Unregistered, UnregisterRequest, UserRef,
+    SwitchReport, Switched, UnlockRequest, Unlocked, UnregisterRequest, Unregistered, UserRef,
 };
 use crate::admin::extract::{Body, Params};
 use crate::admin::operator::{Operator, Target, Verb, authorize};

@@ -10,10 +10,7 @@ impl Reader<'_, '_, '_> {
         let shape = config.generated_passwords.shape();
         if !Shape::LENGTHS.contains(&shape.length) {
             let (least, most) = (Shape::LENGTHS.start(), Shape::LENGTHS.end());
-            self.error(
-                &["generated_passwords", "length"],
-                format!("must be {least} to {most}"),
-            );
+            self.error(&["generated_passwords", "length"], format!("must be {least} to {most}"));
         }
         if !shape.lower && !shape.upper {
             self.error(

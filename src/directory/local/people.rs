@@ -35,7 +35,10 @@ pub(super) fn matches(filter: &Filter, entry: &Entry) -> Result<bool, String> {
         }
         Filter::Substrings(attribute, parts) => {
             let parts: Vec<(Part, String)> = parts.iter().map(|(part, text)| (*part, folded(text))).collect();
-            entry.values(attribute).iter().any(|value| has_parts(&folded(value), &parts))
+            entry
+                .values(attribute)
+                .iter()
+                .any(|value| has_parts(&folded(value), &parts))
         }
         Filter::Extensible { .. } => {
             return Err("a local directory knows no matching rules (`:=`) in filters".into());
@@ -95,7 +98,13 @@ mod tests {
         ] {
             assert_eq!(found(yes), Ok(true), "{yes}");
         }
-        for no in ["(uid=an)", "(department=*south)", "(mail=*)", "(level>=11)", "(!(uid=ana))"] {
+        for no in [
+            "(uid=an)",
+            "(department=*south)",
+            "(mail=*)",
+            "(level>=11)",
+            "(!(uid=ana))",
+        ] {
             assert_eq!(found(no), Ok(false), "{no}");
         }
         assert!(found("(cn:dn:=x)").is_err());

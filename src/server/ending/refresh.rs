@@ -50,7 +50,11 @@ impl Ending {
         denial: &GroupDenial,
         operator: String,
     ) -> Result<AskedReport, ApiError> {
-        let (sessions, more) = self.sessions.list(&Filter::default(), MOST).await.map_err(unavailable)?;
+        let (sessions, more) = self
+            .sessions
+            .list(&Filter::default(), MOST)
+            .await
+            .map_err(unavailable)?;
         let mut people = People::new(self);
         let mut questions = Vec::new();
         for session in sessions {

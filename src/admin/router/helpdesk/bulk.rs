@@ -108,7 +108,9 @@ impl AdminState {
         loop {
             changed.mark_unchanged();
             // A store that cannot be read ends the answer without its last line, which tells as much.
-            let Ok(job) = self.accounts.job(number).await else { return };
+            let Ok(job) = self.accounts.job(number).await else {
+                return;
+            };
             let over = job.state.is_over();
             let waits = job.state == JobState::Waiting;
             if lines.send(BulkLine::Job(job)).await.is_err() || over {

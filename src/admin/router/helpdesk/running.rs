@@ -46,7 +46,11 @@ impl AdminState {
         for job in due {
             let number = job.number;
             if let Err(error) = self.run(number).await {
-                error!(job = number, error = in_full(&error), "a job is not done, and is tried again");
+                error!(
+                    job = number,
+                    error = in_full(&error),
+                    "a job is not done, and is tried again"
+                );
                 return AFTER_FAULT;
             }
         }
@@ -58,7 +62,12 @@ impl AdminState {
         let Some(job) = self.accounts.begin_job(number, clock::now()).await? else {
             return Ok(());
         };
-        info!(job = number, action = job.action.told(), operator = job.by, "job begins");
+        info!(
+            job = number,
+            action = job.action.told(),
+            operator = job.by,
+            "job begins"
+        );
         let mut progress = Progress::default();
         let came = self.perform(&job, &mut progress).await;
         info!(
@@ -156,7 +165,10 @@ impl AdminState {
     /// The person of a job, if the name still is theirs and the operator may do this to them.
     async fn still(&self, operator: &Operator, verb: Verb, named: &Named) -> Result<Subject, String> {
         let directory = named.user.as_str().split_once(':').map(|(directory, _)| directory);
-        let subject = self.person(operator, verb, &named.login, directory).await.map_err(told)?;
+        let subject = self
+            .person(operator, verb, &named.login, directory)
+            .await
+            .map_err(told)?;
         if subject.key != named.user {
             return Err(format!("`{}` is somebody else by now", named.login));
         }
@@ -176,7 +188,9 @@ impl AdminState {
         let (operator, whom) = (Arc::new(operator.clone()), Arc::new(whom.clone()));
         while let Some(names) = searched.names.recv().await {
             for dn in names {
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                    break;
+                };
                 let (state, operator, whom) = (self.clone(), Arc::clone(&operator), Arc::clone(&whom));
                 under_way.spawn(async move {
                     let _place = place;
