@@ -51,6 +51,8 @@ pub struct Config {
     pub passcodes: Passcodes,
     /// `[approvals]`
     pub approvals: Approvals,
+    /// `[[approval]]`
+    pub approval: Vec<approval::Approval>,
     /// `[privileged]`
     pub privileged: Privileged,
     /// `[[directory]]`, at least one.
@@ -930,6 +932,7 @@ pub enum Anonymous {
     Yes,
 }
 
+pub mod approval;
 mod certificate;
 mod default;
 mod delivery;

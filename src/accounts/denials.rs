@@ -84,7 +84,7 @@ impl Accounts {
 }
 
 /// A reason as it is written down.
-fn stated(reason: &str) -> Result<&str, AccountError> {
+pub(super) fn stated(reason: &str) -> Result<&str, AccountError> {
     let reason = reason.trim();
     if reason.len() > Deny::MAX_REASON {
         let what = format!("a reason has at most {} octets", Deny::MAX_REASON);

@@ -29,10 +29,10 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
-    AccountView, AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, Denied, DenyView, DirectoryView,
-    Enrolled, FailureView, Found, Issued, Kind, ManagerView, OfflineEnrolled, OfflineResponse, PasscodeState,
-    PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released, RequestView, Resynced,
-    SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
+    AccountView, AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, DelegationView, Denied, DenyView,
+    DirectoryView, Enrolled, FailureView, Found, Issued, Kind, LevelView, ManagerView, OfflineEnrolled,
+    OfflineResponse, PasscodeState, PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released,
+    RequestView, Resynced, SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
 };
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::event::Outcome;
@@ -48,9 +48,10 @@ pub use clients::{
     TroubleView,
 };
 
+pub use delegations::{DelegateRequest, DelegationRef, DelegationsRequest};
 pub use keys::{EnrolKeyRequest, ImportKeysRequest, ImportedKey, MachineRef, RespondRequest};
 pub use passcodes::{IssueRequest, PasscodesRequest, ReleaseRequest, RevokePasscodeRequest};
-pub use requests::{RefuseRequest, RequestRef, RequestReport, RequestsRequest};
+pub use requests::{NewRequest, REQUEST_HEADER, RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
 

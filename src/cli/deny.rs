@@ -116,7 +116,7 @@ fn ends(denial: &DenyView) -> String {
 }
 
 /// Reads a moment to come: RFC 3339, a date (its first moment in UTC), or a span from now.
-fn parse_until(text: &str) -> Result<Timestamp, String> {
+pub(super) fn parse_until(text: &str) -> Result<Timestamp, String> {
     parse_until_at(text, clock::now())
 }
 

@@ -1,5 +1,6 @@
 //! Reading and validating the file.
 
+mod approval;
 mod delivery;
 mod four_eyes;
 mod privileged;
@@ -20,7 +21,7 @@ use crate::config::{
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "node",
     "log",
     "store",
@@ -33,6 +34,7 @@ const SECTIONS: [&str; 19] = [
     "accounting",
     "passcodes",
     "approvals",
+    "approval",
     "privileged",
     "directory",
     "upstream",
@@ -78,6 +80,7 @@ impl Config {
             accounting: reader.section::<Accounting>("accounting"),
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
+            approval: reader.items("approval"),
             privileged: reader.section::<Privileged>("privileged"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
@@ -334,6 +337,7 @@ impl Reader<'_, '_, '_> {
         self.limits(config);
         self.accounting(config);
         self.four_eyes(config);
+        self.approvals(config);
         self.privileged(config);
         let directories: Vec<String> = config
             .directories
@@ -735,7 +739,7 @@ const MAX_USER_FAILURES: u32 = 1000;
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
+    pub(super) fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("portcullis.toml");
         fs::write(&file, text).unwrap();
@@ -749,7 +753,7 @@ mod tests {
         })
     }
 
-    const GOOD: &str = r#"
+    pub(super) const GOOD: &str = r#"
 [[directory]]
 name = "corp"
 kind = "ldap"

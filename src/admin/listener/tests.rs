@@ -24,6 +24,8 @@ use crate::clock::Timestamp;
 use crate::engine::{BoxFuture, UserKey};
 use crate::metrics::Metrics;
 
+mod approvals;
+
 struct TestControl;
 
 impl PolicyTools for TestControl {}
