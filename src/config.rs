@@ -15,10 +15,12 @@ use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
 pub use crate::engine::Transport;
+pub use audit_stream::{AuditStream, Facility, StreamKind, StreamStart, StreamTransport};
 pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use four_eyes::{Approvals, Passcodes};
+pub use generated::{Class, GeneratedPasswords};
 pub use privileged::Privileged;
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
@@ -53,6 +55,8 @@ pub struct Config {
     pub approvals: Approvals,
     /// `[[approval]]`
     pub approval: Vec<approval::Approval>,
+    /// `[generated_passwords]`
+    pub generated_passwords: GeneratedPasswords,
     /// `[privileged]`
     pub privileged: Privileged,
     /// `[[directory]]`, at least one.
@@ -61,6 +65,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// `[[delivery]]`
     pub deliveries: Vec<Delivery>,
+    /// `[[audit_stream]]`
+    pub audit_streams: Vec<AuditStream>,
     /// `[[radius]]`
     pub radius: Vec<RadiusListener>,
     /// `[[client]]`
@@ -933,12 +939,14 @@ pub enum Anonymous {
 }
 
 pub mod approval;
+mod audit_stream;
 mod certificate;
 mod default;
 mod delivery;
 mod dialogs;
 mod dynauth;
 mod four_eyes;
+mod generated;
 mod load;
 mod privileged;
 mod proxy_protocol;

@@ -80,11 +80,7 @@ impl PasscodeOf {
             user: user.clone(),
             parties,
         };
-        let mut batch = Batch::default();
-        batch
-            .write
-            .push((Key::passcode(id), Change::Put(encode(&record), Some(until))));
-        batch
+        Batch::of(Key::passcode(id), Change::Put(encode(&record), Some(until)))
     }
 }
 

@@ -28,8 +28,8 @@ pub(super) struct Deed {
     pub(super) action: Action,
     /// Who may do it at all.
     pub(super) verb: Verb,
-    /// The route that does it; any that asks for the verb, where there is none.
-    path: Option<&'static str>,
+    /// The route that does it.
+    path: &'static str,
     /// Its parameters with what they are when nothing is said.
     parameters: &'static [(&'static str, &'static str)],
     /// Whether it is done outside the store: the request is spent before, and not with it.
@@ -45,19 +45,22 @@ const fn deed(
     Deed {
         action,
         verb,
-        path: Some(path),
+        path,
         parameters,
         outside: false,
     }
 }
 
-const fn outside(action: Action, verb: Verb) -> Deed {
+/// The same for what is done in the directory.
+const fn outside(
+    action: Action,
+    verb: Verb,
+    path: &'static str,
+    parameters: &'static [(&'static str, &'static str)],
+) -> Deed {
     Deed {
-        action,
-        verb,
-        path: None,
-        parameters: &[],
         outside: true,
+        ..deed(action, verb, path, parameters)
     }
 }
 
@@ -149,7 +152,12 @@ static DEEDS: [Deed; 23] = [
         "/v1/offline/respond",
         &[("machine", "")],
     ),
-    deed(Action::Unlock, Verb::Unlock, "/v1/user/unlock", &[]),
+    outside(
+        Action::Unlock,
+        Verb::Unlock,
+        "/v1/user/unlock",
+        &[("account", "false"), ("profile", "false"), ("answers", "false")],
+    ),
     deed(
         Action::Deny,
         Verb::Deny,
@@ -164,11 +172,22 @@ static DEEDS: [Deed; 23] = [
         &[("replace", "false")],
     ),
     deed(Action::AnswersUnlock, Verb::DefineAnswers, "/v1/answers/unlock", &[]),
-    outside(Action::PasswordReset, Verb::ResetPassword),
-    outside(Action::MustChange, Verb::ForceChange),
-    outside(Action::Enable, Verb::EnableUser),
-    outside(Action::Disable, Verb::DisableUser),
-    outside(Action::Unregister, Verb::Unregister),
+    // The record is changed, and the request spent, before the directory is asked.
+    deed(Action::PasswordReset, Verb::ResetPassword, "/v1/user/reset", &[]),
+    deed(
+        Action::MustChange,
+        Verb::ForceChange,
+        "/v1/user/must-change",
+        &[("undo", "false")],
+    ),
+    outside(Action::Enable, Verb::EnableUser, "/v1/user/enable", &[]),
+    outside(Action::Disable, Verb::DisableUser, "/v1/user/disable", &[]),
+    deed(
+        Action::Unregister,
+        Verb::Unregister,
+        "/v1/user/unregister",
+        &[("as_new", "false")],
+    ),
 ];
 
 /// Fields that are no parameters: whom it is about is bound by itself, and what is only known or typed when it is done
@@ -197,7 +216,7 @@ impl Deed {
 
     /// What a route does by asking for `verb`.
     fn done_by(verb: Verb, path: &str) -> Option<&'static Self> {
-        let here = DEEDS.iter().find(|deed| deed.verb == verb && deed.path == Some(path));
+        let here = DEEDS.iter().find(|deed| deed.verb == verb && deed.path == path);
         here.or_else(|| DEEDS.iter().find(|deed| deed.verb == verb))
     }
 
@@ -218,7 +237,7 @@ impl Deed {
     /// For a name that is no parameter.
     pub(super) fn asked(&self, said: &BTreeMap<String, String>) -> Result<Vec<(String, String)>, ApiError> {
         for name in said.keys() {
-            if self.path.is_some() && !self.parameters.iter().any(|(known, _)| known == name) {
+            if !self.parameters.iter().any(|(known, _)| known == name) {
                 let known: Vec<&str> = self.parameters.iter().map(|(known, _)| *known).collect();
                 let error = format!("{} has no parameter `{name}` that is approved", self.action);
                 let remedy = match known.as_slice() {
@@ -343,6 +362,17 @@ impl AdminState {
     }
 }
 
+impl AdminState {
+    /// Refuses what takes an approval where there can be none: for one of many.
+    pub(super) fn unapproved(&self, verb: Verb, subject: &Subject) -> Result<(), ApiError> {
+        let action = Deed::done_by(verb, "").map(|deed| deed.action);
+        let rule = action.filter(|action| self.accounts.approval_rule(*action, subject).is_some());
+        rule.map_or(Ok(()), |action| {
+            Err(AccountError::NeedsApproval(action, subject.login.clone()).into())
+        })
+    }
+}
+
 /// Whether somebody was refused, and it is not only that something is out of reach or written wrongly.
 const fn refuses(error: &AccountError) -> bool {
     matches!(
@@ -363,14 +393,15 @@ mod tests {
     fn everything_that_can_be_asked_for_is_done_somewhere() {
         for action in Action::ALL.into_iter().filter(|action| action.can_be_asked_for()) {
             let deed = Deed::called(action).unwrap_or_else(|| panic!("{action}"));
-            assert_eq!(deed.outside, deed.path.is_none(), "{action}");
-            if let Some(path) = deed.path {
-                assert_eq!(Deed::done_by(deed.verb, path).unwrap().action, action);
-            }
+            assert_eq!(Deed::done_by(deed.verb, deed.path).unwrap().action, action);
         }
         // Other ways to do the same are not ways around.
-        let import = Deed::done_by(Verb::EnrolToken, "/v1/token/import-yubico");
-        assert_eq!(import.unwrap().action, Action::TokenEnrol);
+        for (verb, path, action) in [
+            (Verb::EnrolToken, "/v1/token/import-yubico", Action::TokenEnrol),
+            (Verb::DisableUser, "/v1/schedule", Action::Disable),
+        ] {
+            assert_eq!(Deed::done_by(verb, path).unwrap().action, action);
+        }
         assert!(Deed::done_by(Verb::ShowUser, "/v1/user").is_none());
     }
 
