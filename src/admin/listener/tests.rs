@@ -26,6 +26,8 @@ use crate::engine::denials::GroupDenial;
 use crate::engine::{BoxFuture, UserKey};
 use crate::metrics::Metrics;
 
+mod approvals;
+
 struct TestControl;
 
 impl PolicyTools for TestControl {
