@@ -362,6 +362,7 @@ mod tests {
         Operator {
             name: "carol".into(),
             known,
+            own: false,
         }
     }
 
