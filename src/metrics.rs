@@ -314,7 +314,9 @@ impl Metrics {
             directory: Arc::clone(directory),
             operation,
         };
-        self.directory_seconds.get_or_create(&asking).observe(span.as_secs_f64());
+        self.directory_seconds
+            .get_or_create(&asking)
+            .observe(span.as_secs_f64());
     }
 
     /// How the store is.

@@ -138,7 +138,10 @@ impl By {
             Self::Reason => text(line.reason.as_deref()),
             Self::Directory => {
                 let context = line.context.as_deref().map(|context| &*context.directory);
-                let target = line.target.as_deref().and_then(|target| Some(target.split_once(':')?.0));
+                let target = line
+                    .target
+                    .as_deref()
+                    .and_then(|target| Some(target.split_once(':')?.0));
                 text(context.or(target))
             }
             Self::Protocol => text(Some(&line.via)),
@@ -265,7 +268,9 @@ impl Counters {
         });
         let mut notes = Vec::new();
         if self.folded {
-            notes.push(format!("there are more than {MOST_ROWS} rows; the rest is counted as (others)"));
+            notes.push(format!(
+                "there are more than {MOST_ROWS} rows; the rest is counted as (others)"
+            ));
         }
         Report {
             kind: question.kind,
@@ -384,9 +389,18 @@ mod tests {
         let audit = audit(events).await;
         let report = count(&audit, &question(Kind::Helpdesk, None)).await.unwrap();
         assert_eq!(report.heads, ["operator", "action"]);
-        let rows: Vec<String> = report.rows.iter().map(|row| format!("{} {:?}", row.of.join(" "), row.counts)).collect();
-        assert_eq!(rows, ["carol user.unlock [1, 0, 1, 0]", "dora token.enrol [1, 0, 0, 0]"]);
-        let report = count(&audit, &question(Kind::Helpdesk, Some(By::Operator))).await.unwrap();
+        let rows: Vec<String> = report
+            .rows
+            .iter()
+            .map(|row| format!("{} {:?}", row.of.join(" "), row.counts))
+            .collect();
+        assert_eq!(
+            rows,
+            ["carol user.unlock [1, 0, 1, 0]", "dora token.enrol [1, 0, 0, 0]"]
+        );
+        let report = count(&audit, &question(Kind::Helpdesk, Some(By::Operator)))
+            .await
+            .unwrap();
         assert_eq!((report.heads.len(), report.rows.len()), (1, 2));
     }
 
@@ -401,7 +415,9 @@ mod tests {
             with(&["password"], Outcome::Accept),
             with(&["password"], Outcome::Reject),
         ];
-        let report = count(&audit(events).await, &question(Kind::Factors, None)).await.unwrap();
+        let report = count(&audit(events).await, &question(Kind::Factors, None))
+            .await
+            .unwrap();
         let rows: Vec<(&str, u64)> = report.rows.iter().map(|row| (&*row.of[0], row.counts[0])).collect();
         assert_eq!(rows, [("password", 2), ("totp", 1)]);
     }

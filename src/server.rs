@@ -124,6 +124,7 @@ pub(crate) struct Node {
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
+    replaying: Mutex<()>,
     policy_files: ArcSwap<PolicyFiles>,
     versions: Versions,
 }
@@ -215,6 +216,7 @@ impl Server {
             radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
+            replaying: Mutex::new(()),
         });
         // Weak: the node has the metrics.
         let measured = Arc::downgrade(&node);
@@ -286,7 +288,10 @@ impl Server {
         }
         self.node.note("server.stop", Outcome::Accept, None).await;
         // After the last record, which goes with them where the collector takes it.
-        if tokio::time::timeout(STREAMS_END, self.node.streams.stop()).await.is_err() {
+        if tokio::time::timeout(STREAMS_END, self.node.streams.stop())
+            .await
+            .is_err()
+        {
             warn!("audit streams end without confirmation; what was under way is sent again");
         }
         if let Err(error) = self.node.store.close().await {

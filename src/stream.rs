@@ -164,7 +164,9 @@ impl Streams {
             let name = stream.settings.name.clone();
             running.insert(name, Running { stream, stop, task });
         }
-        let seen = running.iter().map(|(name, running)| (name.clone(), Arc::clone(&running.stream)));
+        let seen = running
+            .iter()
+            .map(|(name, running)| (name.clone(), Arc::clone(&running.stream)));
         *self.seen.lock() = seen.collect();
         Ok(())
     }
@@ -374,7 +376,11 @@ impl Stream {
             if stop.is_cancelled() || (self.confirms() && due) {
                 connection.finish().await?;
                 self.keep(source, cursor, next).await?;
-                return Ok(if stop.is_cancelled() { Carried::Stopped } else { Carried::Confirmed });
+                return Ok(if stop.is_cancelled() {
+                    Carried::Stopped
+                } else {
+                    Carried::Confirmed
+                });
             }
             let more = read(source, next).await?;
             if more.0.is_empty() {
@@ -462,7 +468,11 @@ impl Stream {
         let since = match &state.failing {
             Some((since, _)) => *since,
             None => {
-                warn!(stream = self.settings.name, error = why, "the audit stream waits; nothing is lost");
+                warn!(
+                    stream = self.settings.name,
+                    error = why,
+                    "the audit stream waits; nothing is lost"
+                );
                 clock::now()
             }
         };

@@ -193,7 +193,8 @@ impl Verifier {
             _ => {
                 let began = clock::monotonic();
                 let found = directory.look_up(&request.login).await;
-                self.metrics.directory_took(&request.origin.directory, "look-up", began.elapsed());
+                self.metrics
+                    .directory_took(&request.origin.directory, "look-up", began.elapsed());
                 found
             }
         };
@@ -255,7 +256,8 @@ impl Verifier {
             };
             queued = None;
             let unchanged = effect.changes_nothing();
-            let (performed, asked) = watched(self.perform(effect, (directory.as_ref(), &request.origin.directory), &mut check)).await;
+            let (performed, asked) =
+                watched(self.perform(effect, (directory.as_ref(), &request.origin.directory), &mut check)).await;
             match performed {
                 Ok(evidence) => {
                     under_way = Some((attempt, evidence));

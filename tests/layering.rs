@@ -79,7 +79,7 @@ const RULES: &[(&str, &[&str])] = &[
     // Sets of policy files, kept in the store.
     (
         "policies",
-        &["clock", "dictionary", "document", "engine", "keyring", "store"],
+        &["accounts::view", "clock", "document", "engine", "keyring", "store"],
     ),
     // Joins them for accounting.
     (
@@ -93,7 +93,10 @@ const RULES: &[(&str, &[&str])] = &[
     ),
     ("audit", &["accounts::view", "clock", "engine", "keyring", "store"]),
     // Carries the audit to collectors.
-    ("stream", &["audit", "causes", "clock", "config", "engine", "store", "tls"]),
+    (
+        "stream",
+        &["audit", "causes", "clock", "config", "engine", "store", "tls"],
+    ),
     // Counts what the audit and people's records say.
     ("reports", &["accounts", "audit", "clock", "engine"]),
     // Front ends: never each other, never what is behind the engine.

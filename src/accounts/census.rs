@@ -58,7 +58,8 @@ impl Counts {
         let answers = record.answers.as_deref();
         let off = any && !live;
         let few = codes && record.recovery.len() <= FEW_CODES;
-        let outdated = answers.is_some_and(|answers| answers.are_defined() && due(Some(answers), questions, now).is_some());
+        let outdated =
+            answers.is_some_and(|answers| answers.are_defined() && due(Some(answers), questions, now).is_some());
         let locked = answers.is_some_and(|answers| answers.locked);
         self.people += 1;
         self.registered += u64::from(live || codes);
@@ -96,7 +97,9 @@ impl Accounts {
             true
         })
         .await?;
-        census.notes.push("people without a record, who never logged in nor were given anything, are not counted".into());
+        census
+            .notes
+            .push("people without a record, who never logged in nor were given anything, are not counted".into());
         Ok(census)
     }
 }
@@ -116,7 +119,18 @@ mod tests {
         site.accounts.enrol(&ana, &TokenWish::default(), by).await.unwrap();
         let census = site.accounts.census(None, clock::now()).await.unwrap();
         let (name, counts) = census.groups.iter().next().unwrap();
-        assert_eq!((counts.people, counts.registered, counts.must_update), (1, 1, 0), "{name}");
-        assert!(site.accounts.census(Some("nowhere"), clock::now()).await.unwrap().groups.is_empty());
+        assert_eq!(
+            (counts.people, counts.registered, counts.must_update),
+            (1, 1, 0),
+            "{name}"
+        );
+        assert!(
+            site.accounts
+                .census(Some("nowhere"), clock::now())
+                .await
+                .unwrap()
+                .groups
+                .is_empty()
+        );
     }
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
 
 use super::api::{ApiError, ErrorKind};
 
@@ -70,7 +72,78 @@ impl AdminClient {
         self.ask(Method::POST, path, body.into()).await
     }
 
+    /// Sends `body` to `path`, whose answer comes as lines of JSON, and hands them to `each` as they come.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut each: impl FnMut(T),
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let (response, connection) = self.send(Method::POST, path, body.into()).await?;
+        let status = response.status();
+        let mut frames = response.into_body();
+        let mut text: Vec<u8> = Vec::new();
+        let mut read = |text: &mut Vec<u8>| {
+            while let Some(end) = text.iter().position(|octet| *octet == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                each(serde_json::from_slice(&line).map_err(|error| self.broken(error))?);
+            }
+            Ok::<_, ClientError>(())
+        };
+        loop {
+            let next = tokio::time::timeout(PATIENCE, frames.frame()).await;
+            match next.map_err(|_| self.broken("nothing more came"))? {
+                None => break,
+                Some(frame) => {
+                    let frame = frame.map_err(|error| self.broken(error))?;
+                    text.extend_from_slice(&frame.into_data().unwrap_or_default());
+                }
+            }
+            if text.len() > MAX_ANSWER {
+                return Err(self.broken("a line without an end"));
+            }
+            if status.is_success() {
+                read(&mut text)?;
+            }
+        }
+        connection.abort();
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(refusal(status, &text)),
+        }
+    }
+
     async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+        let exchange = async {
+            let (response, connection) = self.send(method, target, body).await?;
+            let status = response.status();
+            let limited = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+            connection.abort();
+            limited
+                .map(|octets| (status, octets.to_bytes()))
+                .map_err(|error| self.broken(error))
+        };
+        let (status, octets) = match tokio::time::timeout(PATIENCE, exchange).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
+        };
+        match status.is_success() {
+            true => serde_json::from_slice(&octets).map_err(|error| self.broken(error)),
+            false => Err(refusal(status, &octets)),
+        }
+    }
+
+    /// Sends a request. The connection lives until it is aborted.
+    async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), ClientError> {
         let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
             if error.kind() == io::ErrorKind::PermissionDenied {
@@ -79,44 +152,34 @@ impl AdminClient {
                 ClientError::Unreachable(self.socket.clone(), error)
             }
         })?;
-        let exchange = async {
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            let connection = tokio::spawn(connection);
-            let request = Request::builder()
-                .method(method)
-                .uri(uri)
-                .header(HOST, "localhost")
-                .header(CONTENT_TYPE, "application/json")
-                .body(Full::new(body))?;
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let octets = Limited::new(response.into_body(), MAX_ANSWER)
-                .collect()
-                .await?
-                .to_bytes();
-            connection.abort();
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((status, octets))
-        };
-        let (status, octets) = match tokio::time::timeout(PATIENCE, exchange).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(self.broken(error)),
-            Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
-        };
-        if status.is_success() {
-            return serde_json::from_slice(&octets).map_err(|error| self.broken(error));
-        }
-        let error = serde_json::from_slice(&octets).unwrap_or_else(|_| {
-            ApiError::new(
-                ErrorKind::Internal,
-                format!("the server answered {status} without a reason"),
-            )
-        });
-        Err(ClientError::Api(error))
+        let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = shaken.map_err(|error| self.broken(error))?;
+        let connection = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| self.broken(error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
+        Ok((response, connection))
     }
 
     fn broken(&self, error: impl ToString) -> ClientError {
         ClientError::Broken(self.socket.clone(), error.to_string())
     }
+}
+
+/// Why a server says no.
+fn refusal(status: StatusCode, octets: &[u8]) -> ClientError {
+    let error = serde_json::from_slice(octets).unwrap_or_else(|_| {
+        ApiError::new(
+            ErrorKind::Internal,
+            format!("the server answered {status} without a reason"),
+        )
+    });
+    ClientError::Api(error)
 }
 
 /// Most octets of an answer.

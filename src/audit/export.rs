@@ -163,13 +163,27 @@ fn parameters(line: &AuditLine) -> Vec<(&'static str, String)> {
         ("reason", line.reason.clone()),
         ("directory", some(context.map(|context| &*context.directory))),
         ("service", some(context.map(|context| &*context.service))),
-        ("listener", some(context.and_then(|context| context.listener.as_deref()))),
-        ("nasIdentifier", some(context.and_then(|context| context.nas_identifier.as_deref()))),
-        ("calledStation", some(context.and_then(|context| context.called_station.as_deref()))),
-        ("callingStation", some(context.and_then(|context| context.calling_station.as_deref()))),
+        (
+            "listener",
+            some(context.and_then(|context| context.listener.as_deref())),
+        ),
+        (
+            "nasIdentifier",
+            some(context.and_then(|context| context.nas_identifier.as_deref())),
+        ),
+        (
+            "calledStation",
+            some(context.and_then(|context| context.called_station.as_deref())),
+        ),
+        (
+            "callingStation",
+            some(context.and_then(|context| context.calling_station.as_deref())),
+        ),
         ("link", Some(line.link.clone())),
     ];
-    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    all.into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 /// The record in one line for people.

@@ -32,7 +32,11 @@ impl Health {
             "Batches waiting to be made durable",
             self.store_queue.clone(),
         );
-        registry.register("store_size_bytes", "Octets of the store on disk", self.store_size.clone());
+        registry.register(
+            "store_size_bytes",
+            "Octets of the store on disk",
+            self.store_size.clone(),
+        );
         registry.register("audit_records", "Records in the audit", self.audit_records.clone());
         registry.register(
             "audit_stream_up",
@@ -66,11 +70,16 @@ impl Health {
     }
 
     pub(super) fn stream(&self, name: &str, sent: u64, waiting: u64, failing: bool) {
-        let of = OfStream { stream: name.to_owned() };
+        let of = OfStream {
+            stream: name.to_owned(),
+        };
         self.stream_up.get_or_create(&of).set((!failing).into());
         self.stream_waiting
             .get_or_create(&of)
             .set(i64::try_from(waiting).unwrap_or(i64::MAX));
-        self.stream_sent.get_or_create(&of).inner().store(sent, Ordering::Relaxed);
+        self.stream_sent
+            .get_or_create(&of)
+            .inner()
+            .store(sent, Ordering::Relaxed);
     }
 }

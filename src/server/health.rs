@@ -74,7 +74,12 @@ impl Node {
     }
 
     fn parts_of(&self, config: &Config) -> Vec<Part> {
-        let part = |kind: PartKind| move |name: &String| Part { kind, name: name.clone() };
+        let part = |kind: PartKind| {
+            move |name: &String| Part {
+                kind,
+                name: name.clone(),
+            }
+        };
         let radius = config.radius.iter().map(|listener| &listener.name);
         let ldap = config.ldap.iter().map(|listener| &listener.name);
         let directories: Vec<String> = config
@@ -95,9 +100,27 @@ impl Node {
         all.extend(ldap.map(part(PartKind::Ldap)));
         all.extend(metrics);
         all.extend(directories.iter().map(part(PartKind::Directory)));
-        all.extend(config.upstreams.iter().map(|upstream| &upstream.name).map(part(PartKind::Upstream)));
-        all.extend(config.deliveries.iter().map(|delivery| &delivery.name).map(part(PartKind::Delivery)));
-        all.extend(config.audit_streams.iter().map(|stream| &stream.name).map(part(PartKind::Stream)));
+        all.extend(
+            config
+                .upstreams
+                .iter()
+                .map(|upstream| &upstream.name)
+                .map(part(PartKind::Upstream)),
+        );
+        all.extend(
+            config
+                .deliveries
+                .iter()
+                .map(|delivery| &delivery.name)
+                .map(part(PartKind::Delivery)),
+        );
+        all.extend(
+            config
+                .audit_streams
+                .iter()
+                .map(|stream| &stream.name)
+                .map(part(PartKind::Stream)),
+        );
         all.push(store);
         all
     }
@@ -118,7 +141,11 @@ impl Node {
         };
         let found = tokio::time::timeout(LONGEST, trying).await;
         let found = found.unwrap_or_else(|_| {
-            Found::fault("", format!("not done within {} s", LONGEST.as_secs()), "see the server's log for what is slow")
+            Found::fault(
+                "",
+                format!("not done within {} s", LONGEST.as_secs()),
+                "see the server's log for what is slow",
+            )
         });
         PartTested {
             kind: part.kind.word().into(),
@@ -142,9 +169,18 @@ impl Node {
         let address = addresses.join(", ");
         let errors = status.servers.iter().filter(|server| !server.healthy);
         let errors: Vec<String> = errors
-            .map(|server| format!("{}: {}", server.address, server.error.as_deref().unwrap_or("does not answer")))
+            .map(|server| {
+                format!(
+                    "{}: {}",
+                    server.address,
+                    server.error.as_deref().unwrap_or("does not answer")
+                )
+            })
             .collect();
-        let nobody = format!("portcullis-test-{}", data_encoding::HEXLOWER.encode(&clock::random::<8>()));
+        let nobody = format!(
+            "portcullis-test-{}",
+            data_encoding::HEXLOWER.encode(&clock::random::<8>())
+        );
         let login = match LoginName::parse(&nobody) {
             Ok(login) => login,
             Err(error) => return Found::fault(&address, error.to_string(), "this is a defect; please report it"),
@@ -192,13 +228,19 @@ impl Node {
         let addresses: Vec<&str> = status.servers.iter().map(|server| server.address.as_str()).collect();
         let address = addresses.join(", ");
         let failing = status.servers.iter().filter_map(|server| {
-            let why = server.error.as_deref().or((!server.healthy).then_some("does not answer"))?;
+            let why = server
+                .error
+                .as_deref()
+                .or((!server.healthy).then_some("does not answer"))?;
             Some(format!("{}: {why}", server.address))
         });
         let failing: Vec<String> = failing.collect();
         let remedy = "see that the server runs, that it knows us as a client, and that the secret is the same";
         match (failing.as_slice(), status.servers.iter().any(|server| server.healthy)) {
-            ([], _) => Found::good(&address, "every server answers, or has not been asked for anything it left unanswered"),
+            ([], _) => Found::good(
+                &address,
+                "every server answers, or has not been asked for anything it left unanswered",
+            ),
             (failing, true) => Found {
                 grade: Grade::Warning,
                 remedy: Some(remedy.into()),
@@ -235,7 +277,11 @@ impl Node {
             }
             (Err(Some(why)), _) => {
                 let remedy = "see that the collector runs, and that `ca_file` holds the authority of its certificate";
-                Found::fault(&address, format!("{why}; {waiting} records wait and are not lost"), remedy)
+                Found::fault(
+                    &address,
+                    format!("{why}; {waiting} records wait and are not lost"),
+                    remedy,
+                )
             }
             (Err(None), _) => Found::fault(&address, "it is configured, but not in use", "run `portcullis reload`"),
         }
@@ -269,7 +315,10 @@ impl Node {
             return Found::fault(&address, format!("a write failed: {}", parts::describe(error)), remedy);
         }
         let millis = durable.as_secs_f64() * 1000.0;
-        Found::good(&address, format!("a write was durable after {millis:.1} ms, and reads back"))
+        Found::good(
+            &address,
+            format!("a write was durable after {millis:.1} ms, and reads back"),
+        )
     }
 
     /// Has every stream connect.
@@ -369,7 +418,11 @@ async fn together<T>(mut all: Vec<BoxFuture<'_, T>>) -> Vec<T> {
                 std::task::Poll::Pending => waiting = true,
             }
         }
-        if waiting { std::task::Poll::Pending } else { std::task::Poll::Ready(()) }
+        if waiting {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
     })
     .await;
     done.into_iter().flatten().collect()

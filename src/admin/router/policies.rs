@@ -1,13 +1,23 @@
 //! The routes of `/v1/policy/…`.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
 use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame};
+use tokio::sync::mpsc;
 
 use super::{AdminState, Answer};
 use crate::admin::api::{
-    DiffReport, DiffRequest, ExplainRequest, Explanation, MAX_POLICIES, PolicyReport, RollbackReport, RollbackRequest,
-    SentPolicies, VersionFiles, VersionRequest, VersionView,
+    ApiError, DiffReport, DiffRequest, ErrorKind, ExplainRequest, Explanation, MAX_POLICIES, PolicyReport, ReplayLine,
+    ReplayRequest, RollbackReport, RollbackRequest, SentPolicies, VersionFiles, VersionRequest, VersionView,
 };
 use crate::admin::extract::{Body, Params};
 use crate::admin::operator::{Operator, Target, Verb, authorize};
@@ -16,6 +26,7 @@ pub(super) fn routes() -> Router<AdminState> {
     let with_files = Router::new()
         .route("/v1/policy/check", post(check))
         .route("/v1/policy/diff", post(diff))
+        .route("/v1/policy/replay", post(replay))
         .layer(DefaultBodyLimit::max(MAX_POLICIES));
     Router::new()
         .route("/v1/policy/explain", post(explain))
@@ -77,4 +88,53 @@ async fn rollback(
     authorize(&operator, Verb::ChangePolicy, Target::Nobody)?;
     let rolled_back = state.control.policy_rollback(request.version, operator.name);
     Ok(Json(rolled_back.await?))
+}
+
+/// Answers with lines of JSON as they come.
+async fn replay(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<ReplayRequest>,
+) -> Result<Response, ApiError> {
+    authorize(&operator, Verb::ReadPolicy, Target::Nobody)?;
+    authorize(&operator, Verb::ReadAudit, Target::Nobody)?;
+    let (sender, mut lines) = mpsc::channel(4);
+    let (control, audit) = (Arc::clone(&state.control), Arc::clone(&state.audit));
+    tokio::spawn(async move { control.policy_replay(request, audit, sender).await });
+    match lines.recv().await {
+        Some(ReplayLine::Error(error)) => Err(error),
+        Some(first) => {
+            let body = axum::body::Body::new(Lines {
+                first: Some(first),
+                lines,
+            });
+            Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
+        }
+        None => Err(ApiError::new(ErrorKind::Internal, "the replay ended without a word")),
+    }
+}
+
+/// Lines of JSON, one a frame.
+struct Lines {
+    first: Option<ReplayLine>,
+    lines: mpsc::Receiver<ReplayLine>,
+}
+
+impl HttpBody for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let lines = self.get_mut();
+        let next = match lines.first.take() {
+            Some(first) => Some(first),
+            None => ready!(lines.lines.poll_recv(cx)),
+        };
+        let frame = next.map(|line| {
+            let mut text = serde_json::to_vec(&line).unwrap_or_default();
+            text.push(b'\n');
+            Ok(Frame::data(text.into()))
+        });
+        Poll::Ready(frame)
+    }
 }

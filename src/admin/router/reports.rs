@@ -22,7 +22,13 @@ async fn report(
     Params(request): Params<ReportRequest>,
 ) -> Answer<Report> {
     authorize(&operator, Verb::ReadReports, Target::Nobody)?;
-    let ReportRequest { kind, since, until, by, directory } = request;
+    let ReportRequest {
+        kind,
+        since,
+        until,
+        by,
+        directory,
+    } = request;
     let invalid = |error: &str| Err(ApiError::new(ErrorKind::Invalid, error));
     if since.zip(until).is_some_and(|(since, until)| since >= until) {
         return invalid("`since` is not before `until`");

@@ -39,7 +39,10 @@ impl Reader<'_, '_, '_> {
             self.error(&at("certificate"), "`certificate` and `key` go together");
         }
         if stream.kind == StreamKind::Json && stream.transport == StreamTransport::Udp {
-            self.error(&at("transport"), "is \"udp\", which \"json\" is not sent over; use \"tls\" or \"tcp\"");
+            self.error(
+                &at("transport"),
+                "is \"udp\", which \"json\" is not sent over; use \"tls\" or \"tcp\"",
+            );
         }
         let Some((host, _)) = stream.host_and_port() else {
             self.error(&at("server"), "must be a host and a port: logs.example.org:6514");
@@ -59,13 +62,19 @@ impl Reader<'_, '_, '_> {
             self.error(&at(key), "is about TLS, which this transport does without");
         }
         if lost {
-            self.warn(&at("transport"), "is \"udp\": records that get lost on the way are not sent again");
+            self.warn(
+                &at("transport"),
+                "is \"udp\": records that get lost on the way are not sent again",
+            );
         }
         if protected || is_loopback(host) {
             return;
         }
         if stream.allow_plaintext {
-            self.warn(&at("transport"), "records travel to the collector unencrypted, and anybody can make up others");
+            self.warn(
+                &at("transport"),
+                "records travel to the collector unencrypted, and anybody can make up others",
+            );
         } else {
             self.error(
                 &at("transport"),

@@ -15,8 +15,8 @@ use super::Found;
 use crate::admin::api::Grade;
 use crate::config::{Config, LdapListener, LdapTls, Transport};
 use crate::radius::probe;
-use crate::server::clients::{own_address_of, own_certificate};
 use crate::server::Node;
+use crate::server::clients::{own_address_of, own_certificate};
 
 impl Node {
     /// Sends Status-Server from an address of this machine that is a client's, or makes a TLS connection.
@@ -80,7 +80,11 @@ impl Node {
         };
         let address = listener.listen.to_string();
         let server = reachable(listener.listen);
-        if listener.proxy_protocol.as_ref().is_some_and(|balancers| balancers.lists(server.ip())) {
+        if listener
+            .proxy_protocol
+            .as_ref()
+            .is_some_and(|balancers| balancers.lists(server.ip()))
+        {
             let text = "not asked: from this machine it expects a load balancer (`proxy_protocol.from`)";
             return Found::untold(&address, text);
         }
@@ -100,13 +104,22 @@ impl Node {
                 };
                 Found::good(&address, format!("answers a search for the root entry{how}"))
             }
-            Ok(Ok(Asked::NoCertificate(why))) => {
-                Found::untold(&address, format!("speaks TLS, and wants a client's certificate, which we have none of: {why}"))
-            }
-            Ok(Err(why)) => Found::fault(&address, why, "see the server's log, and `connections` of this listener"),
+            Ok(Ok(Asked::NoCertificate(why))) => Found::untold(
+                &address,
+                format!("speaks TLS, and wants a client's certificate, which we have none of: {why}"),
+            ),
+            Ok(Err(why)) => Found::fault(
+                &address,
+                why,
+                "see the server's log, and `connections` of this listener",
+            ),
             Err(_) => {
                 let text = format!("no answer within {} s", PATIENCE.as_secs());
-                Found::fault(&address, text, "see whether the directory behind it answers: `portcullis test --all`")
+                Found::fault(
+                    &address,
+                    text,
+                    "see whether the directory behind it answers: `portcullis test --all`",
+                )
             }
         }
     }
@@ -129,7 +142,11 @@ pub(super) async fn test_metrics(listen: Option<SocketAddr>) -> Found {
     };
     match tokio::time::timeout(PATIENCE, asking).await {
         Ok(Ok(head)) if head == *b"HTTP/1.1 200" => Found::good(&address, "answers with the metrics"),
-        Ok(Ok(_)) => Found::fault(&address, "does not answer with the metrics", "see whether another server has that port"),
+        Ok(Ok(_)) => Found::fault(
+            &address,
+            "does not answer with the metrics",
+            "see whether another server has that port",
+        ),
         Ok(Err(error)) => Found::fault(&address, error.to_string(), "see the server's log"),
         Err(_) => Found::fault(&address, "no answer", "see the server's log"),
     }
@@ -152,7 +169,10 @@ async fn unasked_or_dead(address: &str, error: &std::io::Error, listen: SocketAd
     match tokio::time::timeout(PATIENCE, TcpStream::connect(reachable(listen))).await {
         Ok(Ok(_)) => Found {
             grade: Grade::Untold,
-            ..Found::good(address, format!("takes connections, but not ours, which is no client's: {error}"))
+            ..Found::good(
+                address,
+                format!("takes connections, but not ours, which is no client's: {error}"),
+            )
         },
         Ok(Err(_)) | Err(_) => Found::fault(address, format!("no TLS: {error}"), "see the server's log"),
     }
@@ -169,7 +189,11 @@ enum Asked {
     NoCertificate(String),
 }
 
-async fn ask_root(server: SocketAddr, listener: &LdapListener, tls: Option<Arc<ClientConfig>>) -> Result<Asked, String> {
+async fn ask_root(
+    server: SocketAddr,
+    listener: &LdapListener,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<Asked, String> {
     let lost = |error: std::io::Error| format!("the connection failed: {error}");
     let mut stream = TcpStream::connect(server).await.map_err(lost)?;
     let Some(tls) = tls else {
@@ -199,7 +223,9 @@ async fn ask_root(server: SocketAddr, listener: &LdapListener, tls: Option<Arc<C
 async fn root(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<()> {
     match ask(stream, ROOT_ENTRY).await? {
         SEARCH_ENTRY | SEARCH_DONE => Ok(()),
-        other => Err(std::io::Error::other(format!("it answered with something else (tag {other:#x})"))),
+        other => Err(std::io::Error::other(format!(
+            "it answered with something else (tag {other:#x})"
+        ))),
     }
 }
 
