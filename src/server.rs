@@ -46,7 +46,9 @@ use crate::dictionary::Dictionary;
 use crate::directory::Directory;
 use crate::document::Faults;
 use crate::engine::batch::Batch;
+use crate::engine::denials::GroupDenials;
 use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::generated::Shape;
 use crate::engine::policy::Policy;
 use crate::engine::throttle::Limit;
 use crate::engine::{Keep, UserKey, Verify};
@@ -232,6 +234,10 @@ impl Server {
             Arc::clone(&node.keyring),
             surroundings,
         ));
+        accounts
+            .load_group_denials()
+            .await
+            .map_err(|error| StartError::State(error.to_string()))?;
         let mut server = Self {
             node,
             accounts,
@@ -422,6 +428,7 @@ impl Server {
             metrics: node.metrics.clone(),
             control: Arc::clone(node) as Arc<dyn admin::Control>,
         };
+        self.listeners.spawn(state.clone().run_jobs(self.shutdown.clone()));
         self.listeners
             .spawn(socket.serve(state, self.shutdown.clone().cancelled_owned()));
         let (sessions, shutdown) = (Arc::clone(&node.sessions), self.shutdown.clone());
@@ -489,6 +496,14 @@ impl Surroundings for Node {
             life: config.passcodes.life,
             approvers: config.approvals.group.clone(),
         }
+    }
+
+    fn group_denials(&self) -> &ArcSwap<GroupDenials> {
+        self.verifier.denials()
+    }
+
+    fn generated_passwords(&self) -> Shape {
+        self.config.load().generated_passwords.shape()
     }
 
     fn changed(&self, user: &UserKey) {

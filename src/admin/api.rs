@@ -32,6 +32,10 @@ pub use crate::accounts::view::{
     PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released, RequestView, Resynced,
     SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
 };
+pub use crate::accounts::view::{
+    Forced, GroupDenialView, GroupDenied, InDirectory, JobFailure, JobProgress, JobState, JobView, LoginView,
+    MustChangeView, PasswordReset, Switched, Unregistered,
+};
 pub use crate::audit::export;
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::authenticator::Kind as Factor;
@@ -43,6 +47,11 @@ pub use crate::engine::{Operation, Protocol};
 pub use answers::{AnswerGiven, AnswerSaid, AskRequest, DefineAnswersRequest, QuestionsRequest, VerifyUserRequest};
 pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
+pub use helpdesk::{
+    BulkLine, BulkRequest, BulkSummary, ForceRequest, GroupDenials, GroupDenyReport, GroupDenyRequest,
+    GroupUndenyRequest, JobRef, ScheduleRequest, ScheduledAction, Sighted, SwitchReport, UnlockRequest,
+    UnregisterRequest,
+};
 
 pub use clients::{
     ClientRef, ClientRow, ClientView, Finding, ForgetRequest, Forgotten, Grade, LearnedView, StrangerView, TestReport,

@@ -1,19 +1,19 @@
 //! Asks the admin socket.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::api::{ApiError, ErrorKind};
 
@@ -72,98 +72,113 @@ impl AdminClient {
         self.ask(Method::POST, path, body.into()).await
     }
 
-    /// Sends `body` to `path`, whose answer comes as lines of JSON, and hands them to `each` as they come.
+    /// Reads `path` as text, whatever it is: for `/metrics`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn post_lines<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-        mut each: impl FnMut(T),
-    ) -> Result<(), ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
-        let (response, connection) = self.send(Method::POST, path, body.into()).await?;
-        let status = response.status();
-        let mut frames = response.into_body();
-        let mut text: Vec<u8> = Vec::new();
-        let mut read = |text: &mut Vec<u8>| {
-            while let Some(end) = text.iter().position(|octet| *octet == b'\n') {
-                let line: Vec<u8> = text.drain(..=end).collect();
-                each(serde_json::from_slice(&line).map_err(|error| self.broken(error))?);
-            }
-            Ok::<_, ClientError>(())
-        };
-        loop {
-            let next = tokio::time::timeout(PATIENCE, frames.frame()).await;
-            match next.map_err(|_| self.broken("nothing more came"))? {
-                None => break,
-                Some(frame) => {
-                    let frame = frame.map_err(|error| self.broken(error))?;
-                    text.extend_from_slice(&frame.into_data().unwrap_or_default());
-                }
-            }
-            if text.len() > MAX_ANSWER {
-                return Err(self.broken("a line without an end"));
-            }
-            if status.is_success() {
-                read(&mut text)?;
-            }
-        }
-        connection.abort();
-        match status.is_success() {
-            true => Ok(()),
-            false => Err(refusal(status, &text)),
-        }
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let octets = self.exchange(Method::GET, path, Bytes::new()).await?;
+        String::from_utf8(octets.into()).map_err(|error| self.broken(error))
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
-        let exchange = async {
-            let (response, connection) = self.send(method, target, body).await?;
-            let status = response.status();
-            let limited = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-            connection.abort();
-            limited
-                .map(|octets| (status, octets.to_bytes()))
-                .map_err(|error| self.broken(error))
-        };
-        let (status, octets) = match tokio::time::timeout(PATIENCE, exchange).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
-        };
+        let octets = self.exchange(method, target, body).await?;
+        serde_json::from_slice(&octets).map_err(|error| self.broken(error))
+    }
+
+    /// Sends `body` to `path`, and hands each line of the answer to `line` as it comes, until that says to stop.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_for_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut line: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let uri: Uri = path.parse().map_err(|error| self.broken(error))?;
+        let stream = self.connect().await?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.map_err(|error| self.broken(error))?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.broken(error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
+        let status = response.status();
+        let mut body = response.into_body();
+        let mut buffer = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(error))?;
+            buffer.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
+            if buffer.len() > MAX_LINE {
+                return Err(self.broken("a line of the answer is too long"));
+            }
+            while let Some(end) = buffer
+                .iter()
+                .position(|&octet| octet == b'\n')
+                .filter(|_| status.is_success())
+            {
+                let rest = buffer.split_off(end + 1);
+                let whole = std::mem::replace(&mut buffer, rest);
+                let read = serde_json::from_slice(&whole).map_err(|error| self.broken(error))?;
+                if line(read).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        drop(connection);
         match status.is_success() {
-            true => serde_json::from_slice(&octets).map_err(|error| self.broken(error)),
-            false => Err(refusal(status, &octets)),
+            true => Ok(()),
+            false => Err(refused(status, &buffer)),
         }
     }
 
-    /// Sends a request. The connection lives until it is aborted.
-    async fn send(
-        &self,
-        method: Method,
-        target: &str,
-        body: Bytes,
-    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), ClientError> {
-        let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        UnixStream::connect(&self.socket).await.map_err(|error| {
             if error.kind() == io::ErrorKind::PermissionDenied {
                 ClientError::Forbidden(self.socket.clone())
             } else {
                 ClientError::Unreachable(self.socket.clone(), error)
             }
-        })?;
-        let shaken = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = shaken.map_err(|error| self.broken(error))?;
-        let connection = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(uri)
-            .header(HOST, "localhost")
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| self.broken(error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
-        Ok((response, connection))
+        })
+    }
+
+    async fn exchange(&self, method: Method, target: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
+        let stream = self.connect().await?;
+        let exchange = async {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            let connection = tokio::spawn(connection);
+            let request = Request::builder()
+                .method(method)
+                .uri(uri)
+                .header(HOST, "localhost")
+                .header(CONTENT_TYPE, "application/json")
+                .body(Full::new(body))?;
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let octets = Limited::new(response.into_body(), MAX_ANSWER)
+                .collect()
+                .await?
+                .to_bytes();
+            connection.abort();
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((status, octets))
+        };
+        let (status, octets) = match tokio::time::timeout(PATIENCE, exchange).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(self.broken(error)),
+            Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
+        };
+        if status.is_success() {
+            return Ok(octets);
+        }
+        Err(refused(status, &octets))
     }
 
     fn broken(&self, error: impl ToString) -> ClientError {
@@ -171,16 +186,18 @@ impl AdminClient {
     }
 }
 
-/// Why a server says no.
-fn refusal(status: StatusCode, octets: &[u8]) -> ClientError {
-    let error = serde_json::from_slice(octets).unwrap_or_else(|_| {
+/// What an answer says that is no success.
+fn refused(status: StatusCode, body: &[u8]) -> ClientError {
+    ClientError::Api(serde_json::from_slice(body).unwrap_or_else(|_| {
         ApiError::new(
             ErrorKind::Internal,
             format!("the server answered {status} without a reason"),
         )
-    });
-    ClientError::Api(error)
+    }))
 }
+
+/// Most octets of a line.
+const MAX_LINE: usize = 8 << 20;
 
 /// Most octets of an answer.
 const MAX_ANSWER: usize = 64 << 20;

@@ -9,8 +9,10 @@ mod client;
 mod delivery;
 mod deny;
 mod ending;
+mod health;
 mod key;
 mod login;
+mod manual;
 mod offline;
 mod output;
 mod passcode;
@@ -20,12 +22,15 @@ pub(crate) mod qr;
 mod radius;
 mod recovery_codes;
 mod reload;
+mod report;
 mod request;
 mod reuse;
+mod schedule;
 mod session;
 mod status;
 mod store;
 mod token;
+mod top;
 mod user;
 
 use std::io::IsTerminal as _;
@@ -79,11 +84,13 @@ enum Command {
     /// Run everything on loopback with made-up users, to try it out
     #[command(after_help = DEMO_HELP)]
     Demo(DemoArgs),
-    /// People: find, look at, unlock, verify
+    /// People: find, look at, unlock, reset, switch off and on, verify
     User(user::UserArgs),
-    /// Keep a person out for now, show who is kept out, lift it
+    /// Keep a person or a group out for now, show who is kept out, lift it
     #[command(after_help = deny::HELP)]
     Deny(deny::DenyArgs),
+    /// What is done later, or to many: list, show, cancel
+    Schedule(schedule::ScheduleArgs),
     /// One-time-password tokens: enrol, list, revoke, switch, resynchronise
     Token(token::TokenArgs),
     /// Answers to security questions: define, import, look at, lock
@@ -111,7 +118,13 @@ enum Command {
     Delivery(delivery::DeliveryArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
-    /// The audit: follow, search, verify
+    /// Try whether parts work, as those would who use them
+    Test(health::TestArgs),
+    /// Watch the running server on a live screen
+    Top(top::TopArgs),
+    /// Count what the audit and people's records say: enrolment, logins, helpdesk, factors
+    Report(report::ReportArgs),
+    /// The audit: follow, search, export, verify
     Audit(audit::AuditArgs),
     /// Have the running server read its configuration and policies again
     #[command(after_help = reload::HELP)]
@@ -124,6 +137,10 @@ enum Command {
     Radius(radius::RadiusArgs),
     /// Key files
     Key(key::KeyArgs),
+    /// Write manual pages
+    Man(manual::ManArgs),
+    /// Print completions for a shell
+    Completions(manual::CompletionsArgs),
     /// Hash a password for a local directory's LDIF file
     #[command(after_help = password_hash::HELP)]
     PasswordHash,
@@ -197,6 +214,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         Command::Demo(args) => programs.demo(&args),
         command @ (Command::User(_)
         | Command::Deny(_)
+        | Command::Schedule(_)
         | Command::Token(_)
         | Command::Answers(_)
         | Command::RecoveryCodes(_)
@@ -210,6 +228,11 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Reuse(_)
         | Command::Delivery(_)
         | Command::Status(_)
+        | Command::Test(_)
+        | Command::Top(_)
+        | Command::Report(_)
+        | Command::Man(_)
+        | Command::Completions(_)
         | Command::Audit(_)
         | Command::Reload
         | Command::Store(_)
@@ -238,6 +261,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
     match command {
         Command::User(args) => user::run(args, client, out).await,
         Command::Deny(args) => deny::run(args, client, out).await,
+        Command::Schedule(args) => schedule::run(args, client, out).await,
         Command::Token(args) => token::run(args, client, out).await,
         Command::Answers(args) => answers::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
@@ -251,6 +275,11 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Reuse(args) => reuse::run(args, client, out).await,
         Command::Delivery(args) => delivery::run(args, client, out).await,
         Command::Status(args) => status::run(args, client, out).await,
+        Command::Test(args) => health::run(args, client, out).await,
+        Command::Top(args) => top::run(args, client, out).await,
+        Command::Report(args) => report::run(args, client, out).await,
+        Command::Man(args) => manual::man(&args, out),
+        Command::Completions(args) => manual::completions(&args, out),
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,
         Command::Store(args) => store::run(args, out).await,
@@ -291,6 +320,8 @@ Examples:
   portcullis user show ana                    what is known of ana
   portcullis token enrol ana                  give ana a token, with a QR code
   portcullis audit tail --follow              watch what is decided
+  portcullis test --all                       does everything work?
+  portcullis top                              a live screen
 
 Exit codes:
   0 done   1 refused, or the answer is no   2 faults in the command line, configuration or policies

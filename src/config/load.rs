@@ -3,6 +3,7 @@
 mod audit_stream;
 mod delivery;
 mod four_eyes;
+mod generated;
 mod privileged;
 mod upstream;
 
@@ -15,13 +16,14 @@ use std::time::Duration;
 
 use crate::config::{
     Accounting, Admin, Approvals, AuditStream, Client, Config, Delivery, Dialogs, Dictionary, Directory,
-    DynamicAuthorization, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes,
-    Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    DynamicAuthorization, GeneratedPasswords, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
+    Metrics, Node, Passcodes, Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store,
+    Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 20] = [
+const SECTIONS: &[&str] = &[
     "node",
     "log",
     "store",
@@ -34,6 +36,7 @@ const SECTIONS: [&str; 20] = [
     "accounting",
     "passcodes",
     "approvals",
+    "generated_passwords",
     "privileged",
     "directory",
     "upstream",
@@ -57,7 +60,7 @@ impl Config {
         let Some(document) = Document::parse(&source, &mut faults) else {
             return Err(faults);
         };
-        document.only(&SECTIONS, &mut faults);
+        document.only(SECTIONS, &mut faults);
         let folder = file
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -80,6 +83,7 @@ impl Config {
             accounting: reader.section::<Accounting>("accounting"),
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
+            generated_passwords: reader.section::<GeneratedPasswords>("generated_passwords"),
             privileged: reader.section::<Privileged>("privileged"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
@@ -338,6 +342,7 @@ impl Reader<'_, '_, '_> {
         self.limits(config);
         self.accounting(config);
         self.four_eyes(config);
+        self.generated_passwords(config);
         self.privileged(config);
         let directories: Vec<String> = config
             .directories

@@ -262,7 +262,7 @@ pub struct RuleEffect {
 
 impl Tally {
     /// Most people and pairs of rules that are told one by one; further ones are counted only.
-    pub const MOST: usize = 20_000;
+    pub const MOST: usize = 10_000;
 
     /// Most clients named for one of them.
     const CLIENTS: usize = 5;

@@ -284,7 +284,7 @@ fn an_explanation_is_a_tree_that_says_what_is_missing() {
     );
     site.serve();
     let asked = ["policy", "explain", &user(1), "--client", "vpn"];
-    let with = |more: &[&str]| [&asked[..], more].concat();
+    let with = |more: &[&'static str]| [&asked[..], more].concat();
     let told = succeeds(&site, &asked);
     assert!(
         told.contains("`- - nas_identifier is gate-2: missing [(not known)]"),
@@ -400,19 +400,17 @@ fn a_month_of_logins_is_decided_again() {
     };
     let accept = |number, index, service, factors: &[&str]| of(number, index, service, factors, Outcome::Accept, None);
     let mut events = Vec::new();
-    let mut index = 0;
-    for _ in 0..600 {
-        let mut push = |event: AuditEvent| {
-            events.push(event);
-            index += 1;
-        };
-        push(accept(1, index, "vpn", &["password", "totp"]));
-        push(accept(2, index + 1, "vpn", &["password", "totp"]));
-        push(accept(3, index + 2, "door", &["password"]));
-        push(accept(4, index + 3, "door", &["password"]));
-        push(of(5, index + 4, "vpn", &[], Outcome::Reject, Some("policy")));
-        push(accept(6, index + 5, "vpn", &["password", "recovery-code"]));
-        push(of(7, index + 6, "vpn", &[], Outcome::Reject, Some("wrong-code")));
+    for round in 0..600 {
+        let index = round * 7;
+        events.extend([
+            accept(1, index, "vpn", &["password", "totp"]),
+            accept(2, index + 1, "vpn", &["password", "totp"]),
+            accept(3, index + 2, "door", &["password"]),
+            accept(4, index + 3, "door", &["password"]),
+            of(5, index + 4, "vpn", &[], Outcome::Reject, Some("policy")),
+            accept(6, index + 5, "vpn", &["password", "recovery-code"]),
+            of(7, index + 6, "vpn", &[], Outcome::Reject, Some("wrong-code")),
+        ]);
     }
     // What cannot be decided: no details, a name of nobody, somebody who is gone, and records about something else.
     let plain = accept(1, 0, "vpn", &["password", "totp"]);

@@ -1,19 +1,14 @@
 //! The routes of `/v1/policy/…`.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use axum::extract::{DefaultBodyLimit, Extension, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame};
 use tokio::sync::mpsc;
 
+use super::lines::answer;
 use super::{AdminState, Answer};
 use crate::admin::api::{
     ApiError, DiffReport, DiffRequest, ErrorKind, ExplainRequest, Explanation, MAX_POLICIES, PolicyReport, ReplayLine,
@@ -103,38 +98,7 @@ async fn replay(
     tokio::spawn(async move { control.policy_replay(request, audit, sender).await });
     match lines.recv().await {
         Some(ReplayLine::Error(error)) => Err(error),
-        Some(first) => {
-            let body = axum::body::Body::new(Lines {
-                first: Some(first),
-                lines,
-            });
-            Ok(([(CONTENT_TYPE, "application/x-ndjson")], body).into_response())
-        }
+        Some(first) => Ok(answer(Some(first), lines)),
         None => Err(ApiError::new(ErrorKind::Internal, "the replay ended without a word")),
-    }
-}
-
-/// Lines of JSON, one a frame.
-struct Lines {
-    first: Option<ReplayLine>,
-    lines: mpsc::Receiver<ReplayLine>,
-}
-
-impl HttpBody for Lines {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let lines = self.get_mut();
-        let next = match lines.first.take() {
-            Some(first) => Some(first),
-            None => ready!(lines.lines.poll_recv(cx)),
-        };
-        let frame = next.map(|line| {
-            let mut text = serde_json::to_vec(&line).unwrap_or_default();
-            text.push(b'\n');
-            Ok(Frame::data(text.into()))
-        });
-        Poll::Ready(frame)
     }
 }

@@ -1,6 +1,7 @@
 //! `portcullis policy replay`
 
 use std::io::IsTerminal as _;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -45,11 +46,18 @@ pub(super) async fn run(args: ReplayArgs, client: &AdminClient, out: &mut Out<'_
         ReplayLine::Progress(progress) => {
             bar.set_length(progress.of);
             bar.set_position(progress.records);
+            ControlFlow::Continue(())
         }
-        ReplayLine::Report(report) => ended = Some(Ok(report)),
-        ReplayLine::Error(error) => ended = Some(Err(error)),
+        ReplayLine::Report(report) => {
+            ended = Some(Ok(report));
+            ControlFlow::Break(())
+        }
+        ReplayLine::Error(error) => {
+            ended = Some(Err(error));
+            ControlFlow::Break(())
+        }
     };
-    let answered = client.post_lines("/v1/policy/replay", &request, each).await;
+    let answered = client.post_for_lines("/v1/policy/replay", &request, each).await;
     bar.finish_and_clear();
     answered?;
     let report = match ended {

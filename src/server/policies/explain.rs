@@ -9,6 +9,7 @@ use crate::directory::Directory;
 use crate::engine::account::StateAnswer;
 use crate::engine::authenticator::{CODES, KindSet};
 use crate::engine::batch::Key;
+use crate::engine::denials::GroupDenials;
 use crate::engine::facts::{Person, SessionFacts};
 use crate::engine::outline::outline;
 use crate::engine::policy::{Policy, Ruling, Subject, Terms, Who};
@@ -85,6 +86,7 @@ impl Node {
         if let (Some(person), Some(kept)) = (lookup.person(), &kept) {
             let terms = terms_of(&engine.policy, &subject);
             held_back = held_back_by(person, kept, terms, &engine, subject.now);
+            held_back.extend(denied_group(&self.verifier.denials().load(), person, subject.now));
             held_back.extend(locked(directory.as_ref(), person).await);
         }
         let record = kept.map(|kept| kept.user);
@@ -251,9 +253,7 @@ fn held_back_by(
 ) -> Vec<HeldBack> {
     let mut reasons = Vec::new();
     if let Some(deny) = kept.user.denial(now) {
-        let until = deny
-            .until
-            .map_or_else(|| "until that is lifted".into(), |until| format!("until {until}"));
+        let until = until(deny.until);
         let text = format!(
             "They were denied by {}, {until}: {}. So the end is a refusal.",
             deny.by, deny.reason
@@ -281,6 +281,21 @@ fn held_back_by(
         reasons.push(held(Denial::Throttled, text));
     }
     reasons
+}
+
+/// The group that keeps them out, if there is one.
+fn denied_group(denials: &GroupDenials, person: &Person, now: Timestamp) -> Option<HeldBack> {
+    let denial = denials.of(person, now)?;
+    let until = until(denial.deny.until);
+    let text = format!(
+        "The group {} was denied by {}, {until}: {}. They are in it, so the end is a refusal.",
+        denial.group, denial.deny.by, denial.deny.reason
+    );
+    Some(held(Denial::Denied, text))
+}
+
+fn until(end: Option<Timestamp>) -> String {
+    end.map_or_else(|| "until that is lifted".into(), |end| format!("until {end}"))
 }
 
 /// What the directory says of the account, where it says anything.
