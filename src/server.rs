@@ -127,6 +127,7 @@ pub(crate) struct Node {
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
+    replaying: Mutex<()>,
     policy_files: ArcSwap<PolicyFiles>,
     versions: Versions,
 }
@@ -218,6 +219,7 @@ impl Server {
             radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
+            replaying: Mutex::new(()),
         });
         // Weak: the node has the metrics.
         let measured = Arc::downgrade(&node);

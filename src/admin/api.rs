@@ -65,8 +65,8 @@ pub use keys::{EnrolKeyRequest, ImportKeysRequest, ImportedKey, MachineRef, Resp
 pub use passcodes::{IssueRequest, PasscodesRequest, ReleaseRequest, RevokePasscodeRequest};
 pub use policies::{
     Alternative, At, Branch, DiffReport, DiffRequest, ExplainRequest, Explanation, HeldBack, MAX_POLICIES,
-    PolicyChange, PolicyReport, PolicySource, Proof, RollbackReport, RollbackRequest, SentPolicies, Strokes,
-    VersionFile, VersionFiles, VersionRequest, VersionView,
+    PolicyChange, PolicyReport, PolicySource, Proof, ReplayLine, ReplayProgress, ReplayReport, ReplayRequest,
+    RollbackReport, RollbackRequest, SentPolicies, Strokes, VersionFile, VersionFiles, VersionRequest, VersionView,
 };
 pub use reports::{By, Report, ReportKind, ReportRequest, ReportRow};
 pub use requests::{NewRequest, REQUEST_HEADER, RefuseRequest, RequestRef, RequestReport, RequestsRequest};

@@ -210,7 +210,7 @@ fn refused(status: StatusCode, body: &[u8]) -> ClientError {
 }
 
 /// Most octets of a line.
-const MAX_LINE: usize = 1 << 20;
+const MAX_LINE: usize = 8 << 20;
 
 /// Most octets of an answer.
 const MAX_ANSWER: usize = 64 << 20;

@@ -9,6 +9,7 @@ mod ending;
 mod health;
 mod helpdesk;
 mod keys;
+mod lines;
 mod operators;
 mod passcodes;
 mod policies;

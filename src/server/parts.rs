@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::causes::in_full;
 use crate::clock;
-use crate::config::{self, Config, Directory as DirectoryConfig, StoreKind};
+use crate::config::{self, Config, Directory as DirectoryConfig, LdapTls, Profile, StoreKind, Transport};
 use crate::delivery::Deliveries;
 use crate::dictionary::Dictionary;
 use crate::directory::Directory;
@@ -17,8 +17,10 @@ use crate::directory::upstream::{Checked, Everybody};
 use crate::document::{Document, Faults, Source};
 use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::dialog::Lifetime;
-use crate::engine::policy::{self, Condition, Policy};
+use crate::engine::policy::check::{self, Place, Site};
+use crate::engine::policy::{self, Policy};
 use crate::engine::questions::{self as question_policy, Questions};
+use crate::engine::request::Protocol;
 use crate::engine::throttle::Limit;
 use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
@@ -279,54 +281,45 @@ pub(super) fn settle(
     untyped::check(config, &policy, faults);
     questions::check(config, &policy, faults);
     dialogs::settle(config, &mut policy, document, faults);
-    name_strangers(config, &policy, faults);
+    check::check(&files.rules(), &policy, &site(config), faults);
     (policy, deliveries)
 }
 
-/// Warns of rules about clients, services and directories that there are none of.
-fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
-    let radius = |client: &config::Client| [Some(client.name.clone()), client.service.clone()];
-    let ldap = |listener: &config::LdapListener| [Some(listener.name.clone()), listener.service.clone()];
-    let known: Vec<String> = config
-        .clients
-        .iter()
-        .flat_map(radius)
-        .chain(config.ldap.iter().flat_map(ldap))
-        .flatten()
-        .collect();
-    let directories: Vec<String> = config
-        .directories
-        .iter()
-        .map(|directory| directory.name().to_owned())
-        .collect();
-    for rule in &policy.rules {
-        for condition in rule.when.iter().chain(&rule.unless) {
-            let (what, names, known) = match condition {
-                Condition::Client(names) => ("client", names, &known),
-                Condition::Service(names) => ("service", names, &known),
-                Condition::Directory(names) => ("directory", names, &directories),
-                Condition::Operation(_)
-                | Condition::Protocol(_)
-                | Condition::Source(_)
-                | Condition::Encrypted(_)
-                | Condition::NasIdentifier(_)
-                | Condition::Time(_)
-                | Condition::User(_)
-                | Condition::Group(_)
-                | Condition::DnSuffix(_)
-                | Condition::Sessions(_) => continue,
-            };
-            for name in names
-                .iter()
-                .filter(|name| !known.iter().any(|known| known.eq_ignore_ascii_case(name)))
-            {
-                let text = format!(
-                    "rule \"{}\" ({}) is about {what} \"{name}\", which there is none of",
-                    rule.name, rule.place
-                );
-                faults.warn_file(&config.policies.path, text);
-            }
-        }
+/// What rules can be about.
+fn site(config: &Config) -> Site {
+    let client = |client: &config::Client| Place {
+        protocol: Protocol::Radius,
+        client: client.name.clone(),
+        service: client.service.clone().unwrap_or_else(|| client.name.clone()),
+        directory: client.directory.clone().unwrap_or_default(),
+        transports: match client.certificate {
+            Some(_) => vec![Transport::Udp, Transport::Tcp, Transport::Tls],
+            None => vec![Transport::Udp, Transport::Tcp],
+        },
+        sources: client.address.iter().map(|net| net.0).collect(),
+        dialog: matches!(client.profile, Profile::Dialog | Profile::SingleChallenge),
+    };
+    let listener = |listener: &config::LdapListener| Place {
+        protocol: Protocol::Ldap,
+        client: listener.name.clone(),
+        service: listener.service.clone().unwrap_or_else(|| listener.name.clone()),
+        directory: listener.directory.clone().unwrap_or_default(),
+        transports: match listener.tls {
+            LdapTls::None => vec![Transport::Tcp],
+            LdapTls::Starttls => vec![Transport::Tcp, Transport::Tls],
+            LdapTls::Ldaps => vec![Transport::Tls],
+        },
+        sources: Vec::new(),
+        dialog: false,
+    };
+    let clients = config.clients.iter().map(client);
+    Site {
+        places: clients.chain(config.ldap.iter().map(listener)).collect(),
+        directories: config
+            .directories
+            .iter()
+            .map(|directory| directory.name().to_owned())
+            .collect(),
     }
 }
 

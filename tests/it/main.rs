@@ -85,6 +85,8 @@ mod apache;
 mod crowd;
 // Attributes that rules add, with real decoders.
 mod reply;
+// Policies: checked, compared, kept, taken back, tried on what was.
+mod policies;
 // Applications that bind by SASL: PLAIN, EXTERNAL with certificates.
 mod sasl;
 // Applications' own accounts on LDAP listeners.

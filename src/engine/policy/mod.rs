@@ -3,6 +3,7 @@
 //! Rules are read from `policies/*.toml` ([`parse`]), compiled once, and evaluated without allocation.
 //! Deciding and explaining are one and the same walk over the rules, so they always agree.
 
+pub mod check;
 mod condition;
 mod enrol;
 mod parse;

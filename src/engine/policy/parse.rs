@@ -432,7 +432,7 @@ impl Rule {
     }
 
     /// Whether nothing that `later` matches gets past this rule.
-    fn shadows(&self, later: &Self) -> bool {
+    pub(super) fn shadows(&self, later: &Self) -> bool {
         // A rule with exceptions lets those through; missing data lets a deny rule match where an
         // allow rule does not, so only like rules are compared.
         let alike = matches!(
