@@ -254,7 +254,8 @@ fn folders_are_checked_and_compared_without_being_taken() {
     );
     let checked = succeeds(&site, &["policy", "check", as_text(&sound)]);
     assert!(
-        checked.contains("10-draft.toml:3:21: warning: rule[0].when.service[0]: rule \"a\" is about service \"appendd\"")
+        checked
+            .contains("10-draft.toml:3:21: warning: rule[0].when.service[0]: rule \"a\" is about service \"appendd\"")
             && checked.contains("did you mean `append`?"),
         "{checked}"
     );
