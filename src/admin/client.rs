@@ -119,7 +119,11 @@ impl AdminClient {
             if buffer.len() > MAX_LINE {
                 return Err(self.broken("a line of the answer is too long"));
             }
-            while let Some(end) = buffer.iter().position(|&octet| octet == b'\n').filter(|_| status.is_success()) {
+            while let Some(end) = buffer
+                .iter()
+                .position(|&octet| octet == b'\n')
+                .filter(|_| status.is_success())
+            {
                 let rest = buffer.split_off(end + 1);
                 let whole = std::mem::replace(&mut buffer, rest);
                 let read = serde_json::from_slice(&whole).map_err(|error| self.broken(error))?;

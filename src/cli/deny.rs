@@ -75,12 +75,7 @@ pub(super) async fn run(args: DenyArgs, client: &AdminClient, out: &mut Out<'_>)
     print_report(&report, out)
 }
 
-async fn of_group(
-    group: String,
-    args: DenyArgs,
-    client: &AdminClient,
-    out: &mut Out<'_>,
-) -> Result<Exit, CliError> {
+async fn of_group(group: String, args: DenyArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
     let directory = args.directory;
     if args.lift {
         let request = GroupUndenyRequest {

@@ -240,10 +240,7 @@ fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
                 .filter(|place| !place.groups.is_empty())
                 .map(|place| place.groups.join("\n")),
         ),
-        (
-            "denied",
-            told(user.denied.iter().map(deny::told), out),
-        ),
+        ("denied", told(user.denied.iter().map(deny::told), out)),
         (
             "denied group",
             told(user.denied_groups.iter().map(deny::told_of_group), out),

@@ -1,6 +1,6 @@
 use super::*;
-use crate::accounts::fixture::{CAROL, Fixture, NOW};
 use crate::accounts::PasscodeWish;
+use crate::accounts::fixture::{CAROL, Fixture, NOW};
 use crate::engine::batch::{Batch, Change};
 use crate::engine::record::{Answer, Answers, encode};
 
@@ -33,7 +33,10 @@ async fn a_password_is_set_shown_once_and_kept_nowhere() {
     let ana = site.subject("ana").await;
     let reset = site.accounts.reset_password(&ana, CAROL).await.unwrap();
     let set = site.main.password.lock().clone().unwrap();
-    assert_eq!((set.expose_str(), reset.password.len()), (Some(reset.password.as_str()), 17));
+    assert_eq!(
+        (set.expose_str(), reset.password.len()),
+        (Some(reset.password.as_str()), 17)
+    );
     assert_eq!(*site.main.changes.lock(), ["ana reset-password"]);
     assert_eq!(site.record(&ana).await.must_change, Some(forced(CAROL)));
     assert_eq!(site.audited().await, ["user.reset accept", "user.reset accept"]);
@@ -63,7 +66,10 @@ async fn what_a_directory_says_to_a_reset_is_told_and_only_what_is_not_known_is_
         }
         assert_eq!(site.record(&ana).await.must_change.is_some(), held, "{came:?}");
         let audited = site.audited().await;
-        assert_eq!(audited, ["user.reset accept".to_owned(), format!("user.reset {outcome}")]);
+        assert_eq!(
+            audited,
+            ["user.reset accept".to_owned(), format!("user.reset {outcome}")]
+        );
     }
 }
 
@@ -84,7 +90,10 @@ async fn a_change_is_forced_here_and_in_the_directory_and_taken_back() {
     let ana = site.subject("ana").await;
     let force = async |wanted| site.accounts.force_change(&ana, wanted, CAROL).await.unwrap();
     let first = force(true).await;
-    assert_eq!((first.must_change, first.changed, first.directory), (true, true, InDirectory::Done));
+    assert_eq!(
+        (first.must_change, first.changed, first.directory),
+        (true, true, InDirectory::Done)
+    );
     assert!(!force(true).await.changed);
     let view = site.accounts.show(&ana, NOW).await.unwrap();
     assert_eq!(view.must_change.map(|forced| forced.by), Some("carol".into()));
@@ -97,7 +106,9 @@ async fn a_change_is_forced_here_and_in_the_directory_and_taken_back() {
     *site.main.answers.lock() = Changed::Unsupported;
     assert_eq!(force(true).await.directory, InDirectory::Unsupported);
     *site.main.answers.lock() = Changed::Lost("no answer".into());
-    let InDirectory::Failed(why) = force(true).await.directory else { panic!() };
+    let InDirectory::Failed(why) = force(true).await.directory else {
+        panic!()
+    };
     assert!(why.contains("may have been done"), "{why}");
     assert!(site.record(&ana).await.must_change.is_some());
     assert_eq!(site.audited().await.last().unwrap(), "user.must-change unavailable");
@@ -135,7 +146,10 @@ async fn all_that_is_enrolled_goes_and_the_password_alone_is_not_enough_after_it
     let site = Fixture::new();
     let ana = site.subject("ana").await;
     site.accounts.new_recovery_codes(&ana, CAROL).await.unwrap();
-    site.accounts.issue_passcode(&ana, PasscodeWish::default(), CAROL).await.unwrap();
+    site.accounts
+        .issue_passcode(&ana, PasscodeWish::default(), CAROL)
+        .await
+        .unwrap();
     site.accounts.force_change(&ana, true, CAROL).await.unwrap();
     let record = UserRecord {
         answers: answers(true),
@@ -154,7 +168,10 @@ async fn all_that_is_enrolled_goes_and_the_password_alone_is_not_enough_after_it
         must_change: Some(forced(CAROL)),
         ..UserRecord::default()
     };
-    assert_eq!(left, expected, "a number is never given twice, and what an operator said stays");
+    assert_eq!(
+        left, expected,
+        "a number is never given twice, and what an operator said stays"
+    );
     let again = site.accounts.unregister(&ana, true, CAROL).await.unwrap();
     assert_eq!((again.recovery_codes, again.as_new), (0, true));
     assert!(!site.record(&ana).await.ever_enrolled);

@@ -41,7 +41,10 @@ async fn jobs_are_listed_in_order_begun_once_and_ended_with_their_result() {
     assert_eq!((seen.state, seen.progress.done), (JobState::Running, 3));
     site.accounts.end_job(2, progress, Ok(()), later).await.unwrap();
     let ended = site.accounts.job(2).await.unwrap();
-    assert_eq!((ended.state, ended.progress.failed, ended.ended), (JobState::Done, 1, Some(later)));
+    assert_eq!(
+        (ended.state, ended.progress.failed, ended.ended),
+        (JobState::Done, 1, Some(later))
+    );
     assert!(site.accounts.begin_job(2, later).await.unwrap().is_none(), "it is over");
 
     let cancelled = site.accounts.cancel_job(1, CAROL).await.unwrap();
@@ -71,14 +74,20 @@ async fn what_cannot_be_done_is_not_scheduled() {
     let site = Fixture::new();
     let bad = [whom("(uid="), whom(&format!("(uid={})", "x".repeat(5000)))];
     for whom in bad {
-        let refused = site.accounts.schedule(Action::ForceChanges(whom), NOW, false, CAROL).await;
+        let refused = site
+            .accounts
+            .schedule(Action::ForceChanges(whom), NOW, false, CAROL)
+            .await;
         assert!(matches!(refused, Err(AccountError::Invalid(_))), "{refused:?}");
     }
     let elsewhere = Whom {
         directory: "nowhere".into(),
         ..whom("(uid=*)")
     };
-    let refused = site.accounts.schedule(Action::ForceChanges(elsewhere), NOW, false, CAROL).await;
+    let refused = site
+        .accounts
+        .schedule(Action::ForceChanges(elsewhere), NOW, false, CAROL)
+        .await;
     assert!(matches!(refused, Err(AccountError::NoSuchDirectory(..))), "{refused:?}");
     assert!(site.accounts.jobs().await.unwrap().is_empty());
 }
@@ -123,7 +132,10 @@ async fn a_directory_that_does_not_do_it_is_a_failure_that_stays_one() {
     assert!(why.contains("out of reach"), "{why}");
     assert!(site.record(&ana).await.must_change.is_some(), "it holds here");
     *site.main.answers.lock() = Changed::Done;
-    assert_eq!(site.accounts.force_in_job(7, &ana, CAROL).await.unwrap(), Step::Failed(why));
+    assert_eq!(
+        site.accounts.force_in_job(7, &ana, CAROL).await.unwrap(),
+        Step::Failed(why)
+    );
     assert_eq!(
         site.audited().await,
         ["user.must-change accept", "user.must-change unavailable"]
@@ -160,7 +172,13 @@ async fn people_are_found_and_left_out() {
     assert_eq!(found.len(), 3);
     assert_eq!(searched.came.await.unwrap(), Ok(()));
     let ben = site.accounts.by_dn("main", "uid=ben,dc=main").await.unwrap().unwrap();
-    assert!(site.accounts.by_dn("main", "uid=nobody,dc=main").await.unwrap().is_none());
+    assert!(
+        site.accounts
+            .by_dn("main", "uid=nobody,dc=main")
+            .await
+            .unwrap()
+            .is_none()
+    );
     let with = |group: Option<&str>, enrolled, record: &UserRecord| {
         let whom = Whom {
             group: group.map(Into::into),

@@ -105,8 +105,14 @@ async fn follow(
     match last {
         Some(job) if job.state.is_over() => schedule::show(&job, out),
         Some(job) => {
-            let what = format!("nothing more is heard of job {}; it goes on when the server does", job.job);
-            Err(CliError::Away(what, Some("`portcullis schedule show` tells what becomes of it")))
+            let what = format!(
+                "nothing more is heard of job {}; it goes on when the server does",
+                job.job
+            );
+            Err(CliError::Away(
+                what,
+                Some("`portcullis schedule show` tells what becomes of it"),
+            ))
         }
         None => Err(CliError::Away("the server did not say what it does".into(), None)),
     }
@@ -172,7 +178,10 @@ async fn dry_run(request: &BulkRequest, client: &AdminClient, out: &mut Out<'_>)
         return Ok(Exit::Done);
     }
     print(&mut seen, out)?;
-    out.line(format!("{} would be meant, {} left out", summary.meant, summary.left_out))?;
+    out.line(format!(
+        "{} would be meant, {} left out",
+        summary.meant, summary.left_out
+    ))?;
     match summary.error {
         None => Ok(Exit::Done),
         Some(error) => Err(CliError::Away(error, Some("see `portcullis status`"))),

@@ -4,8 +4,8 @@ use clap::Args;
 
 use super::bulk::{self, BulkArgs};
 use crate::admin::api::{
-    Forced, ForceRequest, InDirectory, PasswordReset, ScheduledAction, SwitchReport, Switched, UnlockRequest, Unlocked,
-    Unregistered, UnregisterRequest,
+    ForceRequest, Forced, InDirectory, PasswordReset, ScheduledAction, SwitchReport, Switched, UnlockRequest, Unlocked,
+    UnregisterRequest, Unregistered,
 };
 use crate::admin::client::AdminClient;
 use crate::cli::output::{CliError, Out, Tone, confirm};
