@@ -53,6 +53,8 @@ pub struct Config {
     pub passcodes: Passcodes,
     /// `[approvals]`
     pub approvals: Approvals,
+    /// `[[approval]]`
+    pub approval: Vec<approval::Approval>,
     /// `[generated_passwords]`
     pub generated_passwords: GeneratedPasswords,
     /// `[privileged]`
@@ -194,12 +196,15 @@ pub struct Metrics {
 pub struct Policies {
     /// Folder of `*.toml` policy files, read in the order of their names.
     pub path: PathBuf,
+    /// Versions of the policies that are kept; at least one is.
+    pub keep_versions: usize,
 }
 
 impl Default for Policies {
     fn default() -> Self {
         Self {
             path: "policies".into(),
+            keep_versions: 100,
         }
     }
 }
@@ -936,6 +941,7 @@ pub enum Anonymous {
     Yes,
 }
 
+pub mod approval;
 mod audit_stream;
 mod certificate;
 mod default;

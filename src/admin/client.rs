@@ -15,12 +15,14 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::api::{ApiError, ErrorKind};
+use super::api::{ApiError, ErrorKind, REQUEST_HEADER};
 
 /// Speaks to one admin socket, a connection for each request.
 #[derive(Clone, Debug)]
 pub struct AdminClient {
     socket: PathBuf,
+    /// The approved request that things are done under.
+    request: Option<String>,
 }
 
 /// Why there is no answer.
@@ -43,7 +45,15 @@ pub enum ClientError {
 impl AdminClient {
     /// For the socket at this path.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self {
+            socket: socket.into(),
+            request: None,
+        }
+    }
+
+    /// The same for what is done under an approved request.
+    pub fn under(self, request: Option<String>) -> Self {
+        Self { request, ..self }
     }
 
     /// The socket's path.
@@ -155,12 +165,15 @@ impl AdminClient {
         let exchange = async {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             let connection = tokio::spawn(connection);
-            let request = Request::builder()
+            let mut request = Request::builder()
                 .method(method)
                 .uri(uri)
                 .header(HOST, "localhost")
-                .header(CONTENT_TYPE, "application/json")
-                .body(Full::new(body))?;
+                .header(CONTENT_TYPE, "application/json");
+            if let Some(under) = &self.request {
+                request = request.header(REQUEST_HEADER, under);
+            }
+            let request = request.body(Full::new(body))?;
             let response = sender.send_request(request).await?;
             let status = response.status();
             let octets = Limited::new(response.into_body(), MAX_ANSWER)

@@ -6,6 +6,7 @@
 mod answers;
 mod audit;
 mod client;
+mod delegation;
 mod delivery;
 mod deny;
 mod ending;
@@ -71,6 +72,9 @@ struct Global {
         help_heading = "Everywhere"
     )]
     socket: PathBuf,
+    /// Do it under this approved request, which is used up by it
+    #[arg(long, global = true, value_name = "ID", help_heading = "Everywhere")]
+    under: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,12 +105,14 @@ enum Command {
     Offline(offline::OfflineArgs),
     /// Passcodes for people who cannot log in: issue, release, list, revoke
     Passcode(passcode::PasscodeArgs),
-    /// What people ask to have approved: list, show, deny
+    /// What takes somebody else's approval: ask, list, show, deny, cancel
     Request(request::RequestArgs),
-    /// Approve a request, as the second of two people
+    /// Approve a request
     #[command(after_help = request::APPROVE_HELP)]
     Approve(request::ApproveArgs),
-    /// Policies: check the files, explain a decision
+    /// Have somebody else approve in your place: add, list, end
+    Delegation(delegation::DelegationArgs),
+    /// Policies: check the files, explain a decision, compare, take back
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
     Client(client::ClientArgs),
@@ -222,6 +228,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Passcode(_)
         | Command::Request(_)
         | Command::Approve(_)
+        | Command::Delegation(_)
         | Command::Policy(_)
         | Command::Client(_)
         | Command::Session(_)
@@ -243,7 +250,11 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
             let mut stdout = std::io::stdout().lock();
             let terminal = stdout.is_terminal();
             let mut out = Out::new(&mut stdout, cli.global.json, terminal);
-            let done = ask(command, &AdminClient::new(cli.global.socket), &mut out);
+            let done = ask(
+                command,
+                &AdminClient::new(cli.global.socket).under(cli.global.under),
+                &mut out,
+            );
             done.unwrap_or_else(|error| error.report(cli.global.json))
         }
     }
@@ -269,6 +280,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Passcode(args) => passcode::run(args, client, out).await,
         Command::Request(args) => request::run(args, client, out).await,
         Command::Approve(args) => request::approve(args, client, out).await,
+        Command::Delegation(args) => delegation::run(args, client, out).await,
         Command::Policy(args) => policy::run(args, client, out).await,
         Command::Client(args) => client::run(args, client, out).await,
         Command::Session(args) => session::run(args, client, out).await,

@@ -59,6 +59,31 @@ impl Key {
         RequestId::parse(std::str::from_utf8(id).ok()?)
     }
 
+    /// Whose passcode has this identifier, which expires: `e/p/<id>`.
+    pub fn passcode(id: &str) -> Self {
+        Self::joined(b"e/p/", part(id).as_bytes())
+    }
+
+    /// What somebody may approve in another's place, which expires: `e/l/<account>/<id>`.
+    pub fn delegation(account: &str, id: RequestId) -> Self {
+        Self::joined(&Self::delegations_to(account), id.to_string().as_bytes())
+    }
+
+    /// All of one account.
+    pub fn delegations_to(account: &str) -> Vec<u8> {
+        [Self::DELEGATIONS, part(account).as_bytes(), b"/"].concat()
+    }
+
+    /// All of them.
+    pub const DELEGATIONS: &'static [u8] = b"e/l/";
+
+    /// The delegation that this is the key of.
+    pub fn delegation_id(&self) -> Option<RequestId> {
+        let rest = self.0.strip_prefix(Self::DELEGATIONS)?;
+        let (_, id) = std::str::from_utf8(rest).ok()?.rsplit_once('/')?;
+        RequestId::parse(id)
+    }
+
     /// What was learned of a RADIUS client: `c/<client>/<address>`.
     pub fn learned_client(client: &str, address: &str) -> Self {
         Self::joined(b"c/", format!("{client}/{address}").as_bytes())
@@ -137,6 +162,24 @@ impl Key {
     /// Responses given to somebody at a machine that cannot reach us, which expire: `e/f/<user key>`.
     pub fn offline(user: &UserKey) -> Self {
         Self::joined(b"e/f/", user.as_str().as_bytes())
+    }
+
+    /// A version of the policies: `p/v/<number>`.
+    pub fn policy_version(number: u64) -> Self {
+        Self::joined(Self::POLICY_VERSIONS, format!("{number:016x}").as_bytes())
+    }
+
+    /// All versions of the policies, oldest first.
+    pub const POLICY_VERSIONS: &'static [u8] = b"p/v/";
+
+    /// A piece of the files of a version of the policies: `p/t/<number>/<piece>`.
+    pub fn policy_text(number: u64, piece: u32) -> Self {
+        Self::joined(b"p/t/", format!("{number:016x}/{piece:04x}").as_bytes())
+    }
+
+    /// The number of the newest version of the policies.
+    pub fn policy_head() -> Self {
+        Self::joined(b"p/", b"head")
     }
 
     /// When sessions were watched.
@@ -240,6 +283,14 @@ impl Batch {
     /// Whether there is nothing to check, write or append.
     pub fn is_empty(&self) -> bool {
         self.expect.is_empty() && self.write.is_empty() && self.audit.is_empty()
+    }
+
+    /// One write that expects nothing.
+    pub fn of(key: Key, change: Change) -> Self {
+        Self {
+            write: vec![(key, change)],
+            ..Self::default()
+        }
     }
 
     /// Expects `key` to be at `version` and writes `change` to it.
