@@ -53,6 +53,8 @@ mod four_eyes;
 mod front;
 // Enrolment at first login, and the time that is left for it.
 mod enrol;
+// Parts tried one by one, and reports.
+mod health;
 // Keys that type, offline tokens, and machines that cannot reach us.
 mod keys;
 // VPN logins through ocserv.
@@ -67,6 +69,8 @@ mod password;
 mod questions;
 // Load balancers that say whose a connection is.
 mod proxy_protocol;
+// The command line itself: manual pages, completions, JSON everywhere, the live screen, prompts.
+mod manners;
 // Codes that count for more than one bind.
 mod reuse;
 // Tokens of every variant.
@@ -91,6 +95,8 @@ mod policies;
 mod sasl;
 // Applications' own accounts on LDAP listeners.
 mod service_accounts;
+// The audit on its way to collectors.
+mod streams;
 // The failure counter, over all protocols.
 mod throttle;
 // Other RADIUS servers that judge passwords or a factor.
