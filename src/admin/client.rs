@@ -72,6 +72,20 @@ impl AdminClient {
         self.ask(Method::POST, path, body.into()).await
     }
 
+    /// Reads `path` as text, whatever it is: for `/metrics`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let octets = self.exchange(Method::GET, path, Bytes::new()).await?;
+        String::from_utf8(octets.into()).map_err(|error| self.broken(error))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+        let octets = self.exchange(method, target, body).await?;
+        serde_json::from_slice(&octets).map_err(|error| self.broken(error))
+    }
+
     /// Sends `body` to `path`, and hands each line of the answer to `line` as it comes, until that says to stop.
     ///
     /// # Errors
@@ -135,7 +149,7 @@ impl AdminClient {
         })
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+    async fn exchange(&self, method: Method, target: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
         let stream = self.connect().await?;
         let exchange = async {
@@ -162,7 +176,7 @@ impl AdminClient {
             Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
         };
         if status.is_success() {
-            return serde_json::from_slice(&octets).map_err(|error| self.broken(error));
+            return Ok(octets);
         }
         Err(refused(status, &octets))
     }

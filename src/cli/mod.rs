@@ -9,8 +9,10 @@ mod client;
 mod delivery;
 mod deny;
 mod ending;
+mod health;
 mod key;
 mod login;
+mod manual;
 mod offline;
 mod output;
 mod passcode;
@@ -20,6 +22,7 @@ pub(crate) mod qr;
 mod radius;
 mod recovery_codes;
 mod reload;
+mod report;
 mod request;
 mod reuse;
 mod schedule;
@@ -27,6 +30,7 @@ mod session;
 mod status;
 mod store;
 mod token;
+mod top;
 mod user;
 
 use std::io::IsTerminal as _;
@@ -102,7 +106,7 @@ enum Command {
     /// Approve a request, as the second of two people
     #[command(after_help = request::APPROVE_HELP)]
     Approve(request::ApproveArgs),
-    /// Policies: check the files, explain a decision
+    /// Policies: check the files, explain a decision, compare, take back
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
     Client(client::ClientArgs),
@@ -114,7 +118,13 @@ enum Command {
     Delivery(delivery::DeliveryArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
-    /// The audit: follow, search, verify
+    /// Try whether parts work, as those would who use them
+    Test(health::TestArgs),
+    /// Watch the running server on a live screen
+    Top(top::TopArgs),
+    /// Count what the audit and people's records say: enrolment, logins, helpdesk, factors
+    Report(report::ReportArgs),
+    /// The audit: follow, search, export, verify
     Audit(audit::AuditArgs),
     /// Have the running server read its configuration and policies again
     #[command(after_help = reload::HELP)]
@@ -127,6 +137,10 @@ enum Command {
     Radius(radius::RadiusArgs),
     /// Key files
     Key(key::KeyArgs),
+    /// Write manual pages
+    Man(manual::ManArgs),
+    /// Print completions for a shell
+    Completions(manual::CompletionsArgs),
     /// Hash a password for a local directory's LDIF file
     #[command(after_help = password_hash::HELP)]
     PasswordHash,
@@ -214,6 +228,11 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Reuse(_)
         | Command::Delivery(_)
         | Command::Status(_)
+        | Command::Test(_)
+        | Command::Top(_)
+        | Command::Report(_)
+        | Command::Man(_)
+        | Command::Completions(_)
         | Command::Audit(_)
         | Command::Reload
         | Command::Store(_)
@@ -256,6 +275,11 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Reuse(args) => reuse::run(args, client, out).await,
         Command::Delivery(args) => delivery::run(args, client, out).await,
         Command::Status(args) => status::run(args, client, out).await,
+        Command::Test(args) => health::run(args, client, out).await,
+        Command::Top(args) => top::run(args, client, out).await,
+        Command::Report(args) => report::run(args, client, out).await,
+        Command::Man(args) => manual::man(&args, out),
+        Command::Completions(args) => manual::completions(&args, out),
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,
         Command::Store(args) => store::run(args, out).await,
@@ -296,6 +320,8 @@ Examples:
   portcullis user show ana                    what is known of ana
   portcullis token enrol ana                  give ana a token, with a QR code
   portcullis audit tail --follow              watch what is decided
+  portcullis test --all                       does everything work?
+  portcullis top                              a live screen
 
 Exit codes:
   0 done   1 refused, or the answer is no   2 faults in the command line, configuration or policies

@@ -10,9 +10,10 @@ use super::*;
 use crate::accounts::Relation;
 use crate::accounts::fixture::Fixture;
 use crate::admin::api::{
-    ApiError, AskedReport, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten,
-    PartsTested, PolicyReport, PolicySummary, ReloadReport, ReuseList, SessionList, SessionView, StatusReport,
-    StoreStatus, StrangerView, TestReport, Verification,
+    ApiError, AskedReport, ClientRow, ClientView, DiffReport, DiffRequest, ErrorKind, ExplainRequest, Explanation,
+    ForgetRequest, Forgotten, PartsTested, PolicyReport, PolicySummary, ReloadReport, ReuseList, RollbackReport,
+    SentPolicies, SessionList, SessionView, StatusReport, StoreStatus, StrangerView, TestReport, Verification,
+    VersionFiles, VersionView,
 };
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::client::{AdminClient, ClientError};
@@ -27,7 +28,45 @@ use crate::metrics::Metrics;
 
 struct TestControl;
 
-impl PolicyTools for TestControl {}
+impl PolicyTools for TestControl {
+    fn policy_check(&self, sent: Option<SentPolicies>) -> BoxFuture<'_, Result<PolicyReport, ApiError>> {
+        Box::pin(async move {
+            Ok(PolicyReport {
+                path: sent.map_or_else(|| "policies".into(), |sent| sent.path),
+                files: Vec::new(),
+                rules: 0,
+                workflows: Vec::new(),
+                languages: Vec::new(),
+                faults: Vec::new(),
+            })
+        })
+    }
+
+    fn policy_explain(&self, _: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>> {
+        Box::pin(async { Err(nothing()) })
+    }
+
+    fn policy_versions(&self) -> BoxFuture<'_, Result<Vec<VersionView>, ApiError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn policy_version(&self, _: u64) -> BoxFuture<'_, Result<VersionFiles, ApiError>> {
+        Box::pin(async { Err(nothing()) })
+    }
+
+    fn policy_diff(&self, _: DiffRequest) -> BoxFuture<'_, Result<DiffReport, ApiError>> {
+        Box::pin(async { Err(nothing()) })
+    }
+
+    fn policy_rollback(&self, _: u64, _: String) -> BoxFuture<'_, Result<RollbackReport, ApiError>> {
+        Box::pin(async { Err(nothing()) })
+    }
+}
+
+fn nothing() -> ApiError {
+    ApiError::new(ErrorKind::NotFound, "there is nothing here")
+}
+
 impl OperatorBook for TestControl {}
 
 impl Helpdesk for TestControl {
@@ -62,7 +101,7 @@ impl Control for TestControl {
         vec!["carol".into()]
     }
 
-    fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
+    fn reload(&self, _: String) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
         Box::pin(async { Err(ApiError::new(ErrorKind::Faulty, "portcullis.toml:3:1: nonsense")) })
     }
 
@@ -115,31 +154,6 @@ impl Control for TestControl {
         _: String,
     ) -> BoxFuture<'_, Result<AskedReport, ApiError>> {
         Box::pin(async { Ok(AskedReport::default()) })
-    }
-
-    fn policy_check(&self) -> BoxFuture<'_, PolicyReport> {
-        Box::pin(async {
-            PolicyReport {
-                path: "policies".into(),
-                files: Vec::new(),
-                rules: 0,
-                workflows: Vec::new(),
-                languages: Vec::new(),
-                faults: Vec::new(),
-            }
-        })
-    }
-
-    fn policy_explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>> {
-        Box::pin(async move {
-            Ok(Explanation {
-                outline: crate::engine::outline::Outline::default(),
-                decision: "deny".into(),
-                rule: None,
-                tree: json!({ "user": request.user }),
-                text: "no rule matches".into(),
-            })
-        })
     }
 
     fn sessions(
@@ -533,6 +547,10 @@ async fn strangers_get_nothing_at_any_door() {
         ("POST", "/v1/reuse/clear", ana),
         ("POST", "/v1/policy/check", "null"),
         ("POST", "/v1/policy/explain", r#"{"user":"ana","client":"vpn"}"#),
+        ("GET", "/v1/policy/versions", ""),
+        ("GET", "/v1/policy/version?version=1", ""),
+        ("POST", "/v1/policy/diff", "{}"),
+        ("POST", "/v1/policy/rollback", r#"{"version":1}"#),
         ("GET", "/v1/audit", ""),
         ("GET", "/v1/audit/verify", ""),
         ("GET", "/metrics", ""),
