@@ -47,6 +47,7 @@ pub use crate::engine::{Operation, Protocol};
 pub use answers::{AnswerGiven, AnswerSaid, AskRequest, DefineAnswersRequest, QuestionsRequest, VerifyUserRequest};
 pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
+pub use helpdesk::{Action, Named, Whom};
 pub use helpdesk::{
     BulkLine, BulkRequest, BulkSummary, ForceRequest, GroupDenials, GroupDenyReport, GroupDenyRequest,
     GroupUndenyRequest, JobRef, ScheduleRequest, ScheduledAction, Sighted, SwitchReport, UnlockRequest,

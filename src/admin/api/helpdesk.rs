@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AskedReport, moment};
+pub use crate::accounts::jobs::{Action, Named, Whom};
+
 use crate::accounts::view::{GroupDenialView, GroupDenied, JobView, Switched};
 use crate::clock::Timestamp;
 

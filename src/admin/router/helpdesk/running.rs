@@ -1,5 +1,7 @@
-//! Jobs, done when their time comes: one after the other, from the start where they were broken off.
+//! Jobs, done when their time comes: one after the other, and one with many people beside; from the start where they
+//! were broken off.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,20 +24,23 @@ pub(super) const NOBODY: &str = "cannot log in here: the directory's own filter 
 impl AdminState {
     /// Does what is due, until `shutdown`. What is under way then is done at the next start.
     pub async fn run_jobs(self, shutdown: CancellationToken) {
+        let mut with_many = JoinSet::new();
         loop {
             let wait = tokio::select! {
                 () = shutdown.cancelled() => return,
-                wait = self.run_due() => wait,
+                wait = self.run_due(&mut with_many) => wait,
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = self.accounts.jobs_changed(wait) => {}
+                Some(_) = with_many.join_next() => {}
             }
         }
     }
 
-    /// How long nothing is to be done.
-    async fn run_due(&self) -> Duration {
+    /// How long nothing is to be done. One job with many people runs beside: nobody stays in because of it who is to be
+    /// kept out.
+    async fn run_due(&self, with_many: &mut JoinSet<()>) -> Duration {
         let (due, next) = match self.accounts.due_jobs(clock::now()).await {
             Ok(found) => found,
             Err(error) => {
@@ -45,17 +50,32 @@ impl AdminState {
         };
         for job in due {
             let number = job.number;
-            if let Err(error) = self.run(number).await {
-                error!(
-                    job = number,
-                    error = in_full(&error),
-                    "a job is not done, and is tried again"
-                );
+            if matches!(job.action, Action::ForceChanges(_)) {
+                if with_many.is_empty() {
+                    let state = self.clone();
+                    with_many.spawn(async move {
+                        if state.run_or_tell(number).await.is_break() {
+                            tokio::time::sleep(AFTER_FAULT).await;
+                        }
+                    });
+                }
+            } else if self.run_or_tell(number).await.is_break() {
                 return AFTER_FAULT;
             }
         }
         let until = next.map(|next| next.since(clock::now()) + Duration::from_millis(1));
         until.map_or(LONGEST_WAIT, |until| until.min(LONGEST_WAIT))
+    }
+
+    async fn run_or_tell(&self, number: u64) -> ControlFlow<()> {
+        match self.run(number).await {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                let error = in_full(&error);
+                error!(job = number, error, "a job is not done, and is tried again");
+                ControlFlow::Break(())
+            }
+        }
     }
 
     async fn run(&self, number: u64) -> Result<(), AccountError> {
