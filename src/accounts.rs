@@ -3,11 +3,13 @@
 //! before the answer.
 
 mod answers;
+mod api_tokens;
 mod codes;
 mod denials;
 mod four_eyes;
 mod keys;
 mod offline;
+mod operators;
 mod otpauth;
 mod relation;
 mod requests;
@@ -34,6 +36,7 @@ use crate::keyring::{KeyError, Keyring};
 use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use answers::{AnswersChange, DefineWish};
+pub use api_tokens::ApiTokenWish;
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
 pub use four_eyes::FourEyes;
@@ -203,6 +206,12 @@ pub enum AccountError {
     /// A request that somebody has decided already.
     #[error("request `{0}` is {1} already")]
     Decided(String, &'static str),
+    /// No such API token of an operator.
+    #[error("there is no API token `{0}`; it may have expired")]
+    NoSuchApiToken(String),
+    /// The operator has an API token of that name.
+    #[error("there is an API token `{0}` already")]
+    ApiTokenTaken(String),
     /// The two codes do not follow one another, or are old.
     #[error("these are not two consecutive new codes of that token")]
     NotInStep,

@@ -127,7 +127,8 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "secret",
+            "accept", "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "secret",
+            "tls",
         ],
     ),
     // Speaks to the admin socket; the walls of the house are none of its business.

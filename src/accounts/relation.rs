@@ -6,6 +6,7 @@ use super::resolve::{directory_of, look_up};
 use super::view::SecondHolders;
 use super::{AccountError, Accounts, Subject};
 use crate::engine::facts::{Lookup, Person};
+use crate::engine::operator::account_of;
 use crate::engine::policy::is_group;
 use crate::engine::request::LoginName;
 
@@ -23,7 +24,7 @@ pub enum Relation {
 }
 
 /// Who is behind an operator's local account, as the directory of the person that an operation is about has it.
-enum Account {
+pub(super) enum Account {
     /// That person.
     Themselves,
     /// Another one.
@@ -69,7 +70,7 @@ impl Accounts {
                 (Some(_) | None, Account::Themselves) => true,
                 (None, Account::Known(_)) | (Some(_) | None, Account::Nobody) => false,
             };
-            if same || issuer == account {
+            if same || account_of(issuer) == account_of(account) {
                 return Ok(Relation::Issuer);
             }
         }
@@ -114,8 +115,9 @@ impl Accounts {
         })
     }
 
-    async fn account(&self, account: &str, subject: &Subject) -> Result<Account, AccountError> {
-        let Ok(login) = LoginName::parse(account) else {
+    /// Who is behind an operator's name: the person of the local account, also where an API token of it acts.
+    pub(super) async fn account(&self, operator: &str, subject: &Subject) -> Result<Account, AccountError> {
+        let Ok(login) = LoginName::parse(account_of(operator)) else {
             return Ok(Account::Nobody);
         };
         if LoginName::parse(&subject.login).is_ok_and(|name| name == login) {
@@ -135,7 +137,7 @@ impl Accounts {
         }
     }
 
-    async fn manager_of(&self, person: &Person) -> Result<Option<Arc<Person>>, AccountError> {
+    pub(super) async fn manager_of(&self, person: &Person) -> Result<Option<Arc<Person>>, AccountError> {
         let directories = self.chosen(Some(&person.directory))?;
         let Some(directory) = directories.first() else {
             return Ok(None);

@@ -2,6 +2,7 @@
 //! of the operation that makes it.
 
 mod answers;
+mod operators;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,6 +22,8 @@ pub use answers::{
     AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, QuestionView, QuestionWord, QuestionsView,
     VerifiedUser,
 };
+
+pub use operators::{ApiTokenIssued, ApiTokenView, GrantView};
 
 /// One person, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -164,6 +164,14 @@ impl From<AccountError> for ApiError {
                 ErrorKind::Refused,
                 Some("wait for a new code, then give it and the one after it, in this order".to_owned()),
             ),
+            AccountError::NoSuchApiToken(_) => (
+                ErrorKind::NotFound,
+                Some("`portcullis operator token list` shows them".to_owned()),
+            ),
+            AccountError::ApiTokenTaken(_) => (
+                ErrorKind::Refused,
+                Some("`portcullis operator token regenerate` makes it anew; or choose another name".to_owned()),
+            ),
             AccountError::Busy(_) => (ErrorKind::Refused, Some("try again".to_owned())),
             AccountError::DirectoryUnavailable(..) => (
                 ErrorKind::Unavailable,

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod four_eyes;
+mod operator;
 mod privileged;
 mod upstream;
 
@@ -14,13 +15,13 @@ use std::time::Duration;
 
 use crate::config::{
     Accounting, Admin, Approvals, Client, Config, Delivery, Dialogs, Dictionary, Directory, DynamicAuthorization,
-    LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Privileged,
-    Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Operator, Passcodes, Policies,
+    Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "node",
     "log",
     "store",
@@ -34,6 +35,7 @@ const SECTIONS: [&str; 19] = [
     "passcodes",
     "approvals",
     "privileged",
+    "operator",
     "directory",
     "upstream",
     "delivery",
@@ -79,6 +81,7 @@ impl Config {
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
             privileged: reader.section::<Privileged>("privileged"),
+            operators: reader.items::<Operator>("operator"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             deliveries: reader.items::<Delivery>("delivery"),
@@ -232,6 +235,11 @@ impl Reader<'_, '_, '_> {
                 Directory::Radius(_) => {}
             }
         }
+        if let Some(tls) = &mut config.admin.tls {
+            fix(&mut tls.certificate);
+            fix(&mut tls.key);
+            tls.client_ca.iter_mut().for_each(fix);
+        }
         self.resolve_upstreams(&mut config.upstreams, &folder);
         self.resolve_deliveries(&mut config.deliveries, &folder);
         for (index, client) in config.clients.iter_mut().enumerate() {
@@ -341,6 +349,7 @@ impl Reader<'_, '_, '_> {
             .map(|directory| directory.name().to_owned())
             .collect();
         self.unique("directory", &directories);
+        self.operators(config, &directories);
         for (index, directory) in config.directories.iter().enumerate() {
             if let Directory::Ldap(ldap) = directory {
                 self.ldap_directory(&index.to_string(), ldap);

@@ -13,6 +13,7 @@ pub mod facts;
 pub mod login;
 pub mod ocra;
 pub mod offline;
+pub mod operator;
 pub mod outline;
 pub mod policy;
 pub mod questions;

@@ -24,7 +24,7 @@ use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
-use crate::server::{certificates, deliveries, dialogs, questions, untyped, upstreams};
+use crate::server::{certificates, deliveries, dialogs, operators, questions, untyped, upstreams};
 use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -49,6 +49,8 @@ pub struct Parts {
     pub certificates: Vec<(String, Arc<TlsServer>)>,
     /// The certificates of its RADIUS listeners with TLS, by the listener's name.
     pub radius_certificates: Vec<(String, Arc<MutualServer>)>,
+    /// The certificate of the admin listener, if there is one.
+    pub admin_certificate: Option<Arc<TlsServer>>,
     /// How codes reach people.
     pub deliveries: Arc<Deliveries>,
     /// What works but is probably not meant.
@@ -82,6 +84,7 @@ impl Parts {
         let deliveries = deliveries::prepare(&config, &mut policy, &document, &mut faults);
         fetch(&policy, &mut config);
         upstreams::check(&config, &dictionary, &document, &mut faults);
+        operators::check(&config, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
         untyped::check(&config, &policy, &mut faults);
         questions::check(&config, &policy, &mut faults);
@@ -114,6 +117,7 @@ impl Parts {
         }
         let certificates = certificates::ldap(&config, &document, &mut faults);
         let radius_certificates = certificates::radius(&config, &document, &mut faults);
+        let admin_certificate = certificates::admin(&config, &document, &mut faults);
         let no_secret = Secret::default();
         let entries = config.clients.iter().filter_map(|client| {
             let directory = client.directory.as_deref().unwrap_or_default();
@@ -137,6 +141,7 @@ impl Parts {
             clients: Arc::new(clients),
             certificates,
             radius_certificates,
+            admin_certificate,
             deliveries,
             warnings: faults,
         })

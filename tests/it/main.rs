@@ -49,6 +49,8 @@ mod approvals;
 mod four_eyes;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
 mod front;
+// Operators with roles, API tokens, the admin API over TLS.
+mod operators;
 // Enrolment at first login, and the time that is left for it.
 mod enrol;
 // Keys that type, offline tokens, and machines that cannot reach us.

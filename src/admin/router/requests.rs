@@ -8,7 +8,7 @@ use super::{AdminState, Answer, MAX_ROWS};
 use crate::accounts::{self, Actor};
 use crate::admin::api::{RefuseRequest, RequestRef, RequestReport, RequestView, RequestsRequest};
 use crate::admin::extract::{Body, Params};
-use crate::admin::operator::{Operator, Target, Verb, authorize};
+use crate::admin::operator::{Operator, Target, Verb, authorize, out_of_scope};
 use crate::clock;
 
 pub(super) fn routes() -> Router<AdminState> {
@@ -26,7 +26,11 @@ async fn list(
 ) -> Answer<Vec<RequestView>> {
     authorize(&operator, Verb::ReadRequests, Target::Nobody)?;
     let limit = request.limit.unwrap_or(MAX_ROWS).min(MAX_ROWS);
-    Ok(Json(state.accounts.requests(limit, clock::now()).await?))
+    let requests = state.accounts.requests(limit, clock::now()).await?;
+    let requests = state.only_in_scope(&operator, Verb::ReadRequests, requests, |request| {
+        Some(request.user.as_str())
+    });
+    Ok(Json(requests.await?))
 }
 
 async fn show(
@@ -36,6 +40,11 @@ async fn show(
 ) -> Answer<RequestReport> {
     authorize(&operator, Verb::ReadRequests, Target::Nobody)?;
     let (request, approvers) = state.accounts.request(&request.id, clock::now()).await?;
+    if !operator.is_everywhere(Verb::ReadRequests)
+        && !state.may_see(&operator, Verb::ReadRequests, &request.user).await?
+    {
+        return Err(out_of_scope(&operator));
+    }
     Ok(Json(RequestReport { request, approvers }))
 }
 
