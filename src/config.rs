@@ -15,10 +15,12 @@ use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
 pub use crate::engine::Transport;
+pub use audit_stream::{AuditStream, Facility, StreamKind, StreamStart, StreamTransport};
 pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use four_eyes::{Approvals, Passcodes};
+pub use generated::{Class, GeneratedPasswords};
 pub use operator::{AdminTls, Confirm, Operator, TOKEN_LIVES};
 pub use privileged::Privileged;
 pub use proxy_protocol::ProxyProtocol;
@@ -52,6 +54,8 @@ pub struct Config {
     pub passcodes: Passcodes,
     /// `[approvals]`
     pub approvals: Approvals,
+    /// `[generated_passwords]`
+    pub generated_passwords: GeneratedPasswords,
     /// `[privileged]`
     pub privileged: Privileged,
     /// `[[operator]]`
@@ -62,6 +66,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// `[[delivery]]`
     pub deliveries: Vec<Delivery>,
+    /// `[[audit_stream]]`
+    pub audit_streams: Vec<AuditStream>,
     /// `[[radius]]`
     pub radius: Vec<RadiusListener>,
     /// `[[client]]`
@@ -956,12 +962,14 @@ pub enum Anonymous {
     Yes,
 }
 
+mod audit_stream;
 mod certificate;
 mod default;
 mod delivery;
 mod dialogs;
 mod dynauth;
 mod four_eyes;
+mod generated;
 mod load;
 mod operator;
 mod privileged;

@@ -204,6 +204,23 @@ impl Accounts {
         Ok(Some(token))
     }
 
+    /// An API token by its name, if it is one now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn find_api_token(
+        &self,
+        account: &str,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<Option<ApiToken>, AccountError> {
+        match self.api_token(account, name, now).await {
+            Ok((token, _)) => Ok(Some(token)),
+            Err(AccountError::NoSuchApiToken(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn api_token(&self, account: &str, name: &str, now: Timestamp) -> Result<(ApiToken, Version), AccountError> {
         let found = self.store.read(&[Key::api_token(account, name)], now).await?;
         let found = found.into_iter().next().unwrap_or_default();

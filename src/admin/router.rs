@@ -35,8 +35,7 @@ use super::Control;
 use super::api::{
     ApiError, AuditRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest, Explanation, FindRequest,
     Found, Head, MAX_REQUEST, PolicyReport, RecoveryCodes, ReloadReport, ResyncRequest, Resynced, StatusReport,
-    StatusRequest, Stretch, TokenRef, TokenView, UndenyRequest, Unlocked, UserRef, UserView, Verification,
-    VerifyRequest,
+    StatusRequest, Stretch, TokenRef, TokenView, UndenyRequest, UserRef, UserView, Verification, VerifyRequest,
 };
 use super::extract::{Body, Params};
 use super::guesses::Guesses;
@@ -69,7 +68,6 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/users", get(find_users))
         .route("/v1/user", get(show_user))
-        .route("/v1/user/unlock", post(unlock))
         .route("/v1/user/undeny", post(undeny))
         .route("/v1/denials", get(denials))
         .route("/v1/tokens", get(tokens))
@@ -97,10 +95,11 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .merge(trail::routes())
         .merge(upkeep::routes())
         .merge(delegations::routes())
-        .merge(reports::routes())
         .merge(tokens::routes())
         .layer(middleware::from_fn(in_time))
         .merge(ending::routes())
+        .merge(reports::routes())
+        .merge(helpdesk::lasting())
         // A long chain takes its time; the caller may go away, which ends it.
         .route("/v1/audit/verify", get(verify_audit))
         .route("/metrics", get(metrics))
@@ -215,18 +214,8 @@ async fn show_user(
     let subject = state
         .person(&operator, Verb::ShowUser, &request.user, request.directory.as_deref())
         .await?;
-    Ok(Json(state.accounts.show(&subject, clock::now()).await?))
-}
-
-async fn unlock(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-    Body(request): Body<UserRef>,
-) -> Answer<Unlocked> {
-    let subject = state
-        .person(&operator, Verb::Unlock, &request.user, request.directory.as_deref())
-        .await?;
-    Ok(Json(state.accounts.unlock(&subject, Actor::now(&operator.name)).await?))
+    let (view, logins) = tokio::join!(state.accounts.show(&subject, clock::now()), state.logins(&subject));
+    Ok(Json(UserView { logins, ..view? }))
 }
 
 async fn undeny(

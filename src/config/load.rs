@@ -1,7 +1,9 @@
 //! Reading and validating the file.
 
+mod audit_stream;
 mod delivery;
 mod four_eyes;
+mod generated;
 mod operator;
 mod privileged;
 mod upstream;
@@ -14,14 +16,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Approvals, Client, Config, Delivery, Dialogs, Dictionary, Directory, DynamicAuthorization,
-    LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Operator, Passcodes, Policies,
-    Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    Accounting, Admin, Approvals, AuditStream, Client, Config, Delivery, Dialogs, Dictionary, Directory,
+    DynamicAuthorization, GeneratedPasswords, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
+    Metrics, Node, Operator, Passcodes, Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener,
+    Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 20] = [
+const SECTIONS: &[&str] = &[
     "node",
     "log",
     "store",
@@ -34,11 +37,13 @@ const SECTIONS: [&str; 20] = [
     "accounting",
     "passcodes",
     "approvals",
+    "generated_passwords",
     "privileged",
     "operator",
     "directory",
     "upstream",
     "delivery",
+    "audit_stream",
     "radius",
     "client",
     "ldap",
@@ -57,7 +62,7 @@ impl Config {
         let Some(document) = Document::parse(&source, &mut faults) else {
             return Err(faults);
         };
-        document.only(&SECTIONS, &mut faults);
+        document.only(SECTIONS, &mut faults);
         let folder = file
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -80,11 +85,13 @@ impl Config {
             accounting: reader.section::<Accounting>("accounting"),
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
+            generated_passwords: reader.section::<GeneratedPasswords>("generated_passwords"),
             privileged: reader.section::<Privileged>("privileged"),
             operators: reader.items::<Operator>("operator"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             deliveries: reader.items::<Delivery>("delivery"),
+            audit_streams: reader.items::<AuditStream>("audit_stream"),
             radius: reader.items::<RadiusListener>("radius"),
             clients: reader.items::<Client>("client"),
             ldap: reader.items::<LdapListener>("ldap"),
@@ -242,6 +249,7 @@ impl Reader<'_, '_, '_> {
         }
         self.resolve_upstreams(&mut config.upstreams, &folder);
         self.resolve_deliveries(&mut config.deliveries, &folder);
+        self.resolve_streams(&mut config.audit_streams, &folder);
         for (index, client) in config.clients.iter_mut().enumerate() {
             client.secret_file.iter_mut().for_each(fix);
             let path = ["client", &index.to_string()];
@@ -342,6 +350,7 @@ impl Reader<'_, '_, '_> {
         self.limits(config);
         self.accounting(config);
         self.four_eyes(config);
+        self.generated_passwords(config);
         self.privileged(config);
         let directories: Vec<String> = config
             .directories
@@ -360,6 +369,7 @@ impl Reader<'_, '_, '_> {
         self.ldap_listeners(config, &directories);
         self.upstreams(config);
         self.deliveries(config);
+        self.audit_streams(config);
     }
 
     fn limits(&mut self, config: &Config) {

@@ -346,6 +346,7 @@ impl World {
             reused: None,
             sending: None,
             approval: self.approval(known),
+            denials: Arc::default(),
         }
     }
 

@@ -321,6 +321,7 @@ impl World {
                 reused: None,
                 sending: None,
                 approval: None,
+                denials: Arc::default(),
             };
         };
         let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -337,6 +338,7 @@ impl World {
             password_by: self.password_by(),
             sending: Some(self.sending(person)),
             challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
+            denials: Arc::default(),
         }
     }
 

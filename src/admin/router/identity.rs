@@ -69,6 +69,28 @@ impl AdminState {
         Ok(operator)
     }
 
+    /// Who somebody is now who has asked for something before: by the roles that they have now, where what it takes
+    /// was confirmed then. `own` says that it was root or the process's own account. A token that has ended has none.
+    pub(super) async fn operator_again(&self, name: &str, own: bool) -> Result<Operator, AccountError> {
+        let book = self.control.book();
+        let account = account_of(name);
+        let (held, unresolved) = self.grants_of(&book, account, own).await;
+        let grants = match name.split_once('/') {
+            None => held,
+            Some((account, token)) => match self.accounts.find_api_token(account, token, clock::now()).await? {
+                Some(token) => limited(&token.grants, &held),
+                None => Vec::new(),
+            },
+        };
+        Ok(Operator {
+            name: name.to_owned(),
+            grants,
+            own,
+            unresolved,
+            confirmation: Confirmation::Given,
+        })
+    }
+
     /// The roles of an account, and why they may not be all.
     pub(super) async fn grants_of(&self, book: &Book, account: &str, own: bool) -> (Vec<Grant>, Option<String>) {
         let mut local = book.local(account).await;
