@@ -220,12 +220,15 @@ pub struct Metrics {
 pub struct Policies {
     /// Folder of `*.toml` policy files, read in the order of their names.
     pub path: PathBuf,
+    /// Versions of the policies that are kept; at least one is.
+    pub keep_versions: usize,
 }
 
 impl Default for Policies {
     fn default() -> Self {
         Self {
             path: "policies".into(),
+            keep_versions: 100,
         }
     }
 }

@@ -56,6 +56,8 @@ use crate::engine::{Keep, UserKey, Verify};
 use crate::keyring::Keyring;
 use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
+use crate::policies::files::PolicyFiles;
+use crate::policies::versions::Versions;
 use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
 use crate::radius::observed::Strangers;
@@ -126,6 +128,8 @@ pub(crate) struct Node {
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
+    policy_files: ArcSwap<PolicyFiles>,
+    versions: Versions,
 }
 
 /// How long audit streams may take to end in good order.
@@ -199,6 +203,8 @@ impl Server {
             config: ArcSwap::new(Arc::clone(&config)),
             loaded: ArcSwap::from_pointee(clock::now()),
             started: clock::now(),
+            versions: Versions::new(Arc::clone(&store), Arc::clone(&keyring)),
+            policy_files: ArcSwap::new(Arc::clone(&parts.files)),
             keyring,
             store,
             verifier,
@@ -243,7 +249,8 @@ impl Server {
             server.stop().await;
             return Err(error);
         }
-        server.node.note("server.start", Outcome::Accept, None).await;
+        let policies = server.node.policies_at_start().await;
+        server.node.note("server.start", Outcome::Accept, Some(policies)).await;
         let started = server.node.streams.replace(&config.audit_streams).await;
         if let Err(error) = started {
             server.stop().await;
@@ -261,8 +268,11 @@ impl Server {
 
     /// Reads configuration and policies again, as on SIGHUP.
     pub async fn reload(&self) {
-        match self.node.reload().await {
-            Ok(_) => self.node.note("server.reload", Outcome::Accept, None).await,
+        match self.node.reload(policies::PROCESS).await {
+            Ok(report) => {
+                let what = Some(report.summary());
+                self.node.note("server.reload", Outcome::Accept, what).await;
+            }
             Err(error) => {
                 let reason = Some(error.error.lines().next().unwrap_or_default().to_owned());
                 self.node.note("server.reload", Outcome::Reject, reason).await;

@@ -381,3 +381,6 @@ const fn outcome(came: &Changed) -> Outcome {
         | Changed::Unknown => Outcome::Reject,
     }
 }
+
+#[cfg(test)]
+mod tests;

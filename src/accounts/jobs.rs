@@ -40,7 +40,7 @@ pub enum Action {
         /// Whom.
         whom: Named,
         /// Until when.
-        #[serde(with = "moment::option")]
+        #[serde(with = "until")]
         until: Option<Timestamp>,
         /// Why.
         reason: String,
@@ -52,11 +52,33 @@ pub enum Action {
         /// The directory; all when absent.
         directory: Option<String>,
         /// Until when.
-        #[serde(with = "moment::option")]
+        #[serde(with = "until")]
         until: Option<Timestamp>,
         /// Why.
         reason: String,
     },
+}
+
+/// A moment for people in JSON, and as it is in the store.
+mod until {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Timestamp, moment};
+
+    #[allow(clippy::ref_option, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        match serializer.is_human_readable() {
+            true => moment::option::serialize(at, serializer),
+            false => at.serialize(serializer),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        match deserializer.is_human_readable() {
+            true => moment::option::deserialize(deserializer),
+            false => Option::deserialize(deserializer),
+        }
+    }
 }
 
 /// One person, who must still be the same when the time comes.

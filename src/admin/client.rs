@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use serde::Serialize;
@@ -18,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
 use super::api::{ApiError, CONFIRM_HEADER, ErrorKind};
@@ -158,40 +162,93 @@ impl AdminClient {
         self.ask(Method::POST, path, body.into()).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
-        let (status, octets) = match self.send(&method, target, body.clone(), None).await? {
-            (StatusCode::PRECONDITION_REQUIRED, octets) => {
-                let why = self.refusal(StatusCode::PRECONDITION_REQUIRED, &octets);
-                let code = self.confirm.as_ref().and_then(|confirm| confirm(&why.error));
-                let Some(code) = code else {
-                    return Err(ClientError::Api(why));
-                };
-                self.send(&method, target, body, Some(&code)).await?
+    /// Sends `body` to `path`, and hands each line of the answer to `line` as it comes, until that says to stop.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_for_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut line: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let (response, _connection) = self.response(&Method::POST, path, body.into()).await?;
+        let status = response.status();
+        let mut body = response.into_body();
+        let mut buffer = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(error))?;
+            buffer.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
+            if buffer.len() > MAX_LINE {
+                return Err(self.broken("a line of the answer is too long"));
             }
-            answer => answer,
-        };
+            while let Some(end) = buffer
+                .iter()
+                .position(|&octet| octet == b'\n')
+                .filter(|_| status.is_success())
+            {
+                let rest = buffer.split_off(end + 1);
+                let whole = std::mem::replace(&mut buffer, rest);
+                let read = serde_json::from_slice(&whole).map_err(|error| self.broken(error))?;
+                if line(read).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(refused(status, &buffer).into()),
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+        let (response, _connection) = self.response(&method, target, body).await?;
+        let status = response.status();
+        let octets = self.whole(response).await?;
         if status.is_success() {
             return serde_json::from_slice(&octets).map_err(|error| self.broken(error));
         }
-        Err(ClientError::Api(self.refusal(status, &octets)))
+        Err(refused(status, &octets).into())
     }
 
-    fn refusal(&self, status: StatusCode, octets: &[u8]) -> ApiError {
-        serde_json::from_slice(octets).unwrap_or_else(|_| {
-            ApiError::new(
-                ErrorKind::Internal,
-                format!("{} answered {status} without a reason", self.place),
-            )
-        })
+    /// The beginning of the answer, and the connection that the rest comes over. Where a code is asked for, it is got
+    /// and the request sent again with it, once.
+    async fn response(
+        &self,
+        method: &Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), ClientError> {
+        let (response, connection) = self.send(self.request(method, target, body.clone(), None)?).await?;
+        let status = response.status();
+        let Some(confirm) = self
+            .confirm
+            .as_ref()
+            .filter(|_| status == StatusCode::PRECONDITION_REQUIRED)
+        else {
+            return Ok((response, connection));
+        };
+        let why = refused(status, &self.whole(response).await?);
+        let Some(code) = confirm(&why.error) else {
+            return Err(why.into());
+        };
+        self.send(self.request(method, target, body, Some(&code))?).await
     }
 
-    async fn send(
+    async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+        let collected = timeout(PATIENCE, Limited::new(response.into_body(), MAX_ANSWER).collect()).await;
+        let collected = collected.map_err(|_| self.too_late())?;
+        Ok(collected.map_err(|error| self.broken(in_full(&*error)))?.to_bytes())
+    }
+
+    fn request(
         &self,
         method: &Method,
         target: &str,
         body: Bytes,
         code: Option<&Secret>,
-    ) -> Result<(StatusCode, Bytes), ClientError> {
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
         let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
         let host = match &self.place {
             Place::Socket(_) => "localhost",
@@ -217,26 +274,28 @@ impl AdminClient {
         if let Some(code) = code {
             show(HeaderName::from_static(CONFIRM_HEADER), b"", code)?;
         }
-        let exchanged = match &self.place {
+        Ok(request)
+    }
+
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), ClientError> {
+        let opened = match &self.place {
             Place::Socket(socket) => {
-                let stream = UnixStream::connect(socket)
-                    .await
-                    .map_err(|error| self.unreachable(error))?;
-                timeout(PATIENCE, exchange(stream, request)).await
+                let connected = UnixStream::connect(socket).await;
+                speak(connected.map_err(|error| self.unreachable(error))?).await
             }
             Place::Remote { authority, name, tls } => {
                 let connected = timeout(CONNECT_TIME, connect(authority, name, tls)).await;
-                let stream = connected
-                    .map_err(|_| self.unreachable(io::ErrorKind::TimedOut.into()))?
-                    .map_err(|error| self.unreachable(error))?;
-                timeout(PATIENCE, exchange(stream, request)).await
+                let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                speak(connected.map_err(|error| self.unreachable(error))?).await
             }
         };
-        match exchanged {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(self.broken(in_full(&*error))),
-            Err(_) => Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
-        }
+        let (mut sender, connection) = opened.map_err(|error| self.broken(in_full(&error)))?;
+        let answered = timeout(PATIENCE, sender.send_request(request)).await;
+        let response = answered.map_err(|_| self.too_late())?;
+        Ok((response.map_err(|error| self.broken(in_full(&error)))?, connection))
     }
 
     fn unreachable(&self, error: io::Error) -> ClientError {
@@ -244,6 +303,10 @@ impl AdminClient {
             return ClientError::Forbidden(self.place.to_string());
         }
         ClientError::Unreachable(self.place.to_string(), error)
+    }
+
+    fn too_late(&self) -> ClientError {
+        self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))
     }
 
     fn broken(&self, error: impl ToString) -> ClientError {
@@ -261,24 +324,31 @@ async fn connect(
     TlsConnector::from(Arc::clone(tls)).connect(name.clone(), stream).await
 }
 
-async fn exchange(
+async fn speak(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let octets = Limited::new(response.into_body(), MAX_ANSWER)
-        .collect()
-        .await?
-        .to_bytes();
-    connection.abort();
-    Ok((status, octets))
+) -> hyper::Result<(SendRequest<Full<Bytes>>, AbortOnDropHandle<()>)> {
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(async move {
+        // What breaks it off is told to whoever waits for the answer.
+        let _ = connection.await;
+    });
+    Ok((sender, AbortOnDropHandle::new(connection)))
+}
+
+fn refused(status: StatusCode, octets: &[u8]) -> ApiError {
+    serde_json::from_slice(octets).unwrap_or_else(|_| {
+        ApiError::new(
+            ErrorKind::Internal,
+            format!("the server answered {status} without a reason"),
+        )
+    })
 }
 
 /// How long a connection and its TLS may take.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// Most octets of a line.
+const MAX_LINE: usize = 1 << 20;
 
 /// Most octets of an answer.
 const MAX_ANSWER: usize = 64 << 20;

@@ -33,9 +33,9 @@ use axum::{Json, Router};
 
 use super::Control;
 use super::api::{
-    ApiError, AuditRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest, Explanation, FindRequest,
-    Found, Head, MAX_REQUEST, PolicyReport, RecoveryCodes, ReloadReport, ResyncRequest, Resynced, StatusReport,
-    StatusRequest, Stretch, TokenRef, TokenView, UndenyRequest, UserRef, UserView, Verification, VerifyRequest,
+    ApiError, AuditRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, FindRequest, Found, Head, MAX_REQUEST,
+    RecoveryCodes, ReloadReport, ResyncRequest, Resynced, StatusReport, StatusRequest, Stretch, TokenRef, TokenView,
+    UndenyRequest, UserRef, UserView, Verification, VerifyRequest,
 };
 use super::extract::{Body, Params};
 use super::guesses::Guesses;
@@ -77,8 +77,6 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/token/disable", post(disable_token))
         .route("/v1/token/resync", post(resync))
         .route("/v1/recovery-codes/new", post(new_recovery_codes))
-        .route("/v1/policy/check", post(policy_check))
-        .route("/v1/policy/explain", post(policy_explain))
         .route("/v1/audit", get(read_audit))
         .merge(answers::routes())
         .merge(clients::routes())
@@ -170,13 +168,9 @@ async fn metrics(
 
 async fn reload(State(state): State<AdminState>, Extension(operator): Extension<Operator>) -> Answer<ReloadReport> {
     authorize(&operator, Verb::Reload, Target::Nobody)?;
-    let reloaded = state.control.reload().await;
+    let reloaded = state.control.reload(operator.name.clone()).await;
     let (outcome, what) = match &reloaded {
-        Ok(report) if report.changes.is_empty() => (
-            Outcome::Accept,
-            "configuration and policies are as they were".to_owned(),
-        ),
-        Ok(report) => (Outcome::Accept, report.changes.join("; ")),
+        Ok(report) => (Outcome::Accept, report.summary()),
         Err(error) => (Outcome::Reject, error.error.clone()),
     };
     let by = Actor::now(&operator.name);
@@ -332,23 +326,6 @@ async fn new_recovery_codes(
         .await?;
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.new_recovery_codes(&subject, by).await?))
-}
-
-async fn policy_check(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-) -> Answer<PolicyReport> {
-    authorize(&operator, Verb::ReadPolicy, Target::Nobody)?;
-    Ok(Json(state.control.policy_check().await))
-}
-
-async fn policy_explain(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-    Body(request): Body<ExplainRequest>,
-) -> Answer<Explanation> {
-    authorize(&operator, Verb::ReadPolicy, Target::Nobody)?;
-    Ok(Json(state.control.policy_explain(request).await?))
 }
 
 async fn read_audit(

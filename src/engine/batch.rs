@@ -157,6 +157,24 @@ impl Key {
         Self::joined(b"e/k/", data_encoding::HEXLOWER.encode(digest).as_bytes())
     }
 
+    /// A version of the policies: `p/v/<number>`.
+    pub fn policy_version(number: u64) -> Self {
+        Self::joined(Self::POLICY_VERSIONS, format!("{number:016x}").as_bytes())
+    }
+
+    /// All versions of the policies, oldest first.
+    pub const POLICY_VERSIONS: &'static [u8] = b"p/v/";
+
+    /// A piece of the files of a version of the policies: `p/t/<number>/<piece>`.
+    pub fn policy_text(number: u64, piece: u32) -> Self {
+        Self::joined(b"p/t/", format!("{number:016x}/{piece:04x}").as_bytes())
+    }
+
+    /// The number of the newest version of the policies.
+    pub fn policy_head() -> Self {
+        Self::joined(b"p/", b"head")
+    }
+
     /// When sessions were watched.
     pub fn session_watch() -> Self {
         Self::joined(b"w/", b"sessions")

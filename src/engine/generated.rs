@@ -79,7 +79,7 @@ mod tests {
         fn what_is_made_is_of_the_shape(
             random in prop::collection::vec(any::<u8>(), 0..256),
             length in Shape::LENGTHS,
-            (lower, upper, digit, special): (bool, bool, bool, bool),
+            (lower, upper, digit, special) in any::<(bool, bool, bool, bool)>(),
         ) {
             let shape = Shape { length, lower, upper, digit, special };
             let Some(made) = password(&random, shape) else { return Ok(()) };

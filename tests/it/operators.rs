@@ -74,7 +74,8 @@ fn start(more: &str) -> (Slapd, Portcullis) {
 }
 
 fn logins(found: &Value) -> Vec<String> {
-    let rows = found.as_array().or_else(|| found["users"].as_array()).expect("rows");
+    let lists = ["users", "people"].map(|name| found[name].as_array());
+    let rows = found.as_array().or(lists[0]).or(lists[1]).expect("rows");
     let mut logins: Vec<String> = rows
         .iter()
         .map(|row| row["login"].as_str().unwrap().to_owned())

@@ -6,7 +6,7 @@ use super::{AskedReport, moment};
 use crate::accounts::view::{GroupDenialView, GroupDenied, JobView, Switched};
 use crate::clock::Timestamp;
 
-/// `POST /v1/user/unlock`: everything but the answers when nothing is said.
+/// `POST /v1/user/unlock`: the directory's lock and our own when nothing is said.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UnlockRequest {

@@ -58,10 +58,10 @@ async fn unlock(
             .person(&operator, Verb::DefineAnswers, &request.user, directory)
             .await?;
     }
-    let all = !request.account && !request.profile;
+    let both = !request.account && !request.profile && !request.answers;
     let wish = UnlockWish {
-        profile: request.profile || (all && !request.answers) || all,
-        account: request.account || all,
+        profile: request.profile || both,
+        account: request.account || both,
         answers: request.answers,
     };
     let by = Actor::now(&operator.name);

@@ -207,9 +207,8 @@ impl AdminState {
         }
         while let Some(done) = under_way.join_next().await {
             count(progress, done);
-            if !self.goes_on(number, progress).await? {
-                break;
-            }
+            // What has begun is finished, also where the rest was called off.
+            self.goes_on(number, progress).await?;
         }
         match searched.came.await {
             Ok(came) => came,
