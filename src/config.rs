@@ -54,6 +54,8 @@ pub struct Config {
     pub passcodes: Passcodes,
     /// `[approvals]`
     pub approvals: Approvals,
+    /// `[[approval]]`
+    pub approval: Vec<approval::Approval>,
     /// `[generated_passwords]`
     pub generated_passwords: GeneratedPasswords,
     /// `[privileged]`
@@ -965,6 +967,7 @@ pub enum Anonymous {
     Yes,
 }
 
+pub mod approval;
 mod audit_stream;
 mod certificate;
 mod default;

@@ -30,6 +30,7 @@ impl Accounts {
                     key: person.key.clone(),
                     login: person.login.clone(),
                     person: Some(person),
+                    warrant: None,
                 }),
                 Lookup::Unknown => {}
                 Lookup::Ambiguous => {

@@ -27,10 +27,11 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
-    AccountView, AnswersView, ApiTokenIssued, ApiTokenView, AskView, AskedView, DefinedAnswers, DefinedView, Denied,
-    DenyView, DirectoryView, Enrolled, FailureView, Found, GrantView, Issued, Kind, ManagerView, OfflineEnrolled,
-    OfflineResponse, PasscodeState, PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released,
-    RequestView, Resynced, SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
+    AccountView, AnswersView, ApiTokenIssued, ApiTokenView, AskView, AskedView, DefinedAnswers, DefinedView,
+    DelegationView, Denied, DenyView, DirectoryView, Enrolled, FailureView, Found, GrantView, Issued, Kind, LevelView,
+    ManagerView, OfflineEnrolled, OfflineResponse, PasscodeState, PasscodeView, QuestionView, QuestionWord,
+    QuestionsView, RecoveryCodes, Released, RequestView, Resynced, SecondHolders, StateView, TokenView, Unlocked,
+    UserRow, UserView, VerifiedUser, moment,
 };
 pub use crate::accounts::view::{
     Forced, GroupDenialView, GroupDenied, InDirectory, JobFailure, JobProgress, JobState, JobView, LoginView,
@@ -59,6 +60,7 @@ pub use clients::{
 };
 
 pub use crate::stream::StreamStatus;
+pub use delegations::{DelegateRequest, DelegationRef, DelegationsRequest};
 pub use health::{NodeStatus, PartTested, PartsTested, TestRequest};
 pub use keys::{EnrolKeyRequest, ImportKeysRequest, ImportedKey, MachineRef, RespondRequest};
 pub use operators::{
@@ -72,7 +74,7 @@ pub use policies::{
     VersionFile, VersionFiles, VersionRequest, VersionView,
 };
 pub use reports::{By, Report, ReportKind, ReportRequest, ReportRow};
-pub use requests::{RefuseRequest, RequestRef, RequestReport, RequestsRequest};
+pub use requests::{NewRequest, REQUEST_HEADER, RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
 

@@ -24,7 +24,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 use zeroize::Zeroizing;
 
-use super::api::{ApiError, CONFIRM_HEADER, ErrorKind};
+use super::api::{ApiError, CONFIRM_HEADER, ErrorKind, REQUEST_HEADER};
 use crate::causes::in_full;
 use crate::secret::Secret;
 use crate::tls::{TlsError, client_config, server_name};
@@ -35,6 +35,8 @@ pub struct AdminClient {
     place: Place,
     token: Option<Secret>,
     confirm: Option<Confirm>,
+    /// The approved request that things are done under.
+    request: Option<String>,
 }
 
 /// Asks for the code that a request takes; what it says is why. `None` when there is none to be had.
@@ -101,6 +103,7 @@ impl AdminClient {
             place: Place::Socket(socket.into()),
             token: None,
             confirm: None,
+            request: None,
         }
     }
 
@@ -124,7 +127,14 @@ impl AdminClient {
             },
             token: None,
             confirm: None,
+            request: None,
         })
+    }
+
+    /// The same for what is done under an approved request.
+    #[must_use]
+    pub fn under(self, request: Option<String>) -> Self {
+        Self { request, ..self }
     }
 
     /// Shows this API token with every request.
@@ -160,6 +170,20 @@ impl AdminClient {
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
         self.ask(Method::POST, path, body.into()).await
+    }
+
+    /// Reads `path` as text, whatever it is: for `/metrics`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let octets = self.exchange(Method::GET, path, Bytes::new()).await?;
+        String::from_utf8(octets.into()).map_err(|error| self.broken(error))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+        let octets = self.exchange(method, target, body).await?;
+        serde_json::from_slice(&octets).map_err(|error| self.broken(error))
     }
 
     /// Sends `body` to `path`, and hands each line of the answer to `line` as it comes, until that says to stop.
@@ -202,12 +226,12 @@ impl AdminClient {
         }
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+    async fn exchange(&self, method: Method, target: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let (response, _connection) = self.response(&method, target, body).await?;
         let status = response.status();
         let octets = self.whole(response).await?;
         if status.is_success() {
-            return serde_json::from_slice(&octets).map_err(|error| self.broken(error));
+            return Ok(octets);
         }
         Err(refused(status, &octets).into())
     }
@@ -258,9 +282,11 @@ impl AdminClient {
             .method(method)
             .uri(uri)
             .header(HOST, host)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|error| self.broken(error))?;
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(under) = &self.request {
+            request = request.header(REQUEST_HEADER, under);
+        }
+        let mut request = request.body(Full::new(body)).map_err(|error| self.broken(error))?;
         let mut show = |name: HeaderName, prefix: &[u8], secret: &Secret| {
             let text = Zeroizing::new([prefix, secret.expose()].concat());
             let mut value = HeaderValue::from_bytes(&text).map_err(|error| self.broken(error))?;

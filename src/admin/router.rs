@@ -1,6 +1,7 @@
 //! The routes of `/v1/…` and `/metrics`.
 
 mod answers;
+mod approvals;
 mod clients;
 mod delegations;
 mod delivery;
@@ -103,6 +104,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/metrics", get(metrics))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(approvals::listen))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .layer(middleware::from_fn_with_state(
             (state.clone(), caller),

@@ -1,5 +1,6 @@
 //! Reading and validating the file.
 
+mod approval;
 mod audit_stream;
 mod delivery;
 mod four_eyes;
@@ -37,6 +38,7 @@ const SECTIONS: &[&str] = &[
     "accounting",
     "passcodes",
     "approvals",
+    "approval",
     "generated_passwords",
     "privileged",
     "operator",
@@ -85,6 +87,7 @@ impl Config {
             accounting: reader.section::<Accounting>("accounting"),
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
+            approval: reader.items("approval"),
             generated_passwords: reader.section::<GeneratedPasswords>("generated_passwords"),
             privileged: reader.section::<Privileged>("privileged"),
             operators: reader.items::<Operator>("operator"),
@@ -350,6 +353,7 @@ impl Reader<'_, '_, '_> {
         self.limits(config);
         self.accounting(config);
         self.four_eyes(config);
+        self.approvals(config);
         self.generated_passwords(config);
         self.privileged(config);
         let directories: Vec<String> = config
@@ -754,7 +758,7 @@ const MAX_USER_FAILURES: u32 = 1000;
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
+    pub(super) fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("portcullis.toml");
         fs::write(&file, text).unwrap();
@@ -768,7 +772,7 @@ mod tests {
         })
     }
 
-    const GOOD: &str = r#"
+    pub(super) const GOOD: &str = r#"
 [[directory]]
 name = "corp"
 kind = "ldap"

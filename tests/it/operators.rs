@@ -166,7 +166,7 @@ fn roles_are_for_whom_and_what_they_say() {
 
 #[test]
 fn a_role_of_the_directory_ends_with_the_membership() {
-    let (directory, mut site) = start("");
+    let (mut directory, mut site) = start("");
     json_as(&site, MANAGER, &["user", "show", &user(1)]);
     directory.modify(&format!(
         "dn: cn=managers,ou=groups,{SUFFIX}\nchangetype: modify\nreplace: member\nmember: uid={LEAD},ou=people,{SUFFIX}\n\n"
@@ -175,7 +175,7 @@ fn a_role_of_the_directory_ends_with_the_membership() {
     json_as(&site, CHIEF, &["reload"]);
     refused_as(&site, MANAGER, &["user", "show", &user(1)], 4);
     // And when it cannot be asked, nobody is told that they may not.
-    drop(directory);
+    directory.kill();
     site.kill_and_serve();
     refused_as(&site, MANAGER, &["user", "show", &user(1)], 3);
     json_as(&site, CHIEF, &["status"]);

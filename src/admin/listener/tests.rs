@@ -26,6 +26,8 @@ use crate::engine::denials::GroupDenial;
 use crate::engine::{BoxFuture, UserKey};
 use crate::metrics::Metrics;
 
+mod approvals;
+
 struct TestControl;
 
 impl PolicyTools for TestControl {
@@ -372,10 +374,13 @@ async fn a_person_from_enrolment_to_clean_up() {
         assert!(!text.contains(secret.as_str().unwrap()), "no secrets in the audit");
     }
     let last = served.get("/v1/audit?last=1").await.unwrap();
-    assert_eq!((&last["records"][0]["sequence"], &last["next"]), (&json!(8), &json!(9)));
+    assert_eq!(
+        (&last["records"][0]["sequence"], &last["next"]),
+        (&json!(9), &json!(10))
+    );
     let verified = served.get("/v1/audit/verify").await.unwrap();
     let verified: Verification = serde_json::from_value(verified).unwrap();
-    assert!(matches!(verified, Verification::Whole(whole) if whole.records == 8));
+    assert!(matches!(verified, Verification::Whole(whole) if whole.records == 9));
 }
 
 #[tokio::test]

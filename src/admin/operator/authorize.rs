@@ -125,7 +125,7 @@ fn separate(operator: &Operator, verb: Verb, relation: Relation) -> Result<(), A
             ("nobody may do that for themselves", "ask another operator to do it")
         }
         (Reach::AsSecond, Relation::Issuer) => (
-            "who issued a passcode may not be the second to agree",
+            "who issued it, asked for it or has approved it already may not do that as well",
             "the person's manager, or a member of the configured group, may",
         ),
         (Reach::AsSecond, Relation::Second) => (

@@ -288,7 +288,7 @@ impl AdminState {
     /// Whether an operator may do this to one of many. The one place that is asked for each of them.
     async fn may_do_to(&self, operator: &Operator, verb: Verb, subject: &Subject) -> Result<(), ApiError> {
         match self.refusal(operator, verb, subject).await? {
-            None => Ok(()),
+            None => self.unapproved(verb, subject),
             Some(denied) => Err(denied),
         }
     }

@@ -8,9 +8,22 @@ use crate::engine::event::Outcome;
 use crate::engine::operator::{Grant, Rank, Role};
 
 impl AdminState {
-    /// Finds the person and asks whether the operator may do this to them. A refusal is audited. An operator whose
-    /// roles have scopes is told the same of people outside of them as of people whom there is none of.
+    /// Finds the person and asks whether the operator may do this to them, and may do it now: what takes an approval
+    /// has one. A refusal is audited.
     pub(in crate::admin) async fn person(
+        &self,
+        operator: &Operator,
+        verb: Verb,
+        user: &str,
+        directory: Option<&str>,
+    ) -> Result<Subject, ApiError> {
+        let subject = self.permitted(operator, verb, user, directory).await?;
+        self.warranted(operator, verb, subject).await
+    }
+
+    /// Finds the person and asks whether the operator may do this to them at all. A refusal is audited. An operator
+    /// whose roles have scopes is told the same of people outside of them as of people whom there is none of.
+    pub(in crate::admin) async fn permitted(
         &self,
         operator: &Operator,
         verb: Verb,
