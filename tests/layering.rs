@@ -139,8 +139,8 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "policies", "reports",
-            "secret", "stream",
+            "accept", "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "policies",
+            "reports", "secret", "stream", "tls",
         ],
     ),
     // Speaks to the admin socket; the walls of the house are none of its business.

@@ -51,6 +51,8 @@ mod helpdesk;
 mod four_eyes;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
 mod front;
+// Operators with roles, API tokens, the admin API over TLS.
+mod operators;
 // Enrolment at first login, and the time that is left for it.
 mod enrol;
 // Parts tried one by one, and reports.

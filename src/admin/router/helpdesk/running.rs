@@ -13,7 +13,7 @@ use tracing::{error, info};
 use crate::accounts::jobs::{Action, JobRecord, Named, Progress, Step, Whom};
 use crate::accounts::{AccountError, Actor, DenyWish, Subject};
 use crate::admin::api::{ApiError, GroupDenyRequest};
-use crate::admin::operator::{Caller, Operator, Target, Verb, authorize};
+use crate::admin::operator::{Operator, Target, Verb, authorize};
 use crate::admin::router::AdminState;
 use crate::causes::in_full;
 use crate::clock;
@@ -103,11 +103,10 @@ impl AdminState {
 
     /// Does it, if the operator may do so now.
     async fn perform(&self, job: &JobRecord, progress: &mut Progress) -> Result<(), String> {
-        let caller = Caller {
-            name: job.by.clone(),
-            own: job.own,
-        };
-        let operator = caller.as_operator(&self.control.operators());
+        let operator = self
+            .operator_again(&job.by, job.own)
+            .await
+            .map_err(|error| in_full(&error))?;
         let may = |verb| authorize(&operator, verb, Target::Nobody).map_err(|error| error.error);
         match &job.action {
             Action::ForceChanges(whom) => {
@@ -267,6 +266,10 @@ impl AdminState {
         if !self.accounts.is_marked(number, subject, by.now).await.map_err(words)? {
             let record = self.accounts.record_of(subject, by.now).await.map_err(words)?;
             if whom.leaves_out(subject, &record).is_some() {
+                return Ok(Came::LeftOut);
+            }
+            // A job tells nobody of people whom its operator may not see.
+            if !self.in_scope(operator, Verb::FindUsers, subject).await.map_err(told)? {
                 return Ok(Came::LeftOut);
             }
             self.may_do_to(operator, Verb::ForceChange, subject)
