@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod dialog;
 pub mod event;
 pub mod facts;
+pub mod filter;
 pub mod login;
 pub mod ocra;
 pub mod offline;

@@ -9,7 +9,7 @@ use crate::engine::authenticator::KindSet;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Person, UserKey};
 use crate::engine::login::Engine;
-use crate::engine::policy::{Subject, Who};
+use crate::engine::policy::{Known, Subject, Who};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{LoginName, Operation, Origin};
 use crate::engine::review::Review;
@@ -91,11 +91,12 @@ impl RelayedResult {
 }
 
 impl Engine {
-    /// Judges by the rules for password changes; `sessions` as in [`Subject`].
+    /// Judges by the rules for password changes; `known`, but for the record, and `sessions` as in [`Subject`].
     pub fn permit(
         &self,
         change: &RelayedChange,
         record: &UserRecord,
+        known: Known<'_>,
         sessions: Option<usize>,
         now: Timestamp,
     ) -> Permit {
@@ -105,6 +106,10 @@ impl Engine {
             person: Who::Known(&change.person),
             operation: Operation::PasswordChange,
             sessions,
+            known: Known {
+                record: Some(record),
+                ..known
+            },
             now,
         };
         match self.review_account(&subject, record) {

@@ -221,6 +221,8 @@ impl World {
             groups: Vec::new(),
             attributes: BTreeMap::new(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         });
         let mut world = Self {
             engine: Engine {
@@ -346,6 +348,7 @@ impl World {
             reused: None,
             sending: None,
             approval: self.approval(known),
+            account: None,
         }
     }
 

@@ -15,14 +15,16 @@ use crate::clock::{self, Timestamp};
 use crate::config::{Config, LdapTls, Transport};
 use crate::delivery;
 use crate::directory;
+use crate::directory::Directory;
 use crate::document::{Fault, Faults, Severity};
+use crate::engine::account::{AccountState, StateAnswer};
 use crate::engine::batch::Key;
 use crate::engine::facts::SessionFacts;
 use crate::engine::outline::outline;
-use crate::engine::policy::{Ruling, Subject, Who};
-use crate::engine::record::{self, UserRecord};
+use crate::engine::policy::{Known, Ruling, Subject, Who};
+use crate::engine::record::{self, ThrottleRecord, UserRecord};
 use crate::engine::request::BadName;
-use crate::engine::{BoxFuture, Capability, LoginName, Lookup, Manner, Origin, Protocol, UserKey};
+use crate::engine::{BoxFuture, Capability, Engine, LoginName, Lookup, Manner, Origin, Protocol, UserKey};
 use crate::ldap::listener::service_account;
 use crate::metrics;
 use crate::server::deliveries;
@@ -452,20 +454,23 @@ impl Node {
             Who::Decoy => None,
         };
         let operation = request.operation.unwrap_or_default();
+        let now = request.at.unwrap_or_else(clock::now);
+        let standing = self.standing(&person, directory.as_ref()).await?;
         let subject = Subject {
             operation,
             sessions,
+            known: standing.known(&engine, now),
             login: &login,
             origin: &origin,
             person,
-            now: request.at.unwrap_or_else(clock::now),
+            now,
         };
         let explained = engine.policy.explain(&subject);
         let terms = engine.policy.ruling(&subject).and_then(|rule| match &rule.ruling {
             Ruling::Require(terms) => Some(terms),
             Ruling::Deny => None,
         });
-        let held = self.held_back(&person, subject.now).await?;
+        let held = standing.held_back(&person, now);
         let possible = terms.is_none_or(|terms| !terms.requirement_for(operation).is_impossible());
         let allowed = terms.is_some() && possible;
         let mut text = explained.to_string();
@@ -526,22 +531,68 @@ impl Node {
 }
 
 impl Node {
-    /// What keeps a known person out whatever the rules say: sentences for people.
-    async fn held_back(&self, person: &Who<'_>, now: Timestamp) -> Result<Vec<String>, ApiError> {
+    /// What is known of a person besides their entry; nothing of nobody.
+    async fn standing(&self, person: &Who<'_>, directory: &dyn Directory) -> Result<Standing, ApiError> {
         let Who::Known(person) = person else {
-            return Ok(Vec::new());
+            return Ok(Standing::default());
         };
         let unavailable = |error: String| ApiError::new(ErrorKind::Unavailable, error);
-        let key = Key::user(&person.key);
-        let found = self.store.read(std::slice::from_ref(&key), clock::now()).await;
+        let keys = [Key::user(&person.key), Key::throttle(&person.key)];
+        let found = self.store.read(&keys, clock::now()).await;
         let found = found.map_err(|error| unavailable(error.to_string()))?;
-        let octets = found.into_iter().next().and_then(|found| found.value);
-        let record = octets.as_deref().map(record::decode::<UserRecord>).transpose();
-        let record = record
-            .map_err(|error| unavailable(error.to_string()))?
-            .unwrap_or_default();
+        let mut octets = found.into_iter().map(|found| found.value);
+        let record = octets.next().flatten().as_deref().map(record::decode).transpose();
+        let throttle = octets.next().flatten().as_deref().map(record::decode).transpose();
+        let asked = self.verifier.engine().policy.asks_credential();
+        let account = match asked {
+            true => match directory.state(person).await {
+                StateAnswer::Known(state) => Some(state),
+                StateAnswer::Unsupported | StateAnswer::Unknown => None,
+                StateAnswer::Unavailable(reason) => return Err(unavailable(reason)),
+            },
+            false => None,
+        };
+        Ok(Standing {
+            record: Some(
+                record
+                    .map_err(|error| unavailable(error.to_string()))?
+                    .unwrap_or_default(),
+            ),
+            throttle: throttle
+                .map_err(|error| unavailable(error.to_string()))?
+                .unwrap_or_default(),
+            account,
+        })
+    }
+}
+
+/// What is known of a person besides their entry.
+#[derive(Default)]
+struct Standing {
+    record: Option<UserRecord>,
+    throttle: ThrottleRecord,
+    account: Option<AccountState>,
+}
+
+impl Standing {
+    /// As conditions ask for it.
+    fn known(&self, engine: &Engine, now: Timestamp) -> Known<'_> {
+        let record = self.record.as_ref();
+        let window = engine.settings.limit.window;
+        Known {
+            account: self.account.as_ref(),
+            record,
+            failures: record.map(|_| self.throttle.counted(window, None, now)),
+        }
+    }
+
+    /// What keeps a known person out whatever the rules say: sentences for people.
+    fn held_back(&self, person: &Who<'_>, now: Timestamp) -> Vec<String> {
+        let Who::Known(person) = person else {
+            return Vec::new();
+        };
         let mut reasons = Vec::new();
-        if let Some(deny) = record.denial(now) {
+        if let Some(deny) = self.record.as_ref().and_then(|record| record.denial(now)) {
             let until = deny
                 .until
                 .map_or_else(|| "until that is lifted".into(), |until| format!("until {until}"));
@@ -553,7 +604,7 @@ impl Node {
         if !person.enabled {
             reasons.push("The directory says that the account is disabled, so the end is a refusal.".into());
         }
-        Ok(reasons)
+        reasons
     }
 }
 

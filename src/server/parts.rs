@@ -239,7 +239,10 @@ fn fetch(policy: &Policy, config: &mut Config) {
     for directory in &mut config.directories {
         let language = directory.language_attribute().map(ToOwned::to_owned);
         let attributes = match directory {
-            DirectoryConfig::Ldap(ldap) => &mut ldap.attributes,
+            DirectoryConfig::Ldap(ldap) => {
+                ldap.fetch_manager = policy.asks_manager();
+                &mut ldap.attributes
+            }
             DirectoryConfig::Local(local) => &mut local.attributes,
             DirectoryConfig::Radius(_) => continue,
         };
@@ -267,27 +270,63 @@ fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
         .iter()
         .map(|directory| directory.name().to_owned())
         .collect();
+    let listeners: Vec<String> = config
+        .radius
+        .iter()
+        .map(|listener| listener.name.clone())
+        .chain(config.ldap.iter().map(|listener| listener.name.clone()))
+        .collect();
+    let applications: Vec<String> = config
+        .ldap
+        .iter()
+        .flat_map(|listener| &listener.applications)
+        .map(|application| application.name.clone())
+        .collect();
     for rule in &policy.rules {
-        for condition in rule.when.iter().chain(&rule.unless) {
-            let (what, names, known) = match condition {
+        for (_, clause) in rule.conditions() {
+            let (what, names, known) = match &clause.condition {
                 Condition::Client(names) => ("client", names, &known),
                 Condition::Service(names) => ("service", names, &known),
                 Condition::Directory(names) => ("directory", names, &directories),
+                Condition::Listener(names) => ("listener", names, &listeners),
+                Condition::Application(names) => ("application", names, &applications),
+                Condition::Privileged(_) if policy.privileged.is_empty() => {
+                    let message = "asks who is privileged, and [privileged] of the configuration names nobody";
+                    faults.0.push(clause.spot.warning(message));
+                    continue;
+                }
+                Condition::SsoManaged(_) if !config.directories.iter().any(DirectoryConfig::marks_sso) => {
+                    let message = "is never known: no directory has `sso_managed_by` or `sso_managed_groups`";
+                    faults.0.push(clause.spot.warning(message));
+                    continue;
+                }
                 Condition::Operation(_)
                 | Condition::Protocol(_)
-                | Condition::Source(_)
+                | Condition::Transport(_)
                 | Condition::Encrypted(_)
+                | Condition::Source(_)
                 | Condition::NasIdentifier(_)
+                | Condition::CalledStation(_)
+                | Condition::CallingStation(_)
+                | Condition::Date(_)
                 | Condition::Time(_)
                 | Condition::User(_)
+                | Condition::SsoManaged(_)
+                | Condition::Sessions(_)
+                | Condition::Failures(_)
                 | Condition::Group(_)
+                | Condition::Privileged(_)
                 | Condition::DnSuffix(_)
-                | Condition::Sessions(_) => continue,
+                | Condition::Manager(_)
+                | Condition::Credential(_)
+                | Condition::Enrolment(_)
+                | Condition::Attribute { .. }
+                | Condition::Filter(_) => continue,
             };
-            for name in names
+            let strangers = names
                 .iter()
-                .filter(|name| !known.iter().any(|known| known.eq_ignore_ascii_case(name)))
-            {
+                .filter(|name| !known.iter().any(|known| known.eq_ignore_ascii_case(name)));
+            for name in strangers {
                 let text = format!(
                     "rule \"{}\" ({}) is about {what} \"{name}\", which there is none of",
                     rule.name, rule.place

@@ -6,7 +6,7 @@ use crate::config::{Config, UpstreamTransport};
 use crate::dictionary::Dictionary;
 use crate::document::{Document, Faults};
 use crate::engine::authenticator::{Kind, KindSet};
-use crate::engine::policy::{Policy, Ruling};
+use crate::engine::policy::Policy;
 use crate::keyring::Keyring;
 use crate::server::parts::describe;
 use crate::upstream::{Upstream, Upstreams};
@@ -40,11 +40,8 @@ pub(super) fn check(config: &Config, dictionary: &Arc<Dictionary>, document: &Do
 /// Settles which upstream each rule with `radius` means: the one it names, or the only one there is.
 pub(super) fn settle(config: &Config, policy: &mut Policy, faults: &mut Faults) {
     let folder = &config.policies.path;
-    for rule in &mut policy.rules {
-        let place = format!("rule \"{}\" ({})", rule.name, rule.place);
-        let Ruling::Require(terms) = &mut rule.ruling else {
-            continue;
-        };
+    for (name, place, terms) in policy.rules.terms_mut() {
+        let place = format!("rule \"{name}\" ({place})");
         let alternatives = terms.requirement.alternatives();
         let asks = alternatives.iter().any(|kinds| kinds.has(Kind::Radius));
         match (&terms.upstream, config.upstreams.as_slice()) {
