@@ -414,7 +414,7 @@ fn faults_of_conditions_have_places_and_remedies() {
     for (condition, fault) in [
         (
             "filter = ['(department=x']",
-            "p.toml:3:20: rule[0].when.filter[0]: at character 15 of the filter: a `)` is missing",
+            "p.toml:3:20: rule[0].when.filter[0]: at character 14 of the filter: a `)` is missing",
         ),
         (
             "filter = ['(userPassword=x)']",
