@@ -3,9 +3,13 @@
 //! before the answer.
 
 mod answers;
+mod census;
 mod codes;
 mod denials;
 mod four_eyes;
+mod group_denials;
+mod helpdesk;
+pub mod jobs;
 mod keys;
 mod offline;
 mod otpauth;
@@ -19,11 +23,15 @@ pub mod view;
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
 use crate::engine::batch::{Batch, Change, Key, Version};
+use crate::engine::denials::GroupDenials;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Lookup, Person, SessionFacts, UserKey};
+use crate::engine::generated::Shape;
 use crate::engine::offline::Responses;
 use crate::engine::policy::Policy;
 use crate::engine::questions::answers::BadSet;
@@ -34,9 +42,11 @@ use crate::keyring::{KeyError, Keyring};
 use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use answers::{AnswersChange, DefineWish};
+pub use census::{Census, Counts};
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
 pub use four_eyes::FourEyes;
+pub use helpdesk::{NotDone, UnlockWish};
 pub use keys::{Holders, KeyWish};
 pub use otpauth::BadUri;
 pub use relation::Relation;
@@ -45,8 +55,8 @@ use resolve::{directory_of, look_up, parse_name};
 pub use tokens::{TokenWish, Which};
 pub use verify::SaidAnswer;
 use view::{
-    AccountView, DenyView, DirectoryView, FailureView, Found, ManagerView, PasscodeView, TokenView, Unlocked, UserRow,
-    UserView,
+    AccountView, DenyView, DirectoryView, FailureView, Found, ManagerView, MustChangeView, PasscodeView, TokenView,
+    Unlocked, UserRow, UserView,
 };
 
 /// What may change under a running process by a reload.
@@ -62,6 +72,14 @@ pub trait Surroundings: Send + Sync {
 
     /// What takes a second person.
     fn four_eyes(&self) -> FourEyes;
+
+    /// The groups that nobody of is let in. What is stored there is in force for every login at once.
+    fn group_denials(&self) -> &ArcSwap<GroupDenials>;
+
+    /// What passwords are like that are made up.
+    fn generated_passwords(&self) -> Shape {
+        Shape::default()
+    }
 
     /// Hears that the record of a person has been changed, once that is durable: what they have proven counts
     /// no more.
@@ -104,6 +122,8 @@ pub struct Accounts {
     keyring: Arc<Keyring>,
     surroundings: Arc<dyn Surroundings>,
     enrolling_keys: Arc<tokio::sync::Mutex<()>>,
+    group_denials: tokio::sync::Mutex<()>,
+    jobs: jobs::Board,
 }
 
 impl fmt::Debug for Accounts {
@@ -206,6 +226,15 @@ pub enum AccountError {
     /// The two codes do not follow one another, or are old.
     #[error("these are not two consecutive new codes of that token")]
     NotInStep,
+    /// The directory did not do it.
+    #[error(transparent)]
+    NotDone(#[from] Box<NotDone>),
+    /// No such job.
+    #[error("there is no job `{0}`")]
+    NoSuchJob(String),
+    /// Too late: it runs, or is over.
+    #[error("job `{0}` is {1}")]
+    JobOver(u64, &'static str),
     /// Other changes to the same person kept coming first.
     #[error("the records of `{0}` keep changing; nothing was done")]
     Busy(String),
@@ -228,6 +257,8 @@ impl Accounts {
             keyring,
             surroundings,
             enrolling_keys: Arc::default(),
+            group_denials: tokio::sync::Mutex::default(),
+            jobs: jobs::Board::default(),
         }
     }
 
@@ -311,6 +342,19 @@ impl Accounts {
             denied: record
                 .denial(now)
                 .map(|deny| DenyView::of(subject.key.as_str(), &subject.login, deny)),
+            denied_groups: subject
+                .person
+                .as_ref()
+                .and_then(|person| self.denied_group(person, now))
+                .into_iter()
+                .collect(),
+            must_change: record.must_change.as_ref().map(MustChangeView::of),
+            privileged: subject
+                .person
+                .as_ref()
+                .is_some_and(|person| self.surroundings.policy().privileged.includes(person)),
+            answers: record.answers.as_ref().map(|answers| answers.locked),
+            logins: Vec::new(),
             sessions: sessions.len(),
         })
     }
@@ -360,6 +404,7 @@ impl Accounts {
                     login: subject.login.clone(),
                     cleared: seen.count,
                     was_locked: throttle.standing(limit, None, by.now) == Standing::Over,
+                    ..Unlocked::default()
                 });
             }
         }
@@ -394,14 +439,32 @@ impl Accounts {
         action: &str,
         subject: &Subject,
         by: Actor<'_>,
+        change: impl FnMut(&mut UserRecord) -> Result<(T, String), AccountError>,
+    ) -> Result<T, AccountError> {
+        self.change_with(action, subject, by, None, change).await
+    }
+
+    /// The same together with another write.
+    async fn change_with<T>(
+        &self,
+        action: &str,
+        subject: &Subject,
+        by: Actor<'_>,
+        beside: Option<(Key, Change)>,
         mut change: impl FnMut(&mut UserRecord) -> Result<(T, String), AccountError>,
     ) -> Result<T, AccountError> {
         for _ in 0..RETRIES {
             let ((mut record, version), _) = self.load(subject, by.now).await?;
+            let asked = record.approval;
             let (answer, what) = change(&mut record)?;
             record.login.clone_from(&subject.login);
             let mut batch = Batch::default();
             batch.replace(Key::user(&subject.key), version, Change::Put(encode(&record), None));
+            batch.write.extend(beside.clone());
+            if let Some(over) = asked.filter(|id| record.approval != Some(*id)) {
+                // It counts only as long as the person's record names it.
+                batch.write.push((Key::request(over), Change::Delete));
+            }
             let what = format!("{}: {what}", subject.login);
             batch.audit.push(event(action, by, Some(subject), &what));
             if self.commit(batch).await? {
@@ -459,7 +522,12 @@ impl Accounts {
                 .count(),
             recovery_codes: record.recovery.len(),
             locked: throttle.standing(self.surroundings.limit(), None, now) == Standing::Over,
-            denied: record.denial(now).is_some(),
+            denied: record.denial(now).is_some()
+                || subject
+                    .person
+                    .as_ref()
+                    .is_some_and(|person| self.denied_group(person, now).is_some()),
+            must_change: record.must_change.is_some(),
             last_login: record.last_login,
         })
     }

@@ -13,6 +13,7 @@ use data_encoding::BASE64;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use ring::hmac;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use zeroize::Zeroizing;
 
 use crate::clock::{self, Timestamp};
@@ -60,6 +61,8 @@ pub struct Keyring {
     fingerprint: [u8; 8],
     proxy_mark: [u8; 16],
     dialogs: Prk,
+    signer: Ed25519KeyPair,
+    index: hmac::Key,
 }
 
 impl fmt::Debug for Keyring {
@@ -134,6 +137,8 @@ impl Keyring {
             dialogs: Salt::new(HKDF_SHA256, b"portcullis dialogs").extract(expand(&prk, &[b"dialogs"]).as_slice()),
             fingerprint,
             proxy_mark,
+            signer: signer(&expand(&prk, &[b"audit signature"])),
+            index: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"audit index"]).as_slice()),
         }
     }
 
@@ -183,6 +188,26 @@ impl Keyring {
     /// One link of the audit chain: HMAC-SHA-256 over the previous link, the sequence number and the record.
     pub fn audit_link(&self, previous: &[u8; 32], sequence: u64, body: &[u8]) -> [u8; 32] {
         tag(&self.audit, &[previous, &sequence.to_be_bytes(), body])
+    }
+
+    /// Signs a statement about the audit (Ed25519, RFC 8032).
+    pub fn sign_audit(&self, statement: &[u8]) -> [u8; 64] {
+        let mut octets = [0; 64];
+        octets.copy_from_slice(self.signer.sign(statement).as_ref());
+        octets
+    }
+
+    /// The key that statements signed by [`Keyring::sign_audit`] are checked with. It is no secret, and by it
+    /// nobody can write a record.
+    pub fn audit_public_key(&self) -> [u8; 32] {
+        let mut octets = [0; 32];
+        octets.copy_from_slice(self.signer.public_key().as_ref());
+        octets
+    }
+
+    /// HMAC-SHA-256 of `parts`, each with its length before it, for what is kept to find audit records by.
+    pub fn digest_index(&self, parts: &[&[u8]]) -> [u8; 32] {
+        tag_of_parts(&self.index, parts)
     }
 
     /// Seals a dialog for the trip through a client, under the key of the hour.
@@ -264,6 +289,11 @@ fn open_with(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Result<Secret, K
 fn aead_key(prk: &Prk, info: &[&[u8]]) -> LessSafeKey {
     let key = expand(prk, info);
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_slice()).expect("a key of 32 octets"))
+}
+
+#[allow(clippy::expect_used, reason = "any 32 octets are a seed")]
+fn signer(seed: &[u8; 32]) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(seed).expect("a seed of 32 octets")
 }
 
 #[allow(clippy::expect_used, reason = "32 octets are within HKDF's limit of 255 blocks")]

@@ -2,6 +2,7 @@
 //! of the operation that makes it.
 
 mod answers;
+mod helpdesk;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,6 +17,11 @@ use crate::engine::ocra::Suite;
 use crate::engine::record::{Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::{Lookup, Person};
+
+pub use helpdesk::{
+    Forced, GroupDenialView, GroupDenied, InDirectory, JobFailure, JobProgress, JobState, JobView, LoginView,
+    MustChangeView, PasswordReset, Switched, Unregistered,
+};
 
 pub use answers::{
     AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, QuestionView, QuestionWord, QuestionsView,
@@ -47,6 +53,21 @@ pub struct UserView {
     /// The denial in force.
     #[serde(default)]
     pub denied: Option<DenyView>,
+    /// The denial in force of a group that the person is in.
+    #[serde(default)]
+    pub denied_groups: Vec<GroupDenialView>,
+    /// An operator's word that the password is to be changed at the next login.
+    #[serde(default)]
+    pub must_change: Option<MustChangeView>,
+    /// Whether the person is privileged, as the configuration says.
+    #[serde(default)]
+    pub privileged: bool,
+    /// Whether the answers to security questions are locked; absent when there are none.
+    #[serde(default)]
+    pub answers: Option<bool>,
+    /// The last logins, newest first; empty where they were not looked for.
+    #[serde(default)]
+    pub logins: Vec<LoginView>,
     /// Open sessions, as accounting tells; counted up to 10000.
     #[serde(default)]
     pub sessions: usize,
@@ -146,6 +167,9 @@ pub struct UserRow {
     /// Whether an operator's denial keeps the person out right now.
     #[serde(default)]
     pub denied: bool,
+    /// Whether an operator wants the password changed at the next login.
+    #[serde(default)]
+    pub must_change: bool,
     /// Last accepted login.
     #[serde(with = "moment::option")]
     pub last_login: Option<Timestamp>,
@@ -462,7 +486,7 @@ pub struct Denied {
 }
 
 /// What an unlock cleared.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Unlocked {
     /// Key of the person.
     pub user: String,
@@ -472,6 +496,12 @@ pub struct Unlocked {
     pub cleared: usize,
     /// Whether the person was locked out.
     pub was_locked: bool,
+    /// What came of ending the directory's lock; absent where it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<InDirectory>,
+    /// Whether the answers to security questions were locked, and count again.
+    #[serde(default)]
+    pub answers: bool,
 }
 
 impl DenyView {

@@ -1,17 +1,19 @@
 //! Asks the admin socket.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::api::{ApiError, ErrorKind};
 
@@ -70,15 +72,72 @@ impl AdminClient {
         self.ask(Method::POST, path, body.into()).await
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
-        let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
+    /// Sends `body` to `path`, and hands each line of the answer to `line` as it comes, until that says to stop.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_for_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut line: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let uri: Uri = path.parse().map_err(|error| self.broken(error))?;
+        let stream = self.connect().await?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.map_err(|error| self.broken(error))?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.broken(error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
+        let status = response.status();
+        let mut body = response.into_body();
+        let mut buffer = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(error))?;
+            buffer.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
+            if buffer.len() > MAX_LINE {
+                return Err(self.broken("a line of the answer is too long"));
+            }
+            while let Some(end) = buffer
+                .iter()
+                .position(|&octet| octet == b'\n')
+                .filter(|_| status.is_success())
+            {
+                let rest = buffer.split_off(end + 1);
+                let whole = std::mem::replace(&mut buffer, rest);
+                let read = serde_json::from_slice(&whole).map_err(|error| self.broken(error))?;
+                if line(read).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        drop(connection);
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(refused(status, &buffer)),
+        }
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        UnixStream::connect(&self.socket).await.map_err(|error| {
             if error.kind() == io::ErrorKind::PermissionDenied {
                 ClientError::Forbidden(self.socket.clone())
             } else {
                 ClientError::Unreachable(self.socket.clone(), error)
             }
-        })?;
+        })
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+        let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
+        let stream = self.connect().await?;
         let exchange = async {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             let connection = tokio::spawn(connection);
@@ -105,19 +164,26 @@ impl AdminClient {
         if status.is_success() {
             return serde_json::from_slice(&octets).map_err(|error| self.broken(error));
         }
-        let error = serde_json::from_slice(&octets).unwrap_or_else(|_| {
-            ApiError::new(
-                ErrorKind::Internal,
-                format!("the server answered {status} without a reason"),
-            )
-        });
-        Err(ClientError::Api(error))
+        Err(refused(status, &octets))
     }
 
     fn broken(&self, error: impl ToString) -> ClientError {
         ClientError::Broken(self.socket.clone(), error.to_string())
     }
 }
+
+/// What an answer says that is no success.
+fn refused(status: StatusCode, body: &[u8]) -> ClientError {
+    ClientError::Api(serde_json::from_slice(body).unwrap_or_else(|_| {
+        ApiError::new(
+            ErrorKind::Internal,
+            format!("the server answered {status} without a reason"),
+        )
+    }))
+}
+
+/// Most octets of a line.
+const MAX_LINE: usize = 1 << 20;
 
 /// Most octets of an answer.
 const MAX_ANSWER: usize = 64 << 20;

@@ -22,6 +22,8 @@ pub struct Operator {
     pub name: String,
     /// Whether it is an operator at all.
     pub known: bool,
+    /// Whether it is root, or the process's own account.
+    pub own: bool,
 }
 
 /// Something an operator can do.
@@ -316,6 +318,7 @@ impl Caller {
         Operator {
             name: self.name.clone(),
             known: self.own || configured.contains(&self.name),
+            own: self.own,
         }
     }
 }
@@ -359,6 +362,7 @@ mod tests {
         Operator {
             name: "carol".into(),
             known,
+            own: false,
         }
     }
 

@@ -22,6 +22,7 @@ mod recovery_codes;
 mod reload;
 mod request;
 mod reuse;
+mod schedule;
 mod session;
 mod status;
 mod store;
@@ -79,11 +80,13 @@ enum Command {
     /// Run everything on loopback with made-up users, to try it out
     #[command(after_help = DEMO_HELP)]
     Demo(DemoArgs),
-    /// People: find, look at, unlock, verify
+    /// People: find, look at, unlock, reset, switch off and on, verify
     User(user::UserArgs),
-    /// Keep a person out for now, show who is kept out, lift it
+    /// Keep a person or a group out for now, show who is kept out, lift it
     #[command(after_help = deny::HELP)]
     Deny(deny::DenyArgs),
+    /// What is done later, or to many: list, show, cancel
+    Schedule(schedule::ScheduleArgs),
     /// One-time-password tokens: enrol, list, revoke, switch, resynchronise
     Token(token::TokenArgs),
     /// Answers to security questions: define, import, look at, lock
@@ -99,7 +102,7 @@ enum Command {
     /// Approve a request, as the second of two people
     #[command(after_help = request::APPROVE_HELP)]
     Approve(request::ApproveArgs),
-    /// Policies: check the files, explain a decision
+    /// Policies: check the files, explain a decision, compare, take back
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
     Client(client::ClientArgs),
@@ -197,6 +200,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         Command::Demo(args) => programs.demo(&args),
         command @ (Command::User(_)
         | Command::Deny(_)
+        | Command::Schedule(_)
         | Command::Token(_)
         | Command::Answers(_)
         | Command::RecoveryCodes(_)
@@ -238,6 +242,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
     match command {
         Command::User(args) => user::run(args, client, out).await,
         Command::Deny(args) => deny::run(args, client, out).await,
+        Command::Schedule(args) => schedule::run(args, client, out).await,
         Command::Token(args) => token::run(args, client, out).await,
         Command::Answers(args) => answers::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,

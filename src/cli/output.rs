@@ -65,6 +65,11 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// Whether people read along on a terminal.
+    pub(super) const fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// One line of text, or several. Names and reasons come from outside: whatever could tell the
     /// terminal what to do is made visible instead.
     pub(super) fn line(&mut self, text: impl AsRef<str>) -> Result<(), CliError> {

@@ -1,7 +1,9 @@
 //! Reading and validating the file.
 
+mod audit_stream;
 mod delivery;
 mod four_eyes;
+mod generated;
 mod privileged;
 mod upstream;
 
@@ -13,14 +15,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Approvals, Client, Config, Delivery, Dialogs, Dictionary, Directory, DynamicAuthorization,
-    LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Privileged,
-    Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    Accounting, Admin, Approvals, AuditStream, Client, Config, Delivery, Dialogs, Dictionary, Directory,
+    DynamicAuthorization, GeneratedPasswords, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
+    Metrics, Node, Passcodes, Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store,
+    Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: &[&str] = &[
     "node",
     "log",
     "store",
@@ -33,10 +36,12 @@ const SECTIONS: [&str; 19] = [
     "accounting",
     "passcodes",
     "approvals",
+    "generated_passwords",
     "privileged",
     "directory",
     "upstream",
     "delivery",
+    "audit_stream",
     "radius",
     "client",
     "ldap",
@@ -55,7 +60,7 @@ impl Config {
         let Some(document) = Document::parse(&source, &mut faults) else {
             return Err(faults);
         };
-        document.only(&SECTIONS, &mut faults);
+        document.only(SECTIONS, &mut faults);
         let folder = file
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -78,10 +83,12 @@ impl Config {
             accounting: reader.section::<Accounting>("accounting"),
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
+            generated_passwords: reader.section::<GeneratedPasswords>("generated_passwords"),
             privileged: reader.section::<Privileged>("privileged"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             deliveries: reader.items::<Delivery>("delivery"),
+            audit_streams: reader.items::<AuditStream>("audit_stream"),
             radius: reader.items::<RadiusListener>("radius"),
             clients: reader.items::<Client>("client"),
             ldap: reader.items::<LdapListener>("ldap"),
@@ -234,6 +241,7 @@ impl Reader<'_, '_, '_> {
         }
         self.resolve_upstreams(&mut config.upstreams, &folder);
         self.resolve_deliveries(&mut config.deliveries, &folder);
+        self.resolve_streams(&mut config.audit_streams, &folder);
         for (index, client) in config.clients.iter_mut().enumerate() {
             client.secret_file.iter_mut().for_each(fix);
             let path = ["client", &index.to_string()];
@@ -334,6 +342,7 @@ impl Reader<'_, '_, '_> {
         self.limits(config);
         self.accounting(config);
         self.four_eyes(config);
+        self.generated_passwords(config);
         self.privileged(config);
         let directories: Vec<String> = config
             .directories
@@ -351,6 +360,7 @@ impl Reader<'_, '_, '_> {
         self.ldap_listeners(config, &directories);
         self.upstreams(config);
         self.deliveries(config);
+        self.audit_streams(config);
     }
 
     fn limits(&mut self, config: &Config) {

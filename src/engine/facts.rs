@@ -12,6 +12,7 @@ use crate::engine::account::AccountState;
 use crate::engine::approval::RequestRecord;
 use crate::engine::batch::Versioned;
 use crate::engine::delivery::Sending;
+use crate::engine::denials::GroupDenials;
 use crate::engine::policy::Known;
 use crate::engine::record::{ThrottleRecord, UserRecord};
 use crate::engine::reuse::Entry;
@@ -51,6 +52,16 @@ pub struct Facts {
     /// What the directory says of the account; asked where the policy does
     /// ([`crate::engine::policy::Policy::asks_credential`]).
     pub account: Option<Box<AccountState>>,
+    /// The groups that nobody of is let in.
+    pub denials: Arc<GroupDenials>,
+}
+
+impl Facts {
+    /// Whether an operator keeps the person out, or a group that they are in.
+    pub fn is_denied(&self, now: Timestamp) -> bool {
+        let of_group = |person: &Arc<Person>| self.denials.of(person, now).is_some();
+        self.user.value.denial(now).is_some() || self.lookup.person().is_some_and(of_group)
+    }
 }
 
 /// Whose a further name of a request is.

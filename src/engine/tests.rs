@@ -349,6 +349,7 @@ impl World {
             sending: None,
             approval: self.approval(known),
             account: None,
+            denials: Arc::default(),
         }
     }
 

@@ -326,6 +326,7 @@ impl World {
                 sending: None,
                 approval: None,
                 account: None,
+                denials: Arc::default(),
             };
         };
         let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -343,6 +344,7 @@ impl World {
             password_by: self.password_by(),
             sending: Some(self.sending(person)),
             challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
+            denials: Arc::default(),
         }
     }
 

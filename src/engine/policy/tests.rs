@@ -440,7 +440,7 @@ fn faults_of_conditions_have_places_and_remedies() {
         ),
         (
             "failures = { at_least = 0 }",
-            "p.toml:3:10: rule[0].when.failures: at_least is 0",
+            "p.toml:3:21: rule[0].when.failures: at_least is 0",
         ),
         ("date = { }", "wants `from`, `until`, or both"),
         ("date = { til = '2026-01-01', from = '2026-01-01' }", "unknown key"),

@@ -5,6 +5,7 @@ use crate::engine::Grant;
 use crate::engine::account::PasswordRefusal;
 use crate::engine::authenticator::passcode::MAX_REFUSED;
 use crate::engine::authenticator::{Kind, KindSet};
+use crate::engine::denials::GroupDenials;
 use crate::engine::relayed::{Permit, RelayedChange, Target};
 use crate::engine::request::Operation;
 use crate::engine::verdict::Restricted;
@@ -341,9 +342,13 @@ fn rules_say_who_may_ask_the_directory() {
             origin: world.request(service, "ana", "x", None, APPENDED).origin,
             target: Target::Known(world.person.key.clone()),
         };
-        world
-            .engine
-            .permit(&change, &world.user(), policy::Known::default(), None, world.now)
+        world.engine.permit(
+            &change,
+            (&world.user(), &GroupDenials::default()),
+            policy::Known::default(),
+            None,
+            world.now,
+        )
     };
     assert_eq!(asks("password", &[Kind::Password]), Permit::Granted("password".into()));
     assert_eq!(asks("vpn", &[Kind::Password]), Permit::ProveMore("both".into()));

@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use ::sled::IVec;
 
+use super::super::archive::seal::Anchor;
+use super::super::archive::{Archive, Writer};
 use super::super::ledger::Head;
 use super::super::{AuditRecord, Record, StoreError};
-use super::format;
+use super::archiver;
+use super::format::{self, PRUNED};
 use super::open::{self, OpenError};
-use super::shared::guarded;
+use super::shared::{guarded, unreadable};
 use super::tip::Tip;
+use crate::clock;
 use crate::keyring::Keyring;
 
 /// A database being filled. It counts as a store after [`Loader::finish`] only.
@@ -20,7 +24,9 @@ pub(in super::super) struct Loader {
     file: File,
     tip: Tip,
     batch: ::sled::Batch,
-    audit: Vec<AuditRecord>,
+    archive: Archive,
+    segment: Option<Writer>,
+    keyring: Arc<Keyring>,
     octets: usize,
 }
 
@@ -33,13 +39,19 @@ impl Loader {
             file: opened.file,
             tip: opened.tip,
             batch: ::sled::Batch::default(),
-            audit: Vec::new(),
+            archive: opened.archive,
+            segment: None,
+            keyring: Arc::clone(keyring),
             octets: 0,
         })
     }
 
-    /// Adds a record as it was, version and all.
+    /// Adds a record as it was, version and all. What retention has left comes before the first audit record.
     pub(in super::super) fn record(&mut self, record: Record) -> Result<(), StoreError> {
+        if record.key.as_octets() == PRUNED {
+            let anchor = Anchor::decode(&record.value).ok_or_else(unreadable)?;
+            self.archive.go_on_from(anchor);
+        }
         let mut octets = format::encode(&record.value, record.expires);
         format::stamp(&mut octets, record.version.0);
         self.octets += octets.len();
@@ -47,15 +59,39 @@ impl Loader {
         self.write_some()
     }
 
-    /// Adds an audit record as it was, link and all.
+    /// Adds an audit record as it was, link and all. All of them go to the archive.
     pub(in super::super) fn audit(&mut self, record: AuditRecord) -> Result<(), StoreError> {
-        self.octets += record.body.len();
-        self.audit.push(record);
-        self.write_some()
+        let failed = |error: std::io::Error| StoreError(error.to_string());
+        let mut segment = match self.segment.take() {
+            Some(segment) if segment.has_room(1) => segment,
+            Some(full) => {
+                self.seal(full)?;
+                self.archive.begin().map_err(failed)?
+            }
+            None => self.archive.begin().map_err(failed)?,
+        };
+        if !segment.push(&self.keyring, &record).map_err(failed)? {
+            return Err(StoreError(format!("audit record {} does not follow", record.sequence)));
+        }
+        self.segment = Some(segment);
+        Ok(())
+    }
+
+    fn seal(&self, segment: Writer) -> Result<(), StoreError> {
+        let seal = segment.finish(&self.keyring, clock::now());
+        self.archive
+            .take_in(&seal.map_err(|error| StoreError(error.to_string()))?);
+        Ok(())
     }
 
     /// Makes everything durable and turns the database into a store.
     pub(in super::super) fn finish(mut self, head: Head) -> Result<(), StoreError> {
+        if let Some(segment) = self.segment.take() {
+            self.seal(segment)?;
+        }
+        if let (key, Some(octets)) = archiver::noted(&self.archive.last()) {
+            self.batch.insert(key, octets);
+        }
         self.batch.insert(format::HEAD, format::encode_head(&head));
         self.write()?;
         guarded(|| self.db.flush())?;
@@ -75,8 +111,7 @@ impl Loader {
     }
 
     fn write(&mut self) -> Result<(), StoreError> {
-        let mut batch = std::mem::take(&mut self.batch);
-        format::pack_audit(&std::mem::take(&mut self.audit), |key, value| batch.insert(key, value));
+        let batch = std::mem::take(&mut self.batch);
         self.octets = 0;
         guarded(|| self.db.apply_batch(batch))
     }

@@ -5,10 +5,13 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::archive::Archive;
+use super::super::archive::seal::{Anchor, Position};
 use super::super::ledger::Head;
-use super::format::{self, AFTER_AUDIT, AUDIT, HEAD};
+use super::format::{self, AFTER_AUDIT, ARCHIVE, AUDIT, HEAD, PRUNED};
 use super::shared;
 use super::tip::Tip;
 use crate::keyring::Keyring;
@@ -59,12 +62,13 @@ pub(super) struct Opened {
     pub(super) db: ::sled::Db,
     /// The database's file, to sync it.
     pub(super) file: File,
+    pub(super) archive: Archive,
     pub(super) head: Head,
     pub(super) tip: Tip,
 }
 
 /// Opens or makes the database in `path`.
-pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<Opened, OpenError> {
+pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Arc<Keyring>) -> Result<Opened, OpenError> {
     let io_error = |error| OpenError::Io(path.to_owned(), error);
     let damaged = |reason: String| OpenError::Damaged {
         path: path.to_owned(),
@@ -94,7 +98,7 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
 
     let db = open_database(path, cache_bytes)?;
     let file = sync(path).map_err(io_error)?;
-    let head = catch_unwind(AssertUnwindSafe(|| check(&db)))
+    let (head, through, anchor) = catch_unwind(AssertUnwindSafe(|| check(&db)))
         .unwrap_or_else(|panic| Err(Fault::Damaged(shared::panicked(panic.as_ref()).0)))
         .map_err(|fault| match fault {
             Fault::Schema(schema) => OpenError::Schema(path.to_owned(), schema),
@@ -111,12 +115,20 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
             key: keyring.fingerprint(),
         });
     }
-    Ok(Opened { db, file, head, tip })
+    let folder = path.join(ARCHIVE_FOLDER);
+    let archive = Archive::open(folder, Arc::clone(keyring), through, anchor).map_err(io_error)?;
+    Ok(Opened {
+        db,
+        file,
+        archive,
+        head,
+        tip,
+    })
 }
 
 /// Makes a store in an empty folder, or in one where making it was interrupted: a mark lies there from
 /// before the first file until all are on disk.
-fn make(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<Opened, OpenError> {
+fn make(path: &Path, cache_bytes: u64, keyring: &Arc<Keyring>) -> Result<Opened, OpenError> {
     let io_error = |error| OpenError::Io(path.to_owned(), error);
     let mark = File::create(path.join(MAKING)).map_err(io_error)?;
     lock(&mark, path)?;
@@ -140,7 +152,15 @@ fn make(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<Opened, Open
     fs::remove_file(path.join(MAKING))
         .and_then(|()| sync_folder(path))
         .map_err(io_error)?;
-    Ok(Opened { db, file, head, tip })
+    let folder = path.join(ARCHIVE_FOLDER);
+    let archive = Archive::open(folder, Arc::clone(keyring), Position::default(), None).map_err(io_error)?;
+    Ok(Opened {
+        db,
+        file,
+        archive,
+        head,
+        tip,
+    })
 }
 
 /// Whether there is anything in a folder.
@@ -248,7 +268,7 @@ impl From<::sled::Error> for Fault {
 
 /// Reads every record but the audit's, of which there may be very many, and the audit's end. Sled reads
 /// pages when they are asked for; without this a damaged page would show up in the middle of a login.
-fn check(db: &::sled::Db) -> Result<Head, Fault> {
+fn check(db: &::sled::Db) -> Result<(Head, Position, Option<Anchor>), Fault> {
     let octets = db
         .get(HEAD)?
         .ok_or_else(|| Fault::Damaged("its head is missing".into()))?;
@@ -264,18 +284,40 @@ fn check(db: &::sled::Db) -> Result<Head, Fault> {
             return Err(Fault::Damaged("a record does not read".into()));
         }
     }
+    let through = match own(db, ARCHIVE)? {
+        Some(octets) => {
+            Position::decode(&octets).ok_or_else(|| Fault::Damaged("the archive's end does not read".into()))?
+        }
+        None => Position::default(),
+    };
+    let anchor = match own(db, PRUNED)? {
+        Some(octets) => {
+            let anchor = Anchor::decode(&octets);
+            Some(anchor.ok_or_else(|| Fault::Damaged("the anchor of the audit does not read".into()))?)
+        }
+        None => None,
+    };
     let last = db.scan_prefix(AUDIT).next_back().transpose()?;
     let last = match &last {
         Some((key, octets)) => format::unpack_audit(key, octets)
             .and_then(|records| records.last().map(|record| (record.sequence, record.link)))
             .ok_or_else(|| Fault::Damaged("an audit record does not read".into()))?,
-        None => (0, [0; 32]),
+        None => (through.sequence, through.link),
     };
     if last != (head.audit_sequence, head.audit_link) {
         return Err(Fault::Damaged("the end of the audit chain is missing".into()));
     }
-    Ok(head)
+    Ok((head, through, anchor))
 }
+
+/// What lies under a key of the store's own.
+fn own(db: &::sled::Db, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    let octets = db.get(key)?;
+    Ok(octets.and_then(|octets| format::decode(&octets).map(|record| record.value.to_vec())))
+}
+
+/// Folder of the audit's archive.
+const ARCHIVE_FOLDER: &str = "audit";
 
 /// Sled's file.
 const DATABASE: &str = "db";
