@@ -55,6 +55,8 @@ pub struct Config {
     pub passcodes: Passcodes,
     /// `[approvals]`
     pub approvals: Approvals,
+    /// `[[approval]]`
+    pub approval: Vec<approval::Approval>,
     /// `[generated_passwords]`
     pub generated_passwords: GeneratedPasswords,
     /// `[privileged]`
@@ -982,6 +984,7 @@ pub enum Anonymous {
 }
 
 mod application;
+pub mod approval;
 mod audit_stream;
 mod certificate;
 mod default;

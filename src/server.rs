@@ -36,11 +36,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::accounts::{Accounts, FourEyes, Surroundings};
+use crate::accounts::{Accounts, FourEyes, Notice, Surroundings};
 use crate::admin::listener::{AdminSocket, SocketError};
 use crate::admin::router::AdminState;
 use crate::audit::Audit;
 use crate::clock::{self, Timestamp};
+use crate::config::approval::Approval;
 use crate::config::{Config, Transport};
 use crate::dictionary::Dictionary;
 use crate::directory::Directory;
@@ -126,6 +127,7 @@ pub(crate) struct Node {
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
+    replaying: Mutex<()>,
     policy_files: ArcSwap<PolicyFiles>,
     versions: Versions,
 }
@@ -217,6 +219,7 @@ impl Server {
             radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
+            replaying: Mutex::new(()),
         });
         // Weak: the node has the metrics.
         let measured = Arc::downgrade(&node);
@@ -493,6 +496,9 @@ impl Surroundings for Node {
             holders: config.passcodes.second_holder_group.clone(),
             life: config.passcodes.life,
             approvers: config.approvals.group.clone(),
+            rules: config.approval.iter().map(Approval::rule).collect(),
+            longest_delegation: config.approvals.longest_delegation,
+            notify: config.approvals.notify.is_some(),
         }
     }
 
@@ -506,6 +512,15 @@ impl Surroundings for Node {
 
     fn changed(&self, user: &UserKey) {
         self.clear_reuse(Some(user));
+    }
+
+    fn tell(&self, notice: Notice) {
+        let config = self.config.load();
+        let name = config.approvals.notify.as_deref().unwrap_or_default();
+        let Some(delivery) = self.verifier.deliveries().get(name).cloned() else {
+            return;
+        };
+        tokio::spawn(async move { delivery.notify(&notice.to, &notice.subject, &notice.text).await });
     }
 }
 

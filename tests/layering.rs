@@ -79,7 +79,7 @@ const RULES: &[(&str, &[&str])] = &[
     // Sets of policy files, kept in the store.
     (
         "policies",
-        &["clock", "dictionary", "document", "engine", "keyring", "store"],
+        &["accounts::view", "clock", "document", "engine", "keyring", "store"],
     ),
     // Joins them for accounting.
     (

@@ -3,7 +3,7 @@
 use super::view::{Denied, DenyView};
 use super::{AccountError, Accounts, Actor, Subject};
 use crate::clock::Timestamp;
-use crate::engine::batch::{Change, Key};
+use crate::engine::batch::Batch;
 use crate::engine::record::Deny;
 
 /// What a denial is to be like.
@@ -23,15 +23,15 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Invalid`], or when the store fails.
     pub async fn deny(&self, subject: &Subject, wish: &DenyWish, by: Actor<'_>) -> Result<Denied, AccountError> {
-        self.deny_with(subject, wish, None, by).await
+        self.deny_with(subject, wish, &Batch::default(), by).await
     }
 
-    /// The same together with another write.
+    /// The same together with other changes, `beside`.
     pub(super) async fn deny_with(
         &self,
         subject: &Subject,
         wish: &DenyWish,
-        beside: Option<(Key, Change)>,
+        beside: &Batch,
         by: Actor<'_>,
     ) -> Result<Denied, AccountError> {
         let deny = deny(wish, by)?;

@@ -67,6 +67,12 @@ impl TestDirectory {
         })
     }
 
+    /// One more person.
+    pub(crate) fn hire(&self, login: &str) {
+        let person = person(&self.name, login, login);
+        self.people.lock().insert(login.to_owned(), person);
+    }
+
     /// Another name for somebody.
     pub(crate) fn alias(&self, alias: &str, login: &str) {
         let person = Arc::clone(&self.people.lock()[login]);

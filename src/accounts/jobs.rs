@@ -497,8 +497,8 @@ impl Accounts {
                 }
             }
             None => {
-                let beside = Some((mark.clone(), keeps(Mark::Begun)));
-                self.change_with("user.must-change", subject, by, beside, |record| {
+                let beside = Batch::of(mark.clone(), keeps(Mark::Begun));
+                self.change_with("user.must-change", subject, by, &beside, |record| {
                     record.must_change = Some(forced(by));
                     Ok(((), format!("at the next login (job {number})")))
                 })
@@ -531,8 +531,8 @@ impl Accounts {
         if self.mark(&mark, by.now).await?.is_some() {
             return Ok(false);
         }
-        let beside = (mark, Change::Put(encode(&Mark::Over(None)), Some(by.now + MARK_LIFE)));
-        self.deny_with(subject, wish, Some(beside), by).await?;
+        let beside = Batch::of(mark, Change::Put(encode(&Mark::Over(None)), Some(by.now + MARK_LIFE)));
+        self.deny_with(subject, wish, &beside, by).await?;
         Ok(true)
     }
 
@@ -581,6 +581,7 @@ impl Accounts {
                 key: person.key.clone(),
                 login: person.login.clone(),
                 person: Some(person),
+                warrant: None,
             })),
             Lookup::Unknown | Lookup::Ambiguous => Ok(None),
             Lookup::Unavailable(why) => Err(AccountError::DirectoryUnavailable(directory.name().to_owned(), why)),

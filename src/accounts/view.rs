@@ -3,15 +3,14 @@
 
 mod answers;
 mod helpdesk;
+mod requests;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::engine::account::StateAnswer;
-use crate::engine::approval::{RequestId, RequestRecord, State};
 use crate::engine::authenticator::yubico_otp;
 use crate::engine::ocra::Suite;
 use crate::engine::record::{Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
@@ -27,6 +26,7 @@ pub use answers::{
     AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, QuestionView, QuestionWord, QuestionsView,
     VerifiedUser,
 };
+pub use requests::{DelegationView, LevelView, RequestView};
 
 /// One person, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -389,45 +389,6 @@ pub struct Released {
     pub second: String,
 }
 
-/// What somebody asks to have approved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestView {
-    /// Its identifier.
-    pub id: String,
-    /// What is to be allowed: `login`.
-    pub action: String,
-    /// Key of the person who asks.
-    pub user: String,
-    /// Their login name.
-    pub login: String,
-    /// The RADIUS client or LDAP listener.
-    pub client: String,
-    /// Its service name.
-    pub service: String,
-    /// The network source.
-    pub source: IpAddr,
-    /// Calling-Station-Id, as the client says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calling_station: Option<String>,
-    /// When it was asked for.
-    #[serde(with = "moment")]
-    pub asked: Timestamp,
-    /// Nothing comes of it from then on.
-    #[serde(with = "moment")]
-    pub expires: Timestamp,
-    /// `pending`, `approved`, `denied`
-    pub state: String,
-    /// Who decided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// When.
-    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
-    pub decided: Option<Timestamp>,
-    /// Why, where they said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
 /// New recovery codes, which are shown this once.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RecoveryCodes {
@@ -617,31 +578,6 @@ impl PasscodeView {
             released_by: passcode.released_by.clone(),
             replaces_factor: passcode.replaces_factor,
         })
-    }
-}
-
-impl RequestView {
-    pub(super) fn of(id: RequestId, record: &RequestRecord) -> Self {
-        let word = match &record.state {
-            State::Pending => None,
-            State::Approved(word) | State::Denied(word) => Some(word),
-        };
-        Self {
-            id: id.to_string(),
-            action: record.action.word().to_owned(),
-            user: record.user.to_string(),
-            login: record.login.clone(),
-            client: record.client.clone(),
-            service: record.service.clone(),
-            source: record.source,
-            calling_station: record.calling_station.clone(),
-            asked: record.asked,
-            expires: record.expires,
-            state: record.state.word().to_owned(),
-            by: word.map(|word| word.by.clone()),
-            decided: word.map(|word| word.at),
-            reason: word.map(|word| word.reason.clone()).filter(|reason| !reason.is_empty()),
-        }
     }
 }
 

@@ -27,10 +27,10 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
-    AccountView, AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, Denied, DenyView, DirectoryView,
-    Enrolled, FailureView, Found, Issued, Kind, ManagerView, OfflineEnrolled, OfflineResponse, PasscodeState,
-    PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released, RequestView, Resynced,
-    SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
+    AccountView, AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, DelegationView, Denied, DenyView,
+    DirectoryView, Enrolled, FailureView, Found, Issued, Kind, LevelView, ManagerView, OfflineEnrolled,
+    OfflineResponse, PasscodeState, PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released,
+    RequestView, Resynced, SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
 };
 pub use crate::accounts::view::{
     Forced, GroupDenialView, GroupDenied, InDirectory, JobFailure, JobProgress, JobState, JobView, LoginView,
@@ -59,16 +59,17 @@ pub use clients::{
 };
 
 pub use crate::stream::StreamStatus;
+pub use delegations::{DelegateRequest, DelegationRef, DelegationsRequest};
 pub use health::{NodeStatus, PartTested, PartsTested, TestRequest};
 pub use keys::{EnrolKeyRequest, ImportKeysRequest, ImportedKey, MachineRef, RespondRequest};
 pub use passcodes::{IssueRequest, PasscodesRequest, ReleaseRequest, RevokePasscodeRequest};
 pub use policies::{
     Alternative, At, Branch, DiffReport, DiffRequest, ExplainRequest, Explanation, HeldBack, MAX_POLICIES,
-    PolicyChange, PolicyReport, PolicySource, Proof, RollbackReport, RollbackRequest, SentPolicies, Strokes,
-    VersionFile, VersionFiles, VersionRequest, VersionView,
+    PolicyChange, PolicyReport, PolicySource, Proof, ReplayLine, ReplayProgress, ReplayReport, ReplayRequest,
+    RollbackReport, RollbackRequest, SentPolicies, Strokes, VersionFile, VersionFiles, VersionRequest, VersionView,
 };
 pub use reports::{By, Report, ReportKind, ReportRequest, ReportRow};
-pub use requests::{RefuseRequest, RequestRef, RequestReport, RequestsRequest};
+pub use requests::{NewRequest, REQUEST_HEADER, RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
 

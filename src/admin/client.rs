@@ -15,12 +15,14 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::api::{ApiError, ErrorKind};
+use super::api::{ApiError, ErrorKind, REQUEST_HEADER};
 
 /// Speaks to one admin socket, a connection for each request.
 #[derive(Clone, Debug)]
 pub struct AdminClient {
     socket: PathBuf,
+    /// The approved request that things are done under.
+    request: Option<String>,
 }
 
 /// Why there is no answer.
@@ -43,7 +45,15 @@ pub enum ClientError {
 impl AdminClient {
     /// For the socket at this path.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self {
+            socket: socket.into(),
+            request: None,
+        }
+    }
+
+    /// The same for what is done under an approved request.
+    pub fn under(self, request: Option<String>) -> Self {
+        Self { request, ..self }
     }
 
     /// The socket's path.
@@ -70,6 +80,20 @@ impl AdminClient {
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
         self.ask(Method::POST, path, body.into()).await
+    }
+
+    /// Reads `path` as text, whatever it is: for `/metrics`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let octets = self.exchange(Method::GET, path, Bytes::new()).await?;
+        String::from_utf8(octets.into()).map_err(|error| self.broken(error))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+        let octets = self.exchange(method, target, body).await?;
+        serde_json::from_slice(&octets).map_err(|error| self.broken(error))
     }
 
     /// Sends `body` to `path`, and hands each line of the answer to `line` as it comes, until that says to stop.
@@ -135,18 +159,21 @@ impl AdminClient {
         })
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+    async fn exchange(&self, method: Method, target: &str, body: Bytes) -> Result<Bytes, ClientError> {
         let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
         let stream = self.connect().await?;
         let exchange = async {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             let connection = tokio::spawn(connection);
-            let request = Request::builder()
+            let mut request = Request::builder()
                 .method(method)
                 .uri(uri)
                 .header(HOST, "localhost")
-                .header(CONTENT_TYPE, "application/json")
-                .body(Full::new(body))?;
+                .header(CONTENT_TYPE, "application/json");
+            if let Some(under) = &self.request {
+                request = request.header(REQUEST_HEADER, under);
+            }
+            let request = request.body(Full::new(body))?;
             let response = sender.send_request(request).await?;
             let status = response.status();
             let octets = Limited::new(response.into_body(), MAX_ANSWER)
@@ -162,7 +189,7 @@ impl AdminClient {
             Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
         };
         if status.is_success() {
-            return serde_json::from_slice(&octets).map_err(|error| self.broken(error));
+            return Ok(octets);
         }
         Err(refused(status, &octets))
     }
@@ -183,7 +210,7 @@ fn refused(status: StatusCode, body: &[u8]) -> ClientError {
 }
 
 /// Most octets of a line.
-const MAX_LINE: usize = 1 << 20;
+const MAX_LINE: usize = 8 << 20;
 
 /// Most octets of an answer.
 const MAX_ANSWER: usize = 64 << 20;

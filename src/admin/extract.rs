@@ -136,8 +136,8 @@ impl From<AccountError> for ApiError {
             AccountError::NobodySecond(_) => (
                 ErrorKind::Refused,
                 Some(
-                    "have another operator than the person's manager issue it, or configure `second_holder_group` in \
-                     [passcodes]"
+                    "have another operator than the person's manager do it, or configure a group that may: \
+                     `second_holder_group` in [passcodes], a level by \"group\" in [[approval]]"
                         .to_owned(),
                 ),
             ),
@@ -148,6 +148,27 @@ impl From<AccountError> for ApiError {
             AccountError::Decided(..) => (
                 ErrorKind::Refused,
                 Some("`portcullis request show ID` says by whom".to_owned()),
+            ),
+            AccountError::NeedsApproval(action, login) => (
+                ErrorKind::Denied,
+                Some(format!(
+                    "ask for it: `portcullis request new {action} {login} --reason WHY`; once approved, do it with \
+                     `--under ID`"
+                )),
+            ),
+            AccountError::NoApprovalNeeded(..) => (ErrorKind::Refused, Some("do it, without asking".to_owned())),
+            AccountError::NotGood(..) | AccountError::NotAsked(..) => (
+                ErrorKind::Denied,
+                Some("`portcullis request show ID` says what it is for and whom it waits for".to_owned()),
+            ),
+            AccountError::OtherLevels(_) => (ErrorKind::Denied, Some("ask for it anew".to_owned())),
+            AccountError::TooManyRequests(_) => (
+                ErrorKind::Refused,
+                Some("`portcullis request cancel ID` takes one back".to_owned()),
+            ),
+            AccountError::NoSuchDelegation(_) => (
+                ErrorKind::NotFound,
+                Some("`portcullis delegation list` shows those that count".to_owned()),
             ),
             AccountError::KeyTaken(..) => (
                 ErrorKind::Refused,

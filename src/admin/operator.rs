@@ -343,7 +343,7 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             ("nobody may do that for themselves", "ask another operator to do it")
         }
         (Reach::AsSecond, Target::Person(Relation::Issuer)) => (
-            "who issued a passcode may not release its second half",
+            "who issued it, asked for it or has approved it already may not do that as well",
             "the person's manager, or a member of the configured group, may",
         ),
         (Reach::AsSecond, Target::Person(Relation::Other)) => (

@@ -1,6 +1,7 @@
 //! The routes of `/v1/…` and `/metrics`.
 
 mod answers;
+mod approvals;
 mod clients;
 mod delegations;
 mod delivery;
@@ -8,6 +9,7 @@ mod ending;
 mod health;
 mod helpdesk;
 mod keys;
+mod lines;
 mod operators;
 mod passcodes;
 mod policies;
@@ -99,6 +101,7 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/metrics", get(metrics))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(approvals::listen))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .layer(middleware::from_fn_with_state((state.clone(), caller), identify))
         .with_state(state)
@@ -152,8 +155,21 @@ async fn wrong_method(request: Request) -> Response {
 }
 
 impl AdminState {
-    /// Finds the person and asks whether the operator may do this to them. A refusal is audited.
+    /// Finds the person and asks whether the operator may do this to them, and may do it now: what takes an approval
+    /// has one. A refusal is audited.
     async fn person(
+        &self,
+        operator: &Operator,
+        verb: Verb,
+        user: &str,
+        directory: Option<&str>,
+    ) -> Result<Subject, ApiError> {
+        let subject = self.permitted(operator, verb, user, directory).await?;
+        self.warranted(operator, verb, subject).await
+    }
+
+    /// Finds the person and asks whether the operator may do this to them at all.
+    async fn permitted(
         &self,
         operator: &Operator,
         verb: Verb,

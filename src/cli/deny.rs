@@ -149,7 +149,11 @@ fn print_report(report: &DenyReport, out: &mut Out<'_>) -> Result<Exit, CliError
 
 fn print_denials(denials: &[DenyView], groups: &[GroupDenialView], out: &mut Out<'_>) -> Result<Exit, CliError> {
     if out.json {
-        return out.json(&serde_json::json!({ "people": denials, "groups": groups }));
+        let people = denials.iter().map(|denial| serde_json::json!(denial));
+        let all: Vec<_> = people
+            .chain(groups.iter().map(|denial| serde_json::json!(denial)))
+            .collect();
+        return out.json(&all);
     }
     if denials.is_empty() && groups.is_empty() {
         out.line("nobody is denied")?;

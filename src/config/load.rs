@@ -1,5 +1,6 @@
 //! Reading and validating the file.
 
+mod approval;
 mod audit_stream;
 mod delivery;
 mod four_eyes;
@@ -36,6 +37,7 @@ const SECTIONS: &[&str] = &[
     "accounting",
     "passcodes",
     "approvals",
+    "approval",
     "generated_passwords",
     "privileged",
     "directory",
@@ -83,6 +85,7 @@ impl Config {
             accounting: reader.section::<Accounting>("accounting"),
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
+            approval: reader.items("approval"),
             generated_passwords: reader.section::<GeneratedPasswords>("generated_passwords"),
             privileged: reader.section::<Privileged>("privileged"),
             directories: reader.directories(),
@@ -342,6 +345,7 @@ impl Reader<'_, '_, '_> {
         self.limits(config);
         self.accounting(config);
         self.four_eyes(config);
+        self.approvals(config);
         self.generated_passwords(config);
         self.privileged(config);
         let directories: Vec<String> = config
@@ -752,7 +756,7 @@ const MAX_USER_FAILURES: u32 = 1000;
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
+    pub(super) fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("portcullis.toml");
         fs::write(&file, text).unwrap();
@@ -766,7 +770,7 @@ mod tests {
         })
     }
 
-    const GOOD: &str = r#"
+    pub(super) const GOOD: &str = r#"
 [[directory]]
 name = "corp"
 kind = "ldap"

@@ -59,6 +59,31 @@ impl Key {
         RequestId::parse(std::str::from_utf8(id).ok()?)
     }
 
+    /// Whose passcode has this identifier, which expires: `e/p/<id>`.
+    pub fn passcode(id: &str) -> Self {
+        Self::joined(b"e/p/", part(id).as_bytes())
+    }
+
+    /// What somebody may approve in another's place, which expires: `e/l/<account>/<id>`.
+    pub fn delegation(account: &str, id: RequestId) -> Self {
+        Self::joined(&Self::delegations_to(account), id.to_string().as_bytes())
+    }
+
+    /// All of one account.
+    pub fn delegations_to(account: &str) -> Vec<u8> {
+        [Self::DELEGATIONS, part(account).as_bytes(), b"/"].concat()
+    }
+
+    /// All of them.
+    pub const DELEGATIONS: &'static [u8] = b"e/l/";
+
+    /// The delegation that this is the key of.
+    pub fn delegation_id(&self) -> Option<RequestId> {
+        let rest = self.0.strip_prefix(Self::DELEGATIONS)?;
+        let (_, id) = std::str::from_utf8(rest).ok()?.rsplit_once('/')?;
+        RequestId::parse(id)
+    }
+
     /// What was learned of a RADIUS client: `c/<client>/<address>`.
     pub fn learned_client(client: &str, address: &str) -> Self {
         Self::joined(b"c/", format!("{client}/{address}").as_bytes())
@@ -258,6 +283,14 @@ impl Batch {
     /// Whether there is nothing to check, write or append.
     pub fn is_empty(&self) -> bool {
         self.expect.is_empty() && self.write.is_empty() && self.audit.is_empty()
+    }
+
+    /// One write that expects nothing.
+    pub fn of(key: Key, change: Change) -> Self {
+        Self {
+            write: vec![(key, change)],
+            ..Self::default()
+        }
     }
 
     /// Expects `key` to be at `version` and writes `change` to it.

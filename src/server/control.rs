@@ -237,7 +237,7 @@ impl Node {
         if old.passcodes != new.passcodes {
             changes.push("passcodes".into());
         }
-        if old.approvals != new.approvals {
+        if old.approvals != new.approvals || old.approval != new.approval {
             changes.push("approvals".into());
         }
         if old.directories != new.directories {

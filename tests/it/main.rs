@@ -47,6 +47,8 @@ mod directory;
 mod durability;
 // Logins that somebody else approves.
 mod approvals;
+// What helpdesk does to accounts, one or many, now or later.
+mod helpdesk;
 // Passcodes that take two people.
 mod four_eyes;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
@@ -85,6 +87,8 @@ mod apache;
 mod crowd;
 // Attributes that rules add, with real decoders.
 mod reply;
+// Policies: checked, compared, kept, taken back, tried on what was.
+mod policies;
 // Applications that bind by SASL: PLAIN, EXTERNAL with certificates.
 mod sasl;
 // Applications' own accounts on LDAP listeners.

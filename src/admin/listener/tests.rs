@@ -16,6 +16,7 @@ use crate::admin::api::{
     VersionFiles, VersionView,
 };
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
+use crate::admin::api::{ReplayLine, ReplayProgress, ReplayRequest};
 use crate::admin::client::{AdminClient, ClientError};
 use crate::admin::control::{Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
 use crate::admin::operator::{Operator, Verb};
@@ -25,6 +26,8 @@ use crate::clock::Timestamp;
 use crate::engine::denials::GroupDenial;
 use crate::engine::{BoxFuture, UserKey};
 use crate::metrics::Metrics;
+
+mod approvals;
 
 struct TestControl;
 
@@ -56,6 +59,21 @@ impl PolicyTools for TestControl {
 
     fn policy_diff(&self, _: DiffRequest) -> BoxFuture<'_, Result<DiffReport, ApiError>> {
         Box::pin(async { Err(nothing()) })
+    }
+
+    fn policy_replay(
+        &self,
+        _: ReplayRequest,
+        _: Arc<Audit>,
+        lines: tokio::sync::mpsc::Sender<ReplayLine>,
+    ) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            for records in 1..=3 {
+                let progress = ReplayProgress { records, of: 3 };
+                lines.send(ReplayLine::Progress(progress)).await.unwrap();
+            }
+            lines.send(ReplayLine::Error(nothing())).await.unwrap();
+        })
     }
 
     fn policy_rollback(&self, _: u64, _: String) -> BoxFuture<'_, Result<RollbackReport, ApiError>> {
@@ -368,10 +386,13 @@ async fn a_person_from_enrolment_to_clean_up() {
         assert!(!text.contains(secret.as_str().unwrap()), "no secrets in the audit");
     }
     let last = served.get("/v1/audit?last=1").await.unwrap();
-    assert_eq!((&last["records"][0]["sequence"], &last["next"]), (&json!(8), &json!(9)));
+    assert_eq!(
+        (&last["records"][0]["sequence"], &last["next"]),
+        (&json!(9), &json!(10))
+    );
     let verified = served.get("/v1/audit/verify").await.unwrap();
     let verified: Verification = serde_json::from_value(verified).unwrap();
-    assert!(matches!(verified, Verification::Whole(whole) if whole.records == 8));
+    assert!(matches!(verified, Verification::Whole(whole) if whole.records == 9));
 }
 
 #[tokio::test]
@@ -548,6 +569,11 @@ async fn strangers_get_nothing_at_any_door() {
         ("GET", "/v1/policy/version?version=1", ""),
         ("POST", "/v1/policy/diff", "{}"),
         ("POST", "/v1/policy/rollback", r#"{"version":1}"#),
+        (
+            "POST",
+            "/v1/policy/replay",
+            r#"{"policies":{"path":"p","files":[]},"since":"2030-01-01T00:00:00Z"}"#,
+        ),
         ("GET", "/v1/audit", ""),
         ("GET", "/v1/audit/verify", ""),
         ("GET", "/metrics", ""),
@@ -569,6 +595,39 @@ async fn strangers_get_nothing_at_any_door() {
 fn post(target: &str, body: &str) -> String {
     let length = body.len();
     format!("POST {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn lines_come_one_by_one() {
+    let answer = as_account(
+        "carol",
+        &post(
+            "/v1/policy/replay",
+            r#"{"policies":{"path":"p","files":[]},"since":"2030-01-01T00:00:00Z"}"#,
+        ),
+    )
+    .await;
+    assert!(answer.contains("application/x-ndjson"), "{answer}");
+    for records in 1..=3 {
+        assert!(
+            answer.contains(&format!("{{\"progress\":{{\"records\":{records},\"of\":3}}}}\n")),
+            "{answer}"
+        );
+    }
+    assert!(answer.contains("{\"error\":{"), "{answer}");
+}
+
+/// Policies may be larger than other requests.
+#[tokio::test]
+async fn policy_files_have_room() {
+    let body = |octets: usize| {
+        let text = "#".repeat(octets);
+        format!(r#"{{"path":"p","files":[{{"name":"a.toml","text":"{text}"}}]}}"#)
+    };
+    let answer = as_account("carol", &post("/v1/policy/check", &body(1 << 20))).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let answer = as_account("carol", &post("/v1/policy/explain", &body(70_000))).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
 
 #[tokio::test]

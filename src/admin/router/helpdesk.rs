@@ -274,7 +274,8 @@ impl AdminState {
     /// Whether an operator may do this to one of many. The one place that is asked for each of them.
     async fn may_do_to(&self, operator: &Operator, verb: Verb, subject: &Subject) -> Result<(), ApiError> {
         let relation = self.accounts.relation(&operator.name, subject).await?;
-        authorize(operator, verb, Target::Person(relation))
+        authorize(operator, verb, Target::Person(relation))?;
+        self.unapproved(verb, subject)
     }
 
     /// Switches an account off, and ends what its person has open.

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use crate::engine::policy::names::{compare, letters};
 use crate::engine::policy::view::Groups;
-use crate::engine::policy::{Condition, Names, Rule, Ruling, Terms};
+use crate::engine::policy::{Condition, Names, Rule, Ruling};
 
 /// All rules, in the order in which they are tried: those that deny first, and last those that deny everybody.
 #[derive(Clone, Debug, Default)]
@@ -25,8 +25,8 @@ impl Rules {
         });
         let mut groups = Groups::default();
         for rule in &mut list {
-            for clause in rule.when.iter_mut().chain(&mut rule.unless) {
-                if let Condition::Group(list) = &mut clause.condition {
+            for condition in rule.when.iter_mut().chain(&mut rule.unless) {
+                if let Condition::Group(list) = condition {
                     list.number(&mut groups);
                 }
             }
@@ -38,13 +38,9 @@ impl Rules {
         }
     }
 
-    /// The terms of each rule that lets people in, with the rule's name and place, to be completed by what only the
-    /// configuration knows.
-    pub fn terms_mut(&mut self) -> impl Iterator<Item = (&str, &str, &mut Terms)> {
-        self.list.iter_mut().filter_map(|rule| match &mut rule.ruling {
-            Ruling::Deny => None,
-            Ruling::Require(terms) => Some((&*rule.name, rule.place.as_str(), terms)),
-        })
+    /// Each rule, to be completed by what only the configuration knows. Its conditions must stay as they are.
+    pub fn each_mut(&mut self) -> std::slice::IterMut<'_, Rule> {
+        self.list.iter_mut()
     }
 
     /// Those that may apply at `service`.
@@ -122,8 +118,8 @@ impl Index {
 
 /// The services that a rule is for; every one where it names none.
 fn services(rule: &Rule) -> Option<&Names> {
-    rule.when.iter().find_map(|clause| {
-        let Condition::Service(names) = &clause.condition else {
+    rule.when.iter().find_map(|condition| {
+        let Condition::Service(names) = condition else {
             return None;
         };
         Some(names)

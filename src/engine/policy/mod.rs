@@ -3,6 +3,7 @@
 //! Rules are read from `policies/*.toml` ([`parse`]), compiled once, and evaluated without allocation.
 //! Deciding and explaining judge the same conditions in the same way, so they always agree.
 
+pub mod check;
 mod condition;
 mod enrol;
 mod index;
@@ -93,20 +94,22 @@ pub struct Rule {
     /// Where its name stands.
     pub spot: Spot,
     /// All of these must hold. Those come first that cost least to judge.
-    pub when: Vec<Clause>,
+    pub when: Vec<Condition>,
     /// None of these may hold.
-    pub unless: Vec<Clause>,
+    pub unless: Vec<Condition>,
+    /// Where the conditions stand, those of `when` first.
+    pub spots: Vec<Spot>,
     /// What it says of those it matches.
     pub ruling: Ruling,
 }
 
 /// A condition of a rule, with its place.
-#[derive(Clone, Debug)]
-pub struct Clause {
+#[derive(Clone, Copy, Debug)]
+pub struct Clause<'r> {
     /// The condition.
-    pub condition: Condition,
+    pub condition: &'r Condition,
     /// Where it stands.
-    pub spot: Spot,
+    pub spot: &'r Spot,
 }
 
 /// What rules ask of people's managers.
@@ -256,7 +259,7 @@ impl Policy {
             rules
                 .iter()
                 .flat_map(Rule::conditions)
-                .map(|(_, clause)| &clause.condition)
+                .map(|(_, clause)| clause.condition)
         };
         let sessions = |condition: &Condition| {
             let Condition::Sessions(least) = condition else {
@@ -443,6 +446,7 @@ impl Rule {
             spot: Spot::default(),
             when: Vec::new(),
             unless: Vec::new(),
+            spots: Vec::new(),
             ruling: Ruling::Require(Terms {
                 requirement: Requirement::password(),
                 change: Requirement::password(),
@@ -466,14 +470,21 @@ impl Rule {
 
     /// Whether the rule applies.
     pub fn matches(&self, view: &View<'_>) -> bool {
-        self.conditions()
-            .all(|(unless, clause)| self.favours(unless, clause.condition.holds(view)))
+        self.when
+            .iter()
+            .all(|condition| self.favours(false, condition.holds(view)))
+            && self
+                .unless
+                .iter()
+                .all(|condition| self.favours(true, condition.holds(view)))
     }
 
     /// Its conditions, and of each whether it stands under `unless`.
-    pub fn conditions(&self) -> impl Iterator<Item = (bool, &Clause)> {
-        let when = self.when.iter().map(|clause| (false, clause));
-        when.chain(self.unless.iter().map(|clause| (true, clause)))
+    pub fn conditions(&self) -> impl Iterator<Item = (bool, Clause<'_>)> {
+        let when = self.when.iter().map(|condition| (false, condition));
+        let all = when.chain(self.unless.iter().map(|condition| (true, condition)));
+        all.zip(&self.spots)
+            .map(|((unless, condition), spot)| (unless, Clause { condition, spot }))
     }
 
     /// The terms on which it lets people in, if it does.
@@ -485,8 +496,8 @@ impl Rule {
     }
 
     fn explain(&self, view: &View<'_>) -> ExplainedRule {
-        let explained = |(unless, clause): (bool, &Clause)| {
-            let condition = &clause.condition;
+        let explained = |(unless, clause): (bool, Clause<'_>)| {
+            let condition = clause.condition;
             let holds = condition.holds(view);
             ExplainedCondition {
                 unless,
@@ -532,7 +543,7 @@ impl Rule {
 
     /// Whether it refuses everybody, and so stands for the default.
     pub fn denies_everybody(&self) -> bool {
-        self.denies() && self.conditions().next().is_none()
+        self.denies() && self.when.is_empty() && self.unless.is_empty()
     }
 
     /// Whether the rule can still apply after one of its conditions. A missing datum never lets a rule allow, and

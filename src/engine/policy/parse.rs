@@ -14,7 +14,7 @@ use crate::engine::policy::enrol::RawEnrol;
 use crate::engine::policy::reply::{self, RawReply};
 use crate::engine::policy::written::{Placed, RawConditions};
 use crate::engine::policy::{
-    Audit, Clause, Condition, Enrol, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms,
+    Audit, Condition, Enrol, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms,
 };
 use crate::engine::request::{Operation, Protocol};
 use crate::engine::reuse;
@@ -208,19 +208,20 @@ impl RawRule {
         for (keys, message) in self.idle_enrolment() {
             say(&keys, message);
         }
-        let mut clauses = |table: &'static str, raw: RawConditions| -> Vec<Clause> {
+        let mut spots = Vec::new();
+        let mut conditions = |table: &'static str, raw: RawConditions| -> Vec<Condition> {
             let placed = raw.compile(|keys, message| {
                 let path: Vec<&str> = [table].into_iter().chain(keys.iter().copied()).collect();
                 say(&path, message);
             });
-            let clause = |(keys, condition): Placed| {
+            let condition = |(keys, condition): Placed| {
                 let path: Vec<&str> = [table].into_iter().chain(keys.iter().map(String::as_str)).collect();
-                let spot = spot(&path);
-                Clause { condition, spot }
+                spots.push(spot(&path));
+                condition
             };
-            placed.into_iter().map(clause).collect()
+            placed.into_iter().map(condition).collect()
         };
-        let (when, unless) = (clauses("when", self.when), clauses("unless", self.unless));
+        let (when, unless) = (conditions("when", self.when), conditions("unless", self.unless));
         if exempt && !limits_sources(&when) {
             let message = "lets accounts in with a password alone, and from everywhere; say where they come from: \
                            when = { source = [\"10.0.0.5\"] }";
@@ -255,7 +256,7 @@ impl RawRule {
         let ruling = match (self.deny, self.require) {
             (true, None) => Some(Ruling::Deny),
             (false, Some(requirement)) => Some(Ruling::Require(Terms {
-                change: if when.iter().any(|clause| is_about_changes(&clause.condition)) {
+                change: if when.iter().any(is_about_changes) {
                     requirement.clone()
                 } else {
                     requirement.with_password()
@@ -301,6 +302,7 @@ impl RawRule {
                 spot: spot(&["name"]),
                 when,
                 unless,
+                spots,
                 ruling,
             }),
             _ => Err(faults),
@@ -354,9 +356,9 @@ impl RawRule {
 }
 
 /// Whether a rule is for some sources alone.
-fn limits_sources(when: &[Clause]) -> bool {
+fn limits_sources(when: &[Condition]) -> bool {
     let limits = |condition: &Condition| matches!(condition, Condition::Source(nets) if nets.iter().all(|net| net.prefix_len() > 0));
-    when.iter().any(|clause| limits(&clause.condition))
+    when.iter().any(limits)
 }
 
 /// What is wrong with `fail_open`, and at which key.
@@ -403,7 +405,7 @@ impl Rule {
         let elsewhere = |condition: &Condition| matches!(condition, Condition::Protocol(protocols) if !protocols.contains(&Protocol::Ldap));
         self.when
             .iter()
-            .any(|clause| elsewhere(&clause.condition))
+            .any(elsewhere)
             .then_some("does nothing: only LDAP binds reuse codes, and the rule is not for them")
     }
 
@@ -438,8 +440,8 @@ impl Rule {
             );
             dated.push((grace.over, enrol().warning(message)));
         }
-        for clause in &self.when {
-            if let Condition::Date(span) = &clause.condition
+        for (_, clause) in self.conditions().filter(|(unless, _)| !unless) {
+            if let Condition::Date(span) = clause.condition
                 && let Some(over) = span.over()
             {
                 let message =
@@ -451,14 +453,14 @@ impl Rule {
     }
 
     /// Whether nothing that `later` matches gets past this rule.
-    fn shadows(&self, later: &Self) -> bool {
+    pub(super) fn shadows(&self, later: &Self) -> bool {
         // Missing data lets a rule that denies match where one that lets in does not.
         let lets_pass = match (&self.ruling, &later.ruling) {
             (Ruling::Deny, Ruling::Deny | Ruling::Require(_)) | (Ruling::Require(_), Ruling::Require(_)) => false,
             (Ruling::Require(_), Ruling::Deny) => !self.when.is_empty(),
         };
         // A rule with exceptions lets those through.
-        let covered = |wide: &Clause| later.when.iter().any(|narrow| wide.condition.covers(&narrow.condition));
+        let covered = |wide: &Condition| later.when.iter().any(|narrow| wide.covers(narrow));
         !lets_pass && self.unless.is_empty() && self.when.iter().all(covered)
     }
 }

@@ -105,7 +105,7 @@ impl Everything {
         let told: Vec<_> = faults.iter().filter(|fault| !fault.contains("warning")).collect();
         assert!(told.is_empty(), "{condition}: {told:?}");
         self.ask(Operation::Login, |subject| {
-            policy.rules[0].when[0].condition.holds(&policy.view(subject))
+            policy.rules[0].when[0].holds(&policy.view(subject))
         })
     }
 
@@ -238,7 +238,7 @@ fn explanations_show_every_condition_with_its_value() {
         );
         let key = holds.split(' ').next().unwrap();
         assert!(condition.condition.starts_with(key), "{}", condition.condition);
-        assert_eq!(policy.rules[0].when[0].condition.key(), key);
+        assert_eq!(policy.rules[0].when[0].key(), key);
         if *can_miss {
             assert_eq!(
                 explained(&Everything::bare()).steps[0].conditions[0].value,
@@ -253,7 +253,7 @@ fn explanations_show_every_condition_with_its_value() {
 fn a_condition_covers_itself_and_no_other() {
     let of = |text: &str| {
         let (policy, _) = read(&format!("[[rule]]\nname = \"r\"\nwhen = {{ {text} }}\ndeny = true\n"));
-        policy.rules[0].when[0].condition.clone()
+        policy.rules[0].when[0].clone()
     };
     for (index, (text, other, ..)) in CONDITIONS.iter().enumerate() {
         assert!(of(text).covers(&of(text)), "{text}");

@@ -1,14 +1,9 @@
 //! Many people at once: found by a filter, told of line by line while it goes on.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body as Stream, Bytes, HttpBody};
 use axum::extract::{Extension, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
-use hyper::body::Frame;
+use axum::response::Response;
 use tokio::sync::mpsc;
 
 use super::whom;
@@ -18,6 +13,7 @@ use crate::admin::api::{ApiError, BulkLine, BulkRequest, BulkSummary, JobState, 
 use crate::admin::extract::Body;
 use crate::admin::operator::{Operator, Target, Verb, authorize};
 use crate::admin::router::AdminState;
+use crate::admin::router::lines::answer;
 use crate::clock;
 
 /// A job for now, and how far it is; it goes on when the caller goes away.
@@ -131,27 +127,5 @@ const SLOWEST: Duration = Duration::from_secs(5);
 /// An answer of one JSON object a line, and where they come from.
 fn lines() -> (mpsc::Sender<BulkLine>, Response) {
     let (sender, lines) = mpsc::channel(16);
-    let body = Stream::new(Lines(lines));
-    let answer = ([(CONTENT_TYPE, "application/x-ndjson")], body).into_response();
-    (sender, answer)
-}
-
-struct Lines(mpsc::Receiver<BulkLine>);
-
-impl HttpBody for Lines {
-    type Data = Bytes;
-    type Error = serde_json::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, serde_json::Error>>> {
-        self.0.poll_recv(context).map(|line| {
-            let line = line?;
-            Some(serde_json::to_vec(&line).map(|mut octets| {
-                octets.push(b'\n');
-                Frame::data(octets.into())
-            }))
-        })
-    }
+    (sender, answer(None, lines))
 }
