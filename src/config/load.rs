@@ -677,6 +677,13 @@ impl Reader<'_, '_, '_> {
                     false => self.error(&path, text),
                 }
             }
+            for (place, key, text, works) in super::application::faults(listener) {
+                let path = ["ldap", &index, "application", &place.to_string(), key];
+                match works {
+                    true => self.warn(&path, text),
+                    false => self.error(&path, text),
+                }
+            }
             if let Some(message) = listener.proxy_protocol.as_ref().and_then(ProxyProtocol::fault) {
                 self.error(&["ldap", &index, "proxy_protocol", "from"], message);
             }

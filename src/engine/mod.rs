@@ -11,6 +11,7 @@ pub mod denials;
 pub mod dialog;
 pub mod event;
 pub mod facts;
+pub mod filter;
 pub mod generated;
 pub mod login;
 pub mod ocra;

@@ -103,9 +103,20 @@ fn doubt<'p>(policy: &'p Policy, subject: &Subject<'p>) -> Option<&'p str> {
 /// Whether a condition asks about how things were at the moment of the login.
 fn is_of_the_moment(condition: &Condition) -> bool {
     match condition {
-        Condition::Sessions(_) => true,
+        Condition::Sessions(_) | Condition::Failures(_) | Condition::Credential(_) | Condition::Enrolment(_) => true,
         Condition::Operation(_)
         | Condition::Protocol(_)
+        | Condition::Transport(_)
+        | Condition::Listener(_)
+        | Condition::Application(_)
+        | Condition::CalledStation(_)
+        | Condition::CallingStation(_)
+        | Condition::Date(_)
+        | Condition::SsoManaged(_)
+        | Condition::Privileged(_)
+        | Condition::Manager(_)
+        | Condition::Attribute { .. }
+        | Condition::Filter(_)
         | Condition::Service(_)
         | Condition::Client(_)
         | Condition::Directory(_)

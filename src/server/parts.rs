@@ -18,7 +18,7 @@ use crate::document::{Document, Faults, Source};
 use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::dialog::Lifetime;
 use crate::engine::policy::check::{self, Place, Site};
-use crate::engine::policy::{self, Policy};
+use crate::engine::policy::{self, Policy, Rule};
 use crate::engine::questions::{self as question_policy, Questions};
 use crate::engine::request::Protocol;
 use crate::engine::throttle::Limit;
@@ -257,7 +257,10 @@ fn fetch(policy: &Policy, config: &mut Config) {
     for directory in &mut config.directories {
         let language = directory.language_attribute().map(ToOwned::to_owned);
         let attributes = match directory {
-            DirectoryConfig::Ldap(ldap) => &mut ldap.attributes,
+            DirectoryConfig::Ldap(ldap) => {
+                ldap.fetch_manager = policy.asks_manager();
+                &mut ldap.attributes
+            }
             DirectoryConfig::Local(local) => &mut local.attributes,
             DirectoryConfig::Radius(_) => continue,
         };
@@ -286,8 +289,24 @@ pub(super) fn settle(
     untyped::check(config, &policy, faults);
     questions::check(config, &policy, faults);
     dialogs::settle(config, &mut policy, document, faults);
+    warn_of_the_unsaid(config, &policy, faults);
     check::check(&files.rules(), &policy, &site(config), faults);
     (policy, deliveries)
+}
+
+/// Warns of rules that ask for what the configuration says of nobody.
+fn warn_of_the_unsaid(config: &Config, policy: &Policy, faults: &mut Faults) {
+    let marked = config.directories.iter().any(DirectoryConfig::marks_sso);
+    for (_, clause) in policy.rules.iter().flat_map(Rule::conditions) {
+        let message = match clause.condition.key() {
+            "privileged" if policy.privileged.is_empty() => {
+                "asks who is privileged, and [privileged] of the configuration names nobody"
+            }
+            "sso_managed" if !marked => "is never known: no directory has `sso_managed_by` or `sso_managed_groups`",
+            _ => continue,
+        };
+        faults.0.push(clause.spot.warning(message));
+    }
 }
 
 /// What rules can be about.
@@ -318,12 +337,21 @@ fn site(config: &Config) -> Site {
         dialog: false,
     };
     let clients = config.clients.iter().map(client);
+    let radius = config.radius.iter().map(|listener| listener.name.clone());
+    let ldap = config.ldap.iter().map(|listener| listener.name.clone());
     Site {
         places: clients.chain(config.ldap.iter().map(listener)).collect(),
         directories: config
             .directories
             .iter()
             .map(|directory| directory.name().to_owned())
+            .collect(),
+        listeners: radius.chain(ldap).collect(),
+        applications: config
+            .ldap
+            .iter()
+            .flat_map(|listener| &listener.applications)
+            .map(|application| application.name.clone())
             .collect(),
     }
 }

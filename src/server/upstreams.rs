@@ -39,7 +39,7 @@ pub(super) fn check(config: &Config, dictionary: &Arc<Dictionary>, document: &Do
 
 /// Settles which upstream each rule with `radius` means: the one it names, or the only one there is.
 pub(super) fn settle(config: &Config, policy: &mut Policy, faults: &mut Faults) {
-    for rule in &mut policy.rules {
+    for rule in policy.rules.each_mut() {
         let mut found = None;
         let Ruling::Require(terms) = &mut rule.ruling else {
             continue;

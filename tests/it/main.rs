@@ -25,6 +25,8 @@ mod answers;
 mod chap;
 // RADIUS clients as operators see them.
 mod clients;
+// Conditions of rules on directories, clients and connections.
+mod conditions;
 // Codes by mail and through a gateway.
 mod delivery;
 // People whom an operator keeps out.

@@ -21,6 +21,10 @@ pub struct Site {
     pub places: Vec<Place>,
     /// Names of the directories.
     pub directories: Vec<String>,
+    /// Names of the listeners.
+    pub listeners: Vec<String>,
+    /// Names of the applications behind LDAP listeners.
+    pub applications: Vec<String>,
 }
 
 /// A RADIUS client or an LDAP listener.
@@ -156,6 +160,11 @@ impl Look<'_> {
             "client" => ("client", all(|place| &place.client)),
             "service" => ("service", all(|place| &place.service)),
             "directory" => ("directory", self.site.directories.iter().map(String::as_str).collect()),
+            "listener" => ("listener", self.site.listeners.iter().map(String::as_str).collect()),
+            "application" => (
+                "application",
+                self.site.applications.iter().map(String::as_str).collect(),
+            ),
             _ => return None,
         };
         Some((what, compare::key(condition), compare::names(condition)?, known))

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::document::Faults;
 use crate::engine::event::Context;
 use crate::engine::facts::Person;
-use crate::engine::policy::{Policy, Rule, Subject, Who};
+use crate::engine::policy::{Known, Policy, Rule, Subject, Who};
 use crate::engine::{LoginName, Lookup, Manner, Operation, Origin, Protocol};
 use crate::ldap::listener::service_account;
 use crate::policies::files::PolicyFiles;
@@ -284,6 +284,7 @@ impl Replay {
             person: Who::Known(&person),
             operation,
             sessions: None,
+            known: Known::default(),
             now: line.at,
         };
         let recorded = Recorded {

@@ -3,26 +3,12 @@
 use ipnet::IpNet;
 
 use super::Place;
-use crate::engine::policy::{Condition, Rule};
+use crate::engine::policy::{Condition, GroupList, Names, Rule};
 use crate::engine::request::{Operation, Protocol, Transport};
 
 /// The key that a condition is written under.
 pub(super) const fn key(condition: &Condition) -> &'static str {
-    match condition {
-        Condition::Operation(_) => "operation",
-        Condition::Protocol(_) => "protocol",
-        Condition::Service(_) => "service",
-        Condition::Client(_) => "client",
-        Condition::Directory(_) => "directory",
-        Condition::Source(_) => "source",
-        Condition::Encrypted(_) => "encrypted",
-        Condition::NasIdentifier(_) => "nas_identifier",
-        Condition::Time(_) => "time",
-        Condition::User(_) => "user",
-        Condition::Group(_) => "group",
-        Condition::DnSuffix(_) => "dn_suffix",
-        Condition::Sessions(_) => "sessions",
-    }
+    condition.key()
 }
 
 /// The names that a condition lists, where these are plain names.
@@ -30,17 +16,31 @@ pub(super) fn names(condition: &Condition) -> Option<Vec<&str>> {
     match condition {
         Condition::Service(list)
         | Condition::Client(list)
+        | Condition::Listener(list)
+        | Condition::Application(list)
         | Condition::Directory(list)
         | Condition::NasIdentifier(list)
-        | Condition::User(list) => Some(list.iter().map(String::as_str).collect()),
+        | Condition::User(list) => Some(list.iter().collect()),
         Condition::Operation(_)
         | Condition::Protocol(_)
+        | Condition::Transport(_)
         | Condition::Source(_)
         | Condition::Encrypted(_)
+        | Condition::CalledStation(_)
+        | Condition::CallingStation(_)
+        | Condition::Date(_)
         | Condition::Time(_)
+        | Condition::SsoManaged(_)
         | Condition::Group(_)
+        | Condition::Privileged(_)
         | Condition::DnSuffix(_)
-        | Condition::Sessions(_) => None,
+        | Condition::Manager(_)
+        | Condition::Credential(_)
+        | Condition::Enrolment(_)
+        | Condition::Attribute { .. }
+        | Condition::Filter(_)
+        | Condition::Sessions(_)
+        | Condition::Failures(_) => None,
     }
 }
 
@@ -50,32 +50,63 @@ pub(super) fn is_always_known(condition: &Condition) -> bool {
     match condition {
         Condition::Operation(_)
         | Condition::Protocol(_)
+        | Condition::Transport(_)
         | Condition::Service(_)
         | Condition::Client(_)
         | Condition::Directory(_)
         | Condition::Source(_)
         | Condition::Encrypted(_)
+        | Condition::Date(_)
         | Condition::Time(_) => true,
         Condition::NasIdentifier(_)
+        | Condition::Listener(_)
+        | Condition::Application(_)
+        | Condition::CalledStation(_)
+        | Condition::CallingStation(_)
         | Condition::User(_)
+        | Condition::SsoManaged(_)
         | Condition::Group(_)
+        | Condition::Privileged(_)
         | Condition::DnSuffix(_)
-        | Condition::Sessions(_) => false,
+        | Condition::Manager(_)
+        | Condition::Credential(_)
+        | Condition::Enrolment(_)
+        | Condition::Attribute { .. }
+        | Condition::Filter(_)
+        | Condition::Sessions(_)
+        | Condition::Failures(_) => false,
     }
 }
 
 /// Whether a condition is about the person.
 pub(super) fn is_about_people(condition: &Condition) -> bool {
     match condition {
-        Condition::User(_) | Condition::Group(_) | Condition::DnSuffix(_) | Condition::Sessions(_) => true,
+        Condition::User(_)
+        | Condition::SsoManaged(_)
+        | Condition::Group(_)
+        | Condition::Privileged(_)
+        | Condition::DnSuffix(_)
+        | Condition::Manager(_)
+        | Condition::Credential(_)
+        | Condition::Enrolment(_)
+        | Condition::Attribute { .. }
+        | Condition::Filter(_)
+        | Condition::Sessions(_)
+        | Condition::Failures(_) => true,
         Condition::Operation(_)
         | Condition::Protocol(_)
+        | Condition::Transport(_)
         | Condition::Service(_)
         | Condition::Client(_)
+        | Condition::Listener(_)
+        | Condition::Application(_)
         | Condition::Directory(_)
         | Condition::Source(_)
         | Condition::Encrypted(_)
         | Condition::NasIdentifier(_)
+        | Condition::CalledStation(_)
+        | Condition::CallingStation(_)
+        | Condition::Date(_)
         | Condition::Time(_) => false,
     }
 }
@@ -94,9 +125,12 @@ pub(super) fn at(condition: &Condition, place: &Place) -> Option<bool> {
         Condition::Client(_) => any(&names(condition)?, &place.client),
         Condition::Directory(_) => any(&names(condition)?, &place.directory),
         Condition::Encrypted(wanted) => {
-            let is = |transport: &Transport| matches!(transport, Transport::Tls) == *wanted;
+            let is = |transport: &Transport| transport.is_encrypted() == *wanted;
             all_alike(place.transports.iter().map(is))
         }
+        Condition::Transport(list) => all_alike(place.transports.iter().map(|transport| list.contains(transport))),
+        // An LDAP listener is the client, too.
+        Condition::Listener(_) if place.protocol == Protocol::Ldap => any(&names(condition)?, &place.client),
         Condition::Source(nets) if !place.sources.is_empty() => {
             let inside = |source: &IpNet| nets.iter().any(|net| net.contains(source));
             let outside = |source: &IpNet| nets.iter().all(|net| !overlap(net, source));
@@ -109,12 +143,25 @@ pub(super) fn at(condition: &Condition, place: &Place) -> Option<bool> {
         }
         Condition::Operation(_)
         | Condition::Source(_)
+        | Condition::Listener(_)
+        | Condition::Application(_)
         | Condition::NasIdentifier(_)
+        | Condition::CalledStation(_)
+        | Condition::CallingStation(_)
+        | Condition::Date(_)
         | Condition::Time(_)
         | Condition::User(_)
+        | Condition::SsoManaged(_)
         | Condition::Group(_)
+        | Condition::Privileged(_)
         | Condition::DnSuffix(_)
-        | Condition::Sessions(_) => None,
+        | Condition::Manager(_)
+        | Condition::Credential(_)
+        | Condition::Enrolment(_)
+        | Condition::Attribute { .. }
+        | Condition::Filter(_)
+        | Condition::Sessions(_)
+        | Condition::Failures(_) => None,
     }
 }
 
@@ -138,7 +185,10 @@ pub(super) fn exclude(one: &Condition, other: &Condition) -> bool {
     match (one, other) {
         (Condition::Operation(one), Condition::Operation(other)) => one.iter().all(|item| !other.contains(item)),
         (Condition::Protocol(one), Condition::Protocol(other)) => one.iter().all(|item| !other.contains(item)),
-        (Condition::Encrypted(one), Condition::Encrypted(other)) => one != other,
+        (Condition::Transport(one), Condition::Transport(other)) => one.iter().all(|item| !other.contains(item)),
+        (Condition::Encrypted(one), Condition::Encrypted(other))
+        | (Condition::Privileged(one), Condition::Privileged(other))
+        | (Condition::SsoManaged(one), Condition::SsoManaged(other)) => one != other,
         (Condition::Source(one), Condition::Source(other)) => {
             one.iter().all(|net| other.iter().all(|against| !overlap(net, against)))
         }
@@ -162,19 +212,45 @@ pub(super) fn parts(condition: &Condition) -> Vec<Condition> {
                 .collect()
         };
     }
+    macro_rules! each_name {
+        ($variant:ident, $list:expr) => {
+            $list
+                .iter()
+                .map(|name| Condition::$variant(Names::new(vec![name.to_owned()])))
+                .collect()
+        };
+    }
     match condition {
         Condition::Operation(list) => each!(Operation, list),
         Condition::Protocol(list) => each!(Protocol, list),
-        Condition::Service(list) => each!(Service, list),
-        Condition::Client(list) => each!(Client, list),
-        Condition::Directory(list) => each!(Directory, list),
+        Condition::Transport(list) => each!(Transport, list),
+        Condition::Service(list) => each_name!(Service, list),
+        Condition::Client(list) => each_name!(Client, list),
+        Condition::Listener(list) => each_name!(Listener, list),
+        Condition::Application(list) => each_name!(Application, list),
+        Condition::Directory(list) => each_name!(Directory, list),
         Condition::Source(list) => each!(Source, list),
-        Condition::NasIdentifier(list) => each!(NasIdentifier, list),
+        Condition::NasIdentifier(list) => each_name!(NasIdentifier, list),
         Condition::Time(list) => each!(Time, list),
-        Condition::User(list) => each!(User, list),
-        Condition::Group(list) => each!(Group, list),
+        Condition::User(list) => each_name!(User, list),
+        Condition::Group(list) => list
+            .iter()
+            .map(|name| Condition::Group(GroupList::new(vec![name.to_owned()])))
+            .collect(),
         Condition::DnSuffix(list) => each!(DnSuffix, list),
-        Condition::Encrypted(_) | Condition::Sessions(_) => vec![condition.clone()],
+        Condition::Credential(list) => each!(Credential, list),
+        Condition::Enrolment(list) => each!(Enrolment, list),
+        Condition::Encrypted(_)
+        | Condition::CalledStation(_)
+        | Condition::CallingStation(_)
+        | Condition::Date(_)
+        | Condition::SsoManaged(_)
+        | Condition::Privileged(_)
+        | Condition::Manager(_)
+        | Condition::Attribute { .. }
+        | Condition::Filter(_)
+        | Condition::Sessions(_)
+        | Condition::Failures(_) => vec![condition.clone()],
     }
 }
 

@@ -28,6 +28,7 @@ fn found(text: &str) -> Vec<String> {
             place(Protocol::Ldap, "wiki", &[]),
         ],
         directories: vec!["corp".into()],
+        ..Site::default()
     };
     let sources = [Source::new(Path::new("p.toml"), text)];
     let mut faults = Faults::default();
