@@ -335,7 +335,8 @@ impl AdminClient {
         self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))
     }
 
-    fn broken(&self, error: impl ToString) -> ClientError {
+    /// The conversation ended without what it was for.
+    pub fn broken(&self, error: impl ToString) -> ClientError {
         ClientError::Broken(self.place.to_string(), error.to_string())
     }
 }
