@@ -9,7 +9,7 @@ use axum::{Json, Router};
 
 use super::{AdminState, Answer, MAX_ROWS};
 use crate::accounts::jobs::{Action, Named, Whom};
-use crate::accounts::{Actor, DenyWish, Subject, UnlockWish};
+use crate::accounts::{Actor, DenyWish, Relation, Subject, UnlockWish};
 use crate::admin::WhichSessions;
 use crate::admin::api::{
     ApiError, AskedReport, BulkRequest, ErrorKind, ForceRequest, Forced, GroupDenialView, GroupDenyReport,
@@ -17,7 +17,7 @@ use crate::admin::api::{
     SwitchReport, Switched, UnlockRequest, Unlocked, UnregisterRequest, Unregistered, UserRef,
 };
 use crate::admin::extract::{Body, Params};
-use crate::admin::operator::{Operator, Target, Verb, authorize};
+use crate::admin::operator::{Operator, Reach, Target, Verb, authorize};
 use crate::audit::Filter;
 use crate::clock;
 
@@ -273,7 +273,10 @@ impl AdminState {
 
     /// Whether an operator may do this to one of many. The one place that is asked for each of them.
     async fn may_do_to(&self, operator: &Operator, verb: Verb, subject: &Subject) -> Result<(), ApiError> {
-        let relation = self.accounts.relation(&operator.name, subject).await?;
+        let relation = match verb.reach() {
+            Reach::Others => self.accounts.relation(&operator.name, subject).await?,
+            Reach::Anybody | Reach::AsSecond => Relation::Other,
+        };
         authorize(operator, verb, Target::Person(relation))
     }
 
