@@ -50,9 +50,8 @@ pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
 pub use helpdesk::{Action, Named, Whom};
 pub use helpdesk::{
-    BulkLine, BulkRequest, BulkSummary, ForceRequest, GroupDenials, GroupDenyReport, GroupDenyRequest,
-    GroupUndenyRequest, JobRef, ScheduleRequest, ScheduledAction, Sighted, SwitchReport, UnlockRequest,
-    UnregisterRequest,
+    BulkLine, BulkRequest, BulkSummary, ForceRequest, GroupDenyReport, GroupDenyRequest, GroupUndenyRequest, JobRef,
+    ScheduleRequest, ScheduledAction, Sighted, SwitchReport, UnlockRequest, UnregisterRequest,
 };
 
 pub use clients::{

@@ -205,24 +205,24 @@ impl AdminState {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut under_way: JoinSet<(String, Came)> = JoinSet::new();
         let (operator, whom) = (Arc::new(operator.clone()), Arc::new(whom.clone()));
-        while let Some(names) = searched.names.recv().await {
+        'names: while let Some(names) = searched.names.recv().await {
             for dn in names {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                    break;
+                    break 'names;
                 };
+                while let Some(done) = under_way.try_join_next() {
+                    count(progress, done);
+                }
+                if !self.goes_on(number, progress).await? {
+                    searched.came.abort();
+                    break 'names;
+                }
                 let (state, operator, whom) = (self.clone(), Arc::clone(&operator), Arc::clone(&whom));
                 under_way.spawn(async move {
                     let _place = place;
                     let came = state.force_one(number, &operator, &whom, &dn).await;
                     (dn, came)
                 });
-                while let Some(done) = under_way.try_join_next() {
-                    count(progress, done);
-                }
-            }
-            if !self.goes_on(number, progress).await? {
-                searched.came.abort();
-                break;
             }
         }
         while let Some(done) = under_way.join_next().await {
