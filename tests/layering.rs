@@ -95,7 +95,16 @@ const RULES: &[(&str, &[&str])] = &[
     // Carries the audit to collectors.
     (
         "stream",
-        &["audit", "causes", "clock", "config", "engine", "store", "tls"],
+        &[
+            "accounts::view",
+            "audit",
+            "causes",
+            "clock",
+            "config",
+            "engine",
+            "store",
+            "tls",
+        ],
     ),
     // Counts what the audit and people's records say.
     ("reports", &["accounts", "audit", "clock", "engine"]),

@@ -465,7 +465,7 @@ pub struct ListenerStatus {
     /// Requests being worked on, or connections.
     pub active: u64,
     /// When its certificate, or an authority or list that it verifies clients with, ends: the first of them.
-    #[serde(default)]
+    #[serde(default, with = "moment::option")]
     pub certificate_ends: Option<Timestamp>,
     /// Why it does not listen.
     #[serde(default)]
@@ -499,10 +499,10 @@ pub struct ServerStatus {
     #[serde(default)]
     pub state: String,
     /// Since when.
-    #[serde(default)]
+    #[serde(default, with = "moment::option")]
     pub since: Option<Timestamp>,
     /// When it is tried next, unless it is healthy.
-    #[serde(default)]
+    #[serde(default, with = "moment::option")]
     pub next_try: Option<Timestamp>,
     /// How often it was given up.
     #[serde(default)]
@@ -510,7 +510,7 @@ pub struct ServerStatus {
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
     /// When it answered last.
-    #[serde(default)]
+    #[serde(default, with = "moment::option")]
     pub last: Option<Timestamp>,
     /// Open connections for look-ups and for trying passwords.
     pub connections: usize,
@@ -542,7 +542,7 @@ pub struct UpstreamServerStatus {
     /// Milliseconds of the last answer.
     pub latency_ms: Option<f64>,
     /// When it answered last.
-    #[serde(default)]
+    #[serde(default, with = "moment::option")]
     pub last: Option<Timestamp>,
     /// Questions in flight.
     pub in_flight: usize,
