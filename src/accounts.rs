@@ -472,7 +472,7 @@ impl Accounts {
             let full = page.len() == PAGE;
             after = page.last().map(|(key, _)| key.clone());
             for (key, octets) in page {
-                let Some(user) = user_of(&key) else { continue };
+                let Some(user) = key.user_key() else { continue };
                 let record = decode(&octets).map_err(|error| AccountError::BadRecord(user.to_string(), error))?;
                 if !visit(&user, record) {
                     return Ok(());
@@ -518,12 +518,6 @@ fn event(action: &str, by: Actor<'_>, subject: Option<&Subject>, what: &str) -> 
         reason: Some(what.to_owned()),
         context: None,
     }
-}
-
-fn user_of(key: &Key) -> Option<UserKey> {
-    let text = std::str::from_utf8(key.as_octets().strip_prefix(Key::USERS)?).ok()?;
-    let (directory, identifier) = text.split_once(':')?;
-    Some(UserKey::new(directory, identifier))
 }
 
 #[cfg(test)]

@@ -6,5 +6,7 @@
 mod battery;
 #[path = "store/disk.rs"]
 mod disk;
+#[path = "store/rekey.rs"]
+mod rekey;
 #[path = "support/store.rs"]
 mod support;

@@ -53,6 +53,7 @@ pub use passcodes::{IssueRequest, PasscodesRequest, ReleaseRequest, RevokePassco
 pub use requests::{RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
+pub use upkeep::BackupRequest;
 
 /// Where the socket is unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/portcullis/admin.sock";

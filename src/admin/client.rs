@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +34,9 @@ pub enum ClientError {
     /// The conversation broke off.
     #[error("the server at {0} did not answer: {1}")]
     Broken(PathBuf, String),
+    /// What the server sent could not be kept.
+    #[error("cannot keep what the server sent")]
+    Taken(#[source] io::Error),
     /// The server says no.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -70,8 +74,44 @@ impl AdminClient {
         self.ask(Method::POST, path, body.into()).await
     }
 
+    /// Sends `body` to `path`, and hands on what comes back as it comes. An answer that ends early looks whole: the
+    /// caller must be able to tell.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Taken`] when `take` fails.
+    pub async fn receive(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let mut answer = self.in_time(self.send(Method::POST, path, body.into())).await?;
+        if !answer.response.status().is_success() {
+            return Err(self.refusal(answer).await);
+        }
+        loop {
+            let frame = async { Ok(answer.response.frame().await.transpose()?) };
+            let Some(frame) = self.in_time(frame).await? else {
+                return Ok(());
+            };
+            if let Some(octets) = frame.data_ref() {
+                take(octets).map_err(ClientError::Taken)?;
+            }
+        }
+    }
+
     async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
-        let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
+        let answer = self.in_time(self.send(method, target, body)).await?;
+        if !answer.response.status().is_success() {
+            return Err(self.refusal(answer).await);
+        }
+        let octets = self.in_time(answer.whole()).await?;
+        serde_json::from_slice(&octets).map_err(|error| self.broken(error))
+    }
+
+    async fn send(&self, method: Method, target: &str, body: Bytes) -> Result<Open, Failure> {
+        let uri: Uri = target.parse()?;
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
             if error.kind() == io::ErrorKind::PermissionDenied {
                 ClientError::Forbidden(self.socket.clone())
@@ -79,43 +119,104 @@ impl AdminClient {
                 ClientError::Unreachable(self.socket.clone(), error)
             }
         })?;
-        let exchange = async {
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            let connection = tokio::spawn(connection);
-            let request = Request::builder()
-                .method(method)
-                .uri(uri)
-                .header(HOST, "localhost")
-                .header(CONTENT_TYPE, "application/json")
-                .body(Full::new(body))?;
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let octets = Limited::new(response.into_body(), MAX_ANSWER)
-                .collect()
-                .await?
-                .to_bytes();
-            connection.abort();
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((status, octets))
-        };
-        let (status, octets) = match tokio::time::timeout(PATIENCE, exchange).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(self.broken(error)),
-            Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
-        };
-        if status.is_success() {
-            return serde_json::from_slice(&octets).map_err(|error| self.broken(error));
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(async move {
+            // What goes wrong shows in the answer.
+            let _ = connection.await;
+        });
+        let connection = AbortOnDrop(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))?;
+        let response = sender.send_request(request).await?;
+        Ok(Open {
+            response,
+            _connection: connection,
+        })
+    }
+
+    async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, ClientError> {
+        match tokio::time::timeout(PATIENCE, exchange).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(Failure::Client(error))) => Err(error),
+            Ok(Err(Failure::Exchange(error))) => Err(self.broken(error)),
+            Err(_) => Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
         }
+    }
+
+    /// What the server says of why it does not.
+    async fn refusal(&self, answer: Open) -> ClientError {
+        let status = answer.response.status();
+        let octets = match self.in_time(answer.whole()).await {
+            Ok(octets) => octets,
+            Err(error) => return error,
+        };
         let error = serde_json::from_slice(&octets).unwrap_or_else(|_| {
             ApiError::new(
                 ErrorKind::Internal,
                 format!("the server answered {status} without a reason"),
             )
         });
-        Err(ClientError::Api(error))
+        ClientError::Api(error)
     }
 
     fn broken(&self, error: impl ToString) -> ClientError {
         ClientError::Broken(self.socket.clone(), error.to_string())
+    }
+}
+
+/// An answer that is under way.
+struct Open {
+    response: Response<Incoming>,
+    _connection: AbortOnDrop,
+}
+
+impl Open {
+    async fn whole(self) -> Result<Bytes, Failure> {
+        let Self { response, _connection } = self;
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        Ok(body.map_err(Failure::Exchange)?.to_bytes())
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Why an exchange failed.
+enum Failure {
+    Client(ClientError),
+    Exchange(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<hyper::Error> for Failure {
+    fn from(error: hyper::Error) -> Self {
+        Self::Exchange(error.into())
+    }
+}
+
+impl From<hyper::http::Error> for Failure {
+    fn from(error: hyper::http::Error) -> Self {
+        Self::Exchange(error.into())
+    }
+}
+
+impl From<hyper::http::uri::InvalidUri> for Failure {
+    fn from(error: hyper::http::uri::InvalidUri) -> Self {
+        Self::Exchange(error.into())
     }
 }
 

@@ -274,7 +274,7 @@ impl CliError {
                 ErrorKind::Unavailable => Exit::Unreachable,
             },
             Self::Usage(..) | Self::File(..) => Exit::Usage,
-            Self::Io(_) | Self::Qr(_) | Self::Local(_) => Exit::Refused,
+            Self::Io(_) | Self::Qr(_) | Self::Local(_) | Self::Client(ClientError::Taken(_)) => Exit::Refused,
         }
     }
 
@@ -289,7 +289,7 @@ impl CliError {
             Self::Client(ClientError::Broken(..)) => Some("see the server's log".into()),
             Self::Client(ClientError::Api(error)) => error.remedy.clone(),
             Self::Usage(_, remedy) | Self::File(_, remedy) | Self::Away(_, remedy) => remedy.map(str::to_owned),
-            Self::Io(_) | Self::Qr(_) | Self::Local(_) => None,
+            Self::Io(_) | Self::Qr(_) | Self::Local(_) | Self::Client(ClientError::Taken(_)) => None,
         }
     }
 

@@ -25,6 +25,13 @@ impl Key {
     /// All user records.
     pub const USERS: &'static [u8] = b"u/";
 
+    /// The person whose record this is the key of.
+    pub fn user_key(&self) -> Option<UserKey> {
+        let text = std::str::from_utf8(self.0.strip_prefix(Self::USERS)?).ok()?;
+        let (directory, identifier) = text.split_once(':')?;
+        Some(UserKey::new(directory, identifier))
+    }
+
     /// Failure counters, which expire: `e/t/<user key>`.
     pub fn throttle(user: &UserKey) -> Self {
         Self::joined(b"e/t/", user.as_str().as_bytes())

@@ -6,6 +6,9 @@
 pub mod export;
 mod ledger;
 pub mod memory;
+pub mod rekey;
+mod replace;
+pub mod schema;
 pub mod sled;
 
 pub use ledger::Head;

@@ -9,8 +9,10 @@
 //!
 //! `docs/decisions/0002-sled-store.md` tells why.
 
+mod check;
 mod format;
 mod group;
+mod hold;
 mod load;
 mod open;
 mod shared;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use ::sled::IVec;
 use parking_lot::Mutex;
 
+pub(super) use self::hold::Hold;
 pub(super) use self::load::Loader;
 pub use self::open::OpenError;
 pub(super) use self::open::{exists, sync_folder};
@@ -43,6 +46,8 @@ use crate::keyring::Keyring;
 pub struct SledStore {
     shared: Arc<Shared>,
     writer: Option<std::thread::JoinHandle<()>>,
+    /// Looks for damage; absent where all was looked at before.
+    checker: Option<std::thread::JoinHandle<()>>,
     /// Where the last sweep stopped.
     swept: Mutex<Option<IVec>>,
 }
@@ -59,13 +64,14 @@ impl SledStore {
     /// Opens the store in the folder `path`, or makes one if there is none. `cache_bytes` is the memory
     /// for pages of the tree: with a KiB or so for each active user, decisions need not read the disk.
     ///
-    /// Reads all records except the audit's once, so that damage shows now: about three seconds for
-    /// a million users. Blocks; call it before serving, or on a thread of its own.
+    /// Reads some of the records, so that damage shows now, and the rest on a thread of its own, which tells the log
+    /// and [`StoreStatus::error`]. Blocks; call it before serving, or on a thread of its own.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.
     pub fn open(path: &Path, cache_bytes: u64, keyring: Arc<Keyring>) -> Result<Arc<Self>, OpenError> {
-        let opened = open::open(path, cache_bytes, &keyring)?;
+        let mut opened = open::open(path, cache_bytes, &keyring)?;
+        let unchecked = opened.unchecked.take();
         let (shared, tip) = Shared::new(path, opened, keyring);
         let shared = Arc::new(shared);
         let writing = Arc::clone(&shared);
@@ -73,20 +79,47 @@ impl SledStore {
             .name("store-writer".into())
             .spawn(move || writer::run(&writing, tip))
             .map_err(|error| OpenError::Io(path.to_owned(), error))?;
+        let checker = unchecked.map(|from| check::rest(Arc::clone(&shared), from));
+        let checker = checker
+            .transpose()
+            .map_err(|error| OpenError::Io(path.to_owned(), error))?;
         Ok(Arc::new(Self {
             shared,
             writer: Some(writer),
+            checker,
             swept: Mutex::default(),
         }))
+    }
+}
+
+impl SledStore {
+    /// The last revision that is known to be on disk of the store in a folder, without opening it.
+    ///
+    /// # Errors
+    /// When that is not to be found.
+    pub(super) fn revision(path: &Path) -> Result<u64, OpenError> {
+        open::revision(path)
+    }
+
+    /// Whether the store in a folder was written with this key.
+    ///
+    /// # Errors
+    /// When that is not to be found out.
+    pub(super) fn fingerprint(path: &Path, keyring: &Keyring) -> Result<bool, OpenError> {
+        match open::open(path, 1 << 20, keyring) {
+            Ok(_) => Ok(true),
+            Err(OpenError::WrongKey { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
 impl Drop for SledStore {
     fn drop(&mut self) {
         self.shared.begin_close();
-        if let Some(writer) = self.writer.take() {
-            // The writer catches panics; there is nothing to learn from its end.
-            let _ = writer.join();
+        for thread in [self.writer.take(), self.checker.take()].into_iter().flatten() {
+            // They catch panics; there is nothing to learn from their end.
+            let _ = thread.join();
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::admin::api::{
 };
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::client::{AdminClient, ClientError};
-use crate::admin::control::{Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
+use crate::admin::control::{Backup, Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
 use crate::admin::operator::{Operator, Verb};
 use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
@@ -31,7 +31,21 @@ impl OperatorBook for TestControl {}
 impl Helpdesk for TestControl {}
 impl Health for TestControl {}
 impl Trail for TestControl {}
-impl Upkeep for TestControl {}
+impl Upkeep for TestControl {
+    fn backup(&self) -> BoxFuture<'_, Result<Backup, ApiError>> {
+        Box::pin(async {
+            let (sender, pieces) = tokio::sync::mpsc::channel(2);
+            for piece in ["half ", "and half"] {
+                sender.send(Ok(piece.into())).await.unwrap();
+            }
+            Ok(Backup {
+                revision: 7,
+                audit_sequence: 3,
+                pieces,
+            })
+        })
+    }
+}
 
 impl Control for TestControl {
     fn operators(&self) -> Vec<String> {

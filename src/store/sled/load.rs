@@ -7,11 +7,13 @@ use std::sync::Arc;
 use ::sled::IVec;
 
 use super::super::ledger::Head;
-use super::super::{AuditRecord, Record, StoreError};
+use super::super::{AuditRecord, Entry, Record, StoreError, ledger};
 use super::format;
 use super::open::{self, OpenError};
 use super::shared::guarded;
 use super::tip::Tip;
+use crate::engine::batch::Batch;
+use crate::engine::event::AuditEvent;
 use crate::keyring::Keyring;
 
 /// A database being filled. It counts as a store after [`Loader::finish`] only.
@@ -38,8 +40,15 @@ impl Loader {
         })
     }
 
-    /// Adds a record as it was, version and all.
-    pub(in super::super) fn record(&mut self, record: Record) -> Result<(), StoreError> {
+    /// Adds an entry as it was: a record with its version, an audit record with its link.
+    pub(in super::super) fn entry(&mut self, entry: Entry) -> Result<(), StoreError> {
+        match entry {
+            Entry::Record(record) => self.record(record),
+            Entry::Audit(record) => self.audit(record),
+        }
+    }
+
+    fn record(&mut self, record: Record) -> Result<(), StoreError> {
         let mut octets = format::encode(&record.value, record.expires);
         format::stamp(&mut octets, record.version.0);
         self.octets += octets.len();
@@ -47,15 +56,29 @@ impl Loader {
         self.write_some()
     }
 
-    /// Adds an audit record as it was, link and all.
-    pub(in super::super) fn audit(&mut self, record: AuditRecord) -> Result<(), StoreError> {
+    fn audit(&mut self, record: AuditRecord) -> Result<(), StoreError> {
         self.octets += record.body.len();
         self.audit.push(record);
         self.write_some()
     }
 
-    /// Makes everything durable and turns the database into a store.
-    pub(in super::super) fn finish(mut self, head: Head) -> Result<(), StoreError> {
+    /// Makes everything durable and turns the database into a store that stands at `head`, or one change further if
+    /// there is a `note` for its audit.
+    pub(in super::super) fn finish(
+        mut self,
+        mut head: Head,
+        keyring: &Keyring,
+        note: Option<&AuditEvent>,
+    ) -> Result<(), StoreError> {
+        if let Some(event) = note {
+            let mut batch = Batch::default();
+            batch.audit.push(event.clone());
+            head.revision += 1;
+            head.fingerprint = keyring.fingerprint();
+            for body in ledger::check(&batch)? {
+                self.audit(head.append(keyring, body))?;
+            }
+        }
         self.batch.insert(format::HEAD, format::encode_head(&head));
         self.write()?;
         guarded(|| self.db.flush())?;
