@@ -90,4 +90,5 @@ mod service_accounts;
 // The failure counter, over all protocols.
 mod throttle;
 // Other RADIUS servers that judge passwords or a factor.
+mod upkeep;
 mod upstream;

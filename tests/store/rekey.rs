@@ -272,3 +272,62 @@ async fn what_cannot_be_sealed_anew_stops_it() {
     assert!(!next_key_file(&site.key_file()).exists() && !site.path("store.rekeying").exists());
     site.judge(BEFORE).await;
 }
+
+/// The command line, so that it can be killed.
+fn command(site: &Site) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"));
+    command
+        .args(["rekey", "--yes", "--json", "--store"])
+        .arg(site.store())
+        .arg("--key-file")
+        .arg(site.key_file());
+    command
+}
+
+fn forget_former(site: &Site) {
+    fs::remove_dir_all(site.path("store.former")).unwrap();
+    fs::remove_file(site.path("key.former")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_nothing_is_lost() {
+    let site = Site::new().await;
+    let started = std::time::Instant::now();
+    let done = command(&site).output().unwrap();
+    let whole = started.elapsed();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let mut records = BEFORE + 1;
+    site.judge(records).await;
+    let (mut unfinished, mut finished) = (0, 0);
+    for part in 0..16 {
+        forget_former(&site);
+        let before = site.keyring().fingerprint();
+        let mut process = command(&site)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(whole * part / 14);
+        process.kill().unwrap();
+        process.wait().unwrap();
+        // Either the old store and the old key are in place, or another run says what was left to do.
+        if site.open().is_ok() && site.keyring().fingerprint() == before {
+            unfinished += 1;
+            site.judge(records).await;
+        } else {
+            finished += 1;
+        }
+        let again = command(&site).output().unwrap();
+        if site.path("key.former").exists() && !again.status.success() {
+            // All had been done.
+            let told = String::from_utf8_lossy(&again.stderr).into_owned();
+            assert!(told.contains("in the way"), "{told}");
+        } else {
+            assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+        }
+        assert_ne!(site.keyring().fingerprint(), before);
+        records += 1;
+        site.judge(records).await;
+    }
+    println!("{unfinished} were cut off before the new store was in place, {finished} after");
+}
