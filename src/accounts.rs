@@ -3,6 +3,7 @@
 //! before the answer.
 
 mod answers;
+mod census;
 mod codes;
 mod denials;
 mod four_eyes;
@@ -34,6 +35,7 @@ use crate::keyring::{KeyError, Keyring};
 use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use answers::{AnswersChange, DefineWish};
+pub use census::{Census, Counts};
 pub use codes::PasscodeWish;
 pub use denials::DenyWish;
 pub use four_eyes::FourEyes;

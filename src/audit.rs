@@ -5,6 +5,8 @@
 //! cut off together: for that, note the head that [`Verified::head`] gives elsewhere from time to time
 //! and hand it to [`Audit::verify`].
 
+pub mod export;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;

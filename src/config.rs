@@ -15,6 +15,7 @@ use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
 pub use crate::engine::Transport;
+pub use audit_stream::{AuditStream, Facility, StreamKind, StreamStart, StreamTransport};
 pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
@@ -59,6 +60,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// `[[delivery]]`
     pub deliveries: Vec<Delivery>,
+    /// `[[audit_stream]]`
+    pub audit_streams: Vec<AuditStream>,
     /// `[[radius]]`
     pub radius: Vec<RadiusListener>,
     /// `[[client]]`
@@ -930,6 +933,7 @@ pub enum Anonymous {
     Yes,
 }
 
+mod audit_stream;
 mod certificate;
 mod default;
 mod delivery;

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use ring::hmac;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use zeroize::Zeroizing;
 
 use crate::clock::{self, Timestamp};
@@ -69,6 +70,8 @@ pub struct Keyring {
     dialogs: Prk,
     /// Oldest first.
     former: Vec<Former>,
+    signer: Ed25519KeyPair,
+    index: hmac::Key,
 }
 
 /// What is carried on of a key that another one has taken the place of.
@@ -107,6 +110,8 @@ impl Keyring {
             fingerprint,
             proxy_mark,
             former: Vec::new(),
+            signer: signer(&expand(&prk, &[b"audit signature"])),
+            index: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"audit index"]).as_slice()),
         }
     }
 
@@ -167,6 +172,26 @@ impl Keyring {
         let former = self.former.iter().find(|former| sequence <= former.until);
         let key = former.map_or(&self.audit, |former| &former.audit);
         tag(key, &[previous, &sequence.to_be_bytes(), body])
+    }
+
+    /// Signs a statement about the audit (Ed25519, RFC 8032).
+    pub fn sign_audit(&self, statement: &[u8]) -> [u8; 64] {
+        let mut octets = [0; 64];
+        octets.copy_from_slice(self.signer.sign(statement).as_ref());
+        octets
+    }
+
+    /// The key that statements signed by [`Keyring::sign_audit`] are checked with. It is no secret, and by it
+    /// nobody can write a record.
+    pub fn audit_public_key(&self) -> [u8; 32] {
+        let mut octets = [0; 32];
+        octets.copy_from_slice(self.signer.public_key().as_ref());
+        octets
+    }
+
+    /// HMAC-SHA-256 of `parts`, each with its length before it, for what is kept to find audit records by.
+    pub fn digest_index(&self, parts: &[&[u8]]) -> [u8; 32] {
+        tag_of_parts(&self.index, parts)
     }
 
     /// Seals a dialog for the trip through a client, under the key of the hour.
@@ -248,6 +273,11 @@ fn open_with(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Result<Secret, K
 fn aead_key(prk: &Prk, info: &[&[u8]]) -> LessSafeKey {
     let key = expand(prk, info);
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_slice()).expect("a key of 32 octets"))
+}
+
+#[allow(clippy::expect_used, reason = "any 32 octets are a seed")]
+fn signer(seed: &[u8; 32]) -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(seed).expect("a seed of 32 octets")
 }
 
 #[allow(clippy::expect_used, reason = "32 octets are within HKDF's limit of 255 blocks")]

@@ -59,6 +59,7 @@ use crate::radius::observed::Strangers;
 use crate::radius::{stream, udp};
 use crate::sessions::{DirectoryByName, Sessions};
 use crate::store::{Durability, Store, export};
+use crate::stream::{self as audit_stream, Streams};
 use crate::tls::TlsServer;
 use crate::tls::mutual::MutualServer;
 use crate::verifier::Verifier;
@@ -117,10 +118,14 @@ pub(crate) struct Node {
     bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
     sessions: Arc<Sessions>,
+    streams: Streams,
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
 }
+
+/// How long audit streams may take to end in good order.
+const STREAMS_END: Duration = Duration::from_secs(3);
 
 /// How often expired records are swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -180,6 +185,11 @@ impl Server {
         let sessions = Sessions::load(Arc::clone(&store), directories, settings, metrics.clone())
             .await
             .map_err(|error| StartError::State(error.to_string()))?;
+        let streams = Streams::new(audit_stream::Source {
+            audit: Arc::new(Audit::new(Arc::clone(&store), Arc::clone(&keyring))),
+            store: Arc::clone(&store),
+            host: control::node_name(&config),
+        });
         let node = Arc::new(Node {
             file: file.to_owned(),
             config: ArcSwap::new(Arc::clone(&config)),
@@ -195,15 +205,17 @@ impl Server {
             bindings: Arc::default(),
             certificates: parts.certificates,
             sessions: Arc::new(sessions),
+            streams,
             radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
         });
         // Weak: the node has the metrics.
-        let judges = Arc::downgrade(&node.verifier);
+        let measured = Arc::downgrade(&node);
         node.metrics.refresh_by(move |metrics| {
-            if let Some(verifier) = judges.upgrade() {
-                control::measure(&verifier.directories(), metrics);
+            if let Some(node) = measured.upgrade() {
+                control::measure(&node.verifier.directories(), metrics);
+                node.measure_health(metrics);
             }
         });
         let surroundings: Arc<dyn Surroundings> = Arc::clone(&node) as Arc<dyn Surroundings>;
@@ -223,6 +235,11 @@ impl Server {
             return Err(error);
         }
         server.node.note("server.start", Outcome::Accept, None).await;
+        let started = server.node.streams.replace(&config.audit_streams).await;
+        if let Err(error) = started {
+            server.stop().await;
+            return Err(StartError::State(parts::describe(error)));
+        }
         let counts = (config.radius.len(), config.ldap.len());
         info!(radius = counts.0, ldap = counts.1, socket = %config.admin_socket().display(), "ready");
         Ok(server)
@@ -258,6 +275,13 @@ impl Server {
             self.listeners.abort_all();
         }
         self.node.note("server.stop", Outcome::Accept, None).await;
+        // After the last record, which goes with them where the collector takes it.
+        if tokio::time::timeout(STREAMS_END, self.node.streams.stop())
+            .await
+            .is_err()
+        {
+            warn!("audit streams end without confirmation; what was under way is sent again");
+        }
         if let Err(error) = self.node.store.close().await {
             error!(%error, "the store did not close in good order");
         }

@@ -190,7 +190,13 @@ impl Verifier {
         let lookup = match (request.login.form(), &request.origin.service_account) {
             // From an address that it may not come from, a service account is nobody.
             (LoginForm::Account(_), None) => Lookup::Unknown,
-            _ => directory.look_up(&request.login).await,
+            _ => {
+                let began = clock::monotonic();
+                let found = directory.look_up(&request.login).await;
+                self.metrics
+                    .directory_took(&request.origin.directory, "look-up", began.elapsed());
+                found
+            }
         };
         let claims = &request.claims;
         let known = Known {
@@ -250,7 +256,8 @@ impl Verifier {
             };
             queued = None;
             let unchanged = effect.changes_nothing();
-            let (performed, asked) = watched(self.perform(effect, directory.as_ref(), &mut check)).await;
+            let (performed, asked) =
+                watched(self.perform(effect, (directory.as_ref(), &request.origin.directory), &mut check)).await;
             match performed {
                 Ok(evidence) => {
                     under_way = Some((attempt, evidence));
@@ -269,7 +276,7 @@ impl Verifier {
     async fn perform(
         &self,
         effect: Effect,
-        directory: &dyn Directory,
+        (directory, name): (&dyn Directory, &Arc<str>),
         check: &mut Check<'_>,
     ) -> Result<Evidence, CommitError> {
         match effect {
@@ -280,7 +287,12 @@ impl Verifier {
             } => {
                 self.write(reserve, Durability::Visible).await?;
                 Ok(Evidence::Password(match check {
-                    Check::Directory => directory.verify(&person, &password).await,
+                    Check::Directory => {
+                        let began = clock::monotonic();
+                        let outcome = directory.verify(&person, &password).await;
+                        self.metrics.directory_took(name, "password", began.elapsed());
+                        outcome
+                    }
                     Check::Own(own) => own.check(&person, &password).await,
                 }))
             }

@@ -87,6 +87,13 @@ const RULES: &[(&str, &[&str])] = &[
         &["clock", "directory", "engine", "hashing", "keyring", "secret", "store"],
     ),
     ("audit", &["accounts::view", "clock", "engine", "keyring", "store"]),
+    // Carries the audit to collectors.
+    (
+        "stream",
+        &["audit", "causes", "clock", "config", "engine", "store", "tls"],
+    ),
+    // Counts what the audit and people's records say.
+    ("reports", &["accounts", "audit", "clock", "engine"]),
     // Front ends: never each other, never what is behind the engine.
     (
         "radius",
@@ -127,7 +134,8 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "secret",
+            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "reports", "secret",
+            "stream",
         ],
     ),
     // Speaks to the admin socket; the walls of the house are none of its business.

@@ -34,6 +34,7 @@ pub use crate::accounts::view::{
     PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released, RequestView, Resynced,
     SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
 };
+pub use crate::audit::export;
 pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::event::Outcome;
 pub use crate::engine::outline::Outline;
@@ -48,8 +49,11 @@ pub use clients::{
     TroubleView,
 };
 
+pub use crate::stream::StreamStatus;
+pub use health::{NodeStatus, PartTested, PartsTested, TestRequest};
 pub use keys::{EnrolKeyRequest, ImportKeysRequest, ImportedKey, MachineRef, RespondRequest};
 pub use passcodes::{IssueRequest, PasscodesRequest, ReleaseRequest, RevokePasscodeRequest};
+pub use reports::{By, Report, ReportKind, ReportRequest, ReportRow};
 pub use requests::{RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
@@ -340,7 +344,7 @@ pub struct VerifyRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatusRequest {
-    /// Ask every directory server now.
+    /// Ask every directory server, upstream, delivery and collector now.
     #[serde(default)]
     pub probe: bool,
 }
@@ -364,6 +368,9 @@ pub struct StatusReport {
     pub loaded: Timestamp,
     /// Policies in force.
     pub policies: PolicySummary,
+    /// The nodes that serve together; this one alone when there is no other.
+    #[serde(default)]
+    pub nodes: Vec<NodeStatus>,
     /// RADIUS and LDAP listeners.
     pub listeners: Vec<ListenerStatus>,
     /// Directories and their servers.
@@ -374,6 +381,9 @@ pub struct StatusReport {
     /// How codes reach people.
     #[serde(default)]
     pub deliveries: Vec<DeliveryStatus>,
+    /// Collectors of the audit.
+    #[serde(default)]
+    pub streams: Vec<StreamStatus>,
     /// The store.
     pub store: StoreStatus,
     /// Open sessions.
@@ -382,8 +392,8 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
-    /// Whether everything works: a server that logins go to, in each directory, a store to write to, and deliveries
-    /// that took their last message.
+    /// Whether everything works: a server that logins go to, in each directory, a store to write to, deliveries
+    /// that took their last message, and collectors that take the audit.
     pub fn is_healthy(&self) -> bool {
         self.store.error.is_none()
             && self.listeners.iter().all(|listener| listener.error.is_none())
@@ -396,6 +406,8 @@ impl StatusReport {
                 .iter()
                 .all(|upstream| upstream.servers.iter().any(|server| server.healthy))
             && self.deliveries.iter().all(|delivery| delivery.error.is_none())
+            && self.streams.iter().all(|stream| stream.error.is_none())
+            && self.nodes.iter().all(|node| node.error.is_none())
     }
 }
 
@@ -466,6 +478,9 @@ pub struct ServerStatus {
     pub given_up: u64,
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
+    /// When it answered last.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
     /// Open connections for look-ups and for trying passwords.
     pub connections: usize,
     /// Connections of LDAP clients that are relayed.
@@ -495,6 +510,9 @@ pub struct UpstreamServerStatus {
     pub healthy: bool,
     /// Milliseconds of the last answer.
     pub latency_ms: Option<f64>,
+    /// When it answered last.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
     /// Questions in flight.
     pub in_flight: usize,
     /// Replies that proved nothing.

@@ -93,10 +93,10 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .merge(trail::routes())
         .merge(upkeep::routes())
         .merge(delegations::routes())
-        .merge(reports::routes())
         .merge(tokens::routes())
         .layer(middleware::from_fn(in_time))
         .merge(ending::routes())
+        .merge(reports::routes())
         // A long chain takes its time; the caller may go away, which ends it.
         .route("/v1/audit/verify", get(verify_audit))
         .route("/metrics", get(metrics))

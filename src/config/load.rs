@@ -1,5 +1,6 @@
 //! Reading and validating the file.
 
+mod audit_stream;
 mod delivery;
 mod four_eyes;
 mod privileged;
@@ -13,14 +14,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Approvals, Client, Config, Delivery, Dialogs, Dictionary, Directory, DynamicAuthorization,
-    LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Privileged,
-    Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    Accounting, Admin, Approvals, AuditStream, Client, Config, Delivery, Dialogs, Dictionary, Directory,
+    DynamicAuthorization, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes,
+    Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "node",
     "log",
     "store",
@@ -37,6 +38,7 @@ const SECTIONS: [&str; 19] = [
     "directory",
     "upstream",
     "delivery",
+    "audit_stream",
     "radius",
     "client",
     "ldap",
@@ -82,6 +84,7 @@ impl Config {
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             deliveries: reader.items::<Delivery>("delivery"),
+            audit_streams: reader.items::<AuditStream>("audit_stream"),
             radius: reader.items::<RadiusListener>("radius"),
             clients: reader.items::<Client>("client"),
             ldap: reader.items::<LdapListener>("ldap"),
@@ -234,6 +237,7 @@ impl Reader<'_, '_, '_> {
         }
         self.resolve_upstreams(&mut config.upstreams, &folder);
         self.resolve_deliveries(&mut config.deliveries, &folder);
+        self.resolve_streams(&mut config.audit_streams, &folder);
         for (index, client) in config.clients.iter_mut().enumerate() {
             client.secret_file.iter_mut().for_each(fix);
             let path = ["client", &index.to_string()];
@@ -351,6 +355,7 @@ impl Reader<'_, '_, '_> {
         self.ldap_listeners(config, &directories);
         self.upstreams(config);
         self.deliveries(config);
+        self.audit_streams(config);
     }
 
     fn limits(&mut self, config: &Config) {

@@ -192,6 +192,8 @@ pub struct ServerStatus {
     pub given_up: u64,
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
+    /// When it answered last.
+    pub last: Option<Timestamp>,
     /// Connections open to it for look-ups and for trying passwords.
     pub connections: usize,
     /// Connections of LDAP clients that are relayed to it.

@@ -129,6 +129,16 @@ impl Key {
         Self::joined(b"w/", b"sessions")
     }
 
+    /// What a test of the store writes, and takes away again: `e/h`.
+    pub fn health_test() -> Self {
+        Self(b"e/h".to_vec())
+    }
+
+    /// How far the collector of an audit stream has come: `x/<name>`.
+    pub fn audit_stream(name: &str) -> Self {
+        Self::joined(b"x/", name.as_bytes())
+    }
+
     /// Everything under this prefix may carry an expiry and is swept.
     pub const EXPIRING: &'static [u8] = b"e/";
 

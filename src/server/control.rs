@@ -202,6 +202,9 @@ impl Node {
         )
         .await;
         let upstreams = started.map_err(|error| ApiError::new(ErrorKind::Faulty, error))?;
+        if let Err(error) = self.streams.replace(&parts.config.audit_streams).await {
+            return Err(ApiError::new(ErrorKind::Faulty, parts::describe(error)));
+        }
         let (changes, needs_restart) = self.differences(&old, &parts);
         let (engine, directories, source_limit) = parts.judging(&self.keyring);
         for directory in directories.values() {
@@ -266,6 +269,9 @@ impl Node {
         if old.deliveries != new.deliveries {
             changes.push("deliveries".into());
         }
+        if old.audit_streams != new.audit_streams {
+            changes.push("audit streams".into());
+        }
         if old.admin.operators != new.admin.operators {
             changes.push("operators".into());
         }
@@ -322,9 +328,14 @@ impl Node {
             deliveries.push(delivery_status(status));
         }
         let store = self.store.status();
+        if probe {
+            self.probe_streams().await;
+        }
         StatusReport {
+            nodes: vec![self.node_status(&config, &store)],
+            streams: self.streams.status(),
             version: env!("CARGO_PKG_VERSION").into(),
-            node: config.node.name.clone().unwrap_or_else(host_name),
+            node: node_name(&config),
             pid: std::process::id(),
             started: self.started,
             config: self.file.display().to_string(),
@@ -676,6 +687,7 @@ fn directory_status(status: directory::DirectoryStatus) -> DirectoryStatus {
         next_try: server.next_try,
         given_up: server.given_up,
         latency_ms: server.latency_ms,
+        last: server.last,
         connections: server.connections,
         relayed: server.relayed,
         error: server.error,
@@ -715,6 +727,7 @@ fn upstream_status(status: upstream::UpstreamStatus) -> UpstreamStatus {
         transport: server.transport,
         healthy: server.healthy,
         latency_ms: server.latency_ms,
+        last: server.last,
         in_flight: server.in_flight,
         unproven: server.unproven,
         error: server.error,
@@ -738,6 +751,11 @@ fn delivery_status(status: delivery::DeliveryStatus) -> DeliveryStatus {
         latency_ms: status.latency_ms,
         error: status.error,
     }
+}
+
+/// The name of this node.
+pub(super) fn node_name(config: &Config) -> String {
+    config.node.name.clone().unwrap_or_else(host_name)
 }
 
 fn host_name() -> String {

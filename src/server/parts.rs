@@ -29,6 +29,7 @@ use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
+use crate::stream::Streams;
 use crate::tls::TlsServer;
 use crate::tls::mutual::MutualServer;
 use crate::verifier::Directories;
@@ -83,6 +84,11 @@ impl Parts {
         fetch(&policy, &mut config);
         upstreams::check(&config, &dictionary, &document, &mut faults);
         upstreams::settle(&config, &mut policy, &mut faults);
+        if let Err((index, error)) = Streams::check(&config.audit_streams) {
+            faults
+                .0
+                .push(document.fault(&["audit_stream", &index.to_string()], describe(error)));
+        }
         untyped::check(&config, &policy, &mut faults);
         questions::check(&config, &policy, &mut faults);
         dialogs::settle(&config, &mut policy, &document, &mut faults);

@@ -3,6 +3,7 @@
 //! Written so that a networked store fits without changing callers: everything is asynchronous,
 //! versions are revisions of the whole store, and a batch either applies whole or reports a conflict.
 
+pub mod archive;
 pub mod export;
 mod ledger;
 pub mod memory;
@@ -11,8 +12,12 @@ mod replace;
 pub mod schema;
 pub mod sled;
 
+use std::sync::Arc;
+
 pub use ledger::Head;
 
+use self::archive::Archive;
+use self::archive::seal::Anchor;
 use crate::clock::Timestamp;
 use crate::engine::BoxFuture;
 use crate::engine::batch::{Batch, Key, Version, Versioned};
@@ -123,6 +128,17 @@ pub trait Snapshot: Send {
     fn next(&mut self, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>>;
 }
 
+/// What retention takes away.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// The last record of it, with which a stretch of the archive ends.
+    pub through: u64,
+    /// Moment of the latest record that goes.
+    pub latest: Timestamp,
+    /// What is written to the audit of it: who does it, and when.
+    pub event: AuditEvent,
+}
+
 /// A store. All implementations pass one battery of tests (`tests/store.rs`).
 ///
 /// Keys under `a/` and `m/` belong to the store and cannot be written by a batch.
@@ -153,6 +169,22 @@ pub trait Store: Send + Sync {
 
     /// Up to `limit` audit records from sequence number `from` on, in order.
     fn audit(&self, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, StoreError>>;
+
+    /// Where its older audit records are, if they lie apart. [`Store::audit`] reads them too.
+    fn archive(&self) -> Option<Arc<Archive>> {
+        None
+    }
+
+    /// Takes the oldest audit records away, up to the end of a stretch of the archive, and leaves a signed anchor
+    /// from which the rest of the chain goes on. The event is appended to the audit together with it.
+    ///
+    /// # Errors
+    /// [`StoreError`] for a store without an archive, while an export is under way, or when the disk fails.
+    fn prune_audit(&self, cut: Cut) -> BoxFuture<'_, Result<Anchor, StoreError>> {
+        drop(cut);
+        let error = StoreError("this kind of store has no archive that records could be taken from".into());
+        Box::pin(std::future::ready(Err(error)))
+    }
 
     /// Removes up to `limit` keys under [`Key::EXPIRING`] that have expired by `now`; returns how many
     /// went. A call may look at a part of the keys only and go on from there the next time.

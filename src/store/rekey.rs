@@ -9,8 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::archive::seal::{Anchor, PublicKey};
 use super::replace::{self, Replacement};
-use super::sled::{Hold, Loader, OpenError, SledStore};
+use super::sled::{Hold, Loader, OpenError, PRUNED, SledStore};
 use super::{Entry, Head, Record, Snapshot, Store as _, StoreError};
 use crate::clock::Timestamp;
 use crate::engine::batch::Key;
@@ -145,6 +146,8 @@ pub async fn rekey(how: &Rekeying) -> Result<Rekeyed, RekeyError> {
     let built = build(how, &mut turning, &mut *snapshot, replacement.folder()).await;
     drop(snapshot);
     let closed = store.close().await;
+    // Audit records may have gone to the archive meanwhile, which changes nothing of what was read.
+    let revision = store.status().revision;
     drop(store);
     let done = turning.done;
     let put = || {
@@ -152,7 +155,7 @@ pub async fn rekey(how: &Rekeying) -> Result<Rekeyed, RekeyError> {
         closed?;
         let _new = Hold::take(replacement.folder())?;
         let _old = Hold::take(&how.store)?;
-        if SledStore::revision(&how.store)? != head.revision {
+        if SledStore::revision(&how.store)? != revision {
             return Err(RekeyError::Unlike("the store has changed meanwhile"));
         }
         let no_exchange = |error| RekeyError::NoExchange(how.store.clone(), error);
@@ -254,12 +257,30 @@ impl Turning<'_> {
             Entry::Audit(record) => return Err(RekeyError::Chain(record.sequence)),
             Entry::Record(record) => record,
         };
+        if record.key.as_octets() == PRUNED {
+            return self.anchor(record).map(|record| Some(Entry::Record(record)));
+        }
         match bond(&record.key) {
             Some(Bond::None) => Ok(Some(Entry::Record(record))),
             Some(Bond::Dialog) => Ok(None),
             Some(Bond::Person) => self.person(record).map(|record| Some(Entry::Record(record))),
             None => Err(RekeyError::UnknownRecord(name(&record.key))),
         }
+    }
+
+    /// What retention has left of the audit, signed anew: the chain goes on from there.
+    fn anchor(&mut self, record: Record) -> Result<Record, RekeyError> {
+        let ours = |anchor: &Anchor| self.chain.audit_sequence == 0 && anchor.is_signed_by(&PublicKey::of(self.old));
+        let Some(anchor) = Anchor::decode(&record.value).filter(ours) else {
+            return Err(RekeyError::Chain(1));
+        };
+        self.chain.audit_sequence = anchor.last.sequence;
+        self.chain.audit_link = anchor.last.link;
+        let again = Anchor::sign(self.new, anchor.last, anchor.latest, anchor.at, anchor.by);
+        Ok(Record {
+            value: again.encode(),
+            ..record
+        })
     }
 
     fn person(&mut self, record: Record) -> Result<Record, RekeyError> {
@@ -380,7 +401,7 @@ impl Files {
         if !next.follows(key) {
             return false;
         }
-        SledStore::fingerprint(&self.store, &next.keyring()).is_ok_and(|right| right)
+        SledStore::is_of(&self.store, &Arc::new(next.keyring())).is_ok_and(|right| right)
     }
 
     fn swap_keys(&self) -> Result<Option<PathBuf>, RekeyError> {

@@ -9,6 +9,7 @@
 //!
 //! `docs/decisions/0002-sled-store.md` tells why.
 
+mod archiver;
 mod check;
 mod format;
 mod group;
@@ -26,14 +27,18 @@ use std::sync::Arc;
 use ::sled::IVec;
 use parking_lot::Mutex;
 
+pub use self::archiver::Archiving;
+pub(super) use self::format::PRUNED;
 pub(super) use self::hold::Hold;
 pub(super) use self::load::Loader;
 pub use self::open::OpenError;
 pub(super) use self::open::{exists, sync_folder};
 use self::shared::{Shared, unreadable};
 use self::snapshot::TreeSnapshot;
+use super::archive::Archive;
+use super::archive::seal::Anchor;
 use super::ledger;
-use super::{AuditRecord, CommitError, Durability, Found, Page, Snapshot, Store, StoreError, StoreStatus};
+use super::{AuditRecord, CommitError, Cut, Durability, Found, Page, Snapshot, Store, StoreError, StoreStatus};
 use crate::clock::Timestamp;
 use crate::engine::BoxFuture;
 use crate::engine::batch::{Batch, Change, Key, Version};
@@ -48,6 +53,7 @@ pub struct SledStore {
     writer: Option<std::thread::JoinHandle<()>>,
     /// Looks for damage; absent where all was looked at before.
     checker: Option<std::thread::JoinHandle<()>>,
+    archiver: Option<std::thread::JoinHandle<()>>,
     /// Where the last sweep stopped.
     swept: Mutex<Option<IVec>>,
 }
@@ -70,6 +76,19 @@ impl SledStore {
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.
     pub fn open(path: &Path, cache_bytes: u64, keyring: Arc<Keyring>) -> Result<Arc<Self>, OpenError> {
+        Self::open_with(path, cache_bytes, keyring, Archiving::default())
+    }
+
+    /// As [`SledStore::open`], with settings of when audit records go to the archive.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is wrong and what to do.
+    pub fn open_with(
+        path: &Path,
+        cache_bytes: u64,
+        keyring: Arc<Keyring>,
+        archiving: Archiving,
+    ) -> Result<Arc<Self>, OpenError> {
         let mut opened = open::open(path, cache_bytes, &keyring)?;
         let unchecked = opened.unchecked.take();
         let (shared, tip) = Shared::new(path, opened, keyring);
@@ -79,14 +98,19 @@ impl SledStore {
             .name("store-writer".into())
             .spawn(move || writer::run(&writing, tip))
             .map_err(|error| OpenError::Io(path.to_owned(), error))?;
+        let io_error = |error| OpenError::Io(path.to_owned(), error);
         let checker = unchecked.map(|from| check::rest(Arc::clone(&shared), from));
-        let checker = checker
-            .transpose()
+        let checker = checker.transpose().map_err(io_error)?;
+        let working = Arc::clone(&shared);
+        let archiver = std::thread::Builder::new()
+            .name("store-archiver".into())
+            .spawn(move || archiver::run(&working, archiving))
             .map_err(|error| OpenError::Io(path.to_owned(), error))?;
         Ok(Arc::new(Self {
             shared,
             writer: Some(writer),
             checker,
+            archiver: Some(archiver),
             swept: Mutex::default(),
         }))
     }
@@ -105,7 +129,7 @@ impl SledStore {
     ///
     /// # Errors
     /// When that is not to be found out.
-    pub(super) fn fingerprint(path: &Path, keyring: &Keyring) -> Result<bool, OpenError> {
+    pub(super) fn is_of(path: &Path, keyring: &Arc<Keyring>) -> Result<bool, OpenError> {
         match open::open(path, 1 << 20, keyring) {
             Ok(_) => Ok(true),
             Err(OpenError::WrongKey { .. }) => Ok(false),
@@ -117,7 +141,11 @@ impl SledStore {
 impl Drop for SledStore {
     fn drop(&mut self) {
         self.shared.begin_close();
-        for thread in [self.writer.take(), self.checker.take()].into_iter().flatten() {
+        if let Some(archiver) = &self.archiver {
+            archiver.thread().unpark();
+        }
+        let threads = [self.archiver.take(), self.writer.take(), self.checker.take()];
+        for thread in threads.into_iter().flatten() {
             // They catch panics; there is nothing to learn from their end.
             let _ = thread.join();
         }
@@ -154,8 +182,30 @@ impl Store for SledStore {
     }
 
     fn audit(&self, from: u64, limit: usize) -> BoxFuture<'_, Result<Vec<AuditRecord>, StoreError>> {
-        let page = self.shared.audit(from.max(1), limit);
-        Box::pin(std::future::ready(page))
+        let from = from.max(1);
+        if from > self.shared.archive.through() {
+            let page = self.shared.audit(from, limit);
+            return Box::pin(std::future::ready(page));
+        }
+        let shared = Arc::clone(&self.shared);
+        Box::pin(blocking(move || shared.audit(from, limit)))
+    }
+
+    fn archive(&self) -> Option<Arc<Archive>> {
+        Some(Arc::clone(&self.shared.archive))
+    }
+
+    fn prune_audit(&self, cut: Cut) -> BoxFuture<'_, Result<Anchor, StoreError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(blocking(move || {
+            if shared.archive.is_pinned() {
+                return Err(StoreError("an export is under way; try again when it is done".into()));
+            }
+            let last = shared.archive.end_of(cut.through)?;
+            let anchor = Anchor::sign(&shared.keyring, last, cut.latest, cut.event.at, cut.event.actor.clone());
+            archiver::prune(&shared, anchor.clone(), &cut.event)?;
+            Ok(anchor)
+        }))
     }
 
     fn sweep(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<usize, StoreError>> {
@@ -183,6 +233,14 @@ impl Store for SledStore {
             failed.map_or(Ok(()), Err)
         })
     }
+}
+
+/// Does work that may wait for the disk where that holds nobody up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(StoreError(error.to_string())))
 }
 
 impl SledStore {

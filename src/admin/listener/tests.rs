@@ -11,8 +11,8 @@ use crate::accounts::Relation;
 use crate::accounts::fixture::Fixture;
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten,
-    PolicyReport, PolicySummary, ReloadReport, ReuseList, SessionList, SessionView, StatusReport, StoreStatus,
-    StrangerView, TestReport, Verification,
+    PartsTested, PolicyReport, PolicySummary, ReloadReport, ReuseList, SessionList, SessionView, StatusReport,
+    StoreStatus, StrangerView, TestReport, Verification,
 };
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::client::{AdminClient, ClientError};
@@ -29,7 +29,16 @@ struct TestControl;
 impl PolicyTools for TestControl {}
 impl OperatorBook for TestControl {}
 impl Helpdesk for TestControl {}
-impl Health for TestControl {}
+impl Health for TestControl {
+    fn test_parts(&self, name: Option<String>) -> BoxFuture<'_, Result<PartsTested, ApiError>> {
+        Box::pin(async move {
+            match name {
+                Some(name) => Err(ApiError::new(ErrorKind::NotFound, name)),
+                None => Ok(PartsTested { parts: Vec::new() }),
+            }
+        })
+    }
+}
 impl Trail for TestControl {}
 impl Upkeep for TestControl {
     fn backup(&self) -> BoxFuture<'_, Result<Backup, ApiError>> {
@@ -70,6 +79,8 @@ impl Control for TestControl {
                     rules: 1,
                     version: "1".into(),
                 },
+                nodes: Vec::new(),
+                streams: Vec::new(),
                 listeners: Vec::new(),
                 directories: Vec::new(),
                 upstreams: Vec::new(),

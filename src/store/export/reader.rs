@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use ring::digest;
 
+use super::super::archive::seal::{Anchor, PublicKey};
 use super::super::ledger::Head;
+use super::super::sled::PRUNED;
 use super::super::{AuditRecord, Entry, Record, schema};
 use super::{AUDIT, END, ExportError, HEADER, MAGIC, MAX_BODY, RECORD, Summary};
 use crate::clock::Timestamp;
@@ -38,8 +40,17 @@ fn verify_chain(path: &Path, keyring: &Keyring) -> Result<Summary, ExportError> 
     let mut chain = Head::new(keyring);
     let mut whole = true;
     let summary = read(path, |entry| {
-        if let Entry::Audit(record) = entry {
-            whole &= chain.follow(keyring, &record);
+        match entry {
+            Entry::Audit(record) => whole &= chain.follow(keyring, &record),
+            // The chain goes on from what retention has left, which nobody can make without the key.
+            Entry::Record(record) if record.key.as_octets() == PRUNED => match Anchor::decode(&record.value) {
+                Some(anchor) if chain.audit_sequence == 0 && anchor.is_signed_by(&PublicKey::of(keyring)) => {
+                    chain.audit_sequence = anchor.last.sequence;
+                    chain.audit_link = anchor.last.link;
+                }
+                Some(_) | None => whole = false,
+            },
+            Entry::Record(_) => {}
         }
         Ok(())
     })?;
@@ -70,6 +81,7 @@ pub(super) fn read(
         audit: 0,
         size: 0,
     };
+    let mut gone = 0;
     loop {
         let start = frames.at;
         let kind = frames.next()?;
@@ -85,12 +97,17 @@ pub(super) fn read(
             Some(Entry::Audit(_)) => summary.audit += 1,
             None => return Err(frames.damaged("a record does not read", start)),
         }
+        if let Some(Entry::Record(record)) = &entry
+            && record.key.as_octets() == PRUNED
+        {
+            gone = Anchor::decode(&record.value).map_or(0, |anchor| anchor.last.sequence);
+        }
         if let Some(entry) = entry {
             each(entry)?;
         }
     }
     let counts = [summary.records.to_be_bytes(), summary.audit.to_be_bytes()].concat();
-    if frames.body != counts || summary.audit != head.audit_sequence {
+    if frames.body != counts || summary.audit.checked_add(gone) != Some(head.audit_sequence) {
         return Err(frames.damaged("records are missing", frames.at));
     }
     frames.end()?;

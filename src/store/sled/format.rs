@@ -2,8 +2,10 @@
 //!
 //! | key | value |
 //! | --- | --- |
+//! | `m/archive` | as any other: how far the archive goes, [`Position`](super::super::archive::seal::Position) |
 //! | `m/head` | schema (u32), revision, audit sequence, audit link, key fingerprint: [`Head`] |
 //! | `a/` first sequence number (u64) | audit records that were written together: link, length (u32), body, each |
+//! | `m/pruned` | as any other: what retention has left, [`Anchor`](super::super::archive::seal::Anchor) |
 //! | any other | version (u64), expiry in milliseconds (u64, zero for none), octets |
 //!
 //! Numbers are big-endian, so that keys sort by number.
@@ -16,6 +18,12 @@ use crate::clock::Timestamp;
 
 /// Key of the head.
 pub(super) const HEAD: &[u8] = b"m/head";
+
+/// Key of how far the archive goes.
+pub(super) const ARCHIVE: &[u8] = b"m/archive";
+
+/// Key of what retention has left of the audit.
+pub(in super::super) const PRUNED: &[u8] = b"m/pruned";
 
 /// Prefix of audit records.
 pub(super) const AUDIT: &[u8] = b"a/";

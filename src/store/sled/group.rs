@@ -34,6 +34,8 @@ pub(super) type Waiter = oneshot::Sender<Result<(), StoreError>>;
 pub(super) struct Group {
     pub(super) slots: HashMap<IVec, Slot>,
     pub(super) audit: Vec<AuditRecord>,
+    /// Keys of the store's own, with encoded octets, or `None` to remove them.
+    pub(super) own: Vec<(IVec, Option<IVec>)>,
     /// The head after the last batch.
     pub(super) head: Head,
     /// Those who wait until it is durable.
@@ -52,6 +54,12 @@ impl Group {
         let mut batch = ::sled::Batch::default();
         for (key, slot) in &self.slots {
             match &slot.octets {
+                Some(octets) => batch.insert(key.clone(), octets.clone()),
+                None => batch.remove(key.clone()),
+            }
+        }
+        for (key, octets) in &self.own {
+            match octets {
                 Some(octets) => batch.insert(key.clone(), octets.clone()),
                 None => batch.remove(key.clone()),
             }

@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use ::sled::IVec;
 
+use super::super::archive::seal::Anchor;
+use super::super::archive::{Archive, Writer};
 use super::super::ledger::Head;
 use super::super::{AuditRecord, Entry, Record, StoreError, ledger};
-use super::format;
+use super::archiver;
+use super::format::{self, PRUNED};
 use super::open::{self, OpenError};
-use super::shared::guarded;
+use super::shared::{guarded, unreadable};
 use super::tip::Tip;
+use crate::clock;
 use crate::engine::batch::Batch;
 use crate::engine::event::AuditEvent;
 use crate::keyring::Keyring;
@@ -22,7 +26,9 @@ pub(in super::super) struct Loader {
     file: File,
     tip: Tip,
     batch: ::sled::Batch,
-    audit: Vec<AuditRecord>,
+    archive: Archive,
+    segment: Option<Writer>,
+    keyring: Arc<Keyring>,
     octets: usize,
 }
 
@@ -35,7 +41,9 @@ impl Loader {
             file: opened.file,
             tip: opened.tip,
             batch: ::sled::Batch::default(),
-            audit: Vec::new(),
+            archive: opened.archive,
+            segment: None,
+            keyring: Arc::clone(keyring),
             octets: 0,
         })
     }
@@ -48,7 +56,12 @@ impl Loader {
         }
     }
 
+    /// What retention has left comes before the first audit record.
     fn record(&mut self, record: Record) -> Result<(), StoreError> {
+        if record.key.as_octets() == PRUNED {
+            let anchor = Anchor::decode(&record.value).ok_or_else(unreadable)?;
+            self.archive.go_on_from(anchor);
+        }
         let mut octets = format::encode(&record.value, record.expires);
         format::stamp(&mut octets, record.version.0);
         self.octets += octets.len();
@@ -56,10 +69,29 @@ impl Loader {
         self.write_some()
     }
 
+    /// All of them go to the archive.
     fn audit(&mut self, record: AuditRecord) -> Result<(), StoreError> {
-        self.octets += record.body.len();
-        self.audit.push(record);
-        self.write_some()
+        let failed = |error: std::io::Error| StoreError(error.to_string());
+        let mut segment = match self.segment.take() {
+            Some(segment) if segment.has_room(1) => segment,
+            Some(full) => {
+                self.seal(full)?;
+                self.archive.begin().map_err(failed)?
+            }
+            None => self.archive.begin().map_err(failed)?,
+        };
+        if !segment.push(&self.keyring, &record).map_err(failed)? {
+            return Err(StoreError(format!("audit record {} does not follow", record.sequence)));
+        }
+        self.segment = Some(segment);
+        Ok(())
+    }
+
+    fn seal(&self, segment: Writer) -> Result<(), StoreError> {
+        let seal = segment.finish(&self.keyring, clock::now());
+        self.archive
+            .take_in(&seal.map_err(|error| StoreError(error.to_string()))?);
+        Ok(())
     }
 
     /// Makes everything durable and turns the database into a store that stands at `head`, or one change further if
@@ -78,6 +110,12 @@ impl Loader {
             for body in ledger::check(&batch)? {
                 self.audit(head.append(keyring, body))?;
             }
+        }
+        if let Some(segment) = self.segment.take() {
+            self.seal(segment)?;
+        }
+        if let (key, Some(octets)) = archiver::noted(&self.archive.last()) {
+            self.batch.insert(key, octets);
         }
         self.batch.insert(format::HEAD, format::encode_head(&head));
         self.write()?;
@@ -98,8 +136,7 @@ impl Loader {
     }
 
     fn write(&mut self) -> Result<(), StoreError> {
-        let mut batch = std::mem::take(&mut self.batch);
-        format::pack_audit(&std::mem::take(&mut self.audit), |key, value| batch.insert(key, value));
+        let batch = std::mem::take(&mut self.batch);
         self.octets = 0;
         guarded(|| self.db.apply_batch(batch))
     }

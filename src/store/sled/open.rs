@@ -5,12 +5,15 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::archive::Archive;
+use super::super::archive::seal::{Anchor, Position};
 use super::super::ledger::Head;
 use super::super::schema;
 use super::check;
-use super::format::{self, AUDIT, HEAD};
+use super::format::{self, ARCHIVE, AUDIT, HEAD, PRUNED};
 use super::shared;
 use super::tip::Tip;
 use crate::keyring::Keyring;
@@ -64,6 +67,7 @@ pub(super) struct Opened {
     pub(super) db: ::sled::Db,
     /// The database's file, to sync it.
     pub(super) file: File,
+    pub(super) archive: Archive,
     pub(super) head: Head,
     pub(super) tip: Tip,
     /// What was not looked at for damage yet.
@@ -71,7 +75,7 @@ pub(super) struct Opened {
 }
 
 /// Opens or makes the database in `path`.
-pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<Opened, OpenError> {
+pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Arc<Keyring>) -> Result<Opened, OpenError> {
     let io_error = |error| OpenError::Io(path.to_owned(), error);
     let damaged = |reason: String| OpenError::Damaged {
         path: path.to_owned(),
@@ -94,7 +98,7 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
 
     let db = open_database(path, cache_bytes)?;
     let file = sync(path).map_err(io_error)?;
-    let (head, unchecked) = catch_unwind(AssertUnwindSafe(|| check(&db)))
+    let (head, through, anchor, unchecked) = catch_unwind(AssertUnwindSafe(|| check(&db)))
         .unwrap_or_else(|panic| Err(Fault::Damaged(shared::panicked(panic.as_ref()).0)))
         .map_err(|fault| match fault {
             Fault::Schema(found) if schema::steps(found).is_ok() => OpenError::Older(path.to_owned(), found),
@@ -112,9 +116,12 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<O
             key: keyring.fingerprint(),
         });
     }
+    let folder = path.join(ARCHIVE_FOLDER);
+    let archive = Archive::open(folder, Arc::clone(keyring), through, anchor).map_err(io_error)?;
     Ok(Opened {
         db,
         file,
+        archive,
         head,
         tip,
         unchecked,
@@ -141,7 +148,7 @@ fn open_tip(path: &Path) -> Result<(Tip, u64), OpenError> {
 
 /// Makes a store in an empty folder, or in one where making it was interrupted: a mark lies there from
 /// before the first file until all are on disk.
-fn make(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<Opened, OpenError> {
+fn make(path: &Path, cache_bytes: u64, keyring: &Arc<Keyring>) -> Result<Opened, OpenError> {
     let io_error = |error| OpenError::Io(path.to_owned(), error);
     let mark = File::create(path.join(MAKING)).map_err(io_error)?;
     lock(&mark, path)?;
@@ -165,9 +172,12 @@ fn make(path: &Path, cache_bytes: u64, keyring: &Keyring) -> Result<Opened, Open
     fs::remove_file(path.join(MAKING))
         .and_then(|()| sync_folder(path))
         .map_err(io_error)?;
+    let folder = path.join(ARCHIVE_FOLDER);
+    let archive = Archive::open(folder, Arc::clone(keyring), Position::default(), None).map_err(io_error)?;
     Ok(Opened {
         db,
         file,
+        archive,
         head,
         tip,
         unchecked: None,
@@ -277,8 +287,11 @@ impl From<::sled::Error> for Fault {
     }
 }
 
+/// What a database says of itself.
+type Found = (Head, Position, Option<Anchor>, check::Rest);
+
 /// Reads the head, the first records and the audit's end.
-fn check(db: &::sled::Db) -> Result<(Head, check::Rest), Fault> {
+fn check(db: &::sled::Db) -> Result<Found, Fault> {
     let octets = db
         .get(HEAD)?
         .ok_or_else(|| Fault::Damaged("its head is missing".into()))?;
@@ -286,18 +299,40 @@ fn check(db: &::sled::Db) -> Result<(Head, check::Rest), Fault> {
         .map_err(Fault::Schema)?
         .ok_or_else(|| Fault::Damaged("its head does not read".into()))?;
     let unchecked = check::first(db, head.revision).map_err(Fault::Damaged)?;
+    let through = match own(db, ARCHIVE)? {
+        Some(octets) => {
+            Position::decode(&octets).ok_or_else(|| Fault::Damaged("the archive's end does not read".into()))?
+        }
+        None => Position::default(),
+    };
+    let anchor = match own(db, PRUNED)? {
+        Some(octets) => {
+            let anchor = Anchor::decode(&octets);
+            Some(anchor.ok_or_else(|| Fault::Damaged("the anchor of the audit does not read".into()))?)
+        }
+        None => None,
+    };
     let last = db.scan_prefix(AUDIT).next_back().transpose()?;
     let last = match &last {
         Some((key, octets)) => format::unpack_audit(key, octets)
             .and_then(|records| records.last().map(|record| (record.sequence, record.link)))
             .ok_or_else(|| Fault::Damaged("an audit record does not read".into()))?,
-        None => (0, [0; 32]),
+        None => (through.sequence, through.link),
     };
     if last != (head.audit_sequence, head.audit_link) {
         return Err(Fault::Damaged("the end of the audit chain is missing".into()));
     }
-    Ok((head, unchecked))
+    Ok((head, through, anchor, unchecked))
 }
+
+/// What lies under a key of the store's own.
+fn own(db: &::sled::Db, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+    let octets = db.get(key)?;
+    Ok(octets.and_then(|octets| format::decode(&octets).map(|record| record.value.to_vec())))
+}
+
+/// Folder of the audit's archive.
+const ARCHIVE_FOLDER: &str = "audit";
 
 /// Sled's file.
 pub(super) const DATABASE: &str = "db";

@@ -12,6 +12,7 @@ use ::sled::IVec;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, oneshot, watch};
 
+use super::super::archive::Archive;
 use super::super::ledger;
 use super::super::{AuditRecord, CommitError, Durability, Found, StoreError, StoreStatus};
 use super::format;
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     pub(super) path: PathBuf,
     pub(super) keyring: Arc<Keyring>,
     pub(super) db: ::sled::Db,
+    pub(super) archive: Arc<Archive>,
     pub(super) file: File,
     pub(super) state: Mutex<State>,
     /// Tells the writer that there is work.
@@ -63,6 +65,7 @@ impl Shared {
             path: path.to_owned(),
             keyring,
             db: opened.db,
+            archive: Arc::new(opened.archive),
             file: opened.file,
             state: Mutex::new(state),
             work: Condvar::new(),
@@ -227,7 +230,30 @@ impl Shared {
         Ok(merged.into_iter().take(limit).collect())
     }
 
+    /// Audit records from `from` on, out of the archive and the tree. Blocks when `from` is in the archive.
     pub(super) fn audit(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
+        let mut page = Vec::new();
+        loop {
+            let through = self.archive.through();
+            let next = page.last().map_or(from, |record: &AuditRecord| record.sequence + 1);
+            if next <= through {
+                page.extend(self.archive.read(next, limit - page.len())?);
+            }
+            let next = page.last().map_or(from, |record: &AuditRecord| record.sequence + 1);
+            if page.len() >= limit || next <= through {
+                return Ok(page);
+            }
+            let tail = self.tail(next, limit - page.len())?;
+            // What goes to the archive meanwhile is missing here: look there.
+            if self.archive.through() == through {
+                page.extend(tail);
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Audit records from `from` on that are not in the archive.
+    fn tail(&self, from: u64, limit: usize) -> Result<Vec<AuditRecord>, StoreError> {
         let recent: Vec<_> = {
             let state = self.state.lock();
             state
@@ -254,6 +280,30 @@ impl Shared {
         page.extend(recent.into_iter().filter(|record| record.sequence >= next));
         page.truncate(limit);
         Ok(page)
+    }
+
+    /// Changes keys of the store's own and appends audit records, and waits until that is durable. Blocks; not for
+    /// the runtime.
+    pub(super) fn maintain(&self, own: Vec<(IVec, Option<IVec>)>, audit: Vec<Vec<u8>>) -> Result<(), StoreError> {
+        let durable = {
+            let mut guard = self.state.lock();
+            let state = &mut *guard;
+            if let Some(refusal) = state.refusal() {
+                return Err(refusal);
+            }
+            state.head.revision += 1;
+            for body in audit {
+                let record = state.head.append(&self.keyring, body);
+                state.pending.audit.push(record);
+            }
+            state.pending.own.extend(own);
+            let (waiter, durable) = oneshot::channel();
+            state.pending.waiters.push(waiter);
+            state.wake();
+            durable
+        };
+        self.work.notify_one();
+        durable.blocking_recv().unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Changes the tree.
@@ -301,7 +351,7 @@ impl Shared {
     }
 
     pub(super) fn status(&self) -> StoreStatus {
-        let size = guarded(|| self.db.size_on_disk()).unwrap_or_default();
+        let size = guarded(|| self.db.size_on_disk()).unwrap_or_default() + self.archive.size();
         let state = self.state.lock();
         StoreStatus {
             kind: "sled".into(),

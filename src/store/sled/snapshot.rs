@@ -10,8 +10,9 @@ use std::sync::Arc;
 use ::sled::IVec;
 use parking_lot::Mutex;
 
+use super::super::archive::Pin;
 use super::super::{Entry, Head, Record, Snapshot, StoreError};
-use super::format::{self, AUDIT, HEAD};
+use super::format::{self, AFTER_AUDIT, ARCHIVE, HEAD, PRUNED};
 use super::group::Group;
 use super::shared::{Shared, guarded, unreadable};
 use crate::engine::BoxFuture;
@@ -85,14 +86,19 @@ pub(super) struct TreeSnapshot {
     shared: Arc<Shared>,
     undo: Arc<Undo>,
     head: Head,
+    /// The next audit record to give; none when all were given.
+    audit: Option<u64>,
     last: Option<IVec>,
     done: bool,
+    /// Retention must not take away what was not read yet.
+    _pin: Pin,
 }
 
 impl TreeSnapshot {
     /// Opens a snapshot of what is in the tree.
     pub(super) fn open(shared: Arc<Shared>) -> Result<Self, StoreError> {
         let undo = Arc::new(Undo::default());
+        let pin = shared.archive.pin();
         let mut snapshots = shared.snapshots.lock();
         let octets = guarded(|| shared.db.get(HEAD))?;
         let head = octets.and_then(|octets| format::decode_head(&octets).ok().flatten());
@@ -103,36 +109,58 @@ impl TreeSnapshot {
             shared,
             undo,
             head,
+            audit: Some(0),
             last: None,
             done: false,
+            _pin: pin,
         })
+    }
+
+    /// The next audit records; before the first what retention has left of those that are gone.
+    async fn audit(&mut self, from: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
+        if from == 0 {
+            let anchor = self.shared.archive.anchor();
+            let gone = anchor.as_ref().map_or(0, |anchor| anchor.last.sequence);
+            self.audit = Some(gone + 1);
+            if let Some(anchor) = anchor {
+                return Ok(vec![Entry::Record(Record {
+                    key: Key::from_octets(PRUNED),
+                    version: Version(0),
+                    expires: None,
+                    value: anchor.encode(),
+                })]);
+            }
+        }
+        let from = from.max(1);
+        let shared = Arc::clone(&self.shared);
+        let read = tokio::task::spawn_blocking(move || shared.audit(from, limit)).await;
+        let mut records = read.unwrap_or_else(|error| Err(StoreError(error.to_string())))?;
+        records.retain(|record| record.sequence <= self.head.audit_sequence);
+        self.audit = records.last().map(|record| record.sequence + 1);
+        Ok(records.into_iter().map(Entry::Audit).collect())
     }
 
     fn piece(&mut self, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let mut entries = Vec::new();
         while entries.is_empty() && !self.done {
-            let start = self.last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-            let range = self.shared.db.range::<&IVec, _>((start, Bound::Unbounded));
+            let start = self.last.as_deref().unwrap_or(AFTER_AUDIT);
+            let start = match &self.last {
+                Some(_) => Bound::Excluded(start),
+                None => Bound::Included(start),
+            };
+            let range = self.shared.db.range::<&[u8], _>((start, Bound::Unbounded));
             let piece: Vec<_> = guarded(|| range.take(limit.max(1)).collect::<Result<_, _>>())?;
             self.last = piece.last().map(|(key, _)| key.clone());
             self.done = self.last.is_none();
             for (key, octets) in self.undo.restore(piece, self.last.clone()) {
-                self.decode(&key, &octets, &mut entries).ok_or_else(unreadable)?;
+                Self::decode(&key, &octets, &mut entries).ok_or_else(unreadable)?;
             }
         }
         Ok(entries)
     }
 
-    fn decode(&self, key: &[u8], octets: &[u8], entries: &mut Vec<Entry>) -> Option<()> {
-        if key == HEAD {
-            return Some(());
-        }
-        if key.starts_with(AUDIT) {
-            let records = format::unpack_audit(key, octets)?;
-            let known = records
-                .into_iter()
-                .filter(|record| record.sequence <= self.head.audit_sequence);
-            entries.extend(known.map(Entry::Audit));
+    fn decode(key: &[u8], octets: &[u8], entries: &mut Vec<Entry>) -> Option<()> {
+        if [HEAD, ARCHIVE, PRUNED].contains(&key) {
             return Some(());
         }
         let record = format::decode(octets)?;
@@ -152,7 +180,14 @@ impl Snapshot for TreeSnapshot {
     }
 
     fn next(&mut self, limit: usize) -> BoxFuture<'_, Result<Vec<Entry>, StoreError>> {
-        let piece = self.piece(limit);
-        Box::pin(std::future::ready(piece))
+        Box::pin(async move {
+            if let Some(from) = self.audit {
+                let piece = self.audit(from, limit.max(1)).await?;
+                if !piece.is_empty() {
+                    return Ok(piece);
+                }
+            }
+            self.piece(limit)
+        })
     }
 }
