@@ -138,7 +138,9 @@ mod tests {
         // Prefixes stand in the source of the keys as literals.
         let (source, _tests) = include_str!("batch.rs").split_once("#[cfg(test)]").unwrap();
         let literals = source.split("b\"").skip(1).map(|rest| rest.split('"').next().unwrap());
-        let prefixes: Vec<&str> = literals.filter(|text| text.get(1..2) == Some("/") && *text != "e/").collect();
+        let prefixes: Vec<&str> = literals
+            .filter(|text| text.get(1..2) == Some("/") && *text != "e/")
+            .collect();
         assert!(prefixes.len() > 10, "{prefixes:?}");
         for prefix in prefixes {
             let key = Key::from_octets(format!("{prefix}1").as_bytes());
