@@ -20,6 +20,7 @@ pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use four_eyes::{Approvals, Passcodes};
+pub use generated::{Class, GeneratedPasswords};
 pub use privileged::Privileged;
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
@@ -52,6 +53,10 @@ pub struct Config {
     pub passcodes: Passcodes,
     /// `[approvals]`
     pub approvals: Approvals,
+    /// `[[approval]]`
+    pub approval: Vec<approval::Approval>,
+    /// `[generated_passwords]`
+    pub generated_passwords: GeneratedPasswords,
     /// `[privileged]`
     pub privileged: Privileged,
     /// `[[directory]]`, at least one.
@@ -191,12 +196,15 @@ pub struct Metrics {
 pub struct Policies {
     /// Folder of `*.toml` policy files, read in the order of their names.
     pub path: PathBuf,
+    /// Versions of the policies that are kept; at least one is.
+    pub keep_versions: usize,
 }
 
 impl Default for Policies {
     fn default() -> Self {
         Self {
             path: "policies".into(),
+            keep_versions: 100,
         }
     }
 }
@@ -933,6 +941,7 @@ pub enum Anonymous {
     Yes,
 }
 
+pub mod approval;
 mod audit_stream;
 mod certificate;
 mod default;
@@ -940,6 +949,7 @@ mod delivery;
 mod dialogs;
 mod dynauth;
 mod four_eyes;
+mod generated;
 mod load;
 mod privileged;
 mod proxy_protocol;

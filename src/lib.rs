@@ -25,6 +25,7 @@ pub mod hashing;
 pub mod keyring;
 pub mod ldap;
 pub mod metrics;
+pub mod policies;
 pub mod proxy_protocol;
 pub mod quiet;
 pub mod radius;

@@ -356,7 +356,7 @@ impl Metrics {
 }
 
 /// What a verdict can be.
-const OUTCOMES: [&str; 5] = ["accept", "challenge", "reject", "restricted", "unavailable"];
+const OUTCOMES: [&str; 6] = ["accept", "challenge", "closed", "reject", "restricted", "unavailable"];
 
 #[cfg(test)]
 mod tests {
@@ -392,6 +392,85 @@ mod tests {
             assert!(text.contains(&line), "{line} is not in {text}");
         }
         assert!(!text.contains("ldap://1"), "it is there no more");
+    }
+
+    /// Every metric that the dashboard asks for is there, with the labels that it asks by, and every metric there is has
+    /// a place on it.
+    #[test]
+    fn the_dashboard_knows_the_metrics() {
+        let metrics = Metrics::default();
+        let decision = Decision {
+            protocol: "radius",
+            client: "vpn".into(),
+            outcome: "accept",
+            reason: "",
+        };
+        metrics.decided(&decision, Duration::from_millis(1));
+        metrics.directory_took(&"main".into(), "look-up", Duration::from_millis(1));
+        metrics.drop("radius", "unknown-client");
+        metrics.unproven("vpn", 1);
+        metrics.reused(&"vpn".into());
+        metrics.radius_connections("tls").inc();
+        metrics.in_flight.get_or_create(&Protocol { protocol: "radius" }).inc();
+        let accounting = Accounting {
+            client: "vpn".into(),
+            kind: "start",
+            outcome: "kept",
+        };
+        metrics.accounting.get_or_create(&accounting).inc();
+        let asked = Asked {
+            client: "vpn".into(),
+            kind: "disconnect",
+            outcome: "refused",
+        };
+        metrics.asked.get_or_create(&asked).inc();
+        metrics.refresh_by(|metrics| {
+            let server = ServerFigures {
+                server: "ldap://1".into(),
+                latency: Some(0.5),
+                ..ServerFigures::default()
+            };
+            metrics.directory("main", 1, vec![server]);
+            metrics.stream("siem", 1, 2, false);
+            metrics.store(1, 2, 3, false);
+        });
+        let text = metrics.render();
+        let dashboard = include_str!("../docs/grafana/portcullis.json");
+        let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+        let mut asked = std::collections::BTreeSet::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().unwrap() {
+                let expression = target["expr"].as_str().unwrap();
+                let labels = expression
+                    .split(" by (")
+                    .skip(1)
+                    .filter_map(|rest| rest.split(')').next());
+                let labels: Vec<&str> = labels.flat_map(|list| list.split(", ")).collect();
+                for (at, _) in expression.match_indices("portcullis_") {
+                    let rest = &expression[at..];
+                    let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+                    let name = &rest[..end.unwrap_or(rest.len())];
+                    let sample = text
+                        .lines()
+                        .find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+                    let sample = sample.unwrap_or_else(|| panic!("{name} is asked for, and is not there:\n{text}"));
+                    for label in &labels {
+                        assert!(
+                            sample.contains(&format!("{label}=\"")),
+                            "{name} has no {label}: {sample}"
+                        );
+                    }
+                    asked.insert(name.to_owned());
+                }
+            }
+        }
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = line.split(' ').next().unwrap();
+            assert!(
+                asked.iter().any(|asked| asked.starts_with(name)),
+                "{name} is on no panel"
+            );
+        }
     }
 
     #[test]

@@ -36,23 +36,28 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::accounts::{Accounts, FourEyes, Surroundings};
+use crate::accounts::{Accounts, FourEyes, Notice, Surroundings};
 use crate::admin::listener::{AdminSocket, SocketError};
 use crate::admin::router::AdminState;
 use crate::audit::Audit;
 use crate::clock::{self, Timestamp};
+use crate::config::approval::Approval;
 use crate::config::{Config, Transport};
 use crate::dictionary::Dictionary;
 use crate::directory::Directory;
 use crate::document::Faults;
 use crate::engine::batch::Batch;
+use crate::engine::denials::GroupDenials;
 use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::generated::Shape;
 use crate::engine::policy::Policy;
 use crate::engine::throttle::Limit;
 use crate::engine::{Keep, UserKey, Verify};
 use crate::keyring::Keyring;
 use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
+use crate::policies::files::PolicyFiles;
+use crate::policies::versions::Versions;
 use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
 use crate::radius::observed::Strangers;
@@ -122,6 +127,8 @@ pub(crate) struct Node {
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
+    policy_files: ArcSwap<PolicyFiles>,
+    versions: Versions,
 }
 
 /// How long audit streams may take to end in good order.
@@ -195,6 +202,8 @@ impl Server {
             config: ArcSwap::new(Arc::clone(&config)),
             loaded: ArcSwap::from_pointee(clock::now()),
             started: clock::now(),
+            versions: Versions::new(Arc::clone(&store), Arc::clone(&keyring)),
+            policy_files: ArcSwap::new(Arc::clone(&parts.files)),
             keyring,
             store,
             verifier,
@@ -224,6 +233,10 @@ impl Server {
             Arc::clone(&node.keyring),
             surroundings,
         ));
+        accounts
+            .load_group_denials()
+            .await
+            .map_err(|error| StartError::State(error.to_string()))?;
         let mut server = Self {
             node,
             accounts,
@@ -234,7 +247,8 @@ impl Server {
             server.stop().await;
             return Err(error);
         }
-        server.node.note("server.start", Outcome::Accept, None).await;
+        let policies = server.node.policies_at_start().await;
+        server.node.note("server.start", Outcome::Accept, Some(policies)).await;
         let started = server.node.streams.replace(&config.audit_streams).await;
         if let Err(error) = started {
             server.stop().await;
@@ -252,8 +266,11 @@ impl Server {
 
     /// Reads configuration and policies again, as on SIGHUP.
     pub async fn reload(&self) {
-        match self.node.reload().await {
-            Ok(_) => self.node.note("server.reload", Outcome::Accept, None).await,
+        match self.node.reload(policies::PROCESS).await {
+            Ok(report) => {
+                let what = Some(report.summary());
+                self.node.note("server.reload", Outcome::Accept, what).await;
+            }
             Err(error) => {
                 let reason = Some(error.error.lines().next().unwrap_or_default().to_owned());
                 self.node.note("server.reload", Outcome::Reject, reason).await;
@@ -410,6 +427,7 @@ impl Server {
             metrics: node.metrics.clone(),
             control: Arc::clone(node) as Arc<dyn admin::Control>,
         };
+        self.listeners.spawn(state.clone().run_jobs(self.shutdown.clone()));
         self.listeners
             .spawn(socket.serve(state, self.shutdown.clone().cancelled_owned()));
         let (sessions, shutdown) = (Arc::clone(&node.sessions), self.shutdown.clone());
@@ -476,11 +494,31 @@ impl Surroundings for Node {
             holders: config.passcodes.second_holder_group.clone(),
             life: config.passcodes.life,
             approvers: config.approvals.group.clone(),
+            rules: config.approval.iter().map(Approval::rule).collect(),
+            longest_delegation: config.approvals.longest_delegation,
+            notify: config.approvals.notify.is_some(),
         }
+    }
+
+    fn group_denials(&self) -> &ArcSwap<GroupDenials> {
+        self.verifier.denials()
+    }
+
+    fn generated_passwords(&self) -> Shape {
+        self.config.load().generated_passwords.shape()
     }
 
     fn changed(&self, user: &UserKey) {
         self.clear_reuse(Some(user));
+    }
+
+    fn tell(&self, notice: Notice) {
+        let config = self.config.load();
+        let name = config.approvals.notify.as_deref().unwrap_or_default();
+        let Some(delivery) = self.verifier.deliveries().get(name).cloned() else {
+            return;
+        };
+        tokio::spawn(async move { delivery.notify(&notice.to, &notice.subject, &notice.text).await });
     }
 }
 

@@ -76,6 +76,11 @@ const RULES: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
+    // Sets of policy files, kept in the store.
+    (
+        "policies",
+        &["clock", "dictionary", "document", "engine", "keyring", "store"],
+    ),
     // Joins them for accounting.
     (
         "sessions",
@@ -134,14 +139,26 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "reports", "secret",
-            "stream",
+            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "policies", "reports",
+            "secret", "stream",
         ],
     ),
     // Speaks to the admin socket; the walls of the house are none of its business.
     (
         "cli",
         &["admin::api", "admin::client", "causes", "clock", "document", "secret"],
+    ),
+    // Reads folders of policies, to send them.
+    (
+        "cli::policy",
+        &[
+            "admin::api",
+            "admin::client",
+            "clock",
+            "document",
+            "policies::files",
+            "policies::diff",
+        ],
     ),
     // What is done where no server runs: each its one thing.
     ("cli::key", &["keyring"]),

@@ -8,5 +8,7 @@ mod battery;
 mod disk;
 #[path = "store/rekey.rs"]
 mod rekey;
+#[path = "store/schema.rs"]
+mod schema;
 #[path = "support/store.rs"]
 mod support;

@@ -106,7 +106,6 @@ impl Accounts {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::accounts::fixture::Fixture;
     use crate::accounts::{Actor, TokenWish};
     use crate::clock;

@@ -1,6 +1,7 @@
 //! Asks the admin socket.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,18 +9,21 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::api::{ApiError, ErrorKind};
+use super::api::{ApiError, ErrorKind, REQUEST_HEADER};
 
 /// Speaks to one admin socket, a connection for each request.
 #[derive(Clone, Debug)]
 pub struct AdminClient {
     socket: PathBuf,
+    /// The approved request that things are done under.
+    request: Option<String>,
 }
 
 /// Why there is no answer.
@@ -45,7 +49,15 @@ pub enum ClientError {
 impl AdminClient {
     /// For the socket at this path.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self {
+            socket: socket.into(),
+            request: None,
+        }
+    }
+
+    /// The same for what is done under an approved request.
+    pub fn under(self, request: Option<String>) -> Self {
+        Self { request, ..self }
     }
 
     /// The socket's path.
@@ -74,6 +86,58 @@ impl AdminClient {
         self.ask(Method::POST, path, body.into()).await
     }
 
+    /// Reads `path` as text, whatever it is: for `/metrics`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let octets = self.exchange(Method::GET, path, Bytes::new()).await?;
+        String::from_utf8(octets.into()).map_err(|error| self.broken(error))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
+        let octets = self.exchange(method, target, body).await?;
+        serde_json::from_slice(&octets).map_err(|error| self.broken(error))
+    }
+
+    /// Sends `body` to `path`, and hands each line of the answer to `line` as it comes, until that says to stop.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_for_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut line: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let (status, mut body, connection) = self.open(path, body).await?;
+        let mut buffer = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(error))?;
+            buffer.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
+            if buffer.len() > MAX_LINE {
+                return Err(self.broken("a line of the answer is too long"));
+            }
+            while let Some(end) = buffer
+                .iter()
+                .position(|&octet| octet == b'\n')
+                .filter(|_| status.is_success())
+            {
+                let rest = buffer.split_off(end + 1);
+                let whole = std::mem::replace(&mut buffer, rest);
+                let read = serde_json::from_slice(&whole).map_err(|error| self.broken(error))?;
+                if line(read).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        drop(connection);
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(refused(status, &buffer)),
+        }
+    }
+
     /// Sends `body` to `path`, and hands on what comes back as it comes. An answer that ends early looks whole: the
     /// caller must be able to tell.
     ///
@@ -85,82 +149,89 @@ impl AdminClient {
         body: &impl Serialize,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
-        let mut answer = self.in_time(self.send(Method::POST, path, body.into())).await?;
-        if !answer.response.status().is_success() {
-            return Err(self.refusal(answer).await);
+        let (status, mut body, _connection) = self.open(path, body).await?;
+        if !status.is_success() {
+            let octets = Limited::new(body, MAX_LINE).collect().await;
+            return Err(refused(status, &octets.map_err(|error| self.broken(error))?.to_bytes()));
         }
         loop {
-            let frame = async { Ok(answer.response.frame().await.transpose()?) };
-            let Some(frame) = self.in_time(frame).await? else {
+            let next = tokio::time::timeout(PATIENCE, body.frame()).await;
+            let Some(frame) = next.map_err(|error| self.broken(error))? else {
                 return Ok(());
             };
-            if let Some(octets) = frame.data_ref() {
+            if let Some(octets) = frame.map_err(|error| self.broken(error))?.data_ref() {
                 take(octets).map_err(ClientError::Taken)?;
             }
         }
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
-        let answer = self.in_time(self.send(method, target, body)).await?;
-        if !answer.response.status().is_success() {
-            return Err(self.refusal(answer).await);
-        }
-        let octets = self.in_time(answer.whole()).await?;
-        serde_json::from_slice(&octets).map_err(|error| self.broken(error))
+    /// Sends `body` to `path`, and gives the answer before it is whole.
+    async fn open(&self, path: &str, body: &impl Serialize) -> Result<(StatusCode, Incoming, Connection), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let uri: Uri = path.parse().map_err(|error| self.broken(error))?;
+        let stream = self.connect().await?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.map_err(|error| self.broken(error))?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json");
+        let request = match &self.request {
+            Some(under) => request.header(REQUEST_HEADER, under),
+            None => request,
+        };
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.broken(error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
+        Ok((response.status(), response.into_body(), connection))
     }
 
-    async fn send(&self, method: Method, target: &str, body: Bytes) -> Result<Open, Failure> {
-        let uri: Uri = target.parse()?;
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        UnixStream::connect(&self.socket).await.map_err(|error| {
             if error.kind() == io::ErrorKind::PermissionDenied {
                 ClientError::Forbidden(self.socket.clone())
             } else {
                 ClientError::Unreachable(self.socket.clone(), error)
             }
-        })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(async move {
-            // What goes wrong shows in the answer.
-            let _ = connection.await;
-        });
-        let connection = AbortOnDrop(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(uri)
-            .header(HOST, "localhost")
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))?;
-        let response = sender.send_request(request).await?;
-        Ok(Open {
-            response,
-            _connection: connection,
         })
     }
 
-    async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, Failure>>) -> Result<T, ClientError> {
-        match tokio::time::timeout(PATIENCE, exchange).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Failure::Client(error))) => Err(error),
-            Ok(Err(Failure::Exchange(error))) => Err(self.broken(error)),
-            Err(_) => Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
-        }
-    }
-
-    /// What the server says of why it does not.
-    async fn refusal(&self, answer: Open) -> ClientError {
-        let status = answer.response.status();
-        let octets = match self.in_time(answer.whole()).await {
-            Ok(octets) => octets,
-            Err(error) => return error,
+    async fn exchange(&self, method: Method, target: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
+        let stream = self.connect().await?;
+        let exchange = async {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            let connection = tokio::spawn(connection);
+            let mut request = Request::builder()
+                .method(method)
+                .uri(uri)
+                .header(HOST, "localhost")
+                .header(CONTENT_TYPE, "application/json");
+            if let Some(under) = &self.request {
+                request = request.header(REQUEST_HEADER, under);
+            }
+            let request = request.body(Full::new(body))?;
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let octets = Limited::new(response.into_body(), MAX_ANSWER)
+                .collect()
+                .await?
+                .to_bytes();
+            connection.abort();
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((status, octets))
         };
-        let error = serde_json::from_slice(&octets).unwrap_or_else(|_| {
-            ApiError::new(
-                ErrorKind::Internal,
-                format!("the server answered {status} without a reason"),
-            )
-        });
-        ClientError::Api(error)
+        let (status, octets) = match tokio::time::timeout(PATIENCE, exchange).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(self.broken(error)),
+            Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
+        };
+        if status.is_success() {
+            return Ok(octets);
+        }
+        Err(refused(status, &octets))
     }
 
     fn broken(&self, error: impl ToString) -> ClientError {
@@ -168,57 +239,21 @@ impl AdminClient {
     }
 }
 
-/// An answer that is under way.
-struct Open {
-    response: Response<Incoming>,
-    _connection: AbortOnDrop,
+/// What an answer says that is no success.
+fn refused(status: StatusCode, body: &[u8]) -> ClientError {
+    ClientError::Api(serde_json::from_slice(body).unwrap_or_else(|_| {
+        ApiError::new(
+            ErrorKind::Internal,
+            format!("the server answered {status} without a reason"),
+        )
+    }))
 }
 
-impl Open {
-    async fn whole(self) -> Result<Bytes, Failure> {
-        let Self { response, _connection } = self;
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        Ok(body.map_err(Failure::Exchange)?.to_bytes())
-    }
-}
+/// Most octets of a line.
+const MAX_LINE: usize = 1 << 20;
 
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Why an exchange failed.
-enum Failure {
-    Client(ClientError),
-    Exchange(Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
-    }
-}
-
-impl From<hyper::Error> for Failure {
-    fn from(error: hyper::Error) -> Self {
-        Self::Exchange(error.into())
-    }
-}
-
-impl From<hyper::http::Error> for Failure {
-    fn from(error: hyper::http::Error) -> Self {
-        Self::Exchange(error.into())
-    }
-}
-
-impl From<hyper::http::uri::InvalidUri> for Failure {
-    fn from(error: hyper::http::uri::InvalidUri) -> Self {
-        Self::Exchange(error.into())
-    }
-}
+/// What works a connection.
+type Connection = AbortOnDropHandle<Result<(), hyper::Error>>;
 
 /// Most octets of an answer.
 const MAX_ANSWER: usize = 64 << 20;

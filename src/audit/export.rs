@@ -56,8 +56,8 @@ pub fn row(line: &AuditLine) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// Spreadsheets calculate what begins so.
-fn guarded(text: &str) -> String {
+/// A cell that no spreadsheet takes for a formula: they calculate what begins so.
+pub fn guarded(text: &str) -> String {
     match text.chars().next() {
         Some('=' | '+' | '-' | '@' | '\t' | '\r') => format!("'{text}"),
         Some(_) | None => text.to_owned(),

@@ -1,5 +1,7 @@
 //! `portcullis audit`
 
+mod export;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -45,6 +47,9 @@ enum Verb {
         #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 1000)]
         limit: usize,
     },
+    /// Write records for other programs: JSON, CSV, syslog
+    #[command(after_help = export::HELP)]
+    Export(export::ExportArgs),
     /// Check that no record was changed, moved or taken out
     #[command(after_help = VERIFY_HELP)]
     Verify {
@@ -118,6 +123,7 @@ pub(super) async fn run(args: AuditArgs, client: &AdminClient, out: &mut Out<'_>
     match args.verb {
         Verb::Tail { filter, limit, follow } => tail(&filter, limit, follow, client, out).await,
         Verb::Search { filter, limit } => search(&filter, limit, client, out).await,
+        Verb::Export(args) => export::run(args, client, out).await,
         Verb::Verify { noted } => {
             let verified: Verification = client.get("/v1/audit/verify", &VerifyRequest { noted }).await?;
             print_verification(&verified, out)

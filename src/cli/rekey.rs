@@ -64,8 +64,8 @@ fn told(how: &Rekeying, done: &Rekeyed, out: &mut Out<'_>) -> Result<Exit, CliEr
     let what = if how.dry_run { "can be" } else { "are" };
     if let Some(count) = &done.resealed {
         out.line(format!(
-            "{} seeds, {} passcodes and {} questions of {} people {what} sealed anew",
-            count.seeds, count.passcodes, count.questions, count.people
+            "{} seeds, {} passcodes and {} questions of {} people, and {} versions of the policies {what} sealed anew",
+            count.seeds, count.passcodes, count.questions, count.people, count.policies
         ))?;
         if count.digests > 0 {
             out.line(format!(

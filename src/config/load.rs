@@ -1,8 +1,10 @@
 //! Reading and validating the file.
 
+mod approval;
 mod audit_stream;
 mod delivery;
 mod four_eyes;
+mod generated;
 mod privileged;
 mod upstream;
 
@@ -15,13 +17,14 @@ use std::time::Duration;
 
 use crate::config::{
     Accounting, Admin, Approvals, AuditStream, Client, Config, Delivery, Dialogs, Dictionary, Directory,
-    DynamicAuthorization, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes,
-    Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    DynamicAuthorization, GeneratedPasswords, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
+    Metrics, Node, Passcodes, Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store,
+    Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 20] = [
+const SECTIONS: &[&str] = &[
     "node",
     "log",
     "store",
@@ -34,6 +37,8 @@ const SECTIONS: [&str; 20] = [
     "accounting",
     "passcodes",
     "approvals",
+    "approval",
+    "generated_passwords",
     "privileged",
     "directory",
     "upstream",
@@ -57,7 +62,7 @@ impl Config {
         let Some(document) = Document::parse(&source, &mut faults) else {
             return Err(faults);
         };
-        document.only(&SECTIONS, &mut faults);
+        document.only(SECTIONS, &mut faults);
         let folder = file
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -80,6 +85,8 @@ impl Config {
             accounting: reader.section::<Accounting>("accounting"),
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
+            approval: reader.items("approval"),
+            generated_passwords: reader.section::<GeneratedPasswords>("generated_passwords"),
             privileged: reader.section::<Privileged>("privileged"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
@@ -338,6 +345,8 @@ impl Reader<'_, '_, '_> {
         self.limits(config);
         self.accounting(config);
         self.four_eyes(config);
+        self.approvals(config);
+        self.generated_passwords(config);
         self.privileged(config);
         let directories: Vec<String> = config
             .directories
@@ -740,7 +749,7 @@ const MAX_USER_FAILURES: u32 = 1000;
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
+    pub(super) fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("portcullis.toml");
         fs::write(&file, text).unwrap();
@@ -754,7 +763,7 @@ mod tests {
         })
     }
 
-    const GOOD: &str = r#"
+    pub(super) const GOOD: &str = r#"
 [[directory]]
 name = "corp"
 kind = "ldap"

@@ -15,6 +15,8 @@ pub enum Bond {
     /// None: nothing in it is sealed, and what digests it holds are those of codes, which former keys still judge,
     /// or are of use for minutes only.
     None,
+    /// A piece of the files of a version of the policies, which are sealed as a whole.
+    PolicyText,
     /// Part of a dialog that does not outlive the key: it goes.
     Dialog,
 }
@@ -30,6 +32,10 @@ pub fn bond(key: &Key) -> Option<Bond> {
 const BONDS: &[(&[u8], Bond)] = &[
     (Key::USERS, Bond::Person),
     (b"e/r/", Bond::Dialog),
+    (b"p/t/", Bond::PolicyText),
+    (b"p/", Bond::None),
+    (b"e/p/", Bond::None),
+    (b"e/l/", Bond::None),
     (b"e/t/", Bond::None),
     (b"e/d/", Bond::None),
     (b"e/o/", Bond::None),
@@ -59,6 +65,8 @@ pub struct Resealed {
     pub passcodes: u64,
     /// Questions in people's own words.
     pub questions: u64,
+    /// Versions of the policies.
+    pub policies: u64,
     /// Sets of answers, which count only as long as the pepper stays the same.
     pub answers: u64,
     /// Sets of recovery codes and passcodes that only a digest is stored of: the former key goes on judging them.
@@ -71,6 +79,7 @@ impl std::ops::AddAssign for Resealed {
         self.seeds += other.seeds;
         self.passcodes += other.passcodes;
         self.questions += other.questions;
+        self.policies += other.policies;
         self.answers += other.answers;
         self.digests += other.digests;
     }
@@ -217,6 +226,7 @@ mod tests {
             seeds: 2,
             passcodes: 2,
             questions: 2,
+            policies: 0,
             answers: 1,
             digests: 2,
         };

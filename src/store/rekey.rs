@@ -125,6 +125,7 @@ pub async fn rekey(how: &Rekeying) -> Result<Rekeyed, RekeyError> {
         new: &new,
         renew_answers: how.renew_answers,
         done: Resealed::default(),
+        pieces: Vec::new(),
         chain: Head::new(&old),
     };
     if how.dry_run {
@@ -200,6 +201,7 @@ async fn build(
         new: turning.new,
         renew_answers: false,
         done: Resealed::default(),
+        pieces: Vec::new(),
         chain: Head::new(turning.new),
     };
     let mut found = 0u64;
@@ -223,6 +225,8 @@ struct Turning<'a> {
     new: &'a Arc<Keyring>,
     renew_answers: bool,
     done: Resealed,
+    /// Of one version of the policies, which are sealed as a whole.
+    pieces: Vec<Record>,
     chain: Head,
 }
 
@@ -232,17 +236,19 @@ impl Turning<'_> {
         snapshot: &mut dyn Snapshot,
         mut each: impl FnMut(Entry) -> Result<(), StoreError>,
     ) -> Result<(), RekeyError> {
+        let each: &mut Each<'_> = &mut each;
         loop {
             let piece = snapshot.next(PIECE).await?;
             if piece.is_empty() {
                 break;
             }
             for entry in piece {
-                if let Some(entry) = self.turn(entry)? {
+                if let Some(entry) = self.turn(entry, each)? {
                     each(entry)?;
                 }
             }
         }
+        self.policy(each)?;
         let head = snapshot.head();
         if (self.chain.audit_sequence, self.chain.audit_link) == (head.audit_sequence, head.audit_link) {
             Ok(())
@@ -251,7 +257,8 @@ impl Turning<'_> {
         }
     }
 
-    fn turn(&mut self, entry: Entry) -> Result<Option<Entry>, RekeyError> {
+    /// Turns an entry; policies go to `each` once all of a version is there.
+    fn turn(&mut self, entry: Entry, each: &mut Each<'_>) -> Result<Option<Entry>, RekeyError> {
         let record = match entry {
             Entry::Audit(record) if self.chain.follow(self.old, &record) => return Ok(Some(Entry::Audit(record))),
             Entry::Audit(record) => return Err(RekeyError::Chain(record.sequence)),
@@ -263,6 +270,15 @@ impl Turning<'_> {
         match bond(&record.key) {
             Some(Bond::None) => Ok(Some(Entry::Record(record))),
             Some(Bond::Dialog) => Ok(None),
+            Some(Bond::PolicyText) => {
+                // Pieces of a version follow each other.
+                let number = |record: &Record| record.key.policy_text_number();
+                if self.pieces.last().is_some_and(|last| number(last) != number(&record)) {
+                    self.policy(each)?;
+                }
+                self.pieces.push(record);
+                Ok(None)
+            }
             Some(Bond::Person) => self.person(record).map(|record| Some(Entry::Record(record))),
             None => Err(RekeyError::UnknownRecord(name(&record.key))),
         }
@@ -281,6 +297,30 @@ impl Turning<'_> {
             value: again.encode(),
             ..record
         })
+    }
+
+    /// Seals the files of a version anew, in pieces of the same lengths.
+    fn policy(&mut self, each: &mut Each<'_>) -> Result<(), RekeyError> {
+        let pieces = std::mem::take(&mut self.pieces);
+        let Some(first) = pieces.first() else { return Ok(()) };
+        let number = first.key.policy_text_number();
+        let place = Key::policy_text_place(number.ok_or_else(|| RekeyError::UnknownRecord(name(&first.key)))?);
+        let sealed = pieces.iter().map(|piece| &piece.value[..]).collect::<Vec<_>>().concat();
+        let failed = |error: KeyError| RekeyError::Record(name(&first.key), Box::new(error));
+        let again = self
+            .new
+            .seal(&place, self.old.open(&place, &sealed).map_err(failed)?.expose());
+        let mut rest = &again[..];
+        for piece in &pieces {
+            let (value, after) = rest.split_at_checked(piece.value.len()).unwrap_or((rest, &[]));
+            rest = after;
+            each(Entry::Record(Record {
+                value: value.to_vec(),
+                ..piece.clone()
+            }))?;
+        }
+        self.done.policies += 1;
+        Ok(())
     }
 
     fn person(&mut self, record: Record) -> Result<Record, RekeyError> {
@@ -320,13 +360,16 @@ impl Turning<'_> {
             factors: Vec::new(),
             outcome: Outcome::Accept,
             reason: Some(format!(
-                "from key {old} to {new}: {} people, {} seeds, {} passcodes, {} questions{answers}",
-                done.people, done.seeds, done.passcodes, done.questions
+                "from key {old} to {new}: {} people, {} seeds, {} passcodes, {} questions, {} versions of the policies{answers}",
+                done.people, done.seeds, done.passcodes, done.questions, done.policies
             )),
             context: None,
         }
     }
 }
+
+/// Takes what was turned.
+type Each<'a> = dyn FnMut(Entry) -> Result<(), StoreError> + 'a;
 
 fn name(key: &Key) -> String {
     String::from_utf8_lossy(key.as_octets()).into_owned()

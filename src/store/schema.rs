@@ -12,8 +12,6 @@ pub const CURRENT: u32 = 1;
 /// From one schema to the next.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
-    /// What it does, for people.
-    pub(super) what: &'static str,
     /// Turns an entry of the schema before into those of the one after: none, one or several.
     pub(super) turn: fn(Entry) -> Result<Vec<Entry>, StoreError>,
 }
@@ -71,12 +69,11 @@ mod tests {
     }
 
     const THREE: [Step; 2] = [
+        // Doubles.
         Step {
-            what: "doubles",
             turn: |entry| Ok(vec![grown(entry.clone(), "b"), grown(entry, "c")]),
         },
         Step {
-            what: "drops those that end in c",
             turn: |entry| {
                 Ok(if entry == named("ac") {
                     vec![]

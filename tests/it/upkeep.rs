@@ -134,3 +134,64 @@ fn people_log_in_as_before_under_another_key() {
     assert!(chain.status.success(), "{}", text(&chain));
     assert_eq!(site.json(&["audit", "search", "--action", "rekey"])[0]["actor"], "root");
 }
+
+#[test]
+fn tokens_of_another_system_are_taken_over_and_log_in() {
+    let directory = Slapd::start(20);
+    let site = Portcullis::start(&directory);
+    let hex = "3132333435363738393031323334353637383930";
+    let seed = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
+    let list = site.path("tokens.csv");
+    let names = [1, 2].map(user);
+    let rows = format!(
+        "owner,serial,secret,type,counter\n{}@corp,S1,{hex},hotp,7\n{},S2,{hex}00,totp,\n,S3,{hex}01,totp,\n",
+        names[0], names[1]
+    );
+    fs::write(&list, &rows).unwrap();
+    let file = list.display().to_string();
+    let tried = site.json(&["token", "import", &file, "--dry-run"]);
+    assert_eq!((&tried["sound"], &tried["enrolled"]), (&2.into(), &0.into()), "{tried}");
+    assert_eq!(tried["skipped"][0]["at"], 4);
+    assert_eq!(
+        tried["warnings"].as_array().unwrap().len(),
+        1,
+        "the file is readable by others"
+    );
+    let done = site.json(&["token", "import", &file]);
+    assert_eq!(done["enrolled"], 2, "{done}");
+    let again = site.json(&["token", "import", &file]);
+    assert_eq!((&again["enrolled"], &again["known"]), (&0.into(), &2.into()));
+    assert_eq!(login(&site, 1, &counted(seed, 6)), Reply::Reject);
+    assert_eq!(login(&site, 1, &counted(seed, 7)), Reply::Accept);
+
+    // One that nobody is, and nothing is enrolled.
+    fs::write(
+        &list,
+        format!("{rows}nobody,S4,{hex}02,totp,\n{},S5,{hex}03,totp,\n", user(3)),
+    )
+    .unwrap();
+    let refused = site.cli(&["token", "import", &file]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        text(&refused).contains("tokens.csv:5: nobody is called `nobody`"),
+        "{}",
+        text(&refused)
+    );
+    assert_eq!(site.json(&["token", "list", &user(3)]), serde_json::json!([]));
+    let rest = site.cli(&["token", "import", &file, "--skip-faulty"]);
+    assert_eq!(rest.status.code(), Some(1), "{}", text(&rest));
+    assert_eq!(site.json(&["token", "list", &user(3)])[0]["label"], "S5");
+
+    let container = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/tokens/pskc-pbe.xml");
+    let container = site.cli_with(
+        &["token", "import", container, "--skip-faulty", "--dry-run", "--json"],
+        "qwerty\n",
+    );
+    assert!(
+        text(&container).contains("nobody is called `ana`"),
+        "{}",
+        text(&container)
+    );
+    let audited = site.json(&["audit", "search", "--action", "token.import"]);
+    assert_eq!(audited.as_array().unwrap().len(), 3);
+}

@@ -19,6 +19,8 @@ use super::support::{audit_chain, event};
 const CACHE: u64 = 8 << 20;
 const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 const PEOPLE: u32 = 300;
+/// With 29 octets of sealing four pieces of twenty octets.
+const POLICIES: &[u8] = b"policies in pieces, sealed as a whole.";
 
 struct Site {
     folder: tempfile::TempDir,
@@ -46,6 +48,12 @@ impl Site {
             store.commit(batch, Durability::Visible).await.unwrap();
         }
         let mut batch = Batch::default();
+        let sealed = keyring.seal(&Key::policy_text_place(7), POLICIES);
+        for (piece, octets) in (0..).zip(sealed.chunks(20)) {
+            batch
+                .write
+                .push((Key::policy_text(7, piece), Change::Put(octets.to_vec(), None)));
+        }
         for (key, until) in [(Key::upstream(7), Some(NOW)), (Key::session_watch(), None)] {
             batch.write.push((key, Change::Put(b"x".to_vec(), until)));
         }
@@ -110,6 +118,11 @@ impl Site {
             assert!(digests.any(|digest| record.recovery == [digest]));
             assert_eq!(found.version.0, u64::from(number) + 1);
         }
+        let pieces: Vec<Key> = (0..4).map(|piece| Key::policy_text(7, piece)).collect();
+        let found = store.read(&pieces, NOW).await.unwrap();
+        let sealed: Vec<u8> = found.into_iter().flat_map(|found| found.value.unwrap()).collect();
+        let policies = keyring.open(&Key::policy_text_place(7), &sealed).unwrap();
+        assert_eq!(policies.expose(), POLICIES);
         let chain = audit_chain(&*store, &keyring).await;
         assert_eq!(chain.len() as u64, records);
         store.close().await.unwrap();
