@@ -77,6 +77,7 @@ pub use reports::{By, Report, ReportKind, ReportRequest, ReportRow};
 pub use requests::{NewRequest, REQUEST_HEADER, RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
+pub use upkeep::{BackupRequest, ImportToken, ImportTokensRequest, ImportedToken};
 
 /// Where the socket is unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/portcullis/admin.sock";

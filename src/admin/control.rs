@@ -12,4 +12,4 @@ pub use helpdesk::Helpdesk;
 pub use operators::OperatorBook;
 pub use policies::PolicyTools;
 pub use trail::Trail;
-pub use upkeep::Upkeep;
+pub use upkeep::{Backup, Upkeep};
