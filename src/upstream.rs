@@ -170,7 +170,11 @@ impl Upstream {
         let asked = tokio::time::timeout(LONGEST, self.ask_in_turn(&request, question.challenge.as_ref()));
         let answer = match asked.await {
             Ok(answered) => answered,
-            Err(_) => Err(Unanswered::out_of_reach("it takes too long")),
+            // There was no time to hear all of them.
+            Err(_) => Err(Unanswered {
+                reason: "it takes too long".to_owned(),
+                out_of_reach: false,
+            }),
         };
         answer.unwrap_or_else(|unanswered| {
             let reason = format!("upstream {}: {}", self.name, unanswered.reason);
@@ -227,12 +231,16 @@ impl Upstream {
             if !fits {
                 continue;
             }
+            let began = clock::monotonic();
             match server.ask(request).await {
                 Ok(reply) => return Ok(self.answer(server, &reply)),
                 Err(Failure::TooLong) => return Ok(Answer::Reject),
-                Err(
-                    failure @ (Failure::Connect { .. } | Failure::Lost { .. } | Failure::Silence { unproven: 0, .. }),
-                ) => unanswered.reason = server::in_full(&failure),
+                Err(failure @ (Failure::Lost { .. } | Failure::Silence { unproven: 0, .. })) => {
+                    unanswered.reason = server::in_full(&failure);
+                    // It may wait for somebody to press a button, or drop just this question.
+                    unanswered.out_of_reach &= !server.is_there(began).await;
+                }
+                Err(failure @ Failure::Connect { .. }) => unanswered.reason = server::in_full(&failure),
                 // There is somebody, or it is we who do not ask.
                 Err(failure @ (Failure::Busy(_) | Failure::Silence { .. } | Failure::Refused { .. })) => {
                     unanswered.reason = server::in_full(&failure);

@@ -43,6 +43,8 @@ struct State {
     answers_status: bool,
     latency: Option<Duration>,
     last: Option<Timestamp>,
+    /// When it last answered anything.
+    answered: Option<Instant>,
     error: Option<String>,
 }
 
@@ -170,6 +172,17 @@ impl Server {
         result
     }
 
+    /// Whether a server that has left a question without an answer is there all the same: it has answered another one
+    /// since the question `began`, or answers now when it is asked for its status. Of one that never answers that,
+    /// nobody can tell more.
+    pub(super) async fn is_there(&self, began: Instant) -> bool {
+        let heard = || self.state.lock().answered.is_some_and(|at| at >= began);
+        if !heard() && self.state.lock().answers_status {
+            self.probe().await;
+        }
+        heard()
+    }
+
     /// Asks for its status.
     pub(super) async fn probe(&self) {
         let began = clock::monotonic();
@@ -204,6 +217,7 @@ impl Server {
         state.answers_status |= status;
         state.misses = 0;
         state.last = Some(clock::now());
+        state.answered = Some(clock::monotonic());
         state.error = None;
         // Of a status nobody can tell how long a password takes.
         if !status || state.latency.is_none() {
