@@ -79,7 +79,7 @@ const RULES: &[(&str, &[&str])] = &[
     // Sets of policy files, kept in the store.
     (
         "policies",
-        &["clock", "dictionary", "document", "engine", "keyring", "store"],
+        &["accounts::view", "clock", "document", "engine", "keyring", "store"],
     ),
     // Joins them for accounting.
     (
@@ -148,8 +148,8 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "policies", "reports",
-            "secret", "stream",
+            "accept", "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "policies",
+            "reports", "secret", "stream", "tls",
         ],
     ),
     // Speaks to the admin socket; the walls of the house are none of its business.

@@ -25,6 +25,8 @@ mod answers;
 mod chap;
 // RADIUS clients as operators see them.
 mod clients;
+// Conditions of rules on directories, clients and connections.
+mod conditions;
 // Codes by mail and through a gateway.
 mod delivery;
 // People whom an operator keeps out.
@@ -51,6 +53,8 @@ mod helpdesk;
 mod four_eyes;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
 mod front;
+// Operators with roles, API tokens, the admin API over TLS.
+mod operators;
 // Enrolment at first login, and the time that is left for it.
 mod enrol;
 // Parts tried one by one, and reports.
@@ -89,6 +93,8 @@ mod apache;
 mod crowd;
 // Attributes that rules add, with real decoders.
 mod reply;
+// Policies: checked, compared, kept, taken back, tried on what was.
+mod policies;
 // Applications that bind by SASL: PLAIN, EXTERNAL with certificates.
 mod sasl;
 // Applications' own accounts on LDAP listeners.
