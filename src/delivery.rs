@@ -438,6 +438,36 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_full_queue_is_no_outage() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = format!(
+            "name = \"mail\"\nkind = \"smtp\"\nserver = \"{}\"\nfrom = \"c@example.org\"\ntls = \"none\"\n\
+             in_flight = 1\nqueue = 1\ntimeout = \"2s\"\n",
+            silent.local_addr().unwrap()
+        );
+        let settings: config::Delivery = toml::from_str(&settings).unwrap();
+        let delivery = Delivery::new(&settings).unwrap();
+        let send = || {
+            let delivery = Arc::clone(&delivery);
+            let mail = message(&Form::Mail(Vec::new()), "ana@example.org");
+            tokio::spawn(async move { delivery.send(&mail).await })
+        };
+        let first = send();
+        while delivery.permits.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let second = send();
+        while delivery.under_way.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        let third = send().await.unwrap();
+        assert!(matches!(third, Delivered::Busy(_)), "{third:?}");
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        assert!(matches!(first, Delivered::Unavailable(_)), "{first:?}");
+        assert!(matches!(second, Delivered::Busy(_)), "{second:?}");
+    }
+
     #[test]
     fn what_a_server_repeats_is_masked_however_it_writes_it() {
         let mail = message(&Form::Mail(Vec::new()), "Ana.Moor@example.org");

@@ -337,6 +337,67 @@ async fn watch(upstream: Weak<Upstream>, position: usize, interval: Duration) {
 mod tests {
     use super::*;
 
+    fn asked() -> Question {
+        Question {
+            upstream: "up".into(),
+            user: "ana".into(),
+            typed: crate::secret::Secret::new("123456"),
+            challenge: None,
+            nas_identifier: None,
+            calling_station: None,
+        }
+    }
+
+    /// A server that may answer Status-Server, and drops all else.
+    async fn answer(socket: &tokio::net::UdpSocket, status: bool) {
+        use crate::radius::packet::{Packet, Writer};
+        let secret = crate::radius::crypto::SharedSecret::new(&crate::secret::Secret::new("s3cret"));
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let packet = Packet::parse(&buffer[..length]).unwrap();
+            if !status || packet.code() != 12 {
+                continue;
+            }
+            let mut octets = Vec::new();
+            Writer::begin(
+                &mut octets,
+                ACCESS_ACCEPT,
+                packet.identifier(),
+                packet.authenticator(),
+                true,
+            )
+            .finish_reply(&secret);
+            socket.send_to(&octets, from).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_dropped_is_no_outage_of_a_server_that_tells_its_status() {
+        for status in [true, false] {
+            let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let config = format!(
+                "name = \"up\"\ntimeout = \"300ms\"\ntries = 1\nstatus_interval = \"50ms\"\n\
+                 servers = [{{ address = \"{}\", secret = \"s3cret\" }}]\n",
+                socket.local_addr().unwrap()
+            );
+            let serving = tokio::spawn(async move { answer(&socket, status).await });
+            let config: config::Upstream = toml::from_str(&config).unwrap();
+            let upstream = Upstream::start(&config, &Dictionary::shipped(), b"mark").unwrap();
+            while status && upstream.status().servers[0].latency_ms.is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            for _ in 0..4 {
+                let answer = upstream.ask(&asked()).await;
+                match status {
+                    true => assert!(matches!(answer, Answer::Unavailable(_)), "{answer:?}"),
+                    false => assert!(matches!(answer, Answer::OutOfReach(_)), "{answer:?}"),
+                }
+            }
+            serving.abort();
+        }
+    }
+
     #[test]
     fn texts_are_made_safe_to_show() {
         let line = |text: &str| one_line(&[text.to_owned()]);

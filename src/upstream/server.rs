@@ -167,6 +167,8 @@ impl Server {
         let result = self.exchange.ask(request).await;
         match &result {
             Ok(_) => self.answered(began.elapsed(), false),
+            // Whether it is down is for its status to say: others could drop a question as well.
+            Err(Failure::Silence { .. } | Failure::Lost { .. }) if self.state.lock().answers_status => {}
             Err(failure) => self.failed(failure),
         }
         result
