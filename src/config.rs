@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::engine::Split;
 use crate::secret::Secret;
 
+pub use audit::Audit;
 pub use crate::document::{Fault, Faults};
 pub use crate::engine::Transport;
 pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
@@ -33,6 +34,8 @@ pub struct Config {
     pub log: Log,
     /// `[store]`
     pub store: Store,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[admin]`
     pub admin: Admin,
     /// `[metrics]`
@@ -930,6 +933,7 @@ pub enum Anonymous {
     Yes,
 }
 
+mod audit;
 mod certificate;
 mod default;
 mod delivery;

@@ -11,7 +11,7 @@ pub mod listener;
 pub mod operator;
 pub mod router;
 
-use control::{Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
+use control::{Health, Helpdesk, OperatorBook, PolicyTools, Upkeep};
 
 use crate::engine::{BoxFuture, UserKey};
 use api::{
@@ -30,7 +30,7 @@ pub enum WhichSessions {
 }
 
 /// What the admin front end asks of the process that it is part of.
-pub trait Control: PolicyTools + OperatorBook + Helpdesk + Health + Trail + Upkeep {
+pub trait Control: PolicyTools + OperatorBook + Helpdesk + Health + Upkeep {
     /// Local accounts that may use the socket besides root and the process's own.
     fn operators(&self) -> Vec<String>;
 

@@ -1,5 +1,6 @@
 //! Reading and validating the file.
 
+mod audit;
 mod delivery;
 mod four_eyes;
 mod privileged;
@@ -13,17 +14,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Approvals, Client, Config, Delivery, Dialogs, Dictionary, Directory, DynamicAuthorization,
+    Accounting, Admin, Approvals, Audit, Client, Config, Delivery, Dialogs, Dictionary, Directory, DynamicAuthorization,
     LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Privileged,
     Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: [&str; 20] = [
     "node",
     "log",
     "store",
+    "audit",
     "admin",
     "metrics",
     "policies",
@@ -69,6 +71,7 @@ impl Config {
             node: reader.section::<Node>("node"),
             log: reader.section::<Log>("log"),
             store: reader.section::<Store>("store"),
+            audit: reader.section::<Audit>("audit"),
             admin: reader.section::<Admin>("admin"),
             metrics: reader.section::<Metrics>("metrics"),
             policies: reader.section::<Policies>("policies"),
@@ -335,6 +338,7 @@ impl Reader<'_, '_, '_> {
         self.accounting(config);
         self.four_eyes(config);
         self.privileged(config);
+        self.audit(config);
         let directories: Vec<String> = config
             .directories
             .iter()

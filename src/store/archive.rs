@@ -87,6 +87,8 @@ pub struct Outcome {
     pub stopped_at: Option<u64>,
     /// What could not be read, in words.
     pub flaws: Vec<String>,
+    /// The last record of the archive at the time.
+    pub through: u64,
 }
 
 /// A stretch of records with a file of its own, or what is missing between two of them.
@@ -292,7 +294,10 @@ impl Archive {
         each: &mut dyn FnMut(AuditRecord) -> ControlFlow<()>,
     ) -> Outcome {
         let catalog = self.catalog.load_full();
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome {
+            through: catalog.through.sequence,
+            ..Outcome::default()
+        };
         let mut at = 0;
         while let Some(stretch) = in_order(&catalog.stretches, order, &mut at) {
             let outside = match order {
@@ -613,6 +618,3 @@ const OPEN_SEGMENTS: u64 = 256;
 /// What opening a segment and asking its index costs, and reading a block, in records looked at.
 const COST_OF_INDEX: u64 = 20;
 const COST_OF_BLOCK: u64 = 30;
-
-#[cfg(test)]
-mod tests;

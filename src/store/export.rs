@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::reader::verify;
+pub use self::reader::{AuditEntry, read_audit, verify};
 use self::writer::Writer;
 use super::ledger::Head;
 use super::sled::{self, Loader};

@@ -16,7 +16,7 @@ use crate::admin::api::{
 };
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::client::{AdminClient, ClientError};
-use crate::admin::control::{Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
+use crate::admin::control::{Health, Helpdesk, OperatorBook, PolicyTools, Upkeep};
 use crate::admin::operator::{Operator, Verb};
 use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
@@ -30,7 +30,6 @@ impl PolicyTools for TestControl {}
 impl OperatorBook for TestControl {}
 impl Helpdesk for TestControl {}
 impl Health for TestControl {}
-impl Trail for TestControl {}
 impl Upkeep for TestControl {}
 
 impl Control for TestControl {
