@@ -13,9 +13,9 @@ use serde::Deserialize;
 use crate::engine::Split;
 use crate::secret::Secret;
 
-pub use audit::Audit;
 pub use crate::document::{Fault, Faults};
 pub use crate::engine::Transport;
+pub use audit::Audit;
 pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};

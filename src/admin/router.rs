@@ -32,9 +32,9 @@ use tracing::warn;
 
 use super::Control;
 use super::api::{
-    ApiError, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest, Explanation, FindRequest,
-    Found, MAX_REQUEST, PolicyReport, RecoveryCodes, ReloadReport, ResyncRequest, Resynced, StatusReport,
-    StatusRequest, TokenRef, TokenView, UndenyRequest, Unlocked, UserRef, UserView, 
+    ApiError, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest, Explanation, FindRequest, Found,
+    MAX_REQUEST, PolicyReport, RecoveryCodes, ReloadReport, ResyncRequest, Resynced, StatusReport, StatusRequest,
+    TokenRef, TokenView, UndenyRequest, Unlocked, UserRef, UserView,
 };
 use super::extract::{Body, Params};
 use super::operator::{Caller, Operator, Reach, Target, Verb, authorize};
@@ -390,4 +390,3 @@ async fn policy_explain(
     authorize(&operator, Verb::ReadPolicy, Target::Nobody)?;
     Ok(Json(state.control.policy_explain(request).await?))
 }
-

@@ -86,9 +86,14 @@ impl Filter {
             && is(&self.actor, Some(&event.actor))
             && is(&self.client, event.client.as_deref())
             && is(&self.rule, event.rule.as_deref())
-            && self.action.as_deref().is_none_or(|action| begins(&event.action, action, '.'))
+            && self
+                .action
+                .as_deref()
+                .is_none_or(|action| begins(&event.action, action, '.'))
             && self.via.as_deref().is_none_or(|via| begins(&event.via, via, '/'))
-            && self.source.is_none_or(|network| event.source.is_some_and(|source| network.contains(&source)))
+            && self
+                .source
+                .is_none_or(|network| event.source.is_some_and(|source| network.contains(&source)))
             && (self.people.is_empty() || self.people.iter().any(person))
     }
 
@@ -98,7 +103,9 @@ impl Filter {
             let body = String::from_utf8_lossy(body).to_lowercase();
             return body.contains(&text.to_lowercase());
         }
-        let Some(first) = text.as_bytes().first() else { return true };
+        let Some(first) = text.as_bytes().first() else {
+            return true;
+        };
         let (lower, upper) = (first.to_ascii_lowercase(), first.to_ascii_uppercase());
         body.windows(text.len()).any(|window| {
             window.first().is_some_and(|octet| *octet == lower || *octet == upper)

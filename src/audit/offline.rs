@@ -16,9 +16,9 @@ use super::verify::broken;
 use super::{Broken, Checkpoint, Head, PublicKey, Tampering};
 use crate::accounts::view::moment;
 use crate::clock::Timestamp;
+use crate::store::AuditRecord;
 use crate::store::archive::seal::{Anchor, Position};
 use crate::store::export::{self, AuditEntry, ExportError};
-use crate::store::AuditRecord;
 
 /// What an export proves to whoever has the public key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,7 +71,11 @@ pub fn verify_export(path: &Path, key: &PublicKey, noted: &[Checkpoint]) -> Resu
     };
     if let Some(foreign) = noted.iter().find(|checkpoint| !checkpoint.is_signed_by(key)) {
         let detail = "a checkpoint that was given is not signed with this key".to_owned();
-        return Ok(Attestation::Broken(broken(foreign.position.sequence, Tampering::Changed, detail)));
+        return Ok(Attestation::Broken(broken(
+            foreign.position.sequence,
+            Tampering::Changed,
+            detail,
+        )));
     }
     // Checksums first: nothing in the file is believed before.
     export::verify(path)?;
@@ -98,7 +102,11 @@ struct Follower<'a> {
 fn checkpoint_in(record: &AuditRecord) -> Option<String> {
     // Most records are none, and reading them all takes long.
     let word = CHECKPOINT.as_bytes();
-    record.body.windows(word.len()).any(|window| window == word).then_some(())?;
+    record
+        .body
+        .windows(word.len())
+        .any(|window| window == word)
+        .then_some(())?;
     record.event().ok().filter(|event| event.action == CHECKPOINT)?.reason
 }
 
@@ -132,7 +140,11 @@ impl Follower<'_> {
         }
         self.at.advance(record);
         self.attested.records += 1;
-        let noted: Vec<_> = self.noted.iter().filter(|noted| noted.position.sequence == record.sequence).collect();
+        let noted: Vec<_> = self
+            .noted
+            .iter()
+            .filter(|noted| noted.position.sequence == record.sequence)
+            .collect();
         for noted in noted {
             let at = self.at;
             self.hold(noted, &at);
@@ -154,7 +166,10 @@ impl Follower<'_> {
                 }
             }
             Some(_) | None => {
-                let detail = format!("the checkpoint in record {} is not signed with this key", record.sequence);
+                let detail = format!(
+                    "the checkpoint in record {} is not signed with this key",
+                    record.sequence
+                );
                 self.fail(record.sequence, Tampering::Changed, detail);
             }
         }
@@ -183,7 +198,12 @@ impl Follower<'_> {
     }
 
     fn finish(mut self) -> Attestation {
-        let expected = self.noted.iter().map(|noted| noted.position.sequence).max().unwrap_or(0);
+        let expected = self
+            .noted
+            .iter()
+            .map(|noted| noted.position.sequence)
+            .max()
+            .unwrap_or(0);
         if self.at.sequence < expected {
             let detail = format!("the records end with {}, but there were {expected}", self.at.sequence);
             self.fail(self.at.sequence + 1, Tampering::Truncated, detail);

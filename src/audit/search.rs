@@ -207,7 +207,9 @@ impl Search<'_> {
 /// Cuts records that are in no index into windows.
 fn pages(first: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
     let step = WINDOW as u64;
-    (first..end).step_by(WINDOW).map(move |begin| (begin, (begin + step).min(end)))
+    (first..end)
+        .step_by(WINDOW)
+        .map(move |begin| (begin, (begin + step).min(end)))
 }
 
 /// Takes what matches.

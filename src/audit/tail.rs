@@ -84,7 +84,9 @@ impl Tail {
     }
 
     fn add(&mut self, keyring: &Keyring, record: &AuditRecord, terms: &mut Vec<Term>) {
-        let Some(number) = record.sequence.checked_sub(self.first) else { return };
+        let Some(number) = record.sequence.checked_sub(self.first) else {
+            return;
+        };
         let Ok(position) = u32::try_from(number) else { return };
         let at = self.hashes.of(keyring, record, terms);
         let window = position as usize / WINDOW;

@@ -57,7 +57,10 @@ impl Audit {
     /// When the store cannot be read, or a record does not follow on the one before: then `audit verify` tells more.
     pub async fn checkpoint(&self, now: Timestamp) -> Result<Option<Checkpoint>, AuditError> {
         let mut position = self.position.lock().await;
-        let archived = self.store.archive().map_or_else(Position::default, |archive| archive.last());
+        let archived = self
+            .store
+            .archive()
+            .map_or_else(Position::default, |archive| archive.last());
         if archived.sequence > position.sequence {
             *position = archived;
         }
@@ -68,7 +71,10 @@ impl Audit {
             }
             for record in &page {
                 if !position.follow(&self.keyring, record) {
-                    let text = format!("record {} does not follow on record {}", record.sequence, position.sequence);
+                    let text = format!(
+                        "record {} does not follow on record {}",
+                        record.sequence, position.sequence
+                    );
                     return Err(StoreError(text).into());
                 }
             }

@@ -23,11 +23,18 @@ pub struct Demands {
 impl Demands {
     /// What is wrong with the record that the chain has got to, if anything.
     fn fault(&self, at: &Position) -> Option<Broken> {
-        let head = self.heads.iter().find(|head| head.sequence == at.sequence && head.link != at.link);
+        let head = self
+            .heads
+            .iter()
+            .find(|head| head.sequence == at.sequence && head.link != at.link);
         let head = head.map(ToString::to_string);
         let checkpoint = || {
-            let mut here = self.checkpoints.iter().filter(|checkpoint| checkpoint.position.sequence == at.sequence);
-            here.find(|checkpoint| checkpoint.position != *at).map(ToString::to_string)
+            let mut here = self
+                .checkpoints
+                .iter()
+                .filter(|checkpoint| checkpoint.position.sequence == at.sequence);
+            here.find(|checkpoint| checkpoint.position != *at)
+                .map(ToString::to_string)
         };
         let noted = head.or_else(checkpoint)?;
         let detail = format!("record {} is not the one noted as {noted}", at.sequence);
@@ -63,7 +70,11 @@ impl Audit {
     /// As [`Audit::verify`].
     pub async fn verify_with(&self, demands: Demands) -> Result<Verification, AuditError> {
         let key = PublicKey::of(&self.keyring);
-        if let Some(foreign) = demands.checkpoints.iter().find(|checkpoint| !checkpoint.is_signed_by(&key)) {
+        if let Some(foreign) = demands
+            .checkpoints
+            .iter()
+            .find(|checkpoint| !checkpoint.is_signed_by(&key))
+        {
             let sequence = foreign.position.sequence;
             let detail = format!("the checkpoint at record {sequence} was not signed by this installation");
             return Ok(Verification::Broken(broken(sequence, Tampering::Changed, detail)));
@@ -131,20 +142,22 @@ struct Joint {
 }
 
 fn verify_archive(archive: &Archive, keyring: &Keyring, demands: &Demands, head: u64) -> Result<Archived, Broken> {
+    let catalog = archive.catalog();
     let mut last = Position::default();
-    if let Some(anchor) = archive.anchor() {
+    if let Some(anchor) = &catalog.anchor {
         if !anchor.is_signed_by(&PublicKey::of(keyring)) {
             let gone = anchor.last.sequence;
-            let detail = format!("that records up to {gone} were taken away by retention is not signed by this installation");
+            let detail =
+                format!("that records up to {gone} were taken away by retention is not signed by this installation");
             return Err(broken(1, Tampering::Removed, detail));
         }
         last = anchor.last;
     }
     let gone = last.sequence;
-    let stretches = archive.stretches();
-    let joints = examine_all(archive, keyring, demands, &stretches)?;
+    let stretches = &catalog.stretches;
+    let joints = examine_all(archive, keyring, demands, stretches)?;
     let mut mended = Vec::new();
-    for (joint, stretch) in joints.into_iter().zip(&stretches) {
+    for (joint, stretch) in joints.into_iter().zip(stretches) {
         if joint.before != last {
             let detail = format!(
                 "the segment {} does not go on from record {}: it is from another chain",
@@ -156,7 +169,7 @@ fn verify_archive(archive: &Archive, keyring: &Keyring, demands: &Demands, head:
         last = joint.last;
         mended.extend(joint.mended);
     }
-    if last != archive.last() {
+    if last != catalog.through {
         let detail = "the database and the last segment do not agree".to_owned();
         return Err(broken(last.sequence, Tampering::Changed, detail));
     }

@@ -349,7 +349,9 @@ fn print_verification(verified: &Verification, out: &mut Out<'_>) -> Result<Exit
             out.line(text)?;
             if whole.gone > 0 {
                 let gone = whole.gone;
-                out.line(format!("records up to {gone} were taken away by retention, which is signed"))?;
+                out.line(format!(
+                    "records up to {gone} were taken away by retention, which is signed"
+                ))?;
             }
             for mended in &whole.mended {
                 out.line(format!("the index of {mended} was not as written and was made again"))?;

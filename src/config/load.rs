@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Approvals, Audit, Client, Config, Delivery, Dialogs, Dictionary, Directory, DynamicAuthorization,
-    LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes, Policies, Privileged,
-    Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    Accounting, Admin, Approvals, Audit, Client, Config, Delivery, Dialogs, Dictionary, Directory,
+    DynamicAuthorization, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes,
+    Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;

@@ -21,7 +21,10 @@ pub(super) async fn keep(node: Arc<Node>, audit: Arc<Audit>, shutdown: Cancellat
             () = tokio::time::sleep(CATCH_UP) => {}
         }
         if let Err(error) = audit.catch_up().await {
-            warn!(error = in_full(&error), "the newest records of the audit are not indexed");
+            warn!(
+                error = in_full(&error),
+                "the newest records of the audit are not indexed"
+            );
         }
         if clock::monotonic() < look {
             continue;
@@ -44,7 +47,11 @@ async fn last_checkpoint(audit: &Audit) -> Last {
         action: Some(crate::audit::CHECKPOINT.into()),
         ..Filter::default()
     };
-    let found = audit.last(&filter, 1).await.ok().and_then(|mut found| found.records.pop());
+    let found = audit
+        .last(&filter, 1)
+        .await
+        .ok()
+        .and_then(|mut found| found.records.pop());
     found.map_or_else(Last::default, |line| Last {
         sequence: line.sequence,
         at: line.at,
@@ -61,7 +68,10 @@ async fn write_checkpoint(node: &Node, audit: &Audit, last: &mut Last) {
     match audit.write_checkpoint(now).await {
         Ok(Some(sequence)) => *last = Last { sequence, at: now },
         Ok(None) => {}
-        Err(error) => error!(error = in_full(&error), "no checkpoint of the audit; run `portcullis audit verify`"),
+        Err(error) => error!(
+            error = in_full(&error),
+            "no checkpoint of the audit; run `portcullis audit verify`"
+        ),
     }
 }
 
@@ -79,7 +89,11 @@ async fn prune(node: &Node, audit: &Audit) {
         now,
     };
     match audit.prune(&keep, by).await {
-        Ok(Some(pruned)) => info!(first = pruned.first, last = pruned.last, "old records of the audit taken away"),
+        Ok(Some(pruned)) => info!(
+            first = pruned.first,
+            last = pruned.last,
+            "old records of the audit taken away"
+        ),
         Ok(None) => {}
         Err(error) => warn!(error = in_full(&error), "old records of the audit stay"),
     }

@@ -22,8 +22,8 @@ use arc_swap::ArcSwap;
 use moka::sync::Cache;
 
 use self::seal::{Anchor, Position, PublicKey, Seal, Span};
-pub(super) use self::segment::{MAX_RECORDS, Writer};
 use self::segment::{BlockEntry, Segment};
+pub(super) use self::segment::{MAX_RECORDS, Writer};
 use self::terms::{Bits, Query};
 use super::sled::sync_folder;
 use super::{AuditRecord, StoreError};
@@ -111,12 +111,13 @@ impl Stretch {
 
 /// What the archive holds at a moment.
 #[derive(Debug)]
-struct Catalog {
-    anchor: Option<Anchor>,
+pub struct Catalog {
+    /// What retention has left of the records before the first.
+    pub anchor: Option<Anchor>,
     /// End of the last stretch, as the database has it.
-    through: Position,
-    /// Without gaps, from behind the anchor to `through`.
-    stretches: Vec<Stretch>,
+    pub through: Position,
+    /// From the oldest on, without gaps, from behind the anchor to `through`.
+    pub stretches: Vec<Stretch>,
 }
 
 /// The archive of a store.
@@ -131,7 +132,9 @@ pub struct Archive {
 
 impl fmt::Debug for Archive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Archive").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("Archive")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -179,7 +182,9 @@ impl Archive {
             let mut named = None;
             for last in here {
                 match segment::read_seal(&folder.join(segment::name(next, last))) {
-                    Ok(seal) if (seal.first(), seal.last.sequence) == (next, last) => readable = Some((last, seal.span)),
+                    Ok(seal) if (seal.first(), seal.last.sequence) == (next, last) => {
+                        readable = Some((last, seal.span))
+                    }
                     Ok(_) | Err(_) => named = Some(last),
                 }
             }
@@ -187,7 +192,10 @@ impl Archive {
                 (Some((last, span)), _) => (last, Some(span)),
                 (None, Some(last)) => (last, None),
                 (None, None) => {
-                    let after = names.range(next..).next().map_or(through.sequence, |(first, _)| first - 1);
+                    let after = names
+                        .range(next..)
+                        .next()
+                        .map_or(through.sequence, |(first, _)| first - 1);
                     (after, None)
                 }
             };
@@ -198,7 +206,10 @@ impl Archive {
             };
             if span.is_none() {
                 let file = stretch.file();
-                tracing::error!(file, "records of the audit cannot be read; run `portcullis audit verify`");
+                tracing::error!(
+                    file,
+                    "records of the audit cannot be read; run `portcullis audit verify`"
+                );
             }
             stretches.push(stretch);
             next = last + 1;
@@ -231,15 +242,18 @@ impl Archive {
         self.catalog.load().anchor.clone()
     }
 
-    /// The stretches, from the oldest on, without gaps.
-    pub fn stretches(&self) -> Vec<Stretch> {
-        self.catalog.load().stretches.clone()
+    /// All that it holds now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
     }
 
     /// Octets on disk.
     pub fn size(&self) -> u64 {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
+        entries
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|file| file.len())
+            .sum()
     }
 
     /// Whether there is a seal of ours for records that the archive does not know: then the database was put back to
@@ -268,7 +282,9 @@ impl Archive {
             let failed = |flaw| StoreError(format!("the file {} of the audit: {flaw}", stretch.file()));
             let segment = self.segment(stretch).map_err(failed)?;
             let skip = usize::try_from(from.saturating_sub(stretch.first)).unwrap_or(usize::MAX);
-            let begin = segment.blocks.partition_point(|block| block.first + block.count() <= skip);
+            let begin = segment
+                .blocks
+                .partition_point(|block| block.first + block.count() <= skip);
             for block in segment.blocks.get(begin..).unwrap_or_default() {
                 if page.len() >= limit {
                     return Ok(page);
@@ -339,7 +355,10 @@ impl Archive {
     pub fn prunable(&self, before: Timestamp, newest: u64) -> Option<(u64, Timestamp)> {
         let catalog = self.catalog.load();
         let mut found = None;
-        let mut latest = catalog.anchor.as_ref().map_or(Timestamp::default(), |anchor| anchor.latest);
+        let mut latest = catalog
+            .anchor
+            .as_ref()
+            .map_or(Timestamp::default(), |anchor| anchor.latest);
         for stretch in &catalog.stretches {
             let Some(span) = stretch.span.filter(|span| span.last < before && stretch.last <= newest) else {
                 break;
@@ -551,7 +570,11 @@ impl StretchSearch<'_> {
         if self.query.all.is_empty() {
             return None;
         }
-        let look = || segment.index(keyring).and_then(|index| index.candidates(keyring, self.query));
+        let look = || {
+            segment
+                .index(keyring)
+                .and_then(|index| index.candidates(keyring, self.query))
+        };
         let found = look().or_else(|flaw| {
             tracing::warn!(%flaw, file = self.stretch.file(), "the index of a part of the audit is made again");
             segment.mend_index(keyring).and_then(|()| look())
@@ -591,7 +614,10 @@ impl Examined {
 
     /// The records of a block, as far as they can be read.
     pub fn records(&self, block: usize) -> Vec<AuditRecord> {
-        self.segment.blocks.get(block).map_or_else(Vec::new, |block| self.segment.read_damaged(block))
+        self.segment
+            .blocks
+            .get(block)
+            .map_or_else(Vec::new, |block| self.segment.read_damaged(block))
     }
 
     /// Whether the file is, octet for octet, what was sealed, and the seal is ours.

@@ -26,9 +26,9 @@ use ::sled::IVec;
 use parking_lot::Mutex;
 
 pub use self::archiver::Archiving;
+pub(super) use self::format::PRUNED;
 pub(super) use self::load::Loader;
 pub use self::open::OpenError;
-pub(super) use self::format::PRUNED;
 pub(super) use self::open::{exists, sync_folder};
 use self::shared::{Shared, unreadable};
 use self::snapshot::TreeSnapshot;

@@ -57,11 +57,20 @@ fn login(number: u64) -> AuditEvent {
         action: ["login", "token.enrol", "token.revoke", "session.start"][usize::try_from(number % 4).unwrap()].into(),
         actor: format!("user{}", number % 13),
         target: (!number.is_multiple_of(3)).then(|| format!("main:{}", number % 5)),
-        via: if number.is_multiple_of(2) { "radius" } else { "ldap/external" }.into(),
+        via: if number.is_multiple_of(2) {
+            "radius"
+        } else {
+            "ldap/external"
+        }
+        .into(),
         client: Some(if number.is_multiple_of(11) { "wiki" } else { "vpn" }.into()),
         source: Some(IpAddr::V4(Ipv4Addr::new(10, 0, octet, 1))),
         rule: number.is_multiple_of(2).then(|| format!("rule {}", number % 6)),
-        outcome: if number.is_multiple_of(9) { Outcome::Reject } else { Outcome::Accept },
+        outcome: if number.is_multiple_of(9) {
+            Outcome::Reject
+        } else {
+            Outcome::Accept
+        },
         reason: number.is_multiple_of(10).then(|| format!("Because of {number}")),
         ..event("nobody")
     }
@@ -74,16 +83,20 @@ async fn append(store: &dyn Store, first: u64, count: u64) {
             ..Batch::default()
         };
         // What is written together lies, and goes, together: not too much of it.
-        let durability = if number.is_multiple_of(7) { Durability::Durable } else { Durability::Visible };
+        let durability = if number.is_multiple_of(7) {
+            Durability::Durable
+        } else {
+            Durability::Visible
+        };
         store.commit(batch, durability).await.unwrap();
     }
     store.commit(Batch::default(), Durability::Durable).await.unwrap();
 }
 
-/// Waits until all but the newest are in the archive and have left the database.
-async fn archived(store: &Arc<SledStore>, through: u64) {
+/// Waits until what is left is too little for another segment.
+async fn archived(store: &Arc<SledStore>) {
     let archive = store.archive().unwrap();
-    while archive.through() < through {
+    while store.status().audit_sequence - archive.through() >= SEGMENT + STAY {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -93,8 +106,12 @@ fn segments(path: &Path) -> Vec<PathBuf> {
 }
 
 fn files(path: &Path, kind: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(path.join("audit")).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|end| end == kind)).collect();
+    let entries = fs::read_dir(path.join("audit"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries
+        .filter(|path| path.extension().is_some_and(|end| end == kind))
+        .collect();
     files.sort();
     files
 }
@@ -124,12 +141,15 @@ async fn complete_stretches_move_and_are_read_as_before() {
     let path = folder.path().join("store");
     let store = open(&path);
     append(&*store, 1, 333).await;
-    archived(&store, 300).await;
+    archived(&store).await;
     let chain = audit_chain(&*store, &keyring()).await;
     assert_eq!(chain.len(), 333);
     assert_eq!(chain[56].event().unwrap(), login(57));
     assert!(segments(&path).len() >= 6);
-    assert!(matches!(audit(&store).verify(None).await.unwrap(), Verification::Whole(_)));
+    assert!(matches!(
+        audit(&store).verify(None).await.unwrap(),
+        Verification::Whole(_)
+    ));
     // Over the boundary between archive and database, and between segments.
     let through = store.archive().unwrap().through();
     for from in [1, 49, 50, 51, through - 3, through, through + 1] {
@@ -141,7 +161,7 @@ async fn complete_stretches_move_and_are_read_as_before() {
     let store = open(&path);
     assert_eq!(audit_chain(&*store, &keyring()).await, chain);
     append(&*store, 334, 200).await;
-    archived(&store, 500).await;
+    archived(&store).await;
     assert_eq!(audit_chain(&*store, &keyring()).await.len(), 533);
     let Verification::Whole(whole) = audit(&store).verify(None).await.unwrap() else {
         panic!("broken");
@@ -154,23 +174,23 @@ async fn complete_stretches_move_and_are_read_as_before() {
 async fn an_emptied_database_opens_on_its_archive_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
-    let archiving = Archiving {
-        segment: SEGMENT,
-        stay: 0,
-        look: Duration::from_millis(5),
-        ..Archiving::default()
-    };
-    let store = SledStore::open_with(&path, CACHE, keyring(), archiving).unwrap();
-    append(&*store, 1, 120).await;
-    while store.archive().unwrap().through() < 100 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let rest = SEGMENT - (120 - store.archive().unwrap().through());
-    append(&*store, 121, rest).await;
-    archived(&store, 120 + rest).await;
-    drop(store);
     let store = open(&path);
-    assert_eq!(audit_chain(&*store, &keyring()).await.len() as u64, 120 + rest);
+    append(&*store, 1, 90).await;
+    let file = folder.path().join("export");
+    export::export(&*store, &file).await.unwrap();
+    // What is restored goes to the archive, all of it.
+    let restored = folder.path().join("restored");
+    export::restore(&file, &restored, &keyring()).unwrap();
+    let copy = open(&restored);
+    assert_eq!(copy.archive().unwrap().through(), 90);
+    assert_eq!(
+        audit_chain(&*copy, &keyring()).await,
+        audit_chain(&*store, &keyring()).await
+    );
+    append(&*copy, 91, 90).await;
+    archived(&copy).await;
+    drop(copy);
+    assert_eq!(audit_chain(&*open(&restored), &keyring()).await.len(), 180);
 }
 
 /// Any filter, against looking at every record.
@@ -179,7 +199,13 @@ fn filters() -> impl Strategy<Value = Filter> {
     let moment = || prop::option::weighted(0.3, (0..500_u64).prop_map(|number| NOW + Duration::from_secs(number)));
     let network = prop::option::weighted(
         0.3,
-        prop::sample::select(vec!["10.0.3.1/32", "10.0.2.0/23", "10.0.0.0/8", "10.9.0.0/16", "0.0.0.0/0"]),
+        prop::sample::select(vec![
+            "10.0.3.1/32",
+            "10.0.2.0/23",
+            "10.0.0.0/8",
+            "10.9.0.0/16",
+            "0.0.0.0/0",
+        ]),
     );
     let outcome = prop::option::weighted(0.3, prop::sample::select(vec![Outcome::Accept, Outcome::Reject]));
     let words = (
@@ -211,7 +237,9 @@ fn filters() -> impl Strategy<Value = Filter> {
 fn holds(filter: &Filter, event: &AuditEvent) -> bool {
     let has = |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(is));
     let begins = |wanted: &Option<String>, is: &str, by: &str| {
-        wanted.as_ref().is_none_or(|wanted| is == wanted || is.starts_with(&format!("{wanted}{by}")))
+        wanted
+            .as_ref()
+            .is_none_or(|wanted| is == wanted || is.starts_with(&format!("{wanted}{by}")))
     };
     let body = serde_json::to_string(event).unwrap().to_lowercase();
     filter.since.is_none_or(|since| event.at >= since)
@@ -222,9 +250,17 @@ fn holds(filter: &Filter, event: &AuditEvent) -> bool {
         && begins(&filter.action, &event.action, ".")
         && begins(&filter.via, &event.via, "/")
         && filter.outcome.is_none_or(|outcome| outcome == event.outcome)
-        && filter.source.is_none_or(|network| network.contains(&event.source.unwrap()))
-        && filter.people.iter().all(|name| *name == event.actor || Some(name) == event.target.as_ref())
-        && filter.text.as_ref().is_none_or(|text| body.contains(&text.to_lowercase()))
+        && filter
+            .source
+            .is_none_or(|network| network.contains(&event.source.unwrap()))
+        && filter
+            .people
+            .iter()
+            .all(|name| *name == event.actor || Some(name) == event.target.as_ref())
+        && filter
+            .text
+            .as_ref()
+            .is_none_or(|text| body.contains(&text.to_lowercase()))
 }
 
 #[test]
@@ -234,7 +270,7 @@ fn every_search_finds_what_looking_at_every_record_finds() {
     let store = runtime.block_on(async {
         let store = open(&folder.path().join("store"));
         append(&*store, 1, 500).await;
-        archived(&store, 400).await;
+        archived(&store).await;
         store
     });
     let audit = audit(&store);
@@ -260,7 +296,7 @@ async fn an_answer_says_truly_whether_there_is_more() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("store"));
     append(&*store, 1, 200).await;
-    archived(&store, 150).await;
+    archived(&store).await;
     let audit = audit(&store);
     let filter = Filter {
         rule: Some("rule 4".into()),
@@ -298,7 +334,7 @@ async fn filled(folder: &Path) -> PathBuf {
     let path = folder.join("store");
     let store = open(&path);
     append(&*store, 1, 275).await;
-    archived(&store, 220).await;
+    archived(&store).await;
     store.close().await.unwrap();
     drop(store);
     path
@@ -336,8 +372,16 @@ async fn segments_that_are_gone_swapped_or_renamed_are_named() {
     // Reading across the gap is an error that names the file, not an answer.
     let store = open_still(&gone);
     let error = store.audit(second, 10).await.unwrap_err();
-    assert!(error.to_string().contains(names[1].file_name().unwrap().to_str().unwrap()), "{error}");
-    let found = audit(&store).find(&Filter::default(), Order::NewestFirst, None, 1000).await.unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains(names[1].file_name().unwrap().to_str().unwrap()),
+        "{error}"
+    );
+    let found = audit(&store)
+        .find(&Filter::default(), Order::NewestFirst, None, 1000)
+        .await
+        .unwrap();
     assert_eq!(found.damaged.len(), 1);
     drop(store);
 
@@ -355,7 +399,11 @@ async fn segments_that_are_gone_swapped_or_renamed_are_named() {
     let names = segments(&renamed);
     fs::rename(&names[3], renamed.join("audit/kept.bak")).unwrap();
     let (sequence, tampering, detail) = broken(&renamed).await.unwrap();
-    assert_eq!((sequence, tampering), (first_of(&names[3]), Tampering::Removed), "{detail}");
+    assert_eq!(
+        (sequence, tampering),
+        (first_of(&names[3]), Tampering::Removed),
+        "{detail}"
+    );
 
     // Of another installation: everything links there, but not here.
     let foreign = folder.path().join("foreign");
@@ -369,7 +417,7 @@ async fn segments_that_are_gone_swapped_or_renamed_are_named() {
         let other = Arc::new(portcullis::keyring::Keyring::from_root(&[43; 32]));
         let store = SledStore::open_with(&foreign, CACHE, other, archiving).unwrap();
         append(&*store, 1, 275).await;
-        archived(&store, 220).await;
+        archived(&store).await;
     }
     let mixed = folder.path().join("mixed");
     copy(&path, &mixed);
@@ -392,8 +440,18 @@ fn any_change_of_a_segment_is_found_and_of_an_index_mended() {
         ..Filter::default()
     };
     let expected: Vec<u64> = (1..=275).filter(|number| holds(&filter, &login(*number))).collect();
-    let mut runner = TestRunner::new(Config::with_cases(60));
-    let strategy = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1..=255_u8, any::<bool>(), any::<bool>());
+    let mut runner = TestRunner::new(Config {
+        cases: 60,
+        max_shrink_iters: 20,
+        ..Config::default()
+    });
+    let strategy = (
+        any::<prop::sample::Index>(),
+        any::<prop::sample::Index>(),
+        1..=255_u8,
+        any::<bool>(),
+        any::<bool>(),
+    );
     runner
         .run(&strategy, |(file, at, mask, index, cut)| {
             let copied = tempfile::tempdir_in(folder.path()).unwrap();
@@ -440,7 +498,7 @@ async fn a_record_changed_in_a_segment_with_all_checksums_put_right_is_named() {
         ..Archiving::default()
     };
     let store = SledStore::open_with(&path, CACHE, keyring(), archiving).unwrap();
-    append(&*store, 1, 60).await;
+    append(&*store, 1, 70).await;
     while store.archive().unwrap().through() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -485,7 +543,10 @@ async fn a_checkpoint_shows_a_cut_that_the_store_hides() {
     assert_eq!((broken.sequence, broken.tampering), (131, Tampering::Truncated));
     // Another history since, with the key file at hand: whole in itself, but not what was signed.
     append(&*cut, 900, 20).await;
-    assert!(matches!(audit(&cut).verify(None).await.unwrap(), Verification::Whole(_)));
+    assert!(matches!(
+        audit(&cut).verify(None).await.unwrap(),
+        Verification::Whole(_)
+    ));
     let Verification::Broken(broken) = audit(&cut).verify_with(demands).await.unwrap() else {
         panic!("whole");
     };
@@ -506,7 +567,7 @@ async fn retention_leaves_an_anchor_that_the_rest_goes_on_from() {
     let path = folder.path().join("store");
     let store = open(&path);
     append(&*store, 1, 400).await;
-    archived(&store, 350).await;
+    archived(&store).await;
     let audit_now = audit(&store);
     let keep = Retention {
         since: NOW + Duration::from_secs(160),
@@ -525,10 +586,16 @@ async fn retention_leaves_an_anchor_that_the_rest_goes_on_from() {
         };
         assert_eq!((whole.gone, whole.records), (pruned.last, 401 - pruned.last));
         assert_eq!(store.audit(1, 1).await.unwrap()[0].sequence, first);
-        let found = audit.find(&Filter::default(), Order::OldestFirst, None, 1).await.unwrap();
+        let found = audit
+            .find(&Filter::default(), Order::OldestFirst, None, 1)
+            .await
+            .unwrap();
         assert_eq!(sequences(&found), [first]);
         let record = audit.last(&Filter::default(), 1).await.unwrap().records.remove(0);
-        assert_eq!((record.action.as_str(), record.actor.as_str()), ("audit.prune", "uid:0"));
+        assert_eq!(
+            (record.action.as_str(), record.actor.as_str()),
+            ("audit.prune", "uid:0")
+        );
     };
     check(&store).await;
     let file = folder.path().join("export");
@@ -536,7 +603,11 @@ async fn retention_leaves_an_anchor_that_the_rest_goes_on_from() {
     assert_eq!(summary.audit, 401 - pruned.last);
     drop(audit_now);
     drop(store);
-    assert!(segments(&path).iter().all(|file| !file.to_str().unwrap().contains("0000000000000001-")));
+    assert!(
+        segments(&path)
+            .iter()
+            .all(|file| !file.to_str().unwrap().contains("0000000000000001-"))
+    );
     check(&open(&path)).await;
 
     // What was exported comes back, with the anchor.
@@ -555,7 +626,7 @@ async fn retention_keeps_so_many_and_waits_for_exports() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder.path().join("store"));
     append(&*store, 1, 400).await;
-    archived(&store, 350).await;
+    archived(&store).await;
     let audit = audit(&store);
     let later = NOW + Duration::from_secs(10_000);
     let keep = Retention {
@@ -595,7 +666,10 @@ async fn an_export_is_verified_with_the_public_key_alone() {
     };
     assert_eq!((whole.attested, whole.checkpoints), (201, 2));
     let stranger = PublicKey([7; 32]);
-    assert!(matches!(verify_export(&file, &stranger, &[]).unwrap(), Attestation::Broken(_)));
+    assert!(matches!(
+        verify_export(&file, &stranger, &[]).unwrap(),
+        Attestation::Broken(_)
+    ));
 
     // Another history, by whoever has the key file, does not pass the checkpoint that was noted elsewhere.
     let other = open(&folder.path().join("other"));

@@ -74,7 +74,9 @@ impl AuditRequest {
     /// Reads an address or a network.
     pub fn network(text: &str) -> Option<IpNet> {
         let text = text.trim();
-        text.parse().ok().or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
+        text.parse()
+            .ok()
+            .or_else(|| text.parse().ok().map(|address: IpAddr| address.into()))
     }
 }
 

@@ -7,8 +7,8 @@ use axum::{Json, Router};
 use super::{AdminState, Answer, MAX_ROWS};
 use crate::accounts::AccountError;
 use crate::admin::api::{
-    ApiError, AuditOrder, AuditRequest, Checkpoint, CheckpointView, ErrorKind, Head, PruneReport, PruneRequest, Stretch,
-    Verification, VerifyRequest,
+    ApiError, AuditOrder, AuditRequest, Checkpoint, CheckpointView, ErrorKind, Head, PruneReport, PruneRequest,
+    Stretch, Verification, VerifyRequest,
 };
 use crate::admin::extract::{Body, Params};
 use crate::admin::operator::{Operator, Target, Verb, authorize};
@@ -100,12 +100,16 @@ async fn verify(
     if let Some(noted) = &request.noted {
         let remedy = "give what an earlier `portcullis audit verify` printed";
         let head = Head::parse(noted);
-        demands.heads.push(head.ok_or_else(|| invalid("the noted head is not `sequence:link`", remedy))?);
+        demands
+            .heads
+            .push(head.ok_or_else(|| invalid("the noted head is not `sequence:link`", remedy))?);
     }
     if let Some(noted) = &request.checkpoint {
         let remedy = "give what an earlier `portcullis audit checkpoint` printed";
         let checkpoint = Checkpoint::parse(noted);
-        demands.checkpoints.push(checkpoint.ok_or_else(|| invalid("that is no checkpoint", remedy))?);
+        demands
+            .checkpoints
+            .push(checkpoint.ok_or_else(|| invalid("that is no checkpoint", remedy))?);
     }
     Ok(Json(state.audit.verify_with(demands).await?))
 }

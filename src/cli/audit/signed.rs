@@ -37,7 +37,9 @@ pub(super) async fn prune(
     out: &mut Out<'_>,
 ) -> Result<Exit, CliError> {
     let ask = async |dry_run| -> Result<PruneReport, CliError> {
-        Ok(client.post("/v1/audit/prune", &PruneRequest { before, dry_run }).await?)
+        Ok(client
+            .post("/v1/audit/prune", &PruneRequest { before, dry_run })
+            .await?)
     };
     let mut report = ask(true).await?;
     if report.records > 0 && !dry_run {
@@ -62,7 +64,10 @@ pub(super) async fn prune(
 
 fn words(report: &PruneReport) -> String {
     let latest = report.latest.map(moment).unwrap_or_default();
-    format!("{} records up to {}, the latest of {latest}", report.records, report.last)
+    format!(
+        "{} records up to {}, the latest of {latest}",
+        report.records, report.last
+    )
 }
 
 /// A text as given, or what the file of that name holds.
@@ -74,17 +79,15 @@ pub(super) fn text_or_file(given: &str) -> Result<String, CliError> {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(error) => {
             let what = format!("`{given}` is neither what was printed nor a file that can be read: {error}");
-            Err(CliError::Usage(what, Some("give the text that was printed, or the file it was saved to")))
+            Err(CliError::Usage(
+                what,
+                Some("give the text that was printed, or the file it was saved to"),
+            ))
         }
     }
 }
 
-pub(super) fn verify_export(
-    file: &Path,
-    key: &str,
-    noted: Option<&str>,
-    out: &mut Out<'_>,
-) -> Result<Exit, CliError> {
+pub(super) fn verify_export(file: &Path, key: &str, noted: Option<&str>, out: &mut Out<'_>) -> Result<Exit, CliError> {
     let Some(key) = PublicKey::parse(&text_or_file(key)?) else {
         let what = "that is no public key: 64 hexadecimal digits".to_owned();
         return Err(CliError::Usage(what, Some("give what `portcullis audit key` printed")));
@@ -92,7 +95,10 @@ pub(super) fn verify_export(
     let noted = match noted.map(Checkpoint::parse) {
         Some(None) => {
             let what = "that is no checkpoint".to_owned();
-            return Err(CliError::Usage(what, Some("give what `portcullis audit checkpoint` printed")));
+            return Err(CliError::Usage(
+                what,
+                Some("give what `portcullis audit checkpoint` printed"),
+            ));
         }
         Some(Some(checkpoint)) => vec![checkpoint],
         None => Vec::new(),
@@ -108,15 +114,24 @@ pub(super) fn verify_export(
     }
     match attestation {
         Attestation::Whole(whole) => {
-            let text = format!("whole: {} records, {} checkpoints hold", whole.records, whole.checkpoints);
+            let text = format!(
+                "whole: {} records, {} checkpoints hold",
+                whole.records, whole.checkpoints
+            );
             let text = out.news(true, &text);
             out.line(text)?;
             if whole.gone > 0 {
                 let gone = whole.gone;
-                out.line(format!("records up to {gone} were taken away by retention, which is signed"))?;
+                out.line(format!(
+                    "records up to {gone} were taken away by retention, which is signed"
+                ))?;
             }
             match whole.signed {
-                Some(at) => out.line(format!("attested up to record {}, signed {}", whole.attested, moment(at)))?,
+                Some(at) => out.line(format!(
+                    "attested up to record {}, signed {}",
+                    whole.attested,
+                    moment(at)
+                ))?,
                 None => out.line("no checkpoint: nothing is attested")?,
             }
             if !whole.head.is_empty() {

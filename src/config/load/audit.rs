@@ -10,7 +10,10 @@ impl Reader<'_, '_, '_> {
     pub(super) fn audit(&mut self, config: &Config) {
         let audit = &config.audit;
         if audit.keep.is_some_and(|keep| keep < SHORTEST_KEEP) {
-            self.error(&["audit", "keep"], "must be a day or more, such as `400d`; leave it out to keep all records");
+            self.error(
+                &["audit", "keep"],
+                "must be a day or more, such as `400d`; leave it out to keep all records",
+            );
         }
         if audit.keep.is_none() && audit.keep_records > 0 {
             self.error(

@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
+use super::Flaw;
 use super::seal::Octets;
 use super::terms::{Bits, Query, Term};
-use super::Flaw;
 use crate::keyring::Keyring;
 
 /// Gathers the terms of a segment.
@@ -39,7 +39,9 @@ impl Builder {
         let mut lists = Vec::new();
         let mut buckets = vec![Vec::new(); BUCKETS];
         for (term, numbers) in &self.terms {
-            let Some(bucket) = buckets.get_mut(bucket(*term)) else { continue };
+            let Some(bucket) = buckets.get_mut(bucket(*term)) else {
+                continue;
+            };
             bucket.extend_from_slice(&term.0.to_be_bytes());
             bucket.extend_from_slice(&octets32(numbers.len()));
             if numbers.len() <= INLINE {
@@ -167,7 +169,9 @@ impl Index {
         };
         let length = end.checked_sub(*begin).ok_or(UNREADABLE)?;
         let mut bucket = vec![0; usize::try_from(length).map_err(|_| UNREADABLE)?];
-        self.file.read_exact_at(&mut bucket, u64::from(*begin)).map_err(Flaw::of)?;
+        self.file
+            .read_exact_at(&mut bucket, u64::from(*begin))
+            .map_err(Flaw::of)?;
         let written = bucket.split_off(bucket.len().checked_sub(TAG).ok_or(UNREADABLE)?);
         let number = u32::try_from(number).unwrap_or(u32::MAX);
         if tag(keyring, &[b"bucket", &self.segment, &number.to_be_bytes(), &bucket]) != *written {

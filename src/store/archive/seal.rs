@@ -41,8 +41,8 @@ impl Position {
     /// Goes on by one record if it is the next of the chain under this key; false when it is not.
     pub fn follow(&mut self, keyring: &Keyring, record: &AuditRecord) -> bool {
         let sequence = self.sequence + 1;
-        let follows = record.sequence == sequence
-            && record.link == keyring.audit_link(&self.link, sequence, &record.body);
+        let follows =
+            record.sequence == sequence && record.link == keyring.audit_link(&self.link, sequence, &record.body);
         if follows {
             self.advance(record);
         }
@@ -77,7 +77,9 @@ impl PublicKey {
     }
 
     fn verifies(&self, statement: &[u8], signature: &[u8; 64]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.0).verify(statement, signature).is_ok()
+        UnparsedPublicKey::new(&ED25519, self.0)
+            .verify(statement, signature)
+            .is_ok()
     }
 }
 
@@ -406,7 +408,12 @@ mod tests {
             let other = Checkpoint::parse(&text.replace(old, new)).unwrap();
             assert!(!other.is_signed_by(&key), "{new}");
         }
-        for bad in ["", "checkpoint-1:77", "checkpoint-2:77:9:AAAA", "checkpoint-1:77:9:AAAA"] {
+        for bad in [
+            "",
+            "checkpoint-1:77",
+            "checkpoint-2:77:9:AAAA",
+            "checkpoint-1:77:9:AAAA",
+        ] {
             assert_eq!(Checkpoint::parse(bad), None, "{bad}");
         }
     }
@@ -418,7 +425,14 @@ mod tests {
             first: Timestamp::from_secs(1),
             last: Timestamp::from_secs(2),
         };
-        let seal = Seal::sign(&keyring(), Position::default(), position(), Timestamp::from_secs(3), span, [4; 32]);
+        let seal = Seal::sign(
+            &keyring(),
+            Position::default(),
+            position(),
+            Timestamp::from_secs(3),
+            span,
+            [4; 32],
+        );
         let octets = seal.encode();
         assert_eq!(octets.len(), Seal::OCTETS);
         assert_eq!(Seal::decode(&octets), Some(seal.clone()));

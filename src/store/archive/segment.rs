@@ -191,7 +191,12 @@ impl Writer {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn write_index(folder: &Path, first: u64, last: u64, octets: &[u8]) -> io::Result<()> {
@@ -296,7 +301,8 @@ impl Segment {
         if crc32fast::hash(&octets) != block.sum {
             return Err(Flaw::Damaged("a checksum is wrong"));
         }
-        self.decode(block, &octets).ok_or(Flaw::Damaged("a block does not read"))
+        self.decode(block, &octets)
+            .ok_or(Flaw::Damaged("a block does not read"))
     }
 
     /// The records of a block as far as they can be read, whatever its checksum says.

@@ -177,7 +177,9 @@ impl Bits {
     }
 
     pub(crate) fn contains(&self, number: usize) -> bool {
-        self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+        self.0
+            .get(number / 64)
+            .is_some_and(|word| word >> (number % 64) & 1 == 1)
     }
 
     /// Whether anything from `first` to before `end` is in it.
@@ -254,7 +256,14 @@ mod tests {
             bits.insert(number);
         }
         assert!(bits.contains(63) && !bits.contains(62) && !bits.contains(1000));
-        for (first, end, expected) in [(1, 63, false), (1, 64, true), (65, 199, false), (65, 200, true), (5, 5, false), (0, 1, true)] {
+        for (first, end, expected) in [
+            (1, 63, false),
+            (1, 64, true),
+            (65, 199, false),
+            (65, 200, true),
+            (5, 5, false),
+            (0, 1, true),
+        ] {
             assert_eq!(bits.meets(first, end), expected, "{first}..{end}");
         }
         let mut other = Bits::empty(200);
@@ -270,7 +279,8 @@ mod tests {
         let term = |text: &str| Term::of_network(&keyring, text.parse().unwrap());
         let has = |address: &str, network: &str| {
             let address: IpAddr = address.parse().unwrap();
-            let terms = prefixes(address).map(|length| Term::hash(&keyring, &key(Field::Source, &cut(address, length))));
+            let terms =
+                prefixes(address).map(|length| Term::hash(&keyring, &key(Field::Source, &cut(address, length))));
             terms.contains(&term(network).unwrap())
         };
         assert!(has("10.1.2.3", "10.1.2.3/32"));

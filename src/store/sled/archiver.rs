@@ -96,7 +96,11 @@ fn archive(shared: &Shared, settings: Archiving, hurry: bool) -> Result<(), Stop
     let seal = write(shared, settings, hurry)?;
     shared.archive.take_in(&seal);
     shared.maintain(vec![noted(&seal.last)], Vec::new())?;
-    tracing::debug!(first = seal.first(), last = seal.last.sequence, "audit records archived");
+    tracing::debug!(
+        first = seal.first(),
+        last = seal.last.sequence,
+        "audit records archived"
+    );
     clear(shared)?;
     Ok(())
 }
@@ -154,7 +158,11 @@ fn clear(shared: &Shared) -> Result<(), StoreError> {
     loop {
         let end = format::audit_key(shared.archive.through() + 1);
         let range = shared.db.range(format::AUDIT..&*end).take(REMOVED_TOGETHER);
-        let gone: Vec<_> = guarded(|| range.map(|item| item.map(|(key, _)| (key, None))).collect::<Result<_, _>>())?;
+        let gone: Vec<_> = guarded(|| {
+            range
+                .map(|item| item.map(|(key, _)| (key, None)))
+                .collect::<Result<_, _>>()
+        })?;
         if gone.is_empty() {
             return Ok(());
         }
@@ -180,7 +188,9 @@ pub(super) fn prune(
 fn waiting(shared: &Shared) -> u64 {
     let state = shared.state.lock();
     let newest = state.audit().next().map(|record| record.sequence - 1);
-    newest.unwrap_or(state.head.audit_sequence).saturating_sub(shared.archive.through())
+    newest
+        .unwrap_or(state.head.audit_sequence)
+        .saturating_sub(shared.archive.through())
 }
 
 /// Whether the oldest record that waits is older than that.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use ::sled::IVec;
 
-use super::super::ledger::Head;
 use super::super::archive::seal::Anchor;
 use super::super::archive::{Archive, Writer};
+use super::super::ledger::Head;
 use super::super::{AuditRecord, Record, StoreError};
 use super::archiver;
 use super::format::{self, PRUNED};
@@ -79,7 +79,8 @@ impl Loader {
 
     fn seal(&self, segment: Writer) -> Result<(), StoreError> {
         let seal = segment.finish(&self.keyring, clock::now());
-        self.archive.take_in(&seal.map_err(|error| StoreError(error.to_string()))?);
+        self.archive
+            .take_in(&seal.map_err(|error| StoreError(error.to_string()))?);
         Ok(())
     }
 

@@ -285,7 +285,9 @@ fn check(db: &::sled::Db) -> Result<(Head, Position, Option<Anchor>), Fault> {
         }
     }
     let through = match own(db, ARCHIVE)? {
-        Some(octets) => Position::decode(&octets).ok_or_else(|| Fault::Damaged("the archive's end does not read".into()))?,
+        Some(octets) => {
+            Position::decode(&octets).ok_or_else(|| Fault::Damaged("the archive's end does not read".into()))?
+        }
         None => Position::default(),
     };
     let anchor = match own(db, PRUNED)? {
