@@ -3,10 +3,16 @@
 //! before the answer.
 
 mod answers;
+mod census;
 mod codes;
+mod delegations;
 mod denials;
 mod four_eyes;
+mod group_denials;
+mod helpdesk;
+pub mod jobs;
 mod keys;
+mod notices;
 mod offline;
 mod otpauth;
 mod relation;
@@ -15,15 +21,21 @@ mod resolve;
 mod tokens;
 mod verify;
 pub mod view;
+mod warrant;
 
 use std::fmt;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::clock::{self, Timestamp};
 use crate::directory::Directory;
+use crate::engine::approval::{Action, Refused};
 use crate::engine::batch::{Batch, Change, Key, Version};
+use crate::engine::denials::GroupDenials;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Lookup, Person, SessionFacts, UserKey};
+use crate::engine::generated::Shape;
 use crate::engine::offline::Responses;
 use crate::engine::policy::Policy;
 use crate::engine::questions::answers::BadSet;
@@ -34,20 +46,26 @@ use crate::keyring::{KeyError, Keyring};
 use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use answers::{AnswersChange, DefineWish};
+pub use census::{Census, Counts};
 pub use codes::PasscodeWish;
+pub use delegations::DelegationWish;
 pub use denials::DenyWish;
+use denials::stated;
 pub use four_eyes::FourEyes;
+pub use helpdesk::{NotDone, UnlockWish};
 pub use keys::{Holders, KeyWish};
+pub use notices::Notice;
 pub use otpauth::BadUri;
 pub use relation::Relation;
-pub use requests::Answer;
+pub use requests::{Answer, Ask, Wanted};
 use resolve::{directory_of, look_up, parse_name};
 pub use tokens::{TokenWish, Which};
 pub use verify::SaidAnswer;
 use view::{
-    AccountView, DenyView, DirectoryView, FailureView, Found, ManagerView, PasscodeView, TokenView, Unlocked, UserRow,
-    UserView,
+    AccountView, DenyView, DirectoryView, FailureView, Found, ManagerView, MustChangeView, PasscodeView, TokenView,
+    Unlocked, UserRow, UserView,
 };
+pub use warrant::{Doing, Warrant};
 
 /// What may change under a running process by a reload.
 pub trait Surroundings: Send + Sync {
@@ -63,9 +81,20 @@ pub trait Surroundings: Send + Sync {
     /// What takes a second person.
     fn four_eyes(&self) -> FourEyes;
 
+    /// The groups that nobody of is let in. What is stored there is in force for every login at once.
+    fn group_denials(&self) -> &ArcSwap<GroupDenials>;
+
+    /// What passwords are like that are made up.
+    fn generated_passwords(&self) -> Shape {
+        Shape::default()
+    }
+
     /// Hears that the record of a person has been changed, once that is durable: what they have proven counts
     /// no more.
     fn changed(&self, _user: &UserKey) {}
+
+    /// Has somebody told that a request waits for them. Returns at once, whatever becomes of it.
+    fn tell(&self, _notice: Notice) {}
 }
 
 /// The one who asks.
@@ -96,6 +125,8 @@ pub struct Subject {
     pub login: String,
     /// As the directory describes them; `None` when no directory knows the person any more.
     pub person: Option<Arc<Person>>,
+    /// The approved request that something is done to them under; spent by the change.
+    pub warrant: Option<Arc<Warrant>>,
 }
 
 /// Administration of people's records.
@@ -104,6 +135,8 @@ pub struct Accounts {
     keyring: Arc<Keyring>,
     surroundings: Arc<dyn Surroundings>,
     enrolling_keys: Arc<tokio::sync::Mutex<()>>,
+    group_denials: tokio::sync::Mutex<()>,
+    jobs: jobs::Board,
 }
 
 impl fmt::Debug for Accounts {
@@ -195,7 +228,7 @@ pub enum AccountError {
     #[error("passcode `{0}` does not wait for its second half to be released")]
     NotWaiting(String),
     /// There is nobody who could be the second of two people.
-    #[error("nobody could release the second half for `{0}`: no manager in the directory, and no group configured")]
+    #[error("nobody could agree to it for `{0}`: no manager in the directory, and no group configured")]
     NobodySecond(String),
     /// No such request, or not any more.
     #[error("there is no request `{0}`; it may have expired, or be used up")]
@@ -203,9 +236,39 @@ pub enum AccountError {
     /// A request that somebody has decided already.
     #[error("request `{0}` is {1} already")]
     Decided(String, &'static str),
+    /// Something that takes an approval: what, and on whom.
+    #[error("{0} of `{1}` takes an approval")]
+    NeedsApproval(Action, String),
+    /// Something asked for that takes none.
+    #[error("{0} of `{1}` takes no approval")]
+    NoApprovalNeeded(Action, String),
+    /// A request that is not good for what it is to be used for.
+    #[error("request `{0}` cannot be used for that: {1}")]
+    NotGood(String, Refused),
+    /// A request that waits for somebody else by now.
+    #[error("request `{0}` does not wait for you")]
+    NotAsked(String, Relation),
+    /// A request whose levels are not those that the configuration wants by now.
+    #[error("the configuration wants other approvals by now than request `{0}` has")]
+    OtherLevels(String),
+    /// An operator with too many open requests.
+    #[error("`{0}` has as many open requests as anybody may have")]
+    TooManyRequests(String),
+    /// No such delegation.
+    #[error("there is no delegation `{0}`; it may have ended")]
+    NoSuchDelegation(String),
     /// The two codes do not follow one another, or are old.
     #[error("these are not two consecutive new codes of that token")]
     NotInStep,
+    /// The directory did not do it.
+    #[error(transparent)]
+    NotDone(#[from] Box<NotDone>),
+    /// No such job.
+    #[error("there is no job `{0}`")]
+    NoSuchJob(String),
+    /// Too late: it runs, or is over.
+    #[error("job `{0}` is {1}")]
+    JobOver(u64, &'static str),
     /// Other changes to the same person kept coming first.
     #[error("the records of `{0}` keep changing; nothing was done")]
     Busy(String),
@@ -228,6 +291,8 @@ impl Accounts {
             keyring,
             surroundings,
             enrolling_keys: Arc::default(),
+            group_denials: tokio::sync::Mutex::default(),
+            jobs: jobs::Board::default(),
         }
     }
 
@@ -246,6 +311,7 @@ impl Accounts {
                     key: person.key.clone(),
                     login: person.login.clone(),
                     person: Some(person),
+                    warrant: None,
                 }),
                 Lookup::Unknown => {}
                 Lookup::Ambiguous => unavailable.push(format!("{directory}: several entries are called `{text}`")),
@@ -268,6 +334,7 @@ impl Accounts {
                 key: key.clone(),
                 login: record.login,
                 person: None,
+                warrant: None,
             });
             true
         })
@@ -311,6 +378,19 @@ impl Accounts {
             denied: record
                 .denial(now)
                 .map(|deny| DenyView::of(subject.key.as_str(), &subject.login, deny)),
+            denied_groups: subject
+                .person
+                .as_ref()
+                .and_then(|person| self.denied_group(person, now))
+                .into_iter()
+                .collect(),
+            must_change: record.must_change.as_ref().map(MustChangeView::of),
+            privileged: subject
+                .person
+                .as_ref()
+                .is_some_and(|person| self.surroundings.policy().privileged.includes(person)),
+            answers: record.answers.as_ref().map(|answers| answers.locked),
+            logins: Vec::new(),
             sessions: sessions.len(),
         })
     }
@@ -354,12 +434,14 @@ impl Accounts {
             }
             let what = format!("{}: {} failures cleared", subject.login, seen.count);
             batch.audit.push(event("user.unlock", by, Some(subject), &what));
+            self.spend(subject, &mut batch, by).await?;
             if self.commit(batch).await? {
                 return Ok(Unlocked {
                     user: subject.key.to_string(),
                     login: subject.login.clone(),
                     cleared: seen.count,
                     was_locked: throttle.standing(limit, None, by.now) == Standing::Over,
+                    ..Unlocked::default()
                 });
             }
         }
@@ -394,16 +476,34 @@ impl Accounts {
         action: &str,
         subject: &Subject,
         by: Actor<'_>,
+        change: impl FnMut(&mut UserRecord) -> Result<(T, String), AccountError>,
+    ) -> Result<T, AccountError> {
+        self.change_with(action, subject, by, &Batch::default(), change).await
+    }
+
+    /// The same together with other changes, `beside`.
+    async fn change_with<T>(
+        &self,
+        action: &str,
+        subject: &Subject,
+        by: Actor<'_>,
+        beside: &Batch,
         mut change: impl FnMut(&mut UserRecord) -> Result<(T, String), AccountError>,
     ) -> Result<T, AccountError> {
         for _ in 0..RETRIES {
             let ((mut record, version), _) = self.load(subject, by.now).await?;
+            let asked = record.approval;
             let (answer, what) = change(&mut record)?;
             record.login.clone_from(&subject.login);
-            let mut batch = Batch::default();
+            let mut batch = beside.clone();
             batch.replace(Key::user(&subject.key), version, Change::Put(encode(&record), None));
+            if let Some(over) = asked.filter(|id| record.approval != Some(*id)) {
+                // It counts only as long as the person's record names it.
+                batch.write.push((Key::request(over), Change::Delete));
+            }
             let what = format!("{}: {what}", subject.login);
             batch.audit.push(event(action, by, Some(subject), &what));
+            self.spend(subject, &mut batch, by).await?;
             if self.commit(batch).await? {
                 self.surroundings.changed(&subject.key);
                 return Ok(answer);
@@ -459,13 +559,37 @@ impl Accounts {
                 .count(),
             recovery_codes: record.recovery.len(),
             locked: throttle.standing(self.surroundings.limit(), None, now) == Standing::Over,
-            denied: record.denial(now).is_some(),
+            denied: record.denial(now).is_some()
+                || subject
+                    .person
+                    .as_ref()
+                    .is_some_and(|person| self.denied_group(person, now).is_some()),
+            must_change: record.must_change.is_some(),
             last_login: record.last_login,
         })
     }
 
-    /// Visits all user records in the order of their keys, a page at a time, until `visit` says stop.
+    /// Visits all user records in the order of their keys, a page at a time, until `visit` says stop. One that is
+    /// damaged is left out.
     async fn each_user(&self, mut visit: impl FnMut(&UserKey, UserRecord) -> bool) -> Result<(), AccountError> {
+        self.each_read(|user, record| {
+            Ok(match record {
+                Ok(record) => visit(user, record),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(%user, error, "a record is unusable; left out");
+                    true
+                }
+            })
+        })
+        .await
+    }
+
+    /// The same, for what must know of all: a damaged record is the visitor's.
+    async fn each_read(
+        &self,
+        mut visit: impl FnMut(&UserKey, Result<UserRecord, BadRecord>) -> Result<bool, AccountError>,
+    ) -> Result<(), AccountError> {
         let mut after: Option<Key> = None;
         loop {
             let page = self.store.scan(Key::USERS, after.as_ref(), PAGE).await?;
@@ -473,8 +597,7 @@ impl Accounts {
             after = page.last().map(|(key, _)| key.clone());
             for (key, octets) in page {
                 let Some(user) = user_of(&key) else { continue };
-                let record = decode(&octets).map_err(|error| AccountError::BadRecord(user.to_string(), error))?;
-                if !visit(&user, record) {
+                if !visit(&user, decode(&octets))? {
                     return Ok(());
                 }
             }

@@ -5,6 +5,7 @@
 //! cut off together: for that, note a checkpoint ([`Audit::checkpoint`]) elsewhere from time to time and hand
 //! it to [`Audit::verify`].
 
+pub mod export;
 mod filter;
 pub mod offline;
 mod search;

@@ -16,10 +16,12 @@ use crate::secret::Secret;
 pub use crate::document::{Fault, Faults};
 pub use crate::engine::Transport;
 pub use audit::Audit;
+pub use audit_stream::{AuditStream, Facility, StreamKind, StreamStart, StreamTransport};
 pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use four_eyes::{Approvals, Passcodes};
+pub use generated::{Class, GeneratedPasswords};
 pub use privileged::Privileged;
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
@@ -54,6 +56,10 @@ pub struct Config {
     pub passcodes: Passcodes,
     /// `[approvals]`
     pub approvals: Approvals,
+    /// `[[approval]]`
+    pub approval: Vec<approval::Approval>,
+    /// `[generated_passwords]`
+    pub generated_passwords: GeneratedPasswords,
     /// `[privileged]`
     pub privileged: Privileged,
     /// `[[directory]]`, at least one.
@@ -62,6 +68,8 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// `[[delivery]]`
     pub deliveries: Vec<Delivery>,
+    /// `[[audit_stream]]`
+    pub audit_streams: Vec<AuditStream>,
     /// `[[radius]]`
     pub radius: Vec<RadiusListener>,
     /// `[[client]]`
@@ -191,12 +199,15 @@ pub struct Metrics {
 pub struct Policies {
     /// Folder of `*.toml` policy files, read in the order of their names.
     pub path: PathBuf,
+    /// Versions of the policies that are kept; at least one is.
+    pub keep_versions: usize,
 }
 
 impl Default for Policies {
     fn default() -> Self {
         Self {
             path: "policies".into(),
+            keep_versions: 100,
         }
     }
 }
@@ -933,13 +944,16 @@ pub enum Anonymous {
     Yes,
 }
 
+pub mod approval;
 mod audit;
+mod audit_stream;
 mod certificate;
 mod default;
 mod delivery;
 mod dialogs;
 mod dynauth;
 mod four_eyes;
+mod generated;
 mod load;
 mod privileged;
 mod proxy_protocol;

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use crate::causes::in_full;
 use crate::clock::{self, Timestamp};
 use crate::config::{self, DeliveryKind};
+use crate::engine::Person;
 use crate::engine::authenticator::Kind;
 use crate::engine::delivery::{Delivered, Form, Message, Route};
 use crate::tls::TlsError;
@@ -197,6 +198,43 @@ impl Delivery {
                 warn!(delivery = name, %destination, user = message.login, reason = why, "code not sent");
                 Delivered::Unavailable(why)
             }
+        }
+    }
+
+    /// Mails a notice to somebody, within the same bounds as codes. It holds no secret and counts for no limit of codes.
+    /// What comes of it is logged.
+    pub async fn notify(&self, to: &Person, subject: &str, text: &str) {
+        let name = &*self.route.name;
+        let destination = match (&self.transport, self.route.destination(to)) {
+            (Transport::Smtp(_), Ok(destination)) => destination,
+            (Transport::Smtp(_), Err(why)) => {
+                warn!(delivery = name, user = to.login, reason = %why, "not told");
+                return;
+            }
+            (Transport::Gateway(_), _) => return,
+        };
+        let Some(_place) = self.enter() else {
+            warn!(
+                delivery = name,
+                user = to.login,
+                "not told: too many messages wait already"
+            );
+            return;
+        };
+        let send = async {
+            let _permit = self.permits.acquire().await;
+            match &self.transport {
+                Transport::Smtp(smtp) => smtp.post(destination.as_str(), subject, text).await,
+                Transport::Gateway(_) => Ok(String::new()),
+            }
+        };
+        match tokio::time::timeout(self.timeout, send).await {
+            Ok(Ok(_)) => info!(delivery = name, %destination, user = to.login, "told of a request"),
+            Ok(Err(why)) => {
+                let why = replaced(&why.to_string(), destination.as_str(), &destination.to_string());
+                warn!(delivery = name, %destination, user = to.login, reason = why, "not told");
+            }
+            Err(_) => warn!(delivery = name, %destination, user = to.login, "not told in time"),
         }
     }
 

@@ -1,8 +1,10 @@
 //! Counters for Prometheus, written where things happen, read at `/metrics`.
 
 mod directories;
+mod health;
 
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,9 +23,13 @@ pub use directories::ServerFigures;
 pub struct Metrics {
     /// Verdicts by protocol, client, outcome and reason.
     pub decisions: Family<Decision, Counter>,
-    /// Seconds from arrival of a request to its verdict, by RADIUS and by LDAP.
-    radius_seconds: Histogram,
-    ldap_seconds: Histogram,
+    /// Seconds from arrival of a request to its verdict, by RADIUS and by LDAP, each as [`OUTCOMES`].
+    radius_seconds: [Histogram; OUTCOMES.len()],
+    ldap_seconds: [Histogram; OUTCOMES.len()],
+    /// The same, summed up by client.
+    client_seconds: Family<ClientOfProtocol, Counter<f64, AtomicU64>>,
+    /// See [`Metrics::directory_took`].
+    directory_seconds: Family<Asking, Histogram>,
     /// Packets and messages dropped, refused or disconnected, by reason.
     pub dropped: Family<Dropped, Counter>,
     /// RADIUS replies sent again for retransmissions.
@@ -47,6 +53,7 @@ pub struct Metrics {
     /// LDAP messages relayed in either direction.
     pub ldap_relayed: Counter,
     directories: directories::Directories,
+    health: health::Health,
     look: Look,
     registry: Arc<Registry>,
 }
@@ -85,6 +92,27 @@ pub struct Decision {
 pub struct Protocol {
     /// `radius` or `ldap`.
     pub protocol: &'static str,
+}
+
+/// Labels of a verdict's time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Taking {
+    protocol: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClientOfProtocol {
+    protocol: &'static str,
+    client: Arc<str>,
+}
+
+/// Labels of what a directory is asked in a login.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asking {
+    directory: Arc<str>,
+    /// `look-up` or `password`.
+    operation: &'static str,
 }
 
 /// A listener.
@@ -145,12 +173,14 @@ impl Default for Metrics {
                 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
             ])
         };
-        let seconds: Family<Protocol, Histogram> = Family::new_with_constructor(constructor);
-        let by = |protocol| seconds.get_or_create_owned(&Protocol { protocol });
+        let seconds: Family<Taking, Histogram> = Family::new_with_constructor(constructor);
+        let by = |protocol| OUTCOMES.map(|outcome| seconds.get_or_create_owned(&Taking { protocol, outcome }));
         let mut metrics = Self {
             decisions: Family::default(),
             radius_seconds: by("radius"),
             ldap_seconds: by("ldap"),
+            client_seconds: Family::default(),
+            directory_seconds: Family::new_with_constructor(constructor),
             dropped: Family::default(),
             replayed: Counter::default(),
             in_flight: Family::default(),
@@ -163,6 +193,7 @@ impl Default for Metrics {
             ldap_connections: Gauge::default(),
             ldap_relayed: Counter::default(),
             directories: directories::Directories::default(),
+            health: health::Health::default(),
             look: Look::default(),
             registry: Arc::default(),
         };
@@ -171,6 +202,16 @@ impl Default for Metrics {
             "decision_seconds",
             "Seconds from a request's arrival to its verdict",
             seconds,
+        );
+        registry.register(
+            "client_seconds",
+            "The same, summed up by client",
+            metrics.client_seconds.clone(),
+        );
+        registry.register(
+            "directory_seconds",
+            "Seconds that logins waited for a directory",
+            metrics.directory_seconds.clone(),
         );
         registry.register(
             "dropped",
@@ -216,6 +257,7 @@ impl Default for Metrics {
         );
         registry.register("ldap_relayed", "LDAP messages relayed", metrics.ldap_relayed.clone());
         metrics.directories.register(&mut registry);
+        metrics.health.register(&mut registry);
         metrics.registry = Arc::new(registry);
         metrics
     }
@@ -254,7 +296,37 @@ impl Metrics {
             "ldap" => &self.ldap_seconds,
             _ => &self.radius_seconds,
         };
-        seconds.observe(span.as_secs_f64());
+        let span = span.as_secs_f64();
+        let at = OUTCOMES.iter().position(|outcome| *outcome == decision.outcome);
+        if let Some(seconds) = at.and_then(|at| seconds.get(at)) {
+            seconds.observe(span);
+        }
+        let client = ClientOfProtocol {
+            protocol: decision.protocol,
+            client: Arc::clone(&decision.client),
+        };
+        self.client_seconds.get_or_create(&client).inc_by(span);
+    }
+
+    /// A login has waited `span` for a directory to do `operation`: `look-up` or `password`.
+    pub fn directory_took(&self, directory: &Arc<str>, operation: &'static str, span: Duration) {
+        let asking = Asking {
+            directory: Arc::clone(directory),
+            operation,
+        };
+        self.directory_seconds
+            .get_or_create(&asking)
+            .observe(span.as_secs_f64());
+    }
+
+    /// How the store is.
+    pub fn store(&self, queue: usize, size: u64, audit_records: u64, failing: bool) {
+        self.health.store(queue, size, audit_records, failing);
+    }
+
+    /// How a collector of the audit is.
+    pub fn stream(&self, name: &str, sent: u64, waiting: u64, failing: bool) {
+        self.health.stream(name, sent, waiting, failing);
     }
 
     /// Has `refresh` called whenever somebody looks, to tell how the directories are with
@@ -273,6 +345,7 @@ impl Metrics {
         let _alone = self.look.rendering.lock();
         if let Some(refresh) = self.look.first.get() {
             self.directories.clear();
+            self.health.clear();
             refresh(self);
         }
         let mut out = String::new();
@@ -281,6 +354,9 @@ impl Metrics {
         out
     }
 }
+
+/// What a verdict can be.
+const OUTCOMES: [&str; 6] = ["accept", "challenge", "closed", "reject", "restricted", "unavailable"];
 
 #[cfg(test)]
 mod tests {
@@ -316,6 +392,85 @@ mod tests {
             assert!(text.contains(&line), "{line} is not in {text}");
         }
         assert!(!text.contains("ldap://1"), "it is there no more");
+    }
+
+    /// Every metric that the dashboard asks for is there, with the labels that it asks by, and every metric there is has
+    /// a place on it.
+    #[test]
+    fn the_dashboard_knows_the_metrics() {
+        let metrics = Metrics::default();
+        let decision = Decision {
+            protocol: "radius",
+            client: "vpn".into(),
+            outcome: "accept",
+            reason: "",
+        };
+        metrics.decided(&decision, Duration::from_millis(1));
+        metrics.directory_took(&"main".into(), "look-up", Duration::from_millis(1));
+        metrics.drop("radius", "unknown-client");
+        metrics.unproven("vpn", 1);
+        metrics.reused(&"vpn".into());
+        metrics.radius_connections("tls").inc();
+        metrics.in_flight.get_or_create(&Protocol { protocol: "radius" }).inc();
+        let accounting = Accounting {
+            client: "vpn".into(),
+            kind: "start",
+            outcome: "kept",
+        };
+        metrics.accounting.get_or_create(&accounting).inc();
+        let asked = Asked {
+            client: "vpn".into(),
+            kind: "disconnect",
+            outcome: "refused",
+        };
+        metrics.asked.get_or_create(&asked).inc();
+        metrics.refresh_by(|metrics| {
+            let server = ServerFigures {
+                server: "ldap://1".into(),
+                latency: Some(0.5),
+                ..ServerFigures::default()
+            };
+            metrics.directory("main", 1, vec![server]);
+            metrics.stream("siem", 1, 2, false);
+            metrics.store(1, 2, 3, false);
+        });
+        let text = metrics.render();
+        let dashboard = include_str!("../docs/grafana/portcullis.json");
+        let dashboard: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+        let mut asked = std::collections::BTreeSet::new();
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().unwrap() {
+                let expression = target["expr"].as_str().unwrap();
+                let labels = expression
+                    .split(" by (")
+                    .skip(1)
+                    .filter_map(|rest| rest.split(')').next());
+                let labels: Vec<&str> = labels.flat_map(|list| list.split(", ")).collect();
+                for (at, _) in expression.match_indices("portcullis_") {
+                    let rest = &expression[at..];
+                    let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+                    let name = &rest[..end.unwrap_or(rest.len())];
+                    let sample = text
+                        .lines()
+                        .find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
+                    let sample = sample.unwrap_or_else(|| panic!("{name} is asked for, and is not there:\n{text}"));
+                    for label in &labels {
+                        assert!(
+                            sample.contains(&format!("{label}=\"")),
+                            "{name} has no {label}: {sample}"
+                        );
+                    }
+                    asked.insert(name.to_owned());
+                }
+            }
+        }
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = line.split(' ').next().unwrap();
+            assert!(
+                asked.iter().any(|asked| asked.starts_with(name)),
+                "{name} is on no panel"
+            );
+        }
     }
 
     #[test]

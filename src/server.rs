@@ -36,29 +36,35 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::accounts::{Accounts, FourEyes, Surroundings};
+use crate::accounts::{Accounts, FourEyes, Notice, Surroundings};
 use crate::admin::listener::{AdminSocket, SocketError};
 use crate::admin::router::AdminState;
 use crate::audit::Audit;
 use crate::clock::{self, Timestamp};
+use crate::config::approval::Approval;
 use crate::config::{Config, Transport};
 use crate::dictionary::Dictionary;
 use crate::directory::Directory;
 use crate::document::Faults;
 use crate::engine::batch::Batch;
+use crate::engine::denials::GroupDenials;
 use crate::engine::event::{AuditEvent, Outcome};
+use crate::engine::generated::Shape;
 use crate::engine::policy::Policy;
 use crate::engine::throttle::Limit;
 use crate::engine::{Keep, UserKey, Verify};
 use crate::keyring::Keyring;
 use crate::ldap::bound::Bindings;
 use crate::metrics::Metrics;
+use crate::policies::files::PolicyFiles;
+use crate::policies::versions::Versions;
 use crate::radius::client::{ClientTable, Learned};
 use crate::radius::intake::Service;
 use crate::radius::observed::Strangers;
 use crate::radius::{stream, udp};
 use crate::sessions::{DirectoryByName, Sessions};
 use crate::store::{Durability, Store, export};
+use crate::stream::{self as audit_stream, Streams};
 use crate::tls::TlsServer;
 use crate::tls::mutual::MutualServer;
 use crate::verifier::Verifier;
@@ -117,10 +123,16 @@ pub(crate) struct Node {
     bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
     sessions: Arc<Sessions>,
+    streams: Streams,
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
+    policy_files: ArcSwap<PolicyFiles>,
+    versions: Versions,
 }
+
+/// How long audit streams may take to end in good order.
+const STREAMS_END: Duration = Duration::from_secs(3);
 
 /// How often expired records are swept out.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -180,11 +192,18 @@ impl Server {
         let sessions = Sessions::load(Arc::clone(&store), directories, settings, metrics.clone())
             .await
             .map_err(|error| StartError::State(error.to_string()))?;
+        let streams = Streams::new(audit_stream::Source {
+            audit: Arc::new(Audit::new(Arc::clone(&store), Arc::clone(&keyring))),
+            store: Arc::clone(&store),
+            host: control::node_name(&config),
+        });
         let node = Arc::new(Node {
             file: file.to_owned(),
             config: ArcSwap::new(Arc::clone(&config)),
             loaded: ArcSwap::from_pointee(clock::now()),
             started: clock::now(),
+            versions: Versions::new(Arc::clone(&store), Arc::clone(&keyring)),
+            policy_files: ArcSwap::new(Arc::clone(&parts.files)),
             keyring,
             store,
             verifier,
@@ -195,15 +214,17 @@ impl Server {
             bindings: Arc::default(),
             certificates: parts.certificates,
             sessions: Arc::new(sessions),
+            streams,
             radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
         });
         // Weak: the node has the metrics.
-        let judges = Arc::downgrade(&node.verifier);
+        let measured = Arc::downgrade(&node);
         node.metrics.refresh_by(move |metrics| {
-            if let Some(verifier) = judges.upgrade() {
-                control::measure(&verifier.directories(), metrics);
+            if let Some(node) = measured.upgrade() {
+                control::measure(&node.verifier.directories(), metrics);
+                node.measure_health(metrics);
             }
         });
         let surroundings: Arc<dyn Surroundings> = Arc::clone(&node) as Arc<dyn Surroundings>;
@@ -212,6 +233,10 @@ impl Server {
             Arc::clone(&node.keyring),
             surroundings,
         ));
+        accounts
+            .load_group_denials()
+            .await
+            .map_err(|error| StartError::State(error.to_string()))?;
         let mut server = Self {
             node,
             accounts,
@@ -222,7 +247,13 @@ impl Server {
             server.stop().await;
             return Err(error);
         }
-        server.node.note("server.start", Outcome::Accept, None).await;
+        let policies = server.node.policies_at_start().await;
+        server.node.note("server.start", Outcome::Accept, Some(policies)).await;
+        let started = server.node.streams.replace(&config.audit_streams).await;
+        if let Err(error) = started {
+            server.stop().await;
+            return Err(StartError::State(parts::describe(error)));
+        }
         let counts = (config.radius.len(), config.ldap.len());
         info!(radius = counts.0, ldap = counts.1, socket = %config.admin_socket().display(), "ready");
         Ok(server)
@@ -235,8 +266,11 @@ impl Server {
 
     /// Reads configuration and policies again, as on SIGHUP.
     pub async fn reload(&self) {
-        match self.node.reload().await {
-            Ok(_) => self.node.note("server.reload", Outcome::Accept, None).await,
+        match self.node.reload(policies::PROCESS).await {
+            Ok(report) => {
+                let what = Some(report.summary());
+                self.node.note("server.reload", Outcome::Accept, what).await;
+            }
             Err(error) => {
                 let reason = Some(error.error.lines().next().unwrap_or_default().to_owned());
                 self.node.note("server.reload", Outcome::Reject, reason).await;
@@ -258,6 +292,13 @@ impl Server {
             self.listeners.abort_all();
         }
         self.node.note("server.stop", Outcome::Accept, None).await;
+        // After the last record, which goes with them where the collector takes it.
+        if tokio::time::timeout(STREAMS_END, self.node.streams.stop())
+            .await
+            .is_err()
+        {
+            warn!("audit streams end without confirmation; what was under way is sent again");
+        }
         if let Err(error) = self.node.store.close().await {
             error!(%error, "the store did not close in good order");
         }
@@ -387,6 +428,7 @@ impl Server {
             metrics: node.metrics.clone(),
             control: Arc::clone(node) as Arc<dyn admin::Control>,
         };
+        self.listeners.spawn(state.clone().run_jobs(self.shutdown.clone()));
         self.listeners
             .spawn(socket.serve(state, self.shutdown.clone().cancelled_owned()));
         let (sessions, shutdown) = (Arc::clone(&node.sessions), self.shutdown.clone());
@@ -455,11 +497,31 @@ impl Surroundings for Node {
             holders: config.passcodes.second_holder_group.clone(),
             life: config.passcodes.life,
             approvers: config.approvals.group.clone(),
+            rules: config.approval.iter().map(Approval::rule).collect(),
+            longest_delegation: config.approvals.longest_delegation,
+            notify: config.approvals.notify.is_some(),
         }
+    }
+
+    fn group_denials(&self) -> &ArcSwap<GroupDenials> {
+        self.verifier.denials()
+    }
+
+    fn generated_passwords(&self) -> Shape {
+        self.config.load().generated_passwords.shape()
     }
 
     fn changed(&self, user: &UserKey) {
         self.clear_reuse(Some(user));
+    }
+
+    fn tell(&self, notice: Notice) {
+        let config = self.config.load();
+        let name = config.approvals.notify.as_deref().unwrap_or_default();
+        let Some(delivery) = self.verifier.deliveries().get(name).cloned() else {
+            return;
+        };
+        tokio::spawn(async move { delivery.notify(&notice.to, &notice.subject, &notice.text).await });
     }
 }
 

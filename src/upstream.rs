@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::config;
 use crate::dictionary::Dictionary;
 use crate::engine::facts::PasswordOutcome;
@@ -77,6 +77,8 @@ pub struct UpstreamServerStatus {
     pub healthy: bool,
     /// Milliseconds of the last answer.
     pub latency_ms: Option<f64>,
+    /// When it answered last.
+    pub last: Option<Timestamp>,
     /// Questions in flight.
     pub in_flight: usize,
     /// Replies that proved nothing.

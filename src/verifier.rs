@@ -20,6 +20,7 @@ use crate::directory::Directory;
 use crate::engine::account::Changed;
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Key, Versioned};
+use crate::engine::denials::GroupDenials;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{self, PasswordOutcome, SessionFacts, UserKey};
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
@@ -53,6 +54,7 @@ pub struct Verifier {
     sources: Sources,
     waiting: Waiting,
     reuse: Reuse,
+    denials: ArcSwap<GroupDenials>,
     /// Names the next attempt. Begins anywhere, so that attempts from before a restart have other names.
     nonce: AtomicU64,
     metrics: Metrics,
@@ -128,6 +130,7 @@ impl Verifier {
             sources: Sources::default(),
             waiting: Waiting::default(),
             reuse: Reuse::default(),
+            denials: ArcSwap::default(),
             nonce: AtomicU64::new(u64::from_be_bytes(clock::random())),
             metrics,
         }
@@ -155,6 +158,12 @@ impl Verifier {
     /// The codes that count for longer than one login.
     pub fn reuse(&self) -> &Reuse {
         &self.reuse
+    }
+
+    /// The groups that nobody of is let in. From the moment that others are put here no login is let in by the old
+    /// ones, not one that is under way.
+    pub fn denials(&self) -> &ArcSwap<GroupDenials> {
+        &self.denials
     }
 
     /// The engine in force.
@@ -190,7 +199,13 @@ impl Verifier {
         let lookup = match (request.login.form(), &request.origin.service_account) {
             // From an address that it may not come from, a service account is nobody.
             (LoginForm::Account(_), None) => Lookup::Unknown,
-            _ => directory.look_up(&request.login).await,
+            _ => {
+                let began = clock::monotonic();
+                let found = directory.look_up(&request.login).await;
+                self.metrics
+                    .directory_took(&request.origin.directory, "look-up", began.elapsed());
+                found
+            }
         };
         let claims = &request.claims;
         let known = Known {
@@ -231,7 +246,7 @@ impl Verifier {
             };
             let (effect, attempt) = match step {
                 Step::Do(effect, attempt) => (effect, attempt),
-                Step::Decided(decision) => match self.commit(decision, request, began).await {
+                Step::Decided(decision) => match self.commit(decision, request, &facts, began).await {
                     Some(decided) => return decided,
                     None => {
                         conflicts += 1;
@@ -250,7 +265,8 @@ impl Verifier {
             };
             queued = None;
             let unchanged = effect.changes_nothing();
-            let (performed, asked) = watched(self.perform(effect, directory.as_ref(), &mut check)).await;
+            let (performed, asked) =
+                watched(self.perform(effect, (directory.as_ref(), &request.origin.directory), &mut check)).await;
             match performed {
                 Ok(evidence) => {
                     under_way = Some((attempt, evidence));
@@ -269,7 +285,7 @@ impl Verifier {
     async fn perform(
         &self,
         effect: Effect,
-        directory: &dyn Directory,
+        (directory, name): (&dyn Directory, &Arc<str>),
         check: &mut Check<'_>,
     ) -> Result<Evidence, CommitError> {
         match effect {
@@ -280,7 +296,12 @@ impl Verifier {
             } => {
                 self.write(reserve, Durability::Visible).await?;
                 Ok(Evidence::Password(match check {
-                    Check::Directory => directory.verify(&person, &password).await,
+                    Check::Directory => {
+                        let began = clock::monotonic();
+                        let outcome = directory.verify(&person, &password).await;
+                        self.metrics.directory_took(name, "password", began.elapsed());
+                        outcome
+                    }
                     Check::Own(own) => own.check(&person, &password).await,
                 }))
             }
@@ -342,7 +363,13 @@ impl Verifier {
     }
 
     /// Makes a decision durable; `None` when its facts are out of date.
-    async fn commit(&self, decision: Decision, request: &AuthnRequest, began: Moment) -> Option<Decided> {
+    async fn commit(
+        &self,
+        decision: Decision,
+        request: &AuthnRequest,
+        facts: &Facts,
+        began: Moment,
+    ) -> Option<Decided> {
         let Decision {
             verdict,
             mut batch,
@@ -368,6 +395,9 @@ impl Verifier {
         };
         match self.write(batch, Durability::Durable).await {
             Ok(()) => {
+                if let Some(late) = self.denied_meanwhile(&verdict, request, facts, rule.as_ref()).await {
+                    return Some(late);
+                }
                 if let Some(change) = change {
                     if matches!(change, Change::Used { .. }) {
                         self.metrics.reused(&request.origin.client);
@@ -384,6 +414,48 @@ impl Verifier {
             Err(CommitError::Conflict) => None,
             Err(CommitError::Unavailable(error)) => Some(Decided::outage(error.to_string())),
         }
+    }
+
+    /// Whoever is let in by a decision that did not know of a denial of one of their groups is not let in: the operator
+    /// has been told already that it is in force.
+    async fn denied_meanwhile(
+        &self,
+        verdict: &Verdict,
+        request: &AuthnRequest,
+        facts: &Facts,
+        rule: Option<&Arc<str>>,
+    ) -> Option<Decided> {
+        let person = match verdict {
+            Verdict::Accept(grant) => &grant.person,
+            Verdict::Restricted(restricted) => &restricted.person,
+            Verdict::Closed(_) | Verdict::Challenge(_) | Verdict::Reject(_) | Verdict::Unavailable(_) => return None,
+        };
+        let denials = self.denials.load();
+        if Arc::ptr_eq(&denials, &facts.denials) {
+            return None;
+        }
+        let now = clock::now();
+        denials.of(person, now)?;
+        let denial = Denial::Denied;
+        let batch = Batch {
+            audit: vec![crate::engine::login::refusal(
+                request,
+                person,
+                rule.map(AsRef::as_ref),
+                denial,
+                now,
+            )],
+            ..Batch::default()
+        };
+        Some(match self.write(batch, Durability::Durable).await {
+            Ok(()) => Decided {
+                verdict: Verdict::Reject(denial),
+                detail: None,
+                rule: rule.cloned(),
+                factors: KindSet::EMPTY,
+            },
+            Err(error) => Decided::outage(error.to_string()),
+        })
     }
 
     /// The audit record that stands for many refusals of one source.
@@ -437,6 +509,7 @@ impl Verifier {
             reused: None,
             sending: None,
             approval: None,
+            denials: self.denials.load_full(),
         };
         if let Lookup::Found(person) = known.lookup
             && known.most_sessions > 0

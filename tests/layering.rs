@@ -76,6 +76,11 @@ const RULES: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
+    // Sets of policy files, kept in the store.
+    (
+        "policies",
+        &["clock", "dictionary", "document", "engine", "keyring", "store"],
+    ),
     // Joins them for accounting.
     (
         "sessions",
@@ -87,6 +92,13 @@ const RULES: &[(&str, &[&str])] = &[
         &["clock", "directory", "engine", "hashing", "keyring", "secret", "store"],
     ),
     ("audit", &["accounts::view", "clock", "engine", "keyring", "store"]),
+    // Carries the audit to collectors.
+    (
+        "stream",
+        &["audit", "causes", "clock", "config", "engine", "store", "tls"],
+    ),
+    // Counts what the audit and people's records say.
+    ("reports", &["accounts", "audit", "clock", "engine"]),
     // Front ends: never each other, never what is behind the engine.
     (
         "radius",
@@ -127,13 +139,26 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "secret",
+            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "policies", "reports",
+            "secret", "stream",
         ],
     ),
     // Speaks to the admin socket; the walls of the house are none of its business.
     (
         "cli",
         &["admin::api", "admin::client", "causes", "clock", "document", "secret"],
+    ),
+    // Reads folders of policies, to send them.
+    (
+        "cli::policy",
+        &[
+            "admin::api",
+            "admin::client",
+            "clock",
+            "document",
+            "policies::files",
+            "policies::diff",
+        ],
     ),
     // What is done where no server runs: each its one thing.
     ("cli::key", &["keyring"]),

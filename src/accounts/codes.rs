@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::four_eyes::PasscodeOf;
 use super::view::{Issued, PasscodeView, RecoveryCodes, is_live};
 use super::{AccountError, Accounts, Actor, Subject};
 use crate::clock::{self, Timestamp};
@@ -75,18 +76,16 @@ impl Accounts {
             return Err(AccountError::Invalid(what));
         }
         let second_holders = match four_eyes.passcodes {
-            true => Some(
-                self.second_holders(subject, four_eyes.holders.as_deref(), by.name)
-                    .await?,
-            ),
+            true => Some(self.second_holders(subject, &four_eyes.releasers(), by.name).await?),
             false => None,
         };
         let code = Zeroizing::new(draw(passcode::LENGTH));
         let (first, second) = code.split_at(passcode::HALF);
         let id = draw(ID_LENGTH).to_lowercase();
         let user = subject.key.as_str();
+        let index = PasscodeOf::put(&subject.key, self.parties(subject, by).await?, &id, by.now + life);
         let (passcode, replaced) = self
-            .change("passcode.issue", subject, by, |record| {
+            .change_with("passcode.issue", subject, by, &index, |record| {
                 let replaced = record.passcode.as_ref().is_some_and(|old| is_live(old, by.now));
                 let seal = |place: Vec<u8>, text: &str| self.keyring.seal(&place, text.as_bytes());
                 record.login.clone_from(&subject.login);

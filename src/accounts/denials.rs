@@ -3,6 +3,7 @@
 use super::view::{Denied, DenyView};
 use super::{AccountError, Accounts, Actor, Subject};
 use crate::clock::Timestamp;
+use crate::engine::batch::Batch;
 use crate::engine::record::Deny;
 
 /// What a denial is to be like.
@@ -22,27 +23,23 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::Invalid`], or when the store fails.
     pub async fn deny(&self, subject: &Subject, wish: &DenyWish, by: Actor<'_>) -> Result<Denied, AccountError> {
-        let reason = stated(&wish.reason)?;
-        if reason.is_empty() {
-            return Err(AccountError::Invalid("a denial needs a reason".into()));
-        }
-        if let Some(until) = wish.until.filter(|&until| until <= by.now) {
-            return Err(AccountError::Invalid(format!("{until} is past")));
-        }
-        let ends = wish
-            .until
-            .map_or_else(|| "until lifted".to_owned(), |until| format!("until {until}"));
-        self.change("user.deny", subject, by, |record| {
+        self.deny_with(subject, wish, &Batch::default(), by).await
+    }
+
+    /// The same together with other changes, `beside`.
+    pub(super) async fn deny_with(
+        &self,
+        subject: &Subject,
+        wish: &DenyWish,
+        beside: &Batch,
+        by: Actor<'_>,
+    ) -> Result<Denied, AccountError> {
+        let deny = deny(wish, by)?;
+        self.change_with("user.deny", subject, by, beside, |record| {
             let replaced = record.denial(by.now).is_some();
-            let deny = Deny {
-                until: wish.until,
-                reason: reason.to_owned(),
-                by: by.name.to_owned(),
-                at: by.now,
-            };
             let denial = DenyView::of(subject.key.as_str(), &subject.login, &deny);
-            record.denied = Some(deny);
-            Ok((Denied { denial, replaced }, format!("{ends}: {reason}")))
+            record.denied = Some(deny.clone());
+            Ok((Denied { denial, replaced }, ends(wish)))
         })
         .await
     }
@@ -83,8 +80,34 @@ impl Accounts {
     }
 }
 
+/// The denial that is wished for.
+pub(super) fn deny(wish: &DenyWish, by: Actor<'_>) -> Result<Deny, AccountError> {
+    let reason = stated(&wish.reason)?;
+    if reason.is_empty() {
+        return Err(AccountError::Invalid("a denial needs a reason".into()));
+    }
+    if let Some(until) = wish.until.filter(|&until| until <= by.now) {
+        return Err(AccountError::Invalid(format!("{until} is past")));
+    }
+    Ok(Deny {
+        until: wish.until,
+        reason: reason.to_owned(),
+        by: by.name.to_owned(),
+        at: by.now,
+    })
+}
+
+/// What is wished for, for the audit.
+pub(super) fn ends(wish: &DenyWish) -> String {
+    let reason = wish.reason.trim();
+    match wish.until {
+        Some(until) => format!("until {until}: {reason}"),
+        None => format!("until lifted: {reason}"),
+    }
+}
+
 /// A reason as it is written down.
-fn stated(reason: &str) -> Result<&str, AccountError> {
+pub(super) fn stated(reason: &str) -> Result<&str, AccountError> {
     let reason = reason.trim();
     if reason.len() > Deny::MAX_REASON {
         let what = format!("a reason has at most {} octets", Deny::MAX_REASON);

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::Sender;
 
 use super::{Accounts, Actor, FourEyes, Subject, Surroundings};
 use crate::clock::Timestamp;
+use crate::directory::filter::Filter;
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link};
+use crate::engine::account::{AccountChange, Changed};
 use crate::engine::batch::{Batch, Change, Key};
+use crate::engine::denials::GroupDenials;
 use crate::engine::facts::{Lookup, PasswordOutcome, Person, UserKey};
 use crate::engine::policy::Policy;
 use crate::engine::record::{Failure, ThrottleRecord, UserRecord, decode, encode};
@@ -39,6 +44,11 @@ pub(crate) struct TestDirectory {
     /// Managers by login name.
     managers: Mutex<BTreeMap<String, String>>,
     down: Mutex<bool>,
+    /// What it answers to changes, and those that it was asked for: login name and word.
+    pub(crate) answers: Mutex<Changed>,
+    pub(crate) changes: Mutex<Vec<String>>,
+    /// The last password that was set.
+    pub(crate) password: Mutex<Option<Secret>>,
 }
 
 impl TestDirectory {
@@ -51,7 +61,16 @@ impl TestDirectory {
             people: Mutex::new(people.collect()),
             managers: Mutex::default(),
             down: Mutex::new(false),
+            answers: Mutex::new(Changed::Done),
+            changes: Mutex::default(),
+            password: Mutex::default(),
         })
+    }
+
+    /// One more person.
+    pub(crate) fn hire(&self, login: &str) {
+        let person = person(&self.name, login, login);
+        self.people.lock().insert(login.to_owned(), person);
     }
 
     /// Another name for somebody.
@@ -102,7 +121,9 @@ impl Directory for TestDirectory {
             if *self.down.lock() {
                 return Lookup::Unavailable("out of reach".into());
             }
-            let found = self.people.lock().get(login.as_str()).cloned();
+            let people = self.people.lock();
+            let by_dn = || people.values().find(|person| person.dn == login.as_str());
+            let found = people.get(login.as_str()).or_else(by_dn).cloned();
             found.map_or(Lookup::Unknown, Lookup::Found)
         })
     }
@@ -123,6 +144,28 @@ impl Directory for TestDirectory {
             let manager = self.managers.lock().get(&person.login).cloned();
             let found = manager.and_then(|manager| self.people.lock().get(&manager).cloned());
             found.map_or(Lookup::Unknown, Lookup::Found)
+        })
+    }
+
+    fn change<'a>(&'a self, person: &'a Person, change: AccountChange<'a>) -> BoxFuture<'a, Changed> {
+        Box::pin(async move {
+            self.changes.lock().push(format!("{} {}", person.login, change.word()));
+            let came = self.answers.lock().clone();
+            if let (AccountChange::Reset { new, .. }, Changed::Done) = (change, &came) {
+                *self.password.lock() = Some(new.clone());
+            }
+            came
+        })
+    }
+
+    /// Everybody, whatever the filter says.
+    fn people<'a>(&'a self, _: &'a Filter, found: Sender<Vec<String>>) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let names: Vec<String> = self.people.lock().values().map(|person| person.dn.clone()).collect();
+            for name in names {
+                let _ = found.send(vec![name]).await;
+            }
+            Ok(())
         })
     }
 
@@ -155,6 +198,8 @@ pub(crate) struct Fixture {
     pub(crate) main: Arc<TestDirectory>,
     pub(crate) guests: Arc<TestDirectory>,
     pub(crate) four_eyes: Arc<Mutex<FourEyes>>,
+    /// The denied groups in force.
+    pub(crate) denials: Arc<ArcSwap<GroupDenials>>,
     /// The policy in force.
     pub(crate) policy: Arc<Mutex<Arc<Policy>>>,
 }
@@ -162,6 +207,7 @@ pub(crate) struct Fixture {
 struct Both {
     directories: Vec<Arc<TestDirectory>>,
     four_eyes: Arc<Mutex<FourEyes>>,
+    denials: Arc<ArcSwap<GroupDenials>>,
     policy: Arc<Mutex<Arc<Policy>>>,
 }
 
@@ -184,6 +230,10 @@ impl Surroundings for Both {
     fn four_eyes(&self) -> FourEyes {
         self.four_eyes.lock().clone()
     }
+
+    fn group_denials(&self) -> &ArcSwap<GroupDenials> {
+        &self.denials
+    }
 }
 
 impl Fixture {
@@ -194,9 +244,11 @@ impl Fixture {
         let guests = TestDirectory::new("guests", &["gus"]);
         let four_eyes = Arc::new(Mutex::new(FourEyes::default()));
         let policy: Arc<Mutex<Arc<Policy>>> = Arc::default();
+        let denials: Arc<ArcSwap<GroupDenials>> = Arc::default();
         let surroundings = Both {
             directories: vec![Arc::clone(&main), Arc::clone(&guests)],
             four_eyes: Arc::clone(&four_eyes),
+            denials: Arc::clone(&denials),
             policy: Arc::clone(&policy),
         };
         let accounts = Accounts::new(Arc::clone(&store) as _, Arc::clone(&keyring), Arc::new(surroundings));
@@ -207,6 +259,7 @@ impl Fixture {
             main,
             guests,
             policy,
+            denials,
             four_eyes,
         }
     }

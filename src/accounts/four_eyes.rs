@@ -1,13 +1,19 @@
 //! Passcodes in two halves: who issues one sees the first, and a second person releases the second.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::relation::{Voucher, Vouching};
 use super::view::{PasscodeView, Released, is_live};
 use super::{AccountError, Accounts, Actor, Relation, Subject};
+use crate::engine::approval::{Action, Approver, DelegationRecord, Rule, Who, Word};
 use crate::engine::authenticator::passcode;
-use crate::engine::record::Passcode;
+use crate::engine::batch::{Batch, Change, Key};
+use crate::engine::facts::UserKey;
+use crate::engine::record::{Passcode, Record, decode, encode};
 
 /// What takes a second person, and who that may be. Groups are written as a normalised distinguished name, or as their
 /// `cn` in small letters.
@@ -21,6 +27,12 @@ pub struct FourEyes {
     pub life: Duration,
     /// The group whose members may approve, as the person's manager may.
     pub approvers: Option<String>,
+    /// What operators may not do alone.
+    pub rules: Arc<[Rule]>,
+    /// The longest delegation.
+    pub longest_delegation: Duration,
+    /// Whether who may approve a request is told of it.
+    pub notify: bool,
 }
 
 impl Default for FourEyes {
@@ -30,7 +42,45 @@ impl Default for FourEyes {
             holders: None,
             life: passcode::DEFAULT_LIFE,
             approvers: None,
+            rules: Arc::default(),
+            longest_delegation: DelegationRecord::LONGEST,
+            notify: false,
         }
+    }
+}
+
+impl FourEyes {
+    /// Who may release second halves.
+    pub(super) fn releasers(&self) -> Vec<Approver> {
+        let group = self.holders.clone().map(Approver::Group);
+        std::iter::once(Approver::Manager).chain(group).collect()
+    }
+}
+
+/// Whose a passcode is, under its identifier, and who has a part in it besides who issued it: who agreed
+/// that it be issued may not release its second half.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PasscodeOf {
+    user: UserKey,
+    parties: Vec<Who>,
+}
+
+impl Record for PasscodeOf {
+    const FORMAT: u8 = 1;
+
+    fn from_older(_: u8, _: &[u8]) -> Option<postcard::Result<Self>> {
+        None
+    }
+}
+
+impl PasscodeOf {
+    /// Writes down whose the passcode `id` is.
+    pub(super) fn put(user: &UserKey, parties: Vec<Who>, id: &str, until: crate::clock::Timestamp) -> Batch {
+        let record = Self {
+            user: user.clone(),
+            parties,
+        };
+        Batch::of(Key::passcode(id), Change::Put(encode(&record), Some(until)))
     }
 }
 
@@ -41,36 +91,58 @@ impl Accounts {
     /// # Errors
     /// [`AccountError::NoPasscode`]; when the directory cannot be asked.
     pub async fn find_passcode(&self, id: &str, by: Actor<'_>) -> Result<(Subject, Relation), AccountError> {
-        let mut found = None;
-        self.each_user(|key, record| {
-            let live = record.passcode.filter(|passcode| is_live(passcode, by.now));
-            found = live
-                .filter(|passcode| passcode.id == id)
-                .map(|passcode| (key.clone(), passcode.issued_by));
-            found.is_none()
-        })
-        .await?;
-        let Some((key, issuer)) = found else {
-            return Err(AccountError::NoPasscode(id.to_owned()));
-        };
-        let subject = self.by_key(id, key).await?;
-        let group = self.surroundings.four_eyes().holders;
-        let relation = self
-            .relation_as_second(by.name, &subject, Some(&issuer), group.as_deref())
-            .await?;
+        let (subject, relation, _) = self.releasing(id, by).await?;
         Ok((subject, relation))
+    }
+
+    /// The same, with how the operator vouches.
+    async fn releasing(&self, id: &str, by: Actor<'_>) -> Result<(Subject, Relation, Option<Voucher>), AccountError> {
+        let missing = || AccountError::NoPasscode(id.to_owned());
+        let found = self.store.read(&[Key::passcode(id)], by.now).await?.into_iter().next();
+        let octets = found.and_then(|found| found.value).ok_or_else(missing)?;
+        let of: PasscodeOf = decode(&octets).map_err(|error| AccountError::BadRecord(id.to_owned(), error))?;
+        let subject = self.by_key(id, of.user).await?;
+        let ((record, _), _) = self.load(&subject, by.now).await?;
+        let live = record
+            .passcode
+            .filter(|passcode| is_live(passcode, by.now) && passcode.id == id);
+        let issuer = Who {
+            account: live.ok_or_else(missing)?.issued_by,
+            key: None,
+        };
+        let apart: Vec<Who> = std::iter::once(issuer).chain(of.parties).collect();
+        let vouching = Vouching {
+            action: Action::PasscodeRelease,
+            approvers: &self.surroundings.four_eyes().releasers(),
+            apart: &apart,
+            now: by.now,
+        };
+        let (relation, voucher) = self.stand(by.name, &subject, vouching).await?;
+        Ok((subject, relation, voucher))
     }
 
     /// Releases the second half of a person's passcode: the answer holds it, this once. Whether the operator may is
     /// asked before ([`Accounts::find_passcode`]).
     ///
     /// # Errors
-    /// [`AccountError::NoPasscode`] when it was used, revoked or replaced meanwhile; [`AccountError::NotWaiting`].
+    /// [`AccountError::NoPasscode`] when it was used, revoked or replaced meanwhile; [`AccountError::NotWaiting`];
+    /// [`AccountError::NotAsked`] when it is no longer the operator's to release.
     pub async fn release_passcode(&self, subject: &Subject, id: &str, by: Actor<'_>) -> Result<Released, AccountError> {
         subject.present()?;
         let user = subject.key.as_str();
+        let (found, relation, voucher) = self.releasing(id, by).await?;
+        let voucher = voucher.filter(|_| found.key == subject.key);
+        let voucher = voucher.ok_or_else(|| AccountError::NotAsked(id.to_owned(), relation))?;
+        let mut rests_on = Batch::default();
+        rests_on.expect.extend(voucher.rests_on);
+        let word = Word {
+            by: voucher.who,
+            instead_of: voucher.instead_of,
+            at: by.now,
+            reason: String::new(),
+        };
         let (passcode, second) = self
-            .change("passcode.release", subject, by, |record| {
+            .change_with("passcode.release", subject, by, &rests_on, |record| {
                 let live = record.passcode.as_mut();
                 let Some(passcode) = live.filter(|passcode| is_live(passcode, by.now) && passcode.id == id) else {
                     return Err(AccountError::NoPasscode(id.to_owned()));
@@ -79,12 +151,15 @@ impl Accounts {
                     return Err(AccountError::NotWaiting(id.to_owned()));
                 };
                 let half = self.keyring.open(&Passcode::second_place(user, id), &sealed)?;
-                passcode.released_by = Some(by.name.to_owned());
+                passcode.released_by = Some(word.speaker());
                 let Some(view) = PasscodeView::live(user, record, by.now) else {
                     return Err(AccountError::NoPasscode(id.to_owned()));
                 };
                 let half = Zeroizing::new(half.expose_str().unwrap_or_default().to_owned());
-                Ok(((view, half), format!("second half of passcode {id}")))
+                Ok((
+                    (view, half),
+                    format!("second half of passcode {id} by {}", word.speaker()),
+                ))
             })
             .await?;
         Ok(Released {

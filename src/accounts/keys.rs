@@ -46,13 +46,14 @@ impl Accounts {
             known: HashMap::new(),
             _turn: Some(Arc::clone(&self.enrolling_keys).lock_owned().await),
         };
-        self.each_user(|user, record| {
+        self.each_read(|user, record| {
+            let record = record.map_err(|error| AccountError::BadRecord(user.to_string(), error))?;
             let keys = record.tokens.iter().filter_map(|token| match token.kind {
                 TokenKind::YubicoOtp { public, .. } => Some(public),
                 TokenKind::Totp { .. } | TokenKind::Hotp { .. } | TokenKind::Ocra { .. } => None,
             });
             holders.known.extend(keys.map(|public| (public, user.clone())));
-            true
+            Ok(true)
         })
         .await?;
         Ok(holders)

@@ -151,6 +151,7 @@ impl Accounts {
                 subject.login, token.label, asked.challenge
             );
             batch.audit.push(event("offline.respond", by, Some(subject), &what));
+            self.spend(subject, &mut batch, by).await?;
             if self.commit(batch).await? {
                 return Ok(OfflineResponse {
                     login: subject.login.clone(),

@@ -1,11 +1,14 @@
-//! What an operator is to a person: themselves, the second of two people who must agree, or nobody in particular.
+//! What an operator is to a person: themselves, one of several people who must agree, or nobody in particular.
 
 use std::sync::Arc;
 
 use super::resolve::{directory_of, look_up};
 use super::view::SecondHolders;
 use super::{AccountError, Accounts, Subject};
-use crate::engine::facts::{Lookup, Person};
+use crate::clock::Timestamp;
+use crate::engine::approval::{Action, Approver, Who};
+use crate::engine::batch::{Key, Version};
+use crate::engine::facts::{Lookup, Person, UserKey};
 use crate::engine::policy::is_group;
 use crate::engine::request::LoginName;
 
@@ -14,12 +17,37 @@ use crate::engine::request::LoginName;
 pub enum Relation {
     /// The person themselves.
     Oneself,
-    /// The person's manager, or a member of the group that stands in for managers.
+    /// Somebody whose word the operation takes: the person's manager, a member of the group that stands in for managers,
+    /// or somebody whom one of them has handed it to.
     Second,
-    /// The one who issued the passcode that the operation is about.
+    /// One who has a part in it already: who issued the passcode, who asked for the request or approved at another level.
     Issuer,
     /// Nobody of these.
     Other,
+}
+
+/// What an operator is to vouch for, as one of several people.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vouching<'a> {
+    /// What is to be done to the person.
+    pub(super) action: Action,
+    /// Who may vouch, any of them.
+    pub(super) approvers: &'a [Approver],
+    /// Who has a part in it already.
+    pub(super) apart: &'a [Who],
+    /// The moment.
+    pub(super) now: Timestamp,
+}
+
+/// How an operator vouches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Voucher {
+    /// The operator.
+    pub(super) who: Who,
+    /// In whose place.
+    pub(super) instead_of: Option<Who>,
+    /// The delegation that it rests on.
+    pub(super) rests_on: Option<(Key, Version)>,
 }
 
 /// Who is behind an operator's local account, as the directory of the person that an operation is about has it.
@@ -45,73 +73,151 @@ impl Accounts {
         })
     }
 
-    /// Whether the operator `account` may vouch for `subject` as the second of two people, where `group` stands in
-    /// for the manager and `issuer` is the first of the two, if that was an operator.
+    /// The operator `account` as the directory of `subject` knows them.
     ///
     /// # Errors
     /// When the directory cannot be asked.
-    pub(super) async fn relation_as_second(
+    pub(super) async fn who(&self, account: &str, subject: &Subject) -> Result<Who, AccountError> {
+        let key = match self.account(account, subject).await? {
+            Account::Themselves => Some(subject.key.clone()),
+            Account::Known(person) => Some(person.key.clone()),
+            Account::Nobody => None,
+        };
+        Ok(Who {
+            account: account.to_owned(),
+            key,
+        })
+    }
+
+    /// Whom the operator `account` may stand for in this matter about `subject`: themselves ([`Relation::Second`] with
+    /// a voucher), somebody who has handed it to them (the same, with whom it is), or nobody. Whoever has a part in it
+    /// already stands for nobody, and nobody stands for them. Accounts that the person's directory does not know
+    /// vouch for nobody.
+    ///
+    /// # Errors
+    /// When the directory cannot be asked, or the store cannot be read.
+    pub(super) async fn stand(
         &self,
         account: &str,
         subject: &Subject,
-        issuer: Option<&str>,
-        group: Option<&str>,
-    ) -> Result<Relation, AccountError> {
-        let operator = match self.account(account, subject).await? {
-            Account::Themselves => return Ok(Relation::Oneself),
-            Account::Known(operator) => Some(operator),
-            Account::Nobody => None,
+        vouching: Vouching<'_>,
+    ) -> Result<(Relation, Option<Voucher>), AccountError> {
+        let (who, operator) = match self.account(account, subject).await? {
+            Account::Themselves => return Ok((Relation::Oneself, None)),
+            Account::Known(operator) => (known(account, &operator), Some(operator)),
+            Account::Nobody => (unknown(account), None),
         };
-        if let Some(issuer) = issuer {
-            let same = match (&operator, self.account(issuer, subject).await?) {
-                (Some(operator), Account::Known(issuer)) => operator.key == issuer.key,
-                // Nobody issues for themselves: whose account it was cannot be told any more.
-                (Some(_) | None, Account::Themselves) => true,
-                (None, Account::Known(_)) | (Some(_) | None, Account::Nobody) => false,
-            };
-            if same || issuer == account {
-                return Ok(Relation::Issuer);
+        for one in vouching.apart {
+            // Nobody has a part in what is about themselves: whose account it was cannot be told any more.
+            if self.is_party(one, &who, subject).await? {
+                return Ok((Relation::Issuer, None));
             }
         }
         let (Some(operator), Some(person)) = (operator, &subject.person) else {
-            return Ok(Relation::Other);
+            return Ok((Relation::Other, None));
         };
-        if group.is_some_and(|group| is_in(&operator, group)) {
-            return Ok(Relation::Second);
+        let mut electors = self.electors(vouching.approvers);
+        if electors.include(self, &operator, person).await? {
+            let own = Voucher {
+                who,
+                instead_of: None,
+                rests_on: None,
+            };
+            return Ok((Relation::Second, Some(own)));
         }
-        match self.manager_of(person).await? {
-            Some(manager) if manager.key == operator.key => Ok(Relation::Second),
-            Some(_) | None => Ok(Relation::Other),
+        for (key, version, delegation) in self.delegations_to(account, vouching.now).await? {
+            if !delegation.covers(vouching.action, person, vouching.now) {
+                continue;
+            }
+            let Account::Known(other) = self.account(&delegation.from.account, subject).await? else {
+                continue;
+            };
+            let instead_of = known(&delegation.from.account, &other);
+            let mut party = instead_of.is(&who);
+            for one in vouching.apart {
+                party |= self.is_party(one, &instead_of, subject).await?;
+            }
+            if !party && electors.include(self, &other, person).await? {
+                let voucher = Voucher {
+                    who,
+                    instead_of: Some(instead_of),
+                    rests_on: Some((key, version)),
+                };
+                return Ok((Relation::Second, Some(voucher)));
+            }
         }
+        Ok((Relation::Other, None))
     }
 
-    /// Those who may vouch for `person`. The manager is left out where it is the operator `account`, who is the first
-    /// of the two, and where the directory does not say while a group would do.
+    /// Whether `one`, who has a part in something about `subject`, is `other`. By now another person may be behind an
+    /// account: then both count.
+    async fn is_party(&self, one: &Who, other: &Who, subject: &Subject) -> Result<bool, AccountError> {
+        if one.is(other) {
+            return Ok(true);
+        }
+        Ok(match self.account(&one.account, subject).await? {
+            Account::Themselves => one.key.is_none(),
+            Account::Known(person) => other.key.as_ref() == Some(&person.key),
+            Account::Nobody => false,
+        })
+    }
+
+    /// Those who may vouch for `subject`, one of `approvers`. A manager is left out where it is the operator `account`,
+    /// who has a part in it already, and where the directory does not say while a group would do.
     ///
     /// # Errors
     /// [`AccountError::NobodySecond`]; where there is no group, when the directory cannot be asked.
     pub(super) async fn second_holders(
         &self,
         subject: &Subject,
-        group: Option<&str>,
+        approvers: &[Approver],
         account: &str,
     ) -> Result<SecondHolders, AccountError> {
-        let manager = match (self.manager_of(subject.present()?).await, group) {
-            (Ok(manager), _) => manager,
-            (Err(_), Some(_)) => None,
-            (Err(error), None) => return Err(error),
+        let manager = match self.named_manager(subject, approvers, account).await {
+            Ok(manager) => manager,
+            Err(_) if !self.electors(approvers).groups.is_empty() => None,
+            Err(error) => return Err(error),
         };
-        let manager = match (manager, self.account(account, subject).await?) {
-            (Some(manager), Account::Known(first)) if manager.key == first.key => None,
-            (manager, Account::Themselves | Account::Known(_) | Account::Nobody) => manager,
-        };
+        let group = self.electors(approvers).groups.into_iter().next();
         if manager.is_none() && group.is_none() {
             return Err(AccountError::NobodySecond(subject.login.clone()));
         }
         Ok(SecondHolders {
             manager: manager.map(|manager| manager.login.clone()),
-            group: group.map(ToOwned::to_owned),
+            group,
         })
+    }
+
+    /// The manager who may vouch for `subject`, unless it is the operator `account`.
+    pub(super) async fn named_manager(
+        &self,
+        subject: &Subject,
+        approvers: &[Approver],
+        account: &str,
+    ) -> Result<Option<Arc<Person>>, AccountError> {
+        let managers = self.electors(approvers).managers(self, subject.present()?).await?;
+        Ok(
+            match (managers.into_iter().next(), self.account(account, subject).await?) {
+                (Some(manager), Account::Known(first)) if manager.key == first.key => None,
+                (manager, Account::Themselves | Account::Known(_) | Account::Nobody) => manager,
+            },
+        )
+    }
+
+    fn electors(&self, approvers: &[Approver]) -> Electors {
+        let mut electors = Electors::default();
+        for approver in approvers {
+            match approver {
+                Approver::Manager => electors.manager = true,
+                Approver::ManagersManager => electors.managers_manager = true,
+                Approver::Group(group) => electors.groups.push(group.clone()),
+                Approver::ManagerOrGroup => {
+                    electors.manager = true;
+                    electors.groups.extend(self.surroundings.four_eyes().approvers);
+                }
+            }
+        }
+        electors
     }
 
     async fn account(&self, account: &str, subject: &Subject) -> Result<Account, AccountError> {
@@ -148,17 +254,104 @@ impl Accounts {
     }
 }
 
+/// Who may vouch for one person.
+#[derive(Debug, Default)]
+struct Electors {
+    manager: bool,
+    managers_manager: bool,
+    groups: Vec<String>,
+    /// Keys of the managers, once they were asked for.
+    found: Option<Vec<UserKey>>,
+}
+
+impl Electors {
+    /// Whether `operator` is one of them. Groups are looked at first: the directory need not be asked for them.
+    async fn include(
+        &mut self,
+        accounts: &Accounts,
+        operator: &Person,
+        person: &Arc<Person>,
+    ) -> Result<bool, AccountError> {
+        if self.groups.iter().any(|group| is_in(operator, group)) {
+            return Ok(true);
+        }
+        let found = match self.found.take() {
+            Some(found) => found,
+            None => {
+                let managers = self.managers(accounts, person).await?;
+                managers.iter().map(|manager| manager.key.clone()).collect()
+            }
+        };
+        let included = found.contains(&operator.key);
+        self.found = Some(found);
+        Ok(included)
+    }
+
+    /// The person's manager and the manager's manager, as far as they may vouch; never the person.
+    async fn managers(&self, accounts: &Accounts, person: &Arc<Person>) -> Result<Vec<Arc<Person>>, AccountError> {
+        let mut managers = Vec::new();
+        if !self.manager && !self.managers_manager {
+            return Ok(managers);
+        }
+        let first = accounts.manager_of(person).await?;
+        if let Some(first) = first.as_ref().filter(|_| self.managers_manager) {
+            managers.extend(accounts.manager_of(first).await?);
+        }
+        managers.extend(first.filter(|_| self.manager));
+        managers.retain(|manager| manager.key != person.key);
+        Ok(managers)
+    }
+}
+
+fn known(account: &str, person: &Person) -> Who {
+    Who {
+        account: account.to_owned(),
+        key: Some(person.key.clone()),
+    }
+}
+
+fn unknown(account: &str) -> Who {
+    Who {
+        account: account.to_owned(),
+        key: None,
+    }
+}
+
 fn is_in(person: &Person, group: &str) -> bool {
     person.groups.iter().any(|of| is_group(group, of))
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::accounts::fixture::Fixture;
+    use crate::accounts::fixture::{Fixture, NOW};
 
     use super::*;
 
     const LEADS: &str = "cn=leads,dc=main";
+
+    fn holders_of(group: Option<&str>) -> Vec<Approver> {
+        let group = group.map(|group| Approver::Group(group.to_owned()));
+        std::iter::once(Approver::Manager).chain(group).collect()
+    }
+
+    async fn stand(
+        site: &Fixture,
+        account: &str,
+        subject: &Subject,
+        apart: &[Who],
+        group: Option<&str>,
+    ) -> Result<Relation, AccountError> {
+        let vouching = Vouching {
+            action: Action::PasscodeRelease,
+            approvers: &holders_of(group),
+            apart,
+            now: NOW,
+        };
+        site.accounts
+            .stand(account, subject, vouching)
+            .await
+            .map(|(relation, _)| relation)
+    }
 
     #[tokio::test]
     async fn who_is_what_to_whom() {
@@ -168,9 +361,9 @@ mod tests {
         site.main.alias("ana-admin", "ana");
         site.main.alias("ben-admin", "ben");
         let ana = site.subject("ana").await;
-        let second = async |account, issuer, group| {
-            let relation = site.accounts.relation_as_second(account, &ana, issuer, group).await;
-            relation.unwrap()
+        let second = async |account, issuer: Option<&str>, group: Option<&str>| {
+            let apart: Vec<Who> = issuer.map(unknown).into_iter().collect();
+            stand(&site, account, &ana, &apart, group).await.unwrap()
         };
         for account in ["ana", "ANA", "ana-admin"] {
             let relation = site.accounts.relation(account, &ana).await.unwrap();
@@ -208,7 +401,7 @@ mod tests {
         site.main.set_manager("ana", "ben");
         let ana = site.subject("ana").await;
         site.main.set_down(true);
-        let relation = site.accounts.relation_as_second("ben", &ana, None, None).await;
+        let relation = stand(&site, "ben", &ana, &[], None).await;
         assert!(
             matches!(relation, Err(AccountError::DirectoryUnavailable(..))),
             "{relation:?}"
@@ -221,7 +414,8 @@ mod tests {
     async fn there_must_be_somebody() {
         let site = Fixture::new();
         let ana = site.subject("ana").await;
-        let holders = async |group, issuer| site.accounts.second_holders(&ana, group, issuer).await;
+        let holders =
+            async |group: Option<&str>, issuer| site.accounts.second_holders(&ana, &holders_of(group), issuer).await;
         let nobody = holders(None, "carol").await;
         assert!(matches!(nobody, Err(AccountError::NobodySecond(_))), "{nobody:?}");
         assert_eq!(holders(Some("leads"), "carol").await.unwrap().manager, None);

@@ -51,6 +51,7 @@ impl Accounts {
                 key: person.key.clone(),
                 login: person.login.clone(),
                 person: Some(person),
+                warrant: None,
             }),
             None => self.by_record(name, &login, directory).await,
         }
@@ -63,9 +64,13 @@ impl Accounts {
             return Err(AccountError::NoSuchUser(name.to_owned()));
         };
         let record: UserRecord = decode(&octets).map_err(|error| AccountError::BadRecord(name.to_owned(), error))?;
+        self.known_as(key, &record.login).await
+    }
+
+    /// The person with this key, who was last called `login`.
+    pub(super) async fn known_as(&self, key: UserKey, login: &str) -> Result<Subject, AccountError> {
         let mut person = None;
-        if let (Ok(login), Ok(directories)) = (parse_name(&record.login), self.chosen(Some(directory_of(key.as_str()))))
-        {
+        if let (Ok(login), Ok(directories)) = (parse_name(login), self.chosen(Some(directory_of(key.as_str())))) {
             for (directory, lookup) in look_up(directories, &login).await {
                 match lookup {
                     Lookup::Found(candidate) if candidate.key == key => person = Some(candidate),
@@ -76,8 +81,9 @@ impl Accounts {
         }
         Ok(Subject {
             key,
-            login: record.login,
+            login: login.to_owned(),
             person,
+            warrant: None,
         })
     }
 

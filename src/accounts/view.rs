@@ -2,25 +2,31 @@
 //! of the operation that makes it.
 
 mod answers;
+mod helpdesk;
+mod requests;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::engine::account::StateAnswer;
-use crate::engine::approval::{RequestId, RequestRecord, State};
 use crate::engine::authenticator::yubico_otp;
 use crate::engine::ocra::Suite;
 use crate::engine::record::{Algorithm, Deny, Passcode, ThrottleRecord, Token, TokenKind, UserRecord};
 use crate::engine::throttle::{Limit, Standing};
 use crate::engine::{Lookup, Person};
 
+pub use helpdesk::{
+    Forced, GroupDenialView, GroupDenied, InDirectory, JobFailure, JobProgress, JobState, JobView, LoginView,
+    MustChangeView, PasswordReset, Switched, Unregistered,
+};
+
 pub use answers::{
     AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, QuestionView, QuestionWord, QuestionsView,
     VerifiedUser,
 };
+pub use requests::{DelegationView, LevelView, RequestView};
 
 /// One person, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +53,21 @@ pub struct UserView {
     /// The denial in force.
     #[serde(default)]
     pub denied: Option<DenyView>,
+    /// The denial in force of a group that the person is in.
+    #[serde(default)]
+    pub denied_groups: Vec<GroupDenialView>,
+    /// An operator's word that the password is to be changed at the next login.
+    #[serde(default)]
+    pub must_change: Option<MustChangeView>,
+    /// Whether the person is privileged, as the configuration says.
+    #[serde(default)]
+    pub privileged: bool,
+    /// Whether the answers to security questions are locked; absent when there are none.
+    #[serde(default)]
+    pub answers: Option<bool>,
+    /// The last logins, newest first; empty where they were not looked for.
+    #[serde(default)]
+    pub logins: Vec<LoginView>,
     /// Open sessions, as accounting tells; counted up to 10000.
     #[serde(default)]
     pub sessions: usize,
@@ -146,6 +167,9 @@ pub struct UserRow {
     /// Whether an operator's denial keeps the person out right now.
     #[serde(default)]
     pub denied: bool,
+    /// Whether an operator wants the password changed at the next login.
+    #[serde(default)]
+    pub must_change: bool,
     /// Last accepted login.
     #[serde(with = "moment::option")]
     pub last_login: Option<Timestamp>,
@@ -365,45 +389,6 @@ pub struct Released {
     pub second: String,
 }
 
-/// What somebody asks to have approved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestView {
-    /// Its identifier.
-    pub id: String,
-    /// What is to be allowed: `login`.
-    pub action: String,
-    /// Key of the person who asks.
-    pub user: String,
-    /// Their login name.
-    pub login: String,
-    /// The RADIUS client or LDAP listener.
-    pub client: String,
-    /// Its service name.
-    pub service: String,
-    /// The network source.
-    pub source: IpAddr,
-    /// Calling-Station-Id, as the client says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calling_station: Option<String>,
-    /// When it was asked for.
-    #[serde(with = "moment")]
-    pub asked: Timestamp,
-    /// Nothing comes of it from then on.
-    #[serde(with = "moment")]
-    pub expires: Timestamp,
-    /// `pending`, `approved`, `denied`
-    pub state: String,
-    /// Who decided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// When.
-    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
-    pub decided: Option<Timestamp>,
-    /// Why, where they said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
 /// New recovery codes, which are shown this once.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct RecoveryCodes {
@@ -462,7 +447,7 @@ pub struct Denied {
 }
 
 /// What an unlock cleared.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Unlocked {
     /// Key of the person.
     pub user: String,
@@ -472,6 +457,12 @@ pub struct Unlocked {
     pub cleared: usize,
     /// Whether the person was locked out.
     pub was_locked: bool,
+    /// What came of ending the directory's lock; absent where it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<InDirectory>,
+    /// Whether the answers to security questions were locked, and count again.
+    #[serde(default)]
+    pub answers: bool,
 }
 
 impl DenyView {
@@ -587,31 +578,6 @@ impl PasscodeView {
             released_by: passcode.released_by.clone(),
             replaces_factor: passcode.replaces_factor,
         })
-    }
-}
-
-impl RequestView {
-    pub(super) fn of(id: RequestId, record: &RequestRecord) -> Self {
-        let word = match &record.state {
-            State::Pending => None,
-            State::Approved(word) | State::Denied(word) => Some(word),
-        };
-        Self {
-            id: id.to_string(),
-            action: record.action.word().to_owned(),
-            user: record.user.to_string(),
-            login: record.login.clone(),
-            client: record.client.clone(),
-            service: record.service.clone(),
-            source: record.source,
-            calling_station: record.calling_station.clone(),
-            asked: record.asked,
-            expires: record.expires,
-            state: record.state.word().to_owned(),
-            by: word.map(|word| word.by.clone()),
-            decided: word.map(|word| word.at),
-            reason: word.map(|word| word.reason.clone()).filter(|reason| !reason.is_empty()),
-        }
     }
 }
 

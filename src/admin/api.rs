@@ -21,37 +21,56 @@ mod sessions;
 mod trail;
 mod upkeep;
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
-    AccountView, AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, Denied, DenyView, DirectoryView,
-    Enrolled, FailureView, Found, Issued, Kind, ManagerView, OfflineEnrolled, OfflineResponse, PasscodeState,
-    PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released, RequestView, Resynced,
-    SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
+    AccountView, AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, DelegationView, Denied, DenyView,
+    DirectoryView, Enrolled, FailureView, Found, Issued, Kind, LevelView, ManagerView, OfflineEnrolled,
+    OfflineResponse, PasscodeState, PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released,
+    RequestView, Resynced, SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
 };
+pub use crate::accounts::view::{
+    Forced, GroupDenialView, GroupDenied, InDirectory, JobFailure, JobProgress, JobState, JobView, LoginView,
+    MustChangeView, PasswordReset, Switched, Unregistered,
+};
+pub use crate::audit::export;
 pub use crate::audit::offline::{Attestation, Attested, verify_export};
 pub use crate::audit::{AuditLine, Broken, Checkpoint, Head, PublicKey, Stretch, Tampering, Verification, Verified};
+pub use crate::engine::authenticator::Kind as Factor;
 pub use crate::engine::event::Outcome;
 pub use crate::engine::outline::Outline;
 pub use crate::engine::record::Algorithm;
+pub use crate::engine::request::Transport;
 pub use crate::engine::{Operation, Protocol};
 pub use answers::{AnswerGiven, AnswerSaid, AskRequest, DefineAnswersRequest, QuestionsRequest, VerifyUserRequest};
 pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
+pub use helpdesk::{
+    BulkLine, BulkRequest, BulkSummary, ForceRequest, GroupDenials, GroupDenyReport, GroupDenyRequest,
+    GroupUndenyRequest, JobRef, ScheduleRequest, ScheduledAction, Sighted, SwitchReport, UnlockRequest,
+    UnregisterRequest,
+};
 
 pub use clients::{
     ClientRef, ClientRow, ClientView, Finding, ForgetRequest, Forgotten, Grade, LearnedView, StrangerView, TestReport,
     TroubleView,
 };
 
+pub use crate::stream::StreamStatus;
+pub use delegations::{DelegateRequest, DelegationRef, DelegationsRequest};
+pub use health::{NodeStatus, PartTested, PartsTested, TestRequest};
 pub use keys::{EnrolKeyRequest, ImportKeysRequest, ImportedKey, MachineRef, RespondRequest};
 pub use passcodes::{IssueRequest, PasscodesRequest, ReleaseRequest, RevokePasscodeRequest};
-pub use requests::{RefuseRequest, RequestRef, RequestReport, RequestsRequest};
+pub use policies::{
+    Alternative, At, Branch, DiffReport, DiffRequest, ExplainRequest, Explanation, HeldBack, MAX_POLICIES,
+    PolicyChange, PolicyReport, PolicySource, Proof, RollbackReport, RollbackRequest, SentPolicies, Strokes,
+    VersionFile, VersionFiles, VersionRequest, VersionView,
+};
+pub use reports::{By, Report, ReportKind, ReportRequest, ReportRow};
+pub use requests::{NewRequest, REQUEST_HEADER, RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
 pub use trail::{AuditOrder, AuditRequest, CheckpointView, PruneReport, PruneRequest, VerifyRequest};
@@ -293,7 +312,7 @@ pub struct ResyncRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatusRequest {
-    /// Ask every directory server now.
+    /// Ask every directory server, upstream, delivery and collector now.
     #[serde(default)]
     pub probe: bool,
 }
@@ -317,6 +336,9 @@ pub struct StatusReport {
     pub loaded: Timestamp,
     /// Policies in force.
     pub policies: PolicySummary,
+    /// The nodes that serve together; this one alone when there is no other.
+    #[serde(default)]
+    pub nodes: Vec<NodeStatus>,
     /// RADIUS and LDAP listeners.
     pub listeners: Vec<ListenerStatus>,
     /// Directories and their servers.
@@ -327,6 +349,9 @@ pub struct StatusReport {
     /// How codes reach people.
     #[serde(default)]
     pub deliveries: Vec<DeliveryStatus>,
+    /// Collectors of the audit.
+    #[serde(default)]
+    pub streams: Vec<StreamStatus>,
     /// The store.
     pub store: StoreStatus,
     /// Open sessions.
@@ -335,8 +360,8 @@ pub struct StatusReport {
 }
 
 impl StatusReport {
-    /// Whether everything works: a server that logins go to, in each directory, a store to write to, and deliveries
-    /// that took their last message.
+    /// Whether everything works: a server that logins go to, in each directory, a store to write to, deliveries
+    /// that took their last message, and collectors that take the audit.
     pub fn is_healthy(&self) -> bool {
         self.store.error.is_none()
             && self.listeners.iter().all(|listener| listener.error.is_none())
@@ -349,6 +374,8 @@ impl StatusReport {
                 .iter()
                 .all(|upstream| upstream.servers.iter().any(|server| server.healthy))
             && self.deliveries.iter().all(|delivery| delivery.error.is_none())
+            && self.streams.iter().all(|stream| stream.error.is_none())
+            && self.nodes.iter().all(|node| node.error.is_none())
     }
 }
 
@@ -419,6 +446,9 @@ pub struct ServerStatus {
     pub given_up: u64,
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
+    /// When it answered last.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
     /// Open connections for look-ups and for trying passwords.
     pub connections: usize,
     /// Connections of LDAP clients that are relayed.
@@ -448,6 +478,9 @@ pub struct UpstreamServerStatus {
     pub healthy: bool,
     /// Milliseconds of the last answer.
     pub latency_ms: Option<f64>,
+    /// When it answered last.
+    #[serde(default)]
+    pub last: Option<Timestamp>,
     /// Questions in flight.
     pub in_flight: usize,
     /// Replies that proved nothing.
@@ -482,25 +515,11 @@ pub struct ReloadReport {
     pub changes: Vec<String>,
     /// Changes in the file that wait for a restart.
     pub needs_restart: Vec<String>,
+    /// Which policies were in force, and which are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyChange>,
     /// What works but is probably not meant.
     pub warnings: Vec<FaultLine>,
-}
-
-/// `POST /v1/policy/check`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyReport {
-    /// Folder.
-    pub path: String,
-    /// Files read, in order.
-    pub files: Vec<String>,
-    /// Rules in all files.
-    pub rules: usize,
-    /// Workflows by name, those that are built in as well.
-    pub workflows: Vec<String>,
-    /// Languages that there are prompts in.
-    pub languages: Vec<String>,
-    /// Everything that is wrong.
-    pub faults: Vec<FaultLine>,
 }
 
 /// One fault of a file, and where.
@@ -518,41 +537,4 @@ pub struct FaultLine {
     pub key: String,
     /// What is wrong, and what to do.
     pub message: String,
-}
-
-/// `POST /v1/policy/explain`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExplainRequest {
-    /// Login name.
-    pub user: String,
-    /// RADIUS client or LDAP listener, by name.
-    pub client: String,
-    /// `radius` or `ldap`; by the client's kind when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub protocol: Option<Protocol>,
-    /// What for; a login when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operation: Option<Operation>,
-    /// The network source; the client's first address when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<IpAddr>,
-    /// The moment; now when absent.
-    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
-    pub at: Option<Timestamp>,
-}
-
-/// How a login would be decided.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// `allow` or `deny`.
-    pub decision: String,
-    /// The rule that decides.
-    pub rule: Option<String>,
-    /// Every rule looked at, with each condition's value.
-    pub tree: serde_json::Value,
-    /// What is asked, in which order and in which words, and which workflows can follow.
-    pub outline: Outline,
-    /// All of it for people.
-    pub text: String,
 }

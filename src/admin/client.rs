@@ -1,24 +1,28 @@
 //! Asks the admin socket.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::api::{ApiError, ErrorKind};
+use super::api::{ApiError, ErrorKind, REQUEST_HEADER};
 
 /// Speaks to one admin socket, a connection for each request.
 #[derive(Clone, Debug)]
 pub struct AdminClient {
     socket: PathBuf,
+    /// The approved request that things are done under.
+    request: Option<String>,
 }
 
 /// Why there is no answer.
@@ -41,7 +45,15 @@ pub enum ClientError {
 impl AdminClient {
     /// For the socket at this path.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self {
+            socket: socket.into(),
+            request: None,
+        }
+    }
+
+    /// The same for what is done under an approved request.
+    pub fn under(self, request: Option<String>) -> Self {
+        Self { request, ..self }
     }
 
     /// The socket's path.
@@ -70,24 +82,98 @@ impl AdminClient {
         self.ask(Method::POST, path, body.into()).await
     }
 
+    /// Reads `path` as text, whatever it is: for `/metrics`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn text(&self, path: &str) -> Result<String, ClientError> {
+        let octets = self.exchange(Method::GET, path, Bytes::new()).await?;
+        String::from_utf8(octets.into()).map_err(|error| self.broken(error))
+    }
+
     async fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Bytes) -> Result<T, ClientError> {
-        let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
+        let octets = self.exchange(method, target, body).await?;
+        serde_json::from_slice(&octets).map_err(|error| self.broken(error))
+    }
+
+    /// Sends `body` to `path`, and hands each line of the answer to `line` as it comes, until that says to stop.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn post_for_lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut line: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let uri: Uri = path.parse().map_err(|error| self.broken(error))?;
+        let stream = self.connect().await?;
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.map_err(|error| self.broken(error))?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(uri)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| self.broken(error))?;
+        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
+        let status = response.status();
+        let mut body = response.into_body();
+        let mut buffer = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(error))?;
+            buffer.extend_from_slice(frame.data_ref().map_or(&[], |data| data.as_ref()));
+            if buffer.len() > MAX_LINE {
+                return Err(self.broken("a line of the answer is too long"));
+            }
+            while let Some(end) = buffer
+                .iter()
+                .position(|&octet| octet == b'\n')
+                .filter(|_| status.is_success())
+            {
+                let rest = buffer.split_off(end + 1);
+                let whole = std::mem::replace(&mut buffer, rest);
+                let read = serde_json::from_slice(&whole).map_err(|error| self.broken(error))?;
+                if line(read).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        drop(connection);
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(refused(status, &buffer)),
+        }
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        UnixStream::connect(&self.socket).await.map_err(|error| {
             if error.kind() == io::ErrorKind::PermissionDenied {
                 ClientError::Forbidden(self.socket.clone())
             } else {
                 ClientError::Unreachable(self.socket.clone(), error)
             }
-        })?;
+        })
+    }
+
+    async fn exchange(&self, method: Method, target: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
+        let stream = self.connect().await?;
         let exchange = async {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             let connection = tokio::spawn(connection);
-            let request = Request::builder()
+            let mut request = Request::builder()
                 .method(method)
                 .uri(uri)
                 .header(HOST, "localhost")
-                .header(CONTENT_TYPE, "application/json")
-                .body(Full::new(body))?;
+                .header(CONTENT_TYPE, "application/json");
+            if let Some(under) = &self.request {
+                request = request.header(REQUEST_HEADER, under);
+            }
+            let request = request.body(Full::new(body))?;
             let response = sender.send_request(request).await?;
             let status = response.status();
             let octets = Limited::new(response.into_body(), MAX_ANSWER)
@@ -103,21 +189,28 @@ impl AdminClient {
             Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
         };
         if status.is_success() {
-            return serde_json::from_slice(&octets).map_err(|error| self.broken(error));
+            return Ok(octets);
         }
-        let error = serde_json::from_slice(&octets).unwrap_or_else(|_| {
-            ApiError::new(
-                ErrorKind::Internal,
-                format!("the server answered {status} without a reason"),
-            )
-        });
-        Err(ClientError::Api(error))
+        Err(refused(status, &octets))
     }
 
     fn broken(&self, error: impl ToString) -> ClientError {
         ClientError::Broken(self.socket.clone(), error.to_string())
     }
 }
+
+/// What an answer says that is no success.
+fn refused(status: StatusCode, body: &[u8]) -> ClientError {
+    ClientError::Api(serde_json::from_slice(body).unwrap_or_else(|_| {
+        ApiError::new(
+            ErrorKind::Internal,
+            format!("the server answered {status} without a reason"),
+        )
+    }))
+}
+
+/// Most octets of a line.
+const MAX_LINE: usize = 1 << 20;
 
 /// Most octets of an answer.
 const MAX_ANSWER: usize = 64 << 20;

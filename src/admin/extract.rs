@@ -12,6 +12,7 @@ use super::api::{ApiError, ErrorKind};
 use crate::accounts::AccountError;
 use crate::audit::AuditError;
 use crate::causes::in_full;
+use crate::engine::account::Changed;
 
 /// A request's JSON body. The content type does not matter, so that `curl -d` works as it is.
 pub(super) struct Body<T>(pub(super) T);
@@ -135,8 +136,8 @@ impl From<AccountError> for ApiError {
             AccountError::NobodySecond(_) => (
                 ErrorKind::Refused,
                 Some(
-                    "have another operator than the person's manager issue it, or configure `second_holder_group` in \
-                     [passcodes]"
+                    "have another operator than the person's manager do it, or configure a group that may: \
+                     `second_holder_group` in [passcodes], a level by \"group\" in [[approval]]"
                         .to_owned(),
                 ),
             ),
@@ -147,6 +148,27 @@ impl From<AccountError> for ApiError {
             AccountError::Decided(..) => (
                 ErrorKind::Refused,
                 Some("`portcullis request show ID` says by whom".to_owned()),
+            ),
+            AccountError::NeedsApproval(action, login) => (
+                ErrorKind::Denied,
+                Some(format!(
+                    "ask for it: `portcullis request new {action} {login} --reason WHY`; once approved, do it with \
+                     `--under ID`"
+                )),
+            ),
+            AccountError::NoApprovalNeeded(..) => (ErrorKind::Refused, Some("do it, without asking".to_owned())),
+            AccountError::NotGood(..) | AccountError::NotAsked(..) => (
+                ErrorKind::Denied,
+                Some("`portcullis request show ID` says what it is for and whom it waits for".to_owned()),
+            ),
+            AccountError::OtherLevels(_) => (ErrorKind::Denied, Some("ask for it anew".to_owned())),
+            AccountError::TooManyRequests(_) => (
+                ErrorKind::Refused,
+                Some("`portcullis request cancel ID` takes one back".to_owned()),
+            ),
+            AccountError::NoSuchDelegation(_) => (
+                ErrorKind::NotFound,
+                Some("`portcullis delegation list` shows those that count".to_owned()),
             ),
             AccountError::KeyTaken(..) => (
                 ErrorKind::Refused,
@@ -164,6 +186,12 @@ impl From<AccountError> for ApiError {
                 ErrorKind::Refused,
                 Some("wait for a new code, then give it and the one after it, in this order".to_owned()),
             ),
+            AccountError::NotDone(reason) => not_done(&reason.came),
+            AccountError::NoSuchJob(_) => (
+                ErrorKind::NotFound,
+                Some("`portcullis schedule list` shows the jobs".to_owned()),
+            ),
+            AccountError::JobOver(..) => (ErrorKind::Refused, None),
             AccountError::Busy(_) => (ErrorKind::Refused, Some("try again".to_owned())),
             AccountError::DirectoryUnavailable(..) => (
                 ErrorKind::Unavailable,
@@ -188,6 +216,27 @@ impl From<AccountError> for ApiError {
             remedy,
         }
     }
+}
+
+/// What to do when a directory has not done something.
+fn not_done(came: &Changed) -> (ErrorKind, Option<String>) {
+    let remedy = match came {
+        Changed::Unavailable(_) => return (ErrorKind::Unavailable, Some("see `portcullis status`".to_owned())),
+        Changed::Lost(_) => {
+            let remedy = "look at the account in the directory; doing it again does no harm";
+            return (ErrorKind::Unavailable, Some(remedy.to_owned()));
+        }
+        Changed::Unknown => return (ErrorKind::NotFound, None),
+        Changed::Refused(_) => Some("set `length` and `classes` of [generated_passwords] to what the directory takes"),
+        Changed::Forbidden(_) => Some("give the account for look-ups (`bind_dn`) the right to do it"),
+        Changed::Unsupported => {
+            Some("change it where the directory is kept; `portcullis deny` keeps somebody out here")
+        }
+        Changed::Disabled => Some("`portcullis user enable USER` lets the account log in again"),
+        Changed::Locked => Some("`portcullis user unlock USER` ends the lock"),
+        Changed::Done | Changed::WrongPassword => None,
+    };
+    (ErrorKind::Refused, remedy.map(str::to_owned))
 }
 
 #[cfg(test)]

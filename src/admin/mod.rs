@@ -15,9 +15,8 @@ use control::{Health, Helpdesk, OperatorBook, PolicyTools, Upkeep};
 
 use crate::engine::{BoxFuture, UserKey};
 use api::{
-    ApiError, AskedReport, ClientRow, ClientView, DeliveryTestRequest, DeliveryTested, ExplainRequest, Explanation,
-    ForgetRequest, Forgotten, PolicyReport, ReloadReport, ReuseList, SessionList, SessionView, StatusReport,
-    StrangerView, TestReport,
+    ApiError, AskedReport, ClientRow, ClientView, DeliveryTestRequest, DeliveryTested, ForgetRequest, Forgotten,
+    ReloadReport, ReuseList, SessionList, SessionView, StatusReport, StrangerView, TestReport,
 };
 
 /// Which sessions are to end.
@@ -34,8 +33,9 @@ pub trait Control: PolicyTools + OperatorBook + Helpdesk + Health + Upkeep {
     /// Local accounts that may use the socket besides root and the process's own.
     fn operators(&self) -> Vec<String>;
 
-    /// Reads configuration and policies again; keeps the old ones when the new ones are broken.
-    fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ApiError>>;
+    /// Reads configuration and policies again, for an operator of that name; keeps the old ones when the new ones are
+    /// broken.
+    fn reload(&self, by: String) -> BoxFuture<'_, Result<ReloadReport, ApiError>>;
 
     /// How everything is doing. With `probe`, every directory and upstream server is asked now.
     fn status(&self, probe: bool) -> BoxFuture<'_, StatusReport>;
@@ -53,12 +53,6 @@ pub trait Control: PolicyTools + OperatorBook + Helpdesk + Health + Upkeep {
         client: Option<String>,
         operator: String,
     ) -> BoxFuture<'_, Result<AskedReport, ApiError>>;
-
-    /// Checks the policies on disk without taking them.
-    fn policy_check(&self) -> BoxFuture<'_, PolicyReport>;
-
-    /// Decides a login that nobody makes, and says why.
-    fn policy_explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>>;
 
     /// All RADIUS clients, as they are configured.
     fn clients(&self) -> Vec<ClientRow>;

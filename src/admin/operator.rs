@@ -22,6 +22,8 @@ pub struct Operator {
     pub name: String,
     /// Whether it is an operator at all.
     pub known: bool,
+    /// Whether it is root, or the process's own account.
+    pub own: bool,
 }
 
 /// Something an operator can do.
@@ -316,6 +318,7 @@ impl Caller {
         Operator {
             name: self.name.clone(),
             known: self.own || configured.contains(&self.name),
+            own: self.own,
         }
     }
 }
@@ -340,7 +343,7 @@ pub fn authorize(operator: &Operator, verb: Verb, target: Target) -> Result<(), 
             ("nobody may do that for themselves", "ask another operator to do it")
         }
         (Reach::AsSecond, Target::Person(Relation::Issuer)) => (
-            "who issued a passcode may not release its second half",
+            "who issued it, asked for it or has approved it already may not do that as well",
             "the person's manager, or a member of the configured group, may",
         ),
         (Reach::AsSecond, Target::Person(Relation::Other)) => (
@@ -359,6 +362,7 @@ mod tests {
         Operator {
             name: "carol".into(),
             known,
+            own: false,
         }
     }
 

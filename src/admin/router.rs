@@ -1,6 +1,7 @@
 //! The routes of `/v1/…` and `/metrics`.
 
 mod answers;
+mod approvals;
 mod clients;
 mod delegations;
 mod delivery;
@@ -32,9 +33,9 @@ use tracing::warn;
 
 use super::Control;
 use super::api::{
-    ApiError, DenyView, EnrolRequest, Enrolled, ErrorKind, ExplainRequest, Explanation, FindRequest, Found,
-    MAX_REQUEST, PolicyReport, RecoveryCodes, ReloadReport, ResyncRequest, Resynced, StatusReport, StatusRequest,
-    TokenRef, TokenView, UndenyRequest, Unlocked, UserRef, UserView,
+    ApiError, DenyView, EnrolRequest, Enrolled, ErrorKind, FindRequest, Found, MAX_REQUEST, RecoveryCodes,
+    ReloadReport, ResyncRequest, Resynced, StatusReport, StatusRequest, TokenRef, TokenView, UndenyRequest, UserRef,
+    UserView,
 };
 use super::extract::{Body, Params};
 use super::operator::{Caller, Operator, Reach, Target, Verb, authorize};
@@ -64,7 +65,6 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/reload", post(reload))
         .route("/v1/users", get(find_users))
         .route("/v1/user", get(show_user))
-        .route("/v1/user/unlock", post(unlock))
         .route("/v1/user/undeny", post(undeny))
         .route("/v1/denials", get(denials))
         .route("/v1/tokens", get(tokens))
@@ -74,8 +74,6 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/token/disable", post(disable_token))
         .route("/v1/token/resync", post(resync))
         .route("/v1/recovery-codes/new", post(new_recovery_codes))
-        .route("/v1/policy/check", post(policy_check))
-        .route("/v1/policy/explain", post(policy_explain))
         .merge(answers::routes())
         .merge(clients::routes())
         .merge(delivery::routes())
@@ -91,14 +89,16 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .merge(trail::routes())
         .merge(upkeep::routes())
         .merge(delegations::routes())
-        .merge(reports::routes())
         .merge(tokens::routes())
         .layer(middleware::from_fn(in_time))
         .merge(ending::routes())
         .merge(trail::long())
+        .merge(reports::routes())
+        .merge(helpdesk::lasting())
         .route("/metrics", get(metrics))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn(approvals::listen))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
         .layer(middleware::from_fn_with_state((state.clone(), caller), identify))
         .with_state(state)
@@ -152,8 +152,21 @@ async fn wrong_method(request: Request) -> Response {
 }
 
 impl AdminState {
-    /// Finds the person and asks whether the operator may do this to them. A refusal is audited.
+    /// Finds the person and asks whether the operator may do this to them, and may do it now: what takes an approval
+    /// has one. A refusal is audited.
     async fn person(
+        &self,
+        operator: &Operator,
+        verb: Verb,
+        user: &str,
+        directory: Option<&str>,
+    ) -> Result<Subject, ApiError> {
+        let subject = self.permitted(operator, verb, user, directory).await?;
+        self.warranted(operator, verb, subject).await
+    }
+
+    /// Finds the person and asks whether the operator may do this to them at all.
+    async fn permitted(
         &self,
         operator: &Operator,
         verb: Verb,
@@ -212,13 +225,9 @@ async fn metrics(
 
 async fn reload(State(state): State<AdminState>, Extension(operator): Extension<Operator>) -> Answer<ReloadReport> {
     authorize(&operator, Verb::Reload, Target::Nobody)?;
-    let reloaded = state.control.reload().await;
+    let reloaded = state.control.reload(operator.name.clone()).await;
     let (outcome, what) = match &reloaded {
-        Ok(report) if report.changes.is_empty() => (
-            Outcome::Accept,
-            "configuration and policies are as they were".to_owned(),
-        ),
-        Ok(report) => (Outcome::Accept, report.changes.join("; ")),
+        Ok(report) => (Outcome::Accept, report.summary()),
         Err(error) => (Outcome::Reject, error.error.clone()),
     };
     let by = Actor::now(&operator.name);
@@ -248,18 +257,8 @@ async fn show_user(
     let subject = state
         .person(&operator, Verb::ShowUser, &request.user, request.directory.as_deref())
         .await?;
-    Ok(Json(state.accounts.show(&subject, clock::now()).await?))
-}
-
-async fn unlock(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-    Body(request): Body<UserRef>,
-) -> Answer<Unlocked> {
-    let subject = state
-        .person(&operator, Verb::Unlock, &request.user, request.directory.as_deref())
-        .await?;
-    Ok(Json(state.accounts.unlock(&subject, Actor::now(&operator.name)).await?))
+    let (view, logins) = tokio::join!(state.accounts.show(&subject, clock::now()), state.logins(&subject));
+    Ok(Json(UserView { logins, ..view? }))
 }
 
 async fn undeny(
@@ -372,21 +371,4 @@ async fn new_recovery_codes(
         .await?;
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.new_recovery_codes(&subject, by).await?))
-}
-
-async fn policy_check(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-) -> Answer<PolicyReport> {
-    authorize(&operator, Verb::ReadPolicy, Target::Nobody)?;
-    Ok(Json(state.control.policy_check().await))
-}
-
-async fn policy_explain(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-    Body(request): Body<ExplainRequest>,
-) -> Answer<Explanation> {
-    authorize(&operator, Verb::ReadPolicy, Target::Nobody)?;
-    Ok(Json(state.control.policy_explain(request).await?))
 }

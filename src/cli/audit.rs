@@ -1,5 +1,6 @@
 //! `portcullis audit`
 
+mod export;
 mod signed;
 
 use std::path::PathBuf;
@@ -56,6 +57,9 @@ enum Verb {
         #[arg(long, value_name = "SEQUENCE")]
         from: Option<u64>,
     },
+    /// Write records for other programs: JSON, CSV, syslog
+    #[command(after_help = export::HELP)]
+    Export(export::ExportArgs),
     /// Check that no record was changed, moved or taken out
     #[command(after_help = VERIFY_HELP)]
     Verify(VerifyArgs),
@@ -184,6 +188,7 @@ pub(super) async fn run(args: AuditArgs, client: &AdminClient, out: &mut Out<'_>
             };
             search(&filter, order, from, limit, client, out).await
         }
+        Verb::Export(args) => export::run(args, client, out).await,
         Verb::Verify(args) => verify(args, client, out).await,
         Verb::Checkpoint => signed::checkpoint(client, out).await,
         Verb::Key => signed::key(client, out).await,

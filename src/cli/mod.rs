@@ -6,11 +6,14 @@
 mod answers;
 mod audit;
 mod client;
+mod delegation;
 mod delivery;
 mod deny;
 mod ending;
+mod health;
 mod key;
 mod login;
+mod manual;
 mod offline;
 mod output;
 mod passcode;
@@ -20,12 +23,15 @@ pub(crate) mod qr;
 mod radius;
 mod recovery_codes;
 mod reload;
+mod report;
 mod request;
 mod reuse;
+mod schedule;
 mod session;
 mod status;
 mod store;
 mod token;
+mod top;
 mod user;
 
 use std::io::IsTerminal as _;
@@ -66,6 +72,9 @@ struct Global {
         help_heading = "Everywhere"
     )]
     socket: PathBuf,
+    /// Do it under this approved request, which is used up by it
+    #[arg(long, global = true, value_name = "ID", help_heading = "Everywhere")]
+    under: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -79,11 +88,13 @@ enum Command {
     /// Run everything on loopback with made-up users, to try it out
     #[command(after_help = DEMO_HELP)]
     Demo(DemoArgs),
-    /// People: find, look at, unlock, verify
+    /// People: find, look at, unlock, reset, switch off and on, verify
     User(user::UserArgs),
-    /// Keep a person out for now, show who is kept out, lift it
+    /// Keep a person or a group out for now, show who is kept out, lift it
     #[command(after_help = deny::HELP)]
     Deny(deny::DenyArgs),
+    /// What is done later, or to many: list, show, cancel
+    Schedule(schedule::ScheduleArgs),
     /// One-time-password tokens: enrol, list, revoke, switch, resynchronise
     Token(token::TokenArgs),
     /// Answers to security questions: define, import, look at, lock
@@ -94,12 +105,14 @@ enum Command {
     Offline(offline::OfflineArgs),
     /// Passcodes for people who cannot log in: issue, release, list, revoke
     Passcode(passcode::PasscodeArgs),
-    /// What people ask to have approved: list, show, deny
+    /// What takes somebody else's approval: ask, list, show, deny, cancel
     Request(request::RequestArgs),
-    /// Approve a request, as the second of two people
+    /// Approve a request
     #[command(after_help = request::APPROVE_HELP)]
     Approve(request::ApproveArgs),
-    /// Policies: check the files, explain a decision
+    /// Have somebody else approve in your place: add, list, end
+    Delegation(delegation::DelegationArgs),
+    /// Policies: check the files, explain a decision, compare, take back
     Policy(policy::PolicyArgs),
     /// RADIUS clients: list, look at, test, forget what was learned
     Client(client::ClientArgs),
@@ -111,7 +124,13 @@ enum Command {
     Delivery(delivery::DeliveryArgs),
     /// How the running server is doing
     Status(status::StatusArgs),
-    /// The audit: follow, search, verify
+    /// Try whether parts work, as those would who use them
+    Test(health::TestArgs),
+    /// Watch the running server on a live screen
+    Top(top::TopArgs),
+    /// Count what the audit and people's records say: enrolment, logins, helpdesk, factors
+    Report(report::ReportArgs),
+    /// The audit: follow, search, export, verify
     Audit(audit::AuditArgs),
     /// Have the running server read its configuration and policies again
     #[command(after_help = reload::HELP)]
@@ -124,6 +143,10 @@ enum Command {
     Radius(radius::RadiusArgs),
     /// Key files
     Key(key::KeyArgs),
+    /// Write manual pages
+    Man(manual::ManArgs),
+    /// Print completions for a shell
+    Completions(manual::CompletionsArgs),
     /// Hash a password for a local directory's LDIF file
     #[command(after_help = password_hash::HELP)]
     PasswordHash,
@@ -197,6 +220,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         Command::Demo(args) => programs.demo(&args),
         command @ (Command::User(_)
         | Command::Deny(_)
+        | Command::Schedule(_)
         | Command::Token(_)
         | Command::Answers(_)
         | Command::RecoveryCodes(_)
@@ -204,12 +228,18 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Passcode(_)
         | Command::Request(_)
         | Command::Approve(_)
+        | Command::Delegation(_)
         | Command::Policy(_)
         | Command::Client(_)
         | Command::Session(_)
         | Command::Reuse(_)
         | Command::Delivery(_)
         | Command::Status(_)
+        | Command::Test(_)
+        | Command::Top(_)
+        | Command::Report(_)
+        | Command::Man(_)
+        | Command::Completions(_)
         | Command::Audit(_)
         | Command::Reload
         | Command::Store(_)
@@ -220,7 +250,11 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
             let mut stdout = std::io::stdout().lock();
             let terminal = stdout.is_terminal();
             let mut out = Out::new(&mut stdout, cli.global.json, terminal);
-            let done = ask(command, &AdminClient::new(cli.global.socket), &mut out);
+            let done = ask(
+                command,
+                &AdminClient::new(cli.global.socket).under(cli.global.under),
+                &mut out,
+            );
             done.unwrap_or_else(|error| error.report(cli.global.json))
         }
     }
@@ -238,6 +272,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
     match command {
         Command::User(args) => user::run(args, client, out).await,
         Command::Deny(args) => deny::run(args, client, out).await,
+        Command::Schedule(args) => schedule::run(args, client, out).await,
         Command::Token(args) => token::run(args, client, out).await,
         Command::Answers(args) => answers::run(args, client, out).await,
         Command::RecoveryCodes(args) => recovery_codes::run(args, client, out).await,
@@ -245,12 +280,18 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Passcode(args) => passcode::run(args, client, out).await,
         Command::Request(args) => request::run(args, client, out).await,
         Command::Approve(args) => request::approve(args, client, out).await,
+        Command::Delegation(args) => delegation::run(args, client, out).await,
         Command::Policy(args) => policy::run(args, client, out).await,
         Command::Client(args) => client::run(args, client, out).await,
         Command::Session(args) => session::run(args, client, out).await,
         Command::Reuse(args) => reuse::run(args, client, out).await,
         Command::Delivery(args) => delivery::run(args, client, out).await,
         Command::Status(args) => status::run(args, client, out).await,
+        Command::Test(args) => health::run(args, client, out).await,
+        Command::Top(args) => top::run(args, client, out).await,
+        Command::Report(args) => report::run(args, client, out).await,
+        Command::Man(args) => manual::man(&args, out),
+        Command::Completions(args) => manual::completions(&args, out),
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,
         Command::Store(args) => store::run(args, out).await,
@@ -291,6 +332,8 @@ Examples:
   portcullis user show ana                    what is known of ana
   portcullis token enrol ana                  give ana a token, with a QR code
   portcullis audit tail --follow              watch what is decided
+  portcullis test --all                       does everything work?
+  portcullis top                              a live screen
 
 Exit codes:
   0 done   1 refused, or the answer is no   2 faults in the command line, configuration or policies

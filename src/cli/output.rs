@@ -65,6 +65,11 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// Whether people read along on a terminal.
+    pub(super) const fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
     /// One line of text, or several. Names and reasons come from outside: whatever could tell the
     /// terminal what to do is made visible instead.
     pub(super) fn line(&mut self, text: impl AsRef<str>) -> Result<(), CliError> {
@@ -76,6 +81,18 @@ impl<'a> Out<'a> {
         let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Io(error.into()))?;
         writeln!(self.writer, "{text}").map_err(CliError::Io)?;
         Ok(Exit::Done)
+    }
+
+    /// Octets for another program, as they are.
+    pub(super) fn octets(&mut self, octets: &[u8]) -> Result<Exit, CliError> {
+        self.writer.write_all(octets).map_err(CliError::Io)?;
+        self.writer.flush().map_err(CliError::Io)?;
+        Ok(Exit::Done)
+    }
+
+    /// Whether colours are wanted.
+    pub(super) const fn is_coloured(&self) -> bool {
+        self.colour
     }
 
     /// One JSON object on one line, written through at once.
@@ -164,7 +181,7 @@ impl Tone {
 }
 
 /// Marks as colours; control and direction characters as U+FFFD.
-fn printable(text: &str, colour: bool) -> String {
+pub(super) fn printable(text: &str, colour: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         let tone = Tone::ALL.into_iter().find(|tone| tone.mark() == character);
@@ -296,6 +313,16 @@ impl CliError {
     fn in_full(&self) -> String {
         in_full(self)
     }
+}
+
+/// Whether the locale's characters are Unicode (POSIX, section 8.2: the first of these that is set counts).
+pub(super) fn is_utf8() -> bool {
+    let set = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
+    locale.is_some_and(|locale| {
+        let locale = locale.to_ascii_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
 }
 
 /// A moment without its milliseconds.

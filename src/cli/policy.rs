@@ -1,15 +1,22 @@
 //! `portcullis policy`
 
-use std::net::IpAddr;
+mod check;
+mod compare;
+mod explain;
+mod versions;
 
-use clap::{Args, Subcommand, ValueEnum};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
 
 use super::Exit;
-use super::audit::parse_moment;
-use super::output::{CliError, Out, Tone};
-use crate::admin::api::{ExplainRequest, Explanation, FaultLine, Operation, PolicyReport, Protocol};
+use super::output::{CliError, Out};
+use crate::admin::api::SentPolicies;
 use crate::admin::client::AdminClient;
-use crate::clock::Timestamp;
+use crate::document::Faults;
+use crate::policies::files::PolicyFiles;
+
+pub(super) use check::print_faults;
 
 #[derive(Debug, Args)]
 pub(super) struct PolicyArgs {
@@ -19,134 +26,52 @@ pub(super) struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Check the policy files of the running server, without taking them
-    #[command(after_help = CHECK_HELP)]
-    Check,
-    /// Tell how a login would be decided, and why
-    #[command(after_help = EXPLAIN_HELP)]
-    Explain {
-        /// Login name
-        user: String,
-        /// The RADIUS client or LDAP listener that it comes through, by its configured name
-        #[arg(long, value_name = "NAME")]
-        client: String,
-        /// The protocol, where a client and a listener have the same name
-        #[arg(long, value_enum)]
-        protocol: Option<ProtocolArg>,
-        /// What for [default: login]
-        #[arg(long, value_enum)]
-        operation: Option<OperationArg>,
-        /// The address that it comes from [default: an address of the client]
-        #[arg(long, value_name = "ADDRESS")]
-        source: Option<IpAddr>,
-        /// The moment: 2030-01-31T12:00:00Z, 2030-01-31, or 2h for two hours ago [default: now]
-        #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
-        at: Option<Timestamp>,
+    /// Check policy files without taking them: those of the running server, or those of a folder
+    #[command(after_help = check::HELP)]
+    Check {
+        /// A folder of policy files; that of the running server when absent
+        folder: Option<PathBuf>,
     },
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum OperationArg {
-    Login,
-    PasswordChange,
-    Recovery,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ProtocolArg {
-    Radius,
-    Ldap,
+    /// Tell how a login would be decided, and why
+    #[command(after_help = explain::HELP)]
+    Explain(Box<explain::ExplainArgs>),
+    /// List the versions that were put in force
+    #[command(after_help = versions::LIST_HELP)]
+    Versions,
+    /// Show the files of a version, or write them into a folder
+    #[command(after_help = versions::SHOW_HELP)]
+    Show(versions::ShowArgs),
+    /// Compare two versions or folders, rule by rule and line by line
+    #[command(after_help = compare::HELP)]
+    Diff(compare::DiffArgs),
+    /// Put a version back into the folder and in force
+    #[command(after_help = versions::ROLLBACK_HELP)]
+    Rollback(versions::RollbackArgs),
 }
 
 pub(super) async fn run(args: PolicyArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
     match args.verb {
-        Verb::Check => {
-            let report: PolicyReport = client.post("/v1/policy/check", &()).await?;
-            print_report(&report, out)
-        }
-        Verb::Explain {
-            user,
-            client: name,
-            protocol,
-            operation,
-            source,
-            at,
-        } => {
-            let request = ExplainRequest {
-                user,
-                client: name,
-                protocol: protocol.map(|protocol| match protocol {
-                    ProtocolArg::Radius => Protocol::Radius,
-                    ProtocolArg::Ldap => Protocol::Ldap,
-                }),
-                operation: operation.map(|operation| match operation {
-                    OperationArg::Login => Operation::Login,
-                    OperationArg::PasswordChange => Operation::PasswordChange,
-                    OperationArg::Recovery => Operation::Recovery,
-                }),
-                source,
-                at,
-            };
-            let explained: Explanation = client.post("/v1/policy/explain", &request).await?;
-            if out.json {
-                return out.json(&explained);
-            }
-            out.line(explained.text.trim_end())?;
-            Ok(Exit::Done)
-        }
+        Verb::Check { folder } => check::run(folder.as_deref(), client, out).await,
+        Verb::Explain(args) => explain::run(*args, client, out).await,
+        Verb::Versions => versions::list(client, out).await,
+        Verb::Show(args) => versions::show(args, client, out).await,
+        Verb::Diff(args) => compare::run(args, client, out).await,
+        Verb::Rollback(args) => versions::rollback(args, client, out).await,
     }
 }
 
-fn print_report(report: &PolicyReport, out: &mut Out<'_>) -> Result<Exit, CliError> {
-    let faulty = report.faults.iter().any(|fault| !fault.warning);
-    let exit = if faulty { Exit::Usage } else { Exit::Done };
-    if out.json {
-        out.json(report)?;
-        return Ok(exit);
+/// Reads a folder, to be sent to the server.
+fn read(folder: &Path) -> Result<SentPolicies, CliError> {
+    let mut faults = Faults::default();
+    let files = PolicyFiles::read(folder, &mut faults);
+    if faults.any_errors() {
+        return Err(CliError::File(
+            faults.to_string(),
+            Some("name a folder of policy files"),
+        ));
     }
-    print_faults(&report.faults, out)?;
-    let verdict = out.news(!faulty, if faulty { "not usable" } else { "sound" });
-    let (rules, files) = (report.rules, report.files.len());
-    let (workflows, languages) = (report.workflows.len(), report.languages.join(", "));
-    out.line(format!(
-        "{}: {rules} rules and {workflows} workflows in {files} files, prompts in {languages}: {verdict}",
-        report.path
-    ))?;
-    Ok(exit)
+    Ok(SentPolicies {
+        path: folder.display().to_string(),
+        files: files.to_files(),
+    })
 }
-
-pub(super) fn print_faults(faults: &[FaultLine], out: &mut Out<'_>) -> Result<(), CliError> {
-    for fault in faults {
-        let place = match fault.line {
-            0 => fault.file.clone(),
-            line => format!("{}:{line}:{}", fault.file, fault.column),
-        };
-        let kind = if fault.warning { "warning: " } else { "" };
-        let key = if fault.key.is_empty() {
-            String::new()
-        } else {
-            format!("{}: ", fault.key)
-        };
-        let place = out.tint(Tone::Bold, &place);
-        out.line(format!("{place}: {kind}{key}{}", fault.message))?;
-    }
-    Ok(())
-}
-
-const CHECK_HELP: &str = "\
-Faults are printed as FILE:LINE:COLUMN: what is wrong. Exit code 2 when the files could not be
-taken. `portcullis check -c FILE` does it without a running server.
-
-Example:
-  portcullis policy check && portcullis reload";
-
-const EXPLAIN_HELP: &str = "\
-Nobody logs in by this: no password is tried, nothing is counted. Below the decision stands what
-is asked, in which order and in which words, and which workflows can follow.
-
-Examples:
-  portcullis policy explain ana --client vpn
-  portcullis policy explain ana --client wiki --protocol ldap --at 2030-01-05T03:00:00Z
-  portcullis policy explain ana --client wiki --operation password-change
-  portcullis policy explain ana --client vpn --operation recovery
-  portcullis policy explain ana --client vpn --source 10.8.0.7 --json | jq .tree";

@@ -10,7 +10,7 @@ use crate::admin::client::AdminClient;
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct StatusArgs {
-    /// Ask every directory, upstream and mail server and gateway now, instead of telling how it was last
+    /// Ask every directory, upstream, mail server, gateway and collector now, instead of telling how it was last
     #[arg(long)]
     probe: bool,
     /// Exit code 1 unless everything works
@@ -43,8 +43,11 @@ fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
         (
             "node",
             Some(format!(
-                "{}, version {}, process {}",
-                report.node, report.version, report.pid
+                "{}, version {}, process {}{}",
+                report.node,
+                report.version,
+                report.pid,
+                if report.nodes.len() == 1 { ", serves alone" } else { "" }
             )),
         ),
         ("started", Some(moment(report.started))),
@@ -104,6 +107,7 @@ fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
                 server.relayed.to_string(),
                 directory.queue.to_string(),
                 server.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms")),
+                moment_or_never(server.last),
                 directory_state(server, out),
             ]
         })
@@ -117,12 +121,91 @@ fn print(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
             "RELAYED",
             "QUEUE",
             "LATENCY",
+            "LAST",
             "STATE",
         ],
         rows,
     )?;
     print_upstreams(report, out)?;
-    print_deliveries(report, out)
+    print_deliveries(report, out)?;
+    print_streams(report, out)?;
+    print_nodes(report, out)
+}
+
+fn print_streams(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
+    if report.streams.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    let rows = report.streams.iter().map(|stream| {
+        vec![
+            stream.name.clone(),
+            stream.kind.clone(),
+            format!("{} {}", stream.transport, stream.target),
+            stream.sent.to_string(),
+            stream.confirmed.to_string(),
+            stream.waiting.to_string(),
+            moment_or_never(stream.last),
+            stream.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms")),
+            match (&stream.error, stream.failing) {
+                (None, _) => out.news(true, "works"),
+                (Some(error), Some(since)) => out.news(false, &format!("waits since {}: {error}", moment(since))),
+                (Some(error), None) => out.news(false, error),
+            },
+        ]
+    });
+    let rows = rows.collect();
+    out.table(
+        &[
+            "STREAM",
+            "KIND",
+            "COLLECTOR",
+            "SENT",
+            "CONFIRMED",
+            "WAITING",
+            "LAST",
+            "LATENCY",
+            "STATE",
+        ],
+        rows,
+    )
+}
+
+/// The nodes that serve together; one that serves alone has been told of already.
+fn print_nodes(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
+    if report.nodes.len() < 2 {
+        return Ok(());
+    }
+    out.line("")?;
+    let rows = report.nodes.iter().map(|node| {
+        vec![
+            node.name.clone(),
+            node.address.clone(),
+            node.role.clone(),
+            node.connection.clone(),
+            moment(node.last),
+            node.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms")),
+            node.queue.to_string(),
+            match &node.error {
+                None => out.news(true, "works"),
+                Some(error) => out.news(false, error),
+            },
+        ]
+    });
+    let rows = rows.collect();
+    out.table(
+        &[
+            "NODE",
+            "ADDRESS",
+            "ROLE",
+            "CONNECTION",
+            "LAST",
+            "LATENCY",
+            "QUEUE",
+            "STATE",
+        ],
+        rows,
+    )
 }
 
 fn print_upstreams(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliError> {
@@ -138,6 +221,7 @@ fn print_upstreams(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliEr
                 server.transport.clone(),
                 server.in_flight.to_string(),
                 server.latency_ms.map_or_else(String::new, |ms| format!("{ms:.1} ms")),
+                moment_or_never(server.last),
                 match (&server.error, server.healthy) {
                     (None, true) => out.news(true, "healthy"),
                     (Some(error), true) => out.news(true, &format!("healthy, but: {error}")),
@@ -149,7 +233,15 @@ fn print_upstreams(report: &StatusReport, out: &mut Out<'_>) -> Result<(), CliEr
     });
     let rows = rows.collect();
     out.table(
-        &["UPSTREAM", "SERVER", "TRANSPORT", "IN FLIGHT", "LATENCY", "STATE"],
+        &[
+            "UPSTREAM",
+            "SERVER",
+            "TRANSPORT",
+            "IN FLIGHT",
+            "LATENCY",
+            "LAST",
+            "STATE",
+        ],
         rows,
     )
 }

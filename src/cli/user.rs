@@ -6,11 +6,14 @@ use super::answers::ask_each;
 use super::output::{CliError, Out, Tone, moment, read_secret};
 use super::{Exit, UserArg, deny, passcode, token};
 use crate::admin::api::{
-    AccountView, AskRequest, AskView, FindRequest, Found, ManagerView, Unlocked, UserView, VerifiedUser,
+    AccountView, AskRequest, AskView, FindRequest, Found, LoginView, ManagerView, Outcome, UserView, VerifiedUser,
 };
 use crate::admin::client::AdminClient;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
+
+mod bulk;
+mod helpdesk;
 
 #[derive(Debug, Args)]
 pub(super) struct UserArgs {
@@ -35,9 +38,24 @@ enum Verb {
     /// Show everything known of a person: directory, tokens, failures, last login
     #[command(after_help = SHOW_HELP)]
     Show(UserArg),
-    /// Forget a person's failures, so that they are heard again at once
-    #[command(after_help = UNLOCK_HELP)]
-    Unlock(UserArg),
+    /// End the locks that keep a person out: ours after too many failures, and the directory's
+    #[command(after_help = helpdesk::UNLOCK_HELP)]
+    Unlock(helpdesk::UnlockArgs),
+    /// Set a generated password, shown once, to be changed at the next login
+    #[command(after_help = helpdesk::RESET_HELP)]
+    Reset(UserArg),
+    /// Have a password changed at the next login: of one person, or of all whom a filter finds
+    #[command(after_help = helpdesk::MUST_CHANGE_HELP)]
+    MustChange(helpdesk::MustChangeArgs),
+    /// Let an account log in again that was switched off in its directory
+    #[command(after_help = helpdesk::ENABLE_HELP)]
+    Enable(UserArg),
+    /// Switch an account off in its directory, and end what its person has open
+    #[command(after_help = helpdesk::DISABLE_HELP)]
+    Disable(helpdesk::DisableArgs),
+    /// Take away all that a person has enrolled: tokens, recovery codes, answers, passcode
+    #[command(after_help = helpdesk::UNREGISTER_HELP)]
+    Unregister(helpdesk::UnregisterArgs),
     /// Find out whether a caller is who they say: by a code, or by answers to security questions
     #[command(after_help = VERIFY_HELP)]
     Verify {
@@ -72,20 +90,12 @@ pub(super) async fn run(args: UserArgs, client: &AdminClient, out: &mut Out<'_>)
             questions,
             language,
         } => verify(&user, questions, language, client, out).await,
-        Verb::Unlock(user) => {
-            let unlocked: Unlocked = client.post("/v1/user/unlock", &user.to_request()).await?;
-            if out.json {
-                return out.json(&unlocked);
-            }
-            let state = if unlocked.was_locked {
-                "was locked out"
-            } else {
-                "was not locked out"
-            };
-            let login = &unlocked.login;
-            out.line(format!("{login} {state}; {} failures forgotten", unlocked.cleared))?;
-            Ok(Exit::Done)
-        }
+        Verb::Unlock(args) => helpdesk::unlock(args, client, out).await,
+        Verb::Reset(user) => helpdesk::reset(&user, client, out).await,
+        Verb::MustChange(args) => helpdesk::must_change(args, client, out).await,
+        Verb::Enable(user) => helpdesk::enable(&user, client, out).await,
+        Verb::Disable(args) => helpdesk::disable(args, client, out).await,
+        Verb::Unregister(args) => helpdesk::unregister(args, client, out).await,
     }
 }
 
@@ -157,6 +167,8 @@ fn print_found(found: &Found, out: &mut Out<'_>) -> Result<Exit, CliError> {
                 out.news(false, "denied")
             } else if user.locked {
                 out.news(false, "locked")
+            } else if user.must_change {
+                out.news(false, "must change")
             } else {
                 String::new()
             },
@@ -228,14 +240,30 @@ fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
                 .filter(|place| !place.groups.is_empty())
                 .map(|place| place.groups.join("\n")),
         ),
+        ("denied", told(user.denied.iter().map(deny::told), out)),
         (
-            "denied",
-            user.denied.as_ref().map(|denial| out.news(false, &deny::told(denial))),
+            "denied group",
+            told(user.denied_groups.iter().map(deny::told_of_group), out),
         ),
+        (
+            "must change",
+            user.must_change.as_ref().map(|forced| {
+                let told = format!("password at the next login, by {}, {}", forced.by, moment(forced.at));
+                out.news(false, &told)
+            }),
+        ),
+        ("privileged", user.privileged.then(|| "yes".to_owned())),
         ("failures", Some(format!("{} {allowed}, {locked}", failures.count))),
         ("last login", Some(last_login(user.last_login))),
         ("sessions", Some(format!("{} open", user.sessions))),
         ("recovery", Some(format!("{} codes left", user.recovery_codes))),
+        (
+            "answers",
+            user.answers.map(|locked| match locked {
+                true => out.news(false, "locked"),
+                false => "defined".to_owned(),
+            }),
+        ),
         ("tokens", second),
     ])?;
     if let Some(place) = place {
@@ -251,7 +279,33 @@ fn print_user(user: &UserView, out: &mut Out<'_>) -> Result<Exit, CliError> {
         out.line("")?;
         passcode::print_passcodes(std::slice::from_ref(passcode), out)?;
     }
+    if !user.logins.is_empty() {
+        out.line("")?;
+        print_logins(&user.logins, out)?;
+    }
     Ok(Exit::Done)
+}
+
+/// Bad news, one a line; nothing where there is none.
+fn told(news: impl Iterator<Item = String>, out: &Out<'_>) -> Option<String> {
+    let lines: Vec<String> = news.map(|line| out.news(false, &line)).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+fn print_logins(logins: &[LoginView], out: &mut Out<'_>) -> Result<(), CliError> {
+    let rows = logins.iter().map(|login| {
+        let word = login.outcome.to_string();
+        vec![
+            moment(login.at),
+            out.news(login.outcome == Outcome::Accept, &word),
+            login.reason.clone().unwrap_or_default(),
+            login.client.clone().unwrap_or_default(),
+            login.source.map(|source| source.to_string()).unwrap_or_default(),
+            login.factors.join(" "),
+        ]
+    });
+    let rows = rows.collect();
+    out.table(&["LOGIN", "OUTCOME", "REASON", "CLIENT", "FROM", "PROVEN"], rows)
 }
 
 const FIND_HELP: &str = "\
@@ -281,13 +335,6 @@ Examples:
   portcullis user verify ana
   portcullis user verify ana --questions --language de";
 
-const UNLOCK_HELP: &str = "\
-This lifts our own lock after too many failures. A lock of the directory itself is lifted there.
-Failures against the recovery codes are forgotten too; a token that was switched off stays off
-until `portcullis token enable`.
-
-Example:
-  portcullis user unlock ana";
 /// What keeps the directory from letting the account in.
 fn state(account: &AccountView, out: &Out<'_>) -> Option<String> {
     let state = match account {

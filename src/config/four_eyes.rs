@@ -45,6 +45,11 @@ pub struct Approvals {
     /// How long a request waits for its approval, and the approval for its use: 30 seconds to 10 minutes.
     #[serde(with = "crate::document::span")]
     pub life: Duration,
+    /// The `[[delivery]]` by which managers and those who stand for them hear that a request waits for them.
+    pub notify: Option<String>,
+    /// How long anybody may hand what they approve to somebody else: 1 hour to 365 days.
+    #[serde(with = "crate::document::span")]
+    pub longest_delegation: Duration,
 }
 
 impl Default for Approvals {
@@ -52,6 +57,8 @@ impl Default for Approvals {
         Self {
             group: None,
             life: approval::DEFAULT_LIFE,
+            notify: None,
+            longest_delegation: approval::DelegationRecord::LONGEST,
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Reading and validating the file.
 
+mod approval;
 mod audit;
+mod audit_stream;
 mod delivery;
 mod four_eyes;
+mod generated;
 mod privileged;
 mod upstream;
 
@@ -14,14 +17,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Approvals, Audit, Client, Config, Delivery, Dialogs, Dictionary, Directory,
-    DynamicAuthorization, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log, Metrics, Node, Passcodes,
-    Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store, Transport, Upstream,
+    Accounting, Admin, Approvals, Audit, AuditStream, Client, Config, Delivery, Dialogs, Dictionary, Directory,
+    DynamicAuthorization, GeneratedPasswords, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
+    Metrics, Node, Passcodes, Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store,
+    Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
 
-const SECTIONS: [&str; 20] = [
+const SECTIONS: &[&str] = &[
     "node",
     "log",
     "store",
@@ -35,10 +39,13 @@ const SECTIONS: [&str; 20] = [
     "accounting",
     "passcodes",
     "approvals",
+    "approval",
+    "generated_passwords",
     "privileged",
     "directory",
     "upstream",
     "delivery",
+    "audit_stream",
     "radius",
     "client",
     "ldap",
@@ -57,7 +64,7 @@ impl Config {
         let Some(document) = Document::parse(&source, &mut faults) else {
             return Err(faults);
         };
-        document.only(&SECTIONS, &mut faults);
+        document.only(SECTIONS, &mut faults);
         let folder = file
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -81,10 +88,13 @@ impl Config {
             accounting: reader.section::<Accounting>("accounting"),
             passcodes: reader.section::<Passcodes>("passcodes"),
             approvals: reader.section::<Approvals>("approvals"),
+            approval: reader.items("approval"),
+            generated_passwords: reader.section::<GeneratedPasswords>("generated_passwords"),
             privileged: reader.section::<Privileged>("privileged"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             deliveries: reader.items::<Delivery>("delivery"),
+            audit_streams: reader.items::<AuditStream>("audit_stream"),
             radius: reader.items::<RadiusListener>("radius"),
             clients: reader.items::<Client>("client"),
             ldap: reader.items::<LdapListener>("ldap"),
@@ -237,6 +247,7 @@ impl Reader<'_, '_, '_> {
         }
         self.resolve_upstreams(&mut config.upstreams, &folder);
         self.resolve_deliveries(&mut config.deliveries, &folder);
+        self.resolve_streams(&mut config.audit_streams, &folder);
         for (index, client) in config.clients.iter_mut().enumerate() {
             client.secret_file.iter_mut().for_each(fix);
             let path = ["client", &index.to_string()];
@@ -337,6 +348,8 @@ impl Reader<'_, '_, '_> {
         self.limits(config);
         self.accounting(config);
         self.four_eyes(config);
+        self.approvals(config);
+        self.generated_passwords(config);
         self.privileged(config);
         self.audit(config);
         let directories: Vec<String> = config
@@ -355,6 +368,7 @@ impl Reader<'_, '_, '_> {
         self.ldap_listeners(config, &directories);
         self.upstreams(config);
         self.deliveries(config);
+        self.audit_streams(config);
     }
 
     fn limits(&mut self, config: &Config) {
@@ -739,7 +753,7 @@ const MAX_USER_FAILURES: u32 = 1000;
 mod tests {
     use super::*;
 
-    fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
+    pub(super) fn load(text: &str) -> Result<(Config, Faults), Vec<String>> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("portcullis.toml");
         fs::write(&file, text).unwrap();
@@ -753,7 +767,7 @@ mod tests {
         })
     }
 
-    const GOOD: &str = r#"
+    pub(super) const GOOD: &str = r#"
 [[directory]]
 name = "corp"
 kind = "ldap"

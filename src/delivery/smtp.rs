@@ -92,7 +92,12 @@ impl Smtp {
     pub(super) async fn send(&self, message: &Message) -> Result<String, Failed> {
         let minutes = message.minutes.to_string();
         let fill = |template: &Template| template.fill(|place| value(place, message, &minutes, ""));
-        let to = message.destination.as_str();
+        let (subject, text) = (fill(&self.subject), fill(&self.text));
+        self.post(message.destination.as_str(), &subject, &text).await
+    }
+
+    /// Sends any mail.
+    pub(super) async fn post(&self, to: &str, subject: &str, text: &str) -> Result<String, Failed> {
         let to: Address = to
             .parse()
             .map_err(|_| Failed::Refused("it is no e-mail address".into()))?;
@@ -101,12 +106,12 @@ impl Smtp {
         let mail = Mail::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, to))
-            .subject(fill(&self.subject).as_str())
+            .subject(subject)
             .date_now()
             .message_id(None)
             .header(ContentType::TEXT_PLAIN)
             .header(AutoSubmitted)
-            .body(fill(&self.text).to_string())
+            .body(text.to_owned())
             .map_err(|error| Failed::Refused(error.to_string()))?;
         let octets = zeroize::Zeroizing::new(mail.formatted());
         let mut connection = self.connect().await?;

@@ -5,6 +5,7 @@ mod cache;
 mod change;
 mod discovery;
 mod look_up;
+mod people;
 mod ranges;
 mod settings;
 mod state;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -21,6 +23,7 @@ use crate::causes::in_full;
 use crate::clock;
 use crate::config::{self, ServerKind};
 use crate::directory::bind::{self, BindResponse, encode_bind};
+use crate::directory::filter::Filter;
 use crate::directory::pool::{Pool, Progress, Purpose};
 use crate::directory::servers::{Servers, Terms};
 use crate::directory::wire::{Connection, WireError};
@@ -258,6 +261,10 @@ impl Directory for LdapDirectory {
 
     fn manager<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, Lookup> {
         Box::pin(self.read_manager(person))
+    }
+
+    fn people<'a>(&'a self, filter: &'a Filter, found: Sender<Vec<String>>) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.find_people(filter, &found).await })
     }
 
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {

@@ -1,6 +1,7 @@
 //! The `local` directory: the people of an LDIF file, for demonstrations, tests and small sites.
 
 mod hash;
+mod people;
 mod tree;
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,9 +12,11 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use moka::sync::Cache;
 use ring::hmac;
+use tokio::sync::mpsc::Sender;
 
 use crate::clock;
 use crate::config;
+use crate::directory::filter::Filter;
 use crate::directory::person::Flag;
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link, ServerStatus};
 use crate::document::Faults;
@@ -263,6 +266,26 @@ impl Directory for LocalDirectory {
         Box::pin(std::future::ready(found))
     }
 
+    fn people<'a>(&'a self, filter: &'a Filter, found: Sender<Vec<String>>) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            for some in self.people.chunks(TOGETHER) {
+                let mut names = Vec::new();
+                for entry in some {
+                    let entry = self.tree.get(&entry.person.dn);
+                    if let Some(entry) = entry
+                        && people::matches(filter, entry)?
+                    {
+                        names.push(entry.dn().to_owned());
+                    }
+                }
+                if !names.is_empty() && found.send(names).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>> {
         Box::pin(std::future::ready(Ok(Link::Embedded(Arc::clone(&self.tree)))))
     }
@@ -277,6 +300,9 @@ impl Directory for LocalDirectory {
         self.current()
     }
 }
+
+/// People looked at in one go.
+const TOGETHER: usize = 500;
 
 /// Compares by a slow hash; `None` when too many are waiting already.
 async fn compare(stored: Arc<StoredPassword>, password: Secret) -> Option<bool> {

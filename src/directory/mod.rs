@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::Sender;
 
 use crate::clock::Timestamp;
 use crate::engine::account::{AccountChange, Changed, StateAnswer};
@@ -29,6 +30,8 @@ use crate::engine::facts::{Lookup, PasswordOutcome, Person};
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName};
 use crate::secret::Secret;
+
+use filter::Filter;
 
 pub use health::Standing;
 
@@ -134,6 +137,16 @@ pub trait Directory: Send + Sync {
         Box::pin(std::future::ready(Lookup::Unknown))
     }
 
+    /// Sends the distinguished names of all its people whom `filter` finds to `found`, some at a time and no faster than
+    /// they are taken.
+    ///
+    /// # Errors
+    /// Why not all of them were found: those that were have been sent.
+    fn people<'a>(&'a self, _filter: &'a Filter, _found: Sender<Vec<String>>) -> BoxFuture<'a, Result<(), String>> {
+        let none = "this directory cannot be searched".to_owned();
+        Box::pin(std::future::ready(Err(none)))
+    }
+
     /// Opens what an LDAP client's operations are relayed to.
     fn connect(&self) -> BoxFuture<'_, Result<Link, ConnectError>>;
 
@@ -192,6 +205,8 @@ pub struct ServerStatus {
     pub given_up: u64,
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
+    /// When it answered last.
+    pub last: Option<Timestamp>,
     /// Connections open to it for look-ups and for trying passwords.
     pub connections: usize,
     /// Connections of LDAP clients that are relayed to it.

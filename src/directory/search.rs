@@ -27,6 +27,11 @@ pub(super) enum Scope {
 impl Search<'_> {
     /// Appends the request.
     pub(super) fn encode(&self, message_id: i32, out: &mut Vec<u8>) {
+        self.encode_with(message_id, None, out);
+    }
+
+    /// The same with `controls`, as they are encoded.
+    pub(super) fn encode_with(&self, message_id: i32, controls: Option<&[u8]>, out: &mut Vec<u8>) {
         ber::write_with(ber::SEQUENCE, out, |out| {
             ber::write_integer(ber::INTEGER, message_id, out);
             ber::write_with(SEARCH_REQUEST, out, |out| {
@@ -47,6 +52,9 @@ impl Search<'_> {
                     }
                 });
             });
+            if let Some(controls) = controls {
+                ber::write(CONTROLS, controls, out);
+            }
         });
     }
 }
@@ -205,6 +213,7 @@ const RESULT_ENTRY: u8 = 0x64;
 const RESULT_DONE: u8 = 0x65;
 const RESULT_REFERENCE: u8 = 0x73;
 const SET: u8 = 0x31;
+const CONTROLS: u8 = 0xa0;
 const NEVER_DEREF_ALIASES: i32 = 0;
 
 #[cfg(test)]

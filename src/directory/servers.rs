@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::causes::in_full;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::directory::ServerStatus;
 use crate::directory::bind;
 use crate::directory::filter::Filter;
@@ -161,6 +161,8 @@ pub(super) struct Server {
     /// Grows when the server is given up: connections of an earlier life are not used again.
     life: AtomicU64,
     latency_us: AtomicU64,
+    /// When it answered last, in milliseconds since the epoch; 0 is never.
+    answered_at: AtomicU64,
     used: AtomicBool,
     health: Mutex<Health>,
     /// Wakes whoever waits for a place here.
@@ -182,6 +184,7 @@ impl Server {
             standing: AtomicU8::new(HEALTHY),
             life: AtomicU64::new(0),
             latency_us: AtomicU64::new(0),
+            answered_at: AtomicU64::new(0),
             used: AtomicBool::new(false),
             health: Mutex::new(Health::new(clock::monotonic())),
             given_up: Notify::new(),
@@ -240,6 +243,7 @@ impl Server {
     pub(super) fn answered(&self, span: Duration) {
         let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         self.latency_us.store(micros.max(1), Ordering::Relaxed);
+        self.answered_at.store(clock::now().millis(), Ordering::Relaxed);
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
@@ -298,6 +302,9 @@ impl Server {
             next_try: health.next_try().map(|at| moment + at.saturating_duration_since(now)),
             given_up: health.times_given_up(),
             latency_ms: (micros > 0).then_some(millis),
+            last: Some(self.answered_at.load(Ordering::Relaxed))
+                .filter(|at| *at > 0)
+                .map(Timestamp::from_millis),
             connections: self.look_ups.open() + self.binds.open(),
             relayed: self.relayed.load(Ordering::Relaxed),
             error: health.error().map(str::to_owned),

@@ -1,4 +1,13 @@
-//! Requests that somebody else has to approve: asked for with a login, decided by another person, used once.
+//! Requests that somebody else has to approve: asked for with a login or by an operator, decided by other people one
+//! after the other, used once.
+
+mod action;
+mod delegation;
+mod rules;
+
+pub use action::Action;
+pub use delegation::{DelegationRecord, Scope};
+pub use rules::{About, Approver, Rule, rule_for};
 
 use std::fmt;
 use std::net::IpAddr;
@@ -74,11 +83,35 @@ impl fmt::Display for RequestId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRecord {
     /// What is to be allowed.
-    pub action: Action,
-    /// Who asks.
+    pub matter: Matter,
+    /// Whom it is about; for a login, who asks as well.
     pub user: UserKey,
     /// Their login name.
     pub login: String,
+    /// When it was asked for.
+    pub asked: Timestamp,
+    /// Nothing comes of it from then on.
+    pub expires: Timestamp,
+    /// Who has to approve, in this order.
+    pub levels: Vec<Approver>,
+    /// Who has, in the same order.
+    pub words: Vec<Word>,
+    /// What has become of it otherwise.
+    pub end: Option<End>,
+}
+
+/// What a request is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Matter {
+    /// To log in, from there.
+    Login(Place),
+    /// To do something to the person.
+    Deed(Deed),
+}
+
+/// Where a login comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
     /// The RADIUS client or LDAP listener that the login came through.
     pub client: String,
     /// Its service name.
@@ -87,61 +120,149 @@ pub struct RequestRecord {
     pub source: IpAddr,
     /// Calling-Station-Id, as the client said.
     pub calling_station: Option<String>,
-    /// When it was asked for.
-    pub asked: Timestamp,
-    /// Nothing comes of it from then on.
-    pub expires: Timestamp,
-    /// How it stands.
-    pub state: State,
 }
 
-/// What a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Action {
-    /// To log in.
-    Login,
-}
-
-impl Action {
-    /// The word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Login => "login",
-        }
-    }
-}
-
-/// How a request stands.
+/// Something that an operator wants to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum State {
-    /// Nobody has said anything.
-    Pending,
-    /// It may be.
-    Approved(Word),
-    /// It may not.
-    Denied(Word),
+pub struct Deed {
+    /// What.
+    pub action: Action,
+    /// Who asks, and is to do it.
+    pub asked_by: Who,
+    /// Why.
+    pub reason: String,
+    /// With which parameters, for those who are to approve it.
+    pub parameters: Vec<(String, String)>,
+    /// Binds the approval to them ([`Deed::digest`]).
+    pub digest: [u8; 32],
 }
 
-impl State {
-    /// The word for it.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Approved(_) => "approved",
-            Self::Denied(_) => "denied",
+impl Deed {
+    /// Most parameters.
+    pub const MOST_PARAMETERS: usize = 32;
+    /// Longest name or value of one, in octets.
+    pub const LONGEST_PARAMETER: usize = 1000;
+
+    /// The digest of parameters, in the order of their names.
+    pub fn digest(keyring: &Keyring, action: Action, parameters: &[(String, String)]) -> [u8; 32] {
+        let mut said = Vec::new();
+        for text in parameters.iter().flat_map(|(name, value)| [name, value]) {
+            said.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            said.extend_from_slice(text.as_bytes());
         }
+        keyring.digest_code(format!("deed {action}").as_bytes(), &said)
     }
+}
+
+/// Somebody, by local account and, where a directory knows them, by person: one person may have several accounts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Who {
+    /// The local account.
+    pub account: String,
+    /// Key of the person.
+    pub key: Option<UserKey>,
+}
+
+impl Who {
+    /// Whether both are the same person, as far as can be told.
+    pub fn is(&self, other: &Self) -> bool {
+        self.account == other.account || (self.key.is_some() && self.key == other.key)
+    }
+}
+
+/// What has become of a request, unless it is still waiting or has expired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// It may not be.
+    Denied(Word),
+    /// Who asked does not want it any more.
+    Cancelled(Word),
+    /// It was done.
+    Used(Word),
 }
 
 /// Somebody's word on a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
     /// The operator.
-    pub by: String,
+    pub by: Who,
+    /// In whose place, where it was handed to them.
+    pub instead_of: Option<Who>,
     /// When.
     pub at: Timestamp,
     /// Why; may be empty.
     pub reason: String,
+}
+
+impl Word {
+    /// Who said it, for listings and the audit: `ben`, `ben for ana`.
+    pub fn speaker(&self) -> String {
+        match &self.instead_of {
+            Some(other) => format!("{} for {}", self.by.account, other.account),
+            None => self.by.account.clone(),
+        }
+    }
+
+    fn people(&self) -> impl Iterator<Item = &Who> {
+        std::iter::once(&self.by).chain(&self.instead_of)
+    }
+}
+
+/// How a request stands at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stand {
+    /// It waits for this level, from 0.
+    Waiting(usize),
+    /// Everybody has agreed.
+    Approved,
+    /// Somebody has not.
+    Denied,
+    /// It was taken back.
+    Cancelled,
+    /// It was used.
+    Used,
+    /// It is too late.
+    Expired,
+}
+
+impl Stand {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Waiting(_) => "pending",
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Cancelled => "cancelled",
+            Self::Used => "used",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Why a word on a request does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is not open any more.
+    #[error("the request is {} already", .0.word())]
+    Over(Stand),
+    /// It waits for another level than the one that was meant.
+    #[error("the request waits for another level by now")]
+    OtherLevel,
+    /// Who asks, or whom it is about, says nothing to it.
+    #[error("who asks, and whom it is about, may not approve it")]
+    Party,
+    /// They have approved at another level, by themselves or through somebody else.
+    #[error("who has approved at one level may not approve at another")]
+    Again,
+    /// Only who asked may.
+    #[error("only who asked for it may do that")]
+    NotTheirs,
+    /// It has not been approved.
+    #[error("the request is not approved yet")]
+    NotApproved,
+    /// It was approved for something else.
+    #[error("the request was approved for something else")]
+    OtherMatter,
 }
 
 impl RequestRecord {
@@ -149,60 +270,261 @@ impl RequestRecord {
     pub fn login(request: &AuthnRequest, user: &UserKey, login: &str, now: Timestamp, life: Duration) -> Self {
         let origin = &request.origin;
         Self {
-            action: Action::Login,
+            matter: Matter::Login(Place {
+                client: origin.client.to_string(),
+                service: origin.service.to_string(),
+                source: origin.source,
+                calling_station: origin.calling_station.clone(),
+            }),
             user: user.clone(),
             login: login.to_owned(),
-            client: origin.client.to_string(),
-            service: origin.service.to_string(),
-            source: origin.source,
-            calling_station: origin.calling_station.clone(),
             asked: now,
             expires: now + life,
-            state: State::Pending,
+            levels: vec![Approver::ManagerOrGroup],
+            words: Vec::new(),
+            end: None,
+        }
+    }
+
+    /// Asks for a deed that `rule` wants approved.
+    pub fn deed(deed: Deed, user: &UserKey, login: &str, now: Timestamp, rule: &Rule) -> Self {
+        Self {
+            matter: Matter::Deed(deed),
+            user: user.clone(),
+            login: login.to_owned(),
+            asked: now,
+            expires: now + rule.life,
+            levels: rule.levels.clone(),
+            words: Vec::new(),
+            end: None,
+        }
+    }
+
+    /// What it is for.
+    pub const fn action(&self) -> Action {
+        match &self.matter {
+            Matter::Login(_) => Action::Login,
+            Matter::Deed(deed) => deed.action,
+        }
+    }
+
+    /// Who asks.
+    pub fn asked_by(&self) -> Who {
+        match &self.matter {
+            Matter::Login(_) => self.target(),
+            Matter::Deed(deed) => deed.asked_by.clone(),
+        }
+    }
+
+    /// Whom it is about.
+    fn target(&self) -> Who {
+        Who {
+            account: self.login.clone(),
+            key: Some(self.user.clone()),
+        }
+    }
+
+    /// How it stands. Too late is too late, whatever else has become of it but its use.
+    pub fn stand(&self, now: Timestamp) -> Stand {
+        match &self.end {
+            Some(End::Used(_)) => Stand::Used,
+            Some(End::Denied(_)) => Stand::Denied,
+            Some(End::Cancelled(_)) => Stand::Cancelled,
+            None if now >= self.expires => Stand::Expired,
+            None if self.words.len() < self.levels.len() => Stand::Waiting(self.words.len()),
+            None => Stand::Approved,
         }
     }
 
     /// Whether it was asked for by a login of `user` from there, and is still good for one.
     pub fn is_for(&self, user: &UserKey, origin: &Origin, now: Timestamp) -> bool {
-        self.action == Action::Login
-            && self.user == *user
-            && *self.client == *origin.client
-            && *self.service == *origin.service
-            && self.source == origin.source
-            && self.calling_station == origin.calling_station
+        let Matter::Login(place) = &self.matter else {
+            return false;
+        };
+        self.user == *user
+            && *place.client == *origin.client
+            && *place.service == *origin.service
+            && place.source == origin.source
+            && place.calling_station == origin.calling_station
             && now < self.expires
+    }
+
+    /// Everybody who has a part in it besides the one it is about: who asked, and who has approved.
+    pub fn parties(&self) -> Vec<Who> {
+        let spoken = self.words.iter().flat_map(Word::people).cloned();
+        std::iter::once(self.asked_by()).chain(spoken).collect()
+    }
+
+    /// Somebody who may approve at `level` does so. That they may is the caller's to find out.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed then.
+    pub fn approve(&mut self, level: usize, word: Word) -> Result<(), Refused> {
+        match self.stand(word.at) {
+            Stand::Waiting(open) if open == level => {}
+            Stand::Waiting(_) => return Err(Refused::OtherLevel),
+            over @ (Stand::Approved | Stand::Denied | Stand::Cancelled | Stand::Used | Stand::Expired) => {
+                return Err(Refused::Over(over));
+            }
+        }
+        let outside = [self.asked_by(), self.target()];
+        if word.people().any(|one| outside.iter().any(|other| one.is(other))) {
+            return Err(Refused::Party);
+        }
+        let before = || self.words.iter().flat_map(Word::people);
+        if word.people().any(|one| before().any(|other| one.is(other))) {
+            return Err(Refused::Again);
+        }
+        self.words.push(word);
+        Ok(())
+    }
+
+    /// Somebody says no, which ends it at any level.
+    ///
+    /// # Errors
+    /// [`Refused::Over`] unless it waits.
+    pub fn deny(&mut self, word: Word) -> Result<(), Refused> {
+        match self.stand(word.at) {
+            Stand::Waiting(_) => {
+                self.end = Some(End::Denied(word));
+                Ok(())
+            }
+            over @ (Stand::Approved | Stand::Denied | Stand::Cancelled | Stand::Used | Stand::Expired) => {
+                Err(Refused::Over(over))
+            }
+        }
+    }
+
+    /// Who asked takes it back.
+    ///
+    /// # Errors
+    /// [`Refused::Over`] unless it waits or is approved; [`Refused::NotTheirs`].
+    pub fn cancel(&mut self, word: Word) -> Result<(), Refused> {
+        match self.stand(word.at) {
+            Stand::Waiting(_) | Stand::Approved if word.by.is(&self.asked_by()) => {
+                self.end = Some(End::Cancelled(word));
+                Ok(())
+            }
+            Stand::Waiting(_) | Stand::Approved => Err(Refused::NotTheirs),
+            over @ (Stand::Denied | Stand::Cancelled | Stand::Used | Stand::Expired) => Err(Refused::Over(over)),
+        }
+    }
+
+    /// Who asked does it: `action` to `user`, with parameters of this digest.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed then.
+    pub fn spend(&mut self, action: Action, user: &UserKey, digest: &[u8; 32], word: Word) -> Result<(), Refused> {
+        match self.stand(word.at) {
+            Stand::Approved => {}
+            Stand::Waiting(_) => return Err(Refused::NotApproved),
+            over @ (Stand::Denied | Stand::Cancelled | Stand::Used | Stand::Expired) => {
+                return Err(Refused::Over(over));
+            }
+        }
+        let Matter::Deed(deed) = &self.matter else {
+            return Err(Refused::OtherMatter);
+        };
+        if (deed.action, &self.user, &deed.digest) != (action, user, digest) {
+            return Err(Refused::OtherMatter);
+        }
+        if !word.by.is(&deed.asked_by) {
+            return Err(Refused::NotTheirs);
+        }
+        self.end = Some(End::Used(word));
+        Ok(())
     }
 }
 
 impl Record for RequestRecord {
-    const FORMAT: u8 = 1;
+    const FORMAT: u8 = 2;
 
-    fn from_older(_: u8, _: &[u8]) -> Option<postcard::Result<Self>> {
-        None
+    fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>> {
+        (format == 1).then(|| postcard::from_bytes(octets).map(older::RequestRecord1::into_current))
+    }
+}
+
+/// The format that is no longer written.
+mod older {
+    use std::net::IpAddr;
+
+    use serde::Deserialize;
+
+    use super::{Approver, End, Matter, Place, Timestamp, UserKey, Who};
+
+    /// Format 1: logins alone, decided by one person.
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct RequestRecord1 {
+        pub(super) action: Action1,
+        pub(super) user: UserKey,
+        pub(super) login: String,
+        pub(super) client: String,
+        pub(super) service: String,
+        pub(super) source: IpAddr,
+        pub(super) calling_station: Option<String>,
+        pub(super) asked: Timestamp,
+        pub(super) expires: Timestamp,
+        pub(super) state: State1,
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) enum Action1 {
+        Login,
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) enum State1 {
+        Pending,
+        Approved(Word1),
+        Denied(Word1),
+    }
+
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct Word1 {
+        pub(super) by: String,
+        pub(super) at: Timestamp,
+        pub(super) reason: String,
+    }
+
+    impl RequestRecord1 {
+        pub(super) fn into_current(self) -> super::RequestRecord {
+            let Action1::Login = self.action;
+            let word = |word: Word1| super::Word {
+                by: Who {
+                    account: word.by,
+                    key: None,
+                },
+                instead_of: None,
+                at: word.at,
+                reason: word.reason,
+            };
+            let (words, end) = match self.state {
+                State1::Pending => (Vec::new(), None),
+                State1::Approved(said) => (vec![word(said)], None),
+                State1::Denied(said) => (Vec::new(), Some(End::Denied(word(said)))),
+            };
+            super::RequestRecord {
+                matter: Matter::Login(Place {
+                    client: self.client,
+                    service: self.service,
+                    source: self.source,
+                    calling_station: self.calling_station,
+                }),
+                user: self.user,
+                login: self.login,
+                asked: self.asked,
+                expires: self.expires,
+                levels: vec![Approver::ManagerOrGroup],
+                words,
+                end,
+            }
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_read_back_as_they_are_written() {
-        let keyring = Keyring::from_root(&[1; 32]);
-        for nonce in 0..1000 {
-            let id = RequestId::of(&keyring, nonce, Timestamp::from_secs(nonce));
-            let text = id.to_string();
-            assert_eq!(text.len(), RequestId::LENGTH);
-            assert_eq!(RequestId::parse(&text), Some(id), "{text}");
-            assert_eq!(
-                RequestId::parse(&format!(" {}-{} ", &text[..3].to_lowercase(), &text[3..])),
-                Some(id)
-            );
-        }
-        for wrong in ["", "K7QXM", "K7QXM33", "K7QXM0", "ü7QXM3"] {
-            assert_eq!(RequestId::parse(wrong), None, "{wrong}");
-        }
-        let now = Timestamp::from_secs(1);
-        assert_ne!(RequestId::of(&keyring, 1, now), RequestId::of(&keyring, 2, now));
-    }
-}
+mod tests;

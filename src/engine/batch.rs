@@ -59,6 +59,31 @@ impl Key {
         RequestId::parse(std::str::from_utf8(id).ok()?)
     }
 
+    /// Whose passcode has this identifier, which expires: `e/p/<id>`.
+    pub fn passcode(id: &str) -> Self {
+        Self::joined(b"e/p/", part(id).as_bytes())
+    }
+
+    /// What somebody may approve in another's place, which expires: `e/l/<account>/<id>`.
+    pub fn delegation(account: &str, id: RequestId) -> Self {
+        Self::joined(&Self::delegations_to(account), id.to_string().as_bytes())
+    }
+
+    /// All of one account.
+    pub fn delegations_to(account: &str) -> Vec<u8> {
+        [Self::DELEGATIONS, part(account).as_bytes(), b"/"].concat()
+    }
+
+    /// All of them.
+    pub const DELEGATIONS: &'static [u8] = b"e/l/";
+
+    /// The delegation that this is the key of.
+    pub fn delegation_id(&self) -> Option<RequestId> {
+        let rest = self.0.strip_prefix(Self::DELEGATIONS)?;
+        let (_, id) = std::str::from_utf8(rest).ok()?.rsplit_once('/')?;
+        RequestId::parse(id)
+    }
+
     /// What was learned of a RADIUS client: `c/<client>/<address>`.
     pub fn learned_client(client: &str, address: &str) -> Self {
         Self::joined(b"c/", format!("{client}/{address}").as_bytes())
@@ -112,14 +137,64 @@ impl Key {
         Self::joined(b"e/g/", user.as_str().as_bytes())
     }
 
+    /// That nobody of a group is let in: `d/<directory>/<group>`, and `d//<group>` for all directories.
+    pub fn group_denial(directory: Option<&str>, group: &str) -> Self {
+        let directory = directory.map(part).unwrap_or_default();
+        Self::joined(Self::GROUP_DENIALS, format!("{directory}/{}", part(group)).as_bytes())
+    }
+
+    /// All denials of groups.
+    pub const GROUP_DENIALS: &'static [u8] = b"d/";
+
+    /// Something to be done later, or by and by: `j/<number>`.
+    pub fn job(number: u64) -> Self {
+        Self::joined(Self::JOBS, format!("{number:016x}").as_bytes())
+    }
+
+    /// All of them.
+    pub const JOBS: &'static [u8] = b"j/";
+
+    /// That a job is done with one person, which expires: `e/j/<number>/<user key>`.
+    pub fn done_with(number: u64, user: &UserKey) -> Self {
+        Self::joined(b"e/j/", format!("{number:016x}/{user}").as_bytes())
+    }
+
     /// Responses given to somebody at a machine that cannot reach us, which expire: `e/f/<user key>`.
     pub fn offline(user: &UserKey) -> Self {
         Self::joined(b"e/f/", user.as_str().as_bytes())
     }
 
+    /// A version of the policies: `p/v/<number>`.
+    pub fn policy_version(number: u64) -> Self {
+        Self::joined(Self::POLICY_VERSIONS, format!("{number:016x}").as_bytes())
+    }
+
+    /// All versions of the policies, oldest first.
+    pub const POLICY_VERSIONS: &'static [u8] = b"p/v/";
+
+    /// A piece of the files of a version of the policies: `p/t/<number>/<piece>`.
+    pub fn policy_text(number: u64, piece: u32) -> Self {
+        Self::joined(b"p/t/", format!("{number:016x}/{piece:04x}").as_bytes())
+    }
+
+    /// The number of the newest version of the policies.
+    pub fn policy_head() -> Self {
+        Self::joined(b"p/", b"head")
+    }
+
     /// When sessions were watched.
     pub fn session_watch() -> Self {
         Self::joined(b"w/", b"sessions")
+    }
+
+    /// What a test of the store writes, and takes away again: `e/h`.
+    pub fn health_test() -> Self {
+        Self(b"e/h".to_vec())
+    }
+
+    /// How far the collector of an audit stream has come: `x/<name>`.
+    pub fn audit_stream(name: &str) -> Self {
+        Self::joined(b"x/", name.as_bytes())
     }
 
     /// Everything under this prefix may carry an expiry and is swept.
@@ -210,6 +285,14 @@ impl Batch {
         self.expect.is_empty() && self.write.is_empty() && self.audit.is_empty()
     }
 
+    /// One write that expects nothing.
+    pub fn of(key: Key, change: Change) -> Self {
+        Self {
+            write: vec![(key, change)],
+            ..Self::default()
+        }
+    }
+
     /// Expects `key` to be at `version` and writes `change` to it.
     pub fn replace(&mut self, key: Key, version: Version, change: Change) {
         self.expect.push((key.clone(), version));
@@ -238,6 +321,7 @@ mod tests {
             Key::throttle(&user),
             Key::sent_for(&user),
             Key::offline(&user),
+            Key::done_with(1, &user),
             Key::grants(&user),
             Key::session(&session),
             Key::session_of(&user, &session),

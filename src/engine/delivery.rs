@@ -125,7 +125,11 @@ impl Route {
     /// The longest life of a code (NIST SP 800-63B section 3.1.3.2).
     pub const LONGEST: Duration = Duration::from_secs(10 * 60);
 
-    fn destination(&self, person: &Person) -> Result<Destination, Undeliverable> {
+    /// Where this route reaches somebody.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn destination(&self, person: &Person) -> Result<Destination, Undeliverable> {
         let mut why = None;
         for attribute in &self.attributes {
             for value in person.attributes.get(attribute).into_iter().flatten() {

@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::engine::approval::RequestRecord;
 use crate::engine::batch::Versioned;
 use crate::engine::delivery::Sending;
+use crate::engine::denials::GroupDenials;
 use crate::engine::record::{ThrottleRecord, UserRecord};
 use crate::engine::reuse::Entry;
 use crate::engine::session::GrantRecord;
@@ -45,6 +46,16 @@ pub struct Facts {
     /// The person's open request for an approval; loaded where the policy takes any
     /// ([`crate::engine::policy::Policy::approves`]).
     pub approval: Option<Box<RequestRecord>>,
+    /// The groups that nobody of is let in.
+    pub denials: Arc<GroupDenials>,
+}
+
+impl Facts {
+    /// Whether an operator keeps the person out, or a group that they are in.
+    pub fn is_denied(&self, now: Timestamp) -> bool {
+        let of_group = |person: &Arc<Person>| self.denials.of(person, now).is_some();
+        self.user.value.denial(now).is_some() || self.lookup.person().is_some_and(of_group)
+    }
 }
 
 /// Whose a further name of a request is.

@@ -52,6 +52,7 @@ pub(in crate::engine) use ask::first_said;
 use case::Case;
 use course::Position;
 use outcome::event;
+pub use outcome::refusal;
 use tried::Tried;
 use upstream::Asked;
 
@@ -358,7 +359,7 @@ impl Engine {
             Some(_) | None if facts.source_over_limit && !unlimited => Some(Denial::SourceThrottled),
             Some(_) | None if admits.is_none() || !possible => Some(refusal),
             // No rule lets anyone past it, not one without limits either.
-            Some(_) if facts.user.value.denial(now).is_some() => Some(Denial::Denied),
+            Some(_) if facts.is_denied(now) => Some(Denial::Denied),
             Some(_) if standing == Standing::Over && !forgiven => Some(Denial::Throttled),
             Some(person) if !person.enabled => Some(Denial::Disabled),
             Some(_) if facts.acting_as == Whose::Others => Some(Denial::NotThemselves),

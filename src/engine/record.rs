@@ -43,6 +43,8 @@ pub struct UserRecord {
     pub stray: Option<Stray>,
     /// Challenges of offline tokens that were answered lately.
     pub answered: Vec<AnsweredChallenge>,
+    /// An operator's word that the password is to be changed at the next login. Since format 5.
+    pub must_change: Option<ForcedChange>,
 }
 
 impl UserRecord {
@@ -209,6 +211,16 @@ impl Deny {
     pub fn is_in_force(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
+}
+
+/// An operator's word that somebody's password is to be changed at the next login, whatever the directory says of it. A
+/// change that goes through us ends it, or an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForcedChange {
+    /// The operator.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A TOTP or HOTP token.
@@ -395,13 +407,14 @@ pub trait Record: Serialize + DeserializeOwned {
 }
 
 impl Record for UserRecord {
-    const FORMAT: u8 = 4;
+    const FORMAT: u8 = 5;
 
     fn from_older(format: u8, octets: &[u8]) -> Option<postcard::Result<Self>> {
         match format {
             1 => Some(postcard::from_bytes(octets).map(older::UserRecord1::into_current)),
             2 => Some(postcard::from_bytes(octets).map(older::UserRecord2::into_current)),
             3 => Some(postcard::from_bytes(octets).map(older::UserRecord3::into_current)),
+            4 => Some(postcard::from_bytes(octets).map(older::UserRecord4::into_current)),
             _ => None,
         }
     }
@@ -436,7 +449,10 @@ pub fn decode<T: Record>(octets: &[u8]) -> Result<T, BadRecord> {
 
 /// Formats that are no longer written.
 mod older {
-    use super::{Deny, Failure, Passcode, Pending, Timestamp, Token};
+    use super::{
+        AnsweredChallenge, Answers, Deny, Failure, Helped, Kind, Passcode, Pending, RequestId, SentCode, Stray,
+        Timestamp, Token,
+    };
     use serde::Deserialize;
 
     /// Format 1 of [`super::ThrottleRecord`]: before challenges were counted.
@@ -603,7 +619,7 @@ mod older {
 
     impl UserRecord3 {
         pub(super) fn into_current(self) -> super::UserRecord {
-            super::UserRecord {
+            let next = UserRecord4 {
                 login: self.login,
                 tokens: self.tokens,
                 recovery: self.recovery,
@@ -613,7 +629,60 @@ mod older {
                 last_login: self.last_login,
                 next_token: self.next_token,
                 denied: self.denied,
-                ..super::UserRecord::default()
+                answers: None,
+                helped: None,
+                sent: Vec::new(),
+                approval: None,
+                prefers: None,
+                stray: None,
+                answered: Vec::new(),
+            };
+            next.into_current()
+        }
+    }
+
+    /// Format 4 of [`super::UserRecord`]: before operators had passwords changed.
+    #[derive(Deserialize)]
+    #[cfg_attr(test, derive(serde::Serialize))]
+    pub(super) struct UserRecord4 {
+        pub(super) login: String,
+        pub(super) tokens: Vec<Token>,
+        pub(super) recovery: Vec<[u8; 32]>,
+        pub(super) recovery_failures: u32,
+        pub(super) passcode: Option<Passcode>,
+        pub(super) ever_enrolled: bool,
+        pub(super) last_login: Option<Timestamp>,
+        pub(super) next_token: u32,
+        pub(super) denied: Option<Deny>,
+        pub(super) answers: Option<Box<Answers>>,
+        pub(super) helped: Option<Helped>,
+        pub(super) sent: Vec<SentCode>,
+        pub(super) approval: Option<RequestId>,
+        pub(super) prefers: Option<Kind>,
+        pub(super) stray: Option<Stray>,
+        pub(super) answered: Vec<AnsweredChallenge>,
+    }
+
+    impl UserRecord4 {
+        pub(super) fn into_current(self) -> super::UserRecord {
+            super::UserRecord {
+                login: self.login,
+                tokens: self.tokens,
+                recovery: self.recovery,
+                recovery_failures: self.recovery_failures,
+                passcode: self.passcode,
+                ever_enrolled: self.ever_enrolled,
+                last_login: self.last_login,
+                next_token: self.next_token,
+                denied: self.denied,
+                answers: self.answers,
+                helped: self.helped,
+                sent: self.sent,
+                approval: self.approval,
+                prefers: self.prefers,
+                stray: self.stray,
+                answered: self.answered,
+                must_change: None,
             }
         }
     }
@@ -785,7 +854,7 @@ mod tests {
             ..ana()
         };
         let written = encode(&denied);
-        assert_eq!(written.first(), Some(&4));
+        assert_eq!(written.first(), Some(&5));
         assert_eq!(decode::<UserRecord>(&written).unwrap(), denied);
         assert!(decode::<UserRecord>(&[&[9], written.get(1..).unwrap()].concat()).is_err());
         assert!(decode::<UserRecord>(&[]).is_err());
@@ -807,6 +876,34 @@ mod tests {
         let octets = postcard::to_extend(&third, vec![3]).unwrap();
         assert_eq!(decode::<UserRecord>(&octets).unwrap(), ana());
         assert!(decode::<UserRecord>(octets.get(..20).unwrap()).is_err(), "cut off");
+    }
+
+    #[test]
+    fn records_of_the_fourth_format_are_read() {
+        let record = UserRecord {
+            answered: vec![AnsweredChallenge {
+                id: 7,
+                expires: Timestamp::from_secs(9),
+                failures: 1,
+                spent: true,
+            }],
+            ..ana()
+        };
+        // The fifth has one field more, at the end.
+        let mut fourth = encode(&record);
+        assert_eq!(
+            (fourth.pop(), fourth.first_mut().map(|format| *format = 4)),
+            (Some(0), Some(()))
+        );
+        assert_eq!(decode::<UserRecord>(&fourth).unwrap(), record);
+        let forced = UserRecord {
+            must_change: Some(ForcedChange {
+                by: "carol".into(),
+                at: Timestamp::from_secs(10),
+            }),
+            ..record
+        };
+        assert_eq!(decode::<UserRecord>(&encode(&forced)).unwrap(), forced);
     }
 
     /// The store takes values of 60 000 octets.

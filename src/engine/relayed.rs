@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::engine::authenticator::KindSet;
+use crate::engine::denials::GroupDenials;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Person, UserKey};
 use crate::engine::login::Engine;
@@ -95,7 +96,7 @@ impl Engine {
     pub fn permit(
         &self,
         change: &RelayedChange,
-        record: &UserRecord,
+        (record, denials): (&UserRecord, &GroupDenials),
         sessions: Option<usize>,
         now: Timestamp,
     ) -> Permit {
@@ -107,7 +108,7 @@ impl Engine {
             sessions,
             now,
         };
-        match self.review_account(&subject, record) {
+        match self.review_account(&subject, record, denials) {
             Review::Out(denial, _) => Permit::Refused(denial),
             // Whoever is bound in the directory need not give a password for it again.
             Review::In(rule, terms) if terms.change.is_met(change.proven) => Permit::Granted(Arc::clone(&rule.name)),
@@ -118,6 +119,11 @@ impl Engine {
 }
 
 impl RelayedChange {
+    /// Whether it is their own password.
+    pub fn is_own(&self) -> bool {
+        matches!(&self.target, Target::Known(user) if *user == self.person.key)
+    }
+
     /// The audit record of what came of it.
     pub fn event(&self, rule: &str, result: RelayedResult, now: Timestamp) -> AuditEvent {
         self.record(Some(rule), result.outcome(), result.reason(), now)

@@ -21,6 +21,7 @@ use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::authenticator::oath::Generator;
 use crate::engine::authenticator::{passcode, recovery_code};
 use crate::engine::batch::{Batch, Change, Key, Version, Versioned};
+use crate::engine::denials::{GroupDenial, GroupDenials};
 use crate::engine::dialog::{Dialog, Lifetime};
 use crate::engine::event::Outcome;
 use crate::engine::facts::{SessionFacts, Whose};
@@ -186,6 +187,7 @@ struct World {
     /// Whose the name in a certificate is.
     certificate: Whose,
     acting_as: Whose,
+    denials: Arc<GroupDenials>,
     person: Arc<Person>,
     audit: Vec<crate::engine::event::AuditEvent>,
 }
@@ -241,6 +243,7 @@ impl World {
             kept: None,
             certificate: Whose::Absent,
             acting_as: Whose::Absent,
+            denials: Arc::default(),
             person,
             audit: Vec::new(),
         };
@@ -346,6 +349,7 @@ impl World {
             reused: None,
             sending: None,
             approval: self.approval(known),
+            denials: Arc::clone(&self.denials),
         }
     }
 
@@ -1046,6 +1050,73 @@ fn a_denial_without_end_lasts_until_it_is_lifted() {
         world.ask("password", "ana", PASSWORD, Capability::None),
         Verdict::Accept(_)
     ));
+}
+
+const GROUP: &str = "cn=staff,dc=example";
+
+/// Denies a group; ana is in [`GROUP`].
+fn deny_group(world: &mut World, group: &str) {
+    let mut person = Person::clone(&world.person);
+    person.groups = vec![GROUP.into()];
+    world.person = Arc::new(person);
+    let deny = record::Deny {
+        until: Some(world.now + Duration::from_secs(600)),
+        reason: "contract ended".into(),
+        by: "carol".into(),
+        at: world.now,
+    };
+    world.denials = Arc::new(GroupDenials(vec![GroupDenial {
+        group: group.into(),
+        directory: None,
+        deny,
+    }]));
+}
+
+#[test]
+fn the_denial_of_a_group_is_as_good_as_that_of_its_members() {
+    let mut world = World::new();
+    deny_group(&mut world, "cn=another,dc=example");
+    assert!(matches!(
+        world.ask("password", "ana", PASSWORD, Capability::None),
+        Verdict::Accept(_)
+    ));
+    deny_group(&mut world, GROUP);
+    let binds = world.binds;
+    for service in ["password", "exempt"] {
+        assert_eq!(
+            denial(world.ask(service, "ana", PASSWORD, Capability::None)),
+            Denial::Denied,
+            "{service}"
+        );
+    }
+    let dialog = challenge(world.ask("vpn", "ana", PASSWORD, Capability::Dialog));
+    let code = world.code();
+    assert_eq!(denial(world.answer("vpn", "ana", &code, dialog)), Denial::Denied);
+    assert_eq!((world.binds, world.failures()), (binds, 0));
+    world.now = world.now + Duration::from_secs(600);
+    assert!(matches!(
+        world.ask("password", "ana", PASSWORD, Capability::None),
+        Verdict::Accept(_)
+    ));
+}
+
+#[test]
+fn the_denial_of_a_group_while_the_directory_is_asked_is_heard() {
+    let mut world = World::new();
+    let engine = world.engine.clone();
+    let request = world.request("password", "ana", PASSWORD, None, Capability::None);
+    let Step::Do(Effect::VerifyPassword { reserve, .. }, attempt) =
+        engine.begin(&request, &world.facts("ana"), world.now, 1)
+    else {
+        panic!("the password is tried")
+    };
+    assert!(world.commit(reserve));
+    deny_group(&mut world, GROUP);
+    let right = Evidence::Password(PasswordOutcome::Right);
+    let Step::Decided(decision) = attempt.resume(right, &world.facts("ana"), world.now) else {
+        panic!("a password is tried once")
+    };
+    assert_eq!(denial(decision.verdict), Denial::Denied);
 }
 
 #[test]

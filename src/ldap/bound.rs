@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::denials::GroupDenial;
 use crate::engine::{Person, UserKey};
 
 /// The bound connections of all listeners of a process.
@@ -15,10 +16,18 @@ pub struct Bindings(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    bound: HashMap<UserKey, HashMap<u64, CancellationToken>>,
+    bound: HashMap<UserKey, HashMap<u64, Connected>>,
     /// When somebody was last expelled: a bind under way then was perhaps judged before.
     expelled: HashMap<UserKey, Instant>,
+    /// The same of groups.
+    expelled_groups: Vec<(GroupDenial, Instant)>,
     last: u64,
+}
+
+#[derive(Debug)]
+struct Connected {
+    person: Arc<Person>,
+    expelled: CancellationToken,
 }
 
 /// A person bound on a connection; over when dropped.
@@ -44,10 +53,34 @@ impl Bindings {
         table.expelled.insert(user.clone(), now);
         let bound = table.bound.remove(user).unwrap_or_default();
         drop(table);
-        for token in bound.values() {
-            token.cancel();
+        for connected in bound.values() {
+            connected.expelled.cancel();
         }
         bound.len()
+    }
+
+    /// The same for all whose entries had them in the group of `denial` when they bound.
+    pub fn expel_group(&self, denial: &GroupDenial, now: Instant) -> usize {
+        let mut table = self.0.lock();
+        let lately = |at: &Instant| now.saturating_duration_since(*at) < LONGEST_BIND;
+        table.expelled_groups.retain(|(_, at)| lately(at));
+        table.expelled_groups.push((denial.clone(), now));
+        let is_about = |connections: &HashMap<u64, Connected>| {
+            let mut people = connections.values().map(|connected| &connected.person);
+            people.any(|person| denial.is_about(person))
+        };
+        let gone: Vec<_> = table.bound.extract_if(|_, connections| is_about(connections)).collect();
+        drop(table);
+        let gone = gone.iter().flat_map(|(_, connections)| connections.values());
+        gone.map(|connected| connected.expelled.cancel()).count()
+    }
+
+    /// Who is bound on any connection, each once.
+    pub fn people(&self) -> Vec<Arc<Person>> {
+        let table = self.0.lock();
+        let one =
+            |connections: &HashMap<u64, Connected>| connections.values().next().map(|one| Arc::clone(&one.person));
+        table.bound.values().filter_map(one).collect()
     }
 
     /// Notes that the connection which ends with `connection` is bound as `person`, by a bind that came at
@@ -67,11 +100,16 @@ impl Bindings {
             person,
         };
         let user = &bound.person.key;
-        if table.expelled.get(user).is_some_and(|&at| at >= arrived) {
+        let of_group = |(denial, at): &(GroupDenial, Instant)| *at >= arrived && denial.is_about(&bound.person);
+        if table.expelled.get(user).is_some_and(|&at| at >= arrived) || table.expelled_groups.iter().any(of_group) {
             bound.expelled.cancel();
         } else {
+            let connected = Connected {
+                person: Arc::clone(&bound.person),
+                expelled: bound.expelled.clone(),
+            };
             let connections = table.bound.entry(user.clone()).or_default();
-            connections.insert(bound.number, bound.expelled.clone());
+            connections.insert(bound.number, connected);
         }
         drop(table);
         bound
@@ -137,6 +175,35 @@ mod tests {
         assert!(!other.ended().is_cancelled() && !stop.is_cancelled());
         drop((first, third, other));
         assert!(bindings.0.lock().bound.is_empty());
+    }
+
+    #[test]
+    fn the_connections_of_a_groups_members_end() {
+        let bindings = Arc::new(Bindings::default());
+        let mut ana = Person::clone(&person("ana"));
+        ana.groups.push("cn=sales,dc=x".into());
+        let (ana, ben) = (Arc::new(ana), person("ben"));
+        let denial = GroupDenial {
+            group: "sales".into(),
+            directory: None,
+            deny: crate::engine::record::Deny {
+                until: None,
+                reason: "left".into(),
+                by: "carol".into(),
+                at: crate::clock::Timestamp::default(),
+            },
+        };
+        let (stop, now) = (CancellationToken::new(), clock::monotonic());
+        let bound = bindings.enter(Arc::clone(&ana), now, &stop);
+        let other = bindings.enter(ben, now, &stop);
+        assert_eq!(bindings.people().len(), 2);
+        assert_eq!(bindings.expel_group(&denial, now + Duration::from_secs(1)), 1);
+        assert!(bound.ended().is_cancelled() && !other.ended().is_cancelled());
+        let under_way = bindings.enter(Arc::clone(&ana), now, &stop);
+        assert!(under_way.ended().is_cancelled());
+        // After the denial is lifted, say.
+        let later = bindings.enter(ana, now + Duration::from_secs(2), &stop);
+        assert!(!later.ended().is_cancelled());
     }
 
     #[test]

@@ -5,7 +5,6 @@
 
 use crate::ber::{self, BerError, Message, OCTET_STRING, Reader, SEQUENCE};
 use crate::engine::account::PasswordRefusal;
-use crate::engine::authenticator::codes;
 use crate::engine::{Denial, Verdict};
 use crate::ldap::controls::PASSWORD_POLICY;
 use crate::ldap::reply::{Code, EXTENDED_REQUEST, EXTENDED_RESPONSE, PASSWORD_MODIFY, message, result};
@@ -204,15 +203,6 @@ const fn policy_error(refusal: PasswordRefusal) -> Option<u8> {
     }
 }
 
-/// A new password of 98 bits for who gave none: capitals, digits and dashes, so that it meets what directories
-/// usually want. `None` when `random` has too few octets, or too few that are of use.
-pub(super) fn generate(random: &[u8]) -> Option<Secret> {
-    let code = codes::draw(random, 20)?;
-    let varied =
-        code.bytes().any(|octet| octet.is_ascii_digit()) && code.bytes().any(|octet| octet.is_ascii_uppercase());
-    varied.then(|| Secret::new(codes::grouped(&code)))
-}
-
 /// Error `changeAfterReset` of the password policy response.
 pub(super) const CHANGE_AFTER_RESET: u8 = 2;
 /// Said where passwords are not changed at all.
@@ -347,17 +337,6 @@ mod tests {
         assert_eq!(code(Denial::ChangeForbidden, false), Code::UnwillingToPerform);
         let outage = Verdict::Unavailable(Outage { reason: "x".into() });
         assert_eq!(Changed::by(&outage, false).code, Code::Unavailable);
-    }
-
-    #[test]
-    fn a_password_is_made_up_of_several_kinds() {
-        let random: Vec<u8> = (0..64_u8).map(|octet| octet.wrapping_mul(7)).collect();
-        let made = generate(&random).unwrap();
-        let text = made.expose_str().unwrap();
-        assert_eq!(text.len(), 23);
-        assert!(text.contains('-') && text.contains(|letter: char| letter.is_ascii_digit()));
-        assert!(generate(&[0; 64]).is_none(), "digits alone");
-        assert!(generate(&random[..10]).is_none());
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 //! anything would keep one from being served.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -235,18 +236,7 @@ impl Node {
         let Some(file) = listener.certificate.clone() else {
             return findings.add(Grade::Untold, about, "not asked: it has no certificate");
         };
-        let own = move || -> Result<Arc<ClientConfig>, String> {
-            let first = CertificateDer::pem_file_iter(&file)
-                .ok()
-                .and_then(|mut all| all.next()?.ok());
-            let first = first.ok_or_else(|| format!("{} holds no certificate", file.display()))?;
-            let settings = Settings {
-                trust: Trust::Fingerprint(Fingerprint::of(&first)),
-                identity: None,
-                protocols: &[],
-            };
-            settings.config().map_err(parts::describe)
-        };
+        let own = move || own_certificate(&file);
         let tls = match tokio::task::spawn_blocking(own).await {
             Ok(Ok(tls)) => tls,
             Ok(Err(why)) => return findings.add(Grade::Fault, about, why),
@@ -284,6 +274,23 @@ impl Node {
             }
         }
     }
+}
+
+/// A client's side of TLS that trusts the first certificate in a file. Blocks.
+///
+/// # Errors
+/// Why it cannot be read, and what to do.
+pub(super) fn own_certificate(file: &Path) -> Result<Arc<ClientConfig>, String> {
+    let first = CertificateDer::pem_file_iter(file)
+        .ok()
+        .and_then(|mut all| all.next()?.ok());
+    let first = first.ok_or_else(|| format!("{} holds no certificate", file.display()))?;
+    let settings = Settings {
+        trust: Trust::Fingerprint(Fingerprint::of(&first)),
+        identity: None,
+        protocols: &[],
+    };
+    settings.config().map_err(parts::describe)
 }
 
 /// How long an answer of our own may take.
@@ -479,7 +486,7 @@ fn times(count: u64) -> String {
 }
 
 /// An address of this machine that is the client's, and from which `listener` can be reached.
-fn own_address_of(client: &config::Client, listener: SocketAddr, table: &ClientTable) -> Option<IpAddr> {
+pub(super) fn own_address_of(client: &config::Client, listener: SocketAddr, table: &ClientTable) -> Option<IpAddr> {
     let is_clients = |address: &IpAddr| {
         address.is_ipv4() == listener.is_ipv4() && table.find(*address).is_some_and(|found| *found.name == *client.name)
     };

@@ -1,33 +1,21 @@
 //! What a configuration says of dialogs: the prompt and workflow files of the policy folder, and who is spoken to in
 //! which language.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
-
 use crate::config::Config;
 use crate::document::{Document, Faults, Source, nearest};
 use crate::engine::policy::{self, Policy};
 use crate::engine::texts::Texts;
 use crate::engine::workflow::Workflows;
-use crate::server::parts::policy_files;
+use crate::policies::files::{PROMPTS, PolicyFiles, WORKFLOWS};
 
-/// Reads the prompts and workflows that belong to the rules of `rules`. Blocks.
-pub(super) fn load(folder: &Path, rules: &[Source], policy: &mut Policy, faults: &mut Faults) {
-    let prompts = sources(folder, PROMPTS, faults);
-    policy.texts = Texts::parse(&prompts, faults);
-    let workflows = sources(folder, WORKFLOWS, faults);
+/// Reads the prompts and workflows that belong to the rules of `rules`.
+pub(super) fn load(files: &PolicyFiles, rules: &[Source], policy: &mut Policy, faults: &mut Faults) {
+    policy.texts = Texts::parse(&files.below(PROMPTS), faults);
+    let workflows = files.below(WORKFLOWS);
     policy.workflows = Workflows::parse(&workflows, faults);
     let allowed = policy.questions.only_proof;
     policy.workflows.check_questions(&workflows, allowed, faults);
     policy::check_workflows(rules, &policy.workflows, faults);
-}
-
-/// The prompt and workflow files of a policy folder, in order.
-pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
-    let folders = [PROMPTS, WORKFLOWS].into_iter();
-    folders
-        .flat_map(|name| policy_files(&folder.join(name)).unwrap_or_default())
-        .collect()
 }
 
 /// Has texts said in the languages that the configuration names, and tells of those that there are no texts in.
@@ -64,43 +52,12 @@ fn no_language(name: &str, texts: &Texts) -> String {
     )
 }
 
-/// The files of one folder below that of the policies; there need be none.
-fn sources(folder: &Path, name: &str, faults: &mut Faults) -> Vec<Source> {
-    let folder = folder.join(name);
-    match policy_files(&folder) {
-        Ok(files) => files.iter().filter_map(|file| Source::read(file, faults)).collect(),
-        // A link to nothing is no folder that nobody made: what is shipped is not to stand in for it.
-        Err(error) if error.kind() == ErrorKind::NotFound && folder.symlink_metadata().is_err() => Vec::new(),
-        Err(error) => {
-            faults.file(&folder, format!("cannot be read: {error}"));
-            Vec::new()
-        }
-    }
-}
-
-/// Folder of prompt files, in that of the policies.
-const PROMPTS: &str = "prompts";
-
-/// Folder of workflow files, in that of the policies.
-const WORKFLOWS: &str = "workflows";
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
     use crate::server::parts::Parts;
-
-    #[test]
-    fn a_folder_that_is_a_link_to_nothing_is_a_fault() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut faults = Faults::default();
-        assert!(sources(folder.path(), WORKFLOWS, &mut faults).is_empty());
-        assert!(faults.0.is_empty(), "there need be none: {faults}");
-        std::os::unix::fs::symlink("moved-away", folder.path().join(WORKFLOWS)).unwrap();
-        sources(folder.path(), WORKFLOWS, &mut faults);
-        assert!(faults.to_string().contains("cannot be read"), "{faults}");
-    }
 
     const RULES: &str = "[[rule]]\nname = \"staff\"\nrequire = \"password\"\nworkflow = [\"vpn-recover\"]\n";
 

@@ -22,6 +22,7 @@ use crate::engine::questions::{self as question_policy, Questions};
 use crate::engine::throttle::Limit;
 use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
+use crate::policies::files::PolicyFiles;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
 use crate::server::{certificates, deliveries, dialogs, questions, untyped, upstreams};
@@ -29,6 +30,7 @@ use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::store::sled::SledStore;
+use crate::stream::Streams;
 use crate::tls::TlsServer;
 use crate::tls::mutual::MutualServer;
 use crate::verifier::Directories;
@@ -39,6 +41,8 @@ pub struct Parts {
     pub config: Arc<Config>,
     /// Its policies.
     pub policy: Arc<Policy>,
+    /// The files that they were read from.
+    pub files: Arc<PolicyFiles>,
     /// The RADIUS attributes that it knows.
     pub dictionary: Arc<Dictionary>,
     /// Its directories, by name.
@@ -69,6 +73,14 @@ impl Parts {
     /// # Errors
     /// Everything that is wrong, with its place.
     pub fn check(file: &Path) -> Result<Self, Faults> {
+        Self::check_with(file, None)
+    }
+
+    /// The same with other policies than those of the configured folder, where some are given.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with its place.
+    pub fn check_with(file: &Path, files: Option<PolicyFiles>) -> Result<Self, Faults> {
         let (mut config, mut faults) = Config::load(file)?;
         let Some(source) = Source::read(file, &mut faults) else {
             return Err(faults);
@@ -77,16 +89,14 @@ impl Parts {
             return Err(faults);
         };
         let dictionary = load_dictionary(&config, &mut faults);
-        let mut policy = load_policies(&config.policies.path, &dictionary, &mut faults);
-        policy.privileged = config.privileged.class();
-        let deliveries = deliveries::prepare(&config, &mut policy, &document, &mut faults);
-        fetch(&policy, &mut config);
+        let files = files.unwrap_or_else(|| PolicyFiles::read(&config.policies.path, &mut faults));
+        let (policy, deliveries) = settle(&mut config, &files, &dictionary, &document, &mut faults);
         upstreams::check(&config, &dictionary, &document, &mut faults);
-        upstreams::settle(&config, &mut policy, &mut faults);
-        untyped::check(&config, &policy, &mut faults);
-        questions::check(&config, &policy, &mut faults);
-        dialogs::settle(&config, &mut policy, &document, &mut faults);
-        name_strangers(&config, &policy, &mut faults);
+        if let Err((index, error)) = Streams::check(&config.audit_streams) {
+            faults
+                .0
+                .push(document.fault(&["audit_stream", &index.to_string()], describe(error)));
+        }
         let mut directories = Directories::new();
         for (index, directory) in config.directories.iter().enumerate() {
             match directory {
@@ -132,6 +142,7 @@ impl Parts {
         Ok(Self {
             config: Arc::new(config),
             policy: Arc::new(policy),
+            files: Arc::new(files),
             dictionary,
             directories,
             clients: Arc::new(clients),
@@ -251,6 +262,27 @@ fn fetch(policy: &Policy, config: &mut Config) {
     }
 }
 
+/// The policies of these files, fitted into a configuration; what does not fit, and what is probably not meant, goes to
+/// `faults`. The directories of `config` are told which attributes are wanted. Blocks.
+pub(super) fn settle(
+    config: &mut Config,
+    files: &PolicyFiles,
+    dictionary: &Dictionary,
+    document: &Document<'_>,
+    faults: &mut Faults,
+) -> (Policy, Arc<Deliveries>) {
+    let mut policy = load_policies(files, dictionary, faults);
+    policy.privileged = config.privileged.class();
+    let deliveries = deliveries::prepare(config, &mut policy, document, faults);
+    fetch(&policy, config);
+    upstreams::settle(config, &mut policy, faults);
+    untyped::check(config, &policy, faults);
+    questions::check(config, &policy, faults);
+    dialogs::settle(config, &mut policy, document, faults);
+    name_strangers(config, &policy, faults);
+    (policy, deliveries)
+}
+
 /// Warns of rules about clients, services and directories that there are none of.
 fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
     let radius = |client: &config::Client| [Some(client.name.clone()), client.service.clone()];
@@ -298,56 +330,15 @@ fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
     }
 }
 
-/// Reads all `*.toml` files of a folder in the order of their names.
-pub fn load_policies(folder: &Path, dictionary: &Dictionary, faults: &mut Faults) -> Policy {
-    let files = match policy_files(folder) {
-        Ok(files) => files,
-        Err(error) => {
-            faults.file(folder, format!("the policies cannot be read: {error}"));
-            return Policy::default();
-        }
-    };
-    if files.is_empty() {
-        faults.file(
-            folder,
-            "there are no *.toml files here, so everybody would be refused; policies/ in the source holds examples",
-        );
-    }
-    let sources: Vec<Source> = files.iter().filter_map(|file| Source::read(file, faults)).collect();
+/// The policies of a set of files.
+pub(super) fn load_policies(files: &PolicyFiles, dictionary: &Dictionary, faults: &mut Faults) -> Policy {
+    let sources = files.rules();
     let mut policy = policy::parse(&sources, dictionary, faults);
     faults.0.extend(policy.outdated(clock::now()));
-    policy.questions = load_questions(folder, faults);
-    dialogs::load(folder, &sources, &mut policy, faults);
+    let questions = files.questions();
+    policy.questions = questions.map_or_else(Questions::default, |source| question_policy::parse(&source, faults));
+    dialogs::load(files, &sources, &mut policy, faults);
     policy
-}
-
-/// The question policy of a folder, if it has one.
-fn load_questions(folder: &Path, faults: &mut Faults) -> Questions {
-    let file = folder.join(question_policy::FILE);
-    // A link to nothing, or a folder that cannot be looked into, is not a file that nobody wrote.
-    let absent = matches!(fs::symlink_metadata(&file), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
-    let source = if absent { None } else { Source::read(&file, faults) };
-    source.map_or_else(Questions::default, |source| question_policy::parse(&source, faults))
-}
-
-/// The policy files of a folder, in order.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn policy_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let hidden = path
-            .file_name()
-            .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        let rules = path.file_name().is_none_or(|name| name != question_policy::FILE);
-        if !hidden && rules && path.extension().is_some_and(|extension| extension == "toml") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// Opens the key file and the store. Blocks. Both are made where neither is there yet.
@@ -393,17 +384,6 @@ pub fn describe(error: impl std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_question_policy_that_cannot_be_read_is_not_one_without_questions() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut faults = Faults::default();
-        load_questions(folder.path(), &mut faults);
-        assert!(faults.0.is_empty(), "there need be none: {faults}");
-        std::os::unix::fs::symlink("moved-away.toml", folder.path().join(question_policy::FILE)).unwrap();
-        load_questions(folder.path(), &mut faults);
-        assert!(faults.to_string().contains("cannot be read"), "{faults}");
-    }
 
     /// The small working file of the documentation, with the files that it names.
     #[test]

@@ -7,12 +7,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::engine::batch::Key;
 use crate::engine::record::{self, UserRecord};
 use crate::engine::session::{Kind, Report, SessionName, SessionRecord};
 use crate::engine::verdict::Denial;
-use crate::engine::{BoxFuture, Keep, Outage};
+use crate::engine::{BoxFuture, Keep, LoginName, Lookup, Outage};
 use crate::radius::dynauth::Wish;
 use crate::server::ending::{By, Ending, Question};
 use crate::store::StoreError;
@@ -139,17 +139,44 @@ impl Watch {
         let found = store.read(&people, now).await?;
         let is_denied =
             |octets: &[u8]| record::decode::<UserRecord>(octets).is_ok_and(|user| user.denial(now).is_some());
-        Ok(sessions
-            .into_iter()
-            .zip(found)
-            .filter(|(_, person)| person.value.as_deref().is_some_and(is_denied))
-            .map(|((_, session), _)| Question {
-                session,
-                wish: Ok(Wish::End),
-                rule: None,
-                because: Some(Denial::Denied.word().to_owned()),
-            })
-            .collect())
+        let mut questions = Vec::new();
+        for ((_, session), person) in sessions.into_iter().zip(found) {
+            if person.value.as_deref().is_some_and(is_denied) || self.is_in_denied_group(&session, now).await {
+                questions.push(Question {
+                    session,
+                    wish: Ok(Wish::End),
+                    rule: None,
+                    because: Some(Denial::Denied.word().to_owned()),
+                });
+            }
+        }
+        Ok(questions)
+    }
+
+    /// Whether the directory says that a session's person is in a group that is denied. One that cannot be asked says
+    /// nothing: the next report is looked at again.
+    async fn is_in_denied_group(&self, session: &SessionRecord, now: Timestamp) -> bool {
+        let denials = self.ending.verifier.denials().load_full();
+        if denials.0.is_empty() {
+            return false;
+        }
+        let Some((user, directory)) = session
+            .user
+            .as_ref()
+            .and_then(|user| Some((user, user.as_str().split_once(':')?.0)))
+        else {
+            return false;
+        };
+        let Some(directory) = self.ending.verifier.directories().get(directory).cloned() else {
+            return false;
+        };
+        let Ok(login) = LoginName::parse(&session.login) else {
+            return false;
+        };
+        match directory.look_up(&login).await {
+            Lookup::Found(person) => person.key == *user && denials.of(&person, now).is_some(),
+            Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_) => false,
+        }
     }
 }
 

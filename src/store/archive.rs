@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -118,6 +118,8 @@ pub struct Catalog {
     pub through: Position,
     /// From the oldest on, without gaps, from behind the anchor to `through`.
     pub stretches: Vec<Stretch>,
+    /// Octets on disk.
+    pub size: u64,
 }
 
 /// The archive of a store.
@@ -214,6 +216,7 @@ impl Archive {
             stretches.push(stretch);
             next = last + 1;
         }
+        let size = size_of(&folder);
         Ok(Self {
             folder,
             keyring,
@@ -221,6 +224,7 @@ impl Archive {
                 anchor,
                 through,
                 stretches,
+                size,
             }),
             open: Cache::new(OPEN_SEGMENTS),
             pins: Arc::default(),
@@ -249,11 +253,7 @@ impl Archive {
 
     /// Octets on disk.
     pub fn size(&self) -> u64 {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.metadata().ok())
-            .map(|file| file.len())
-            .sum()
+        self.catalog.load().size
     }
 
     /// Whether there is a seal of ours for records that the archive does not know: then the database was put back to
@@ -389,6 +389,7 @@ impl Archive {
             through: anchor.last,
             anchor: Some(anchor),
             stretches: Vec::new(),
+            size: 0,
         }));
     }
 
@@ -411,31 +412,38 @@ impl Archive {
 
     /// Takes in a segment that was finished: from now on its records are read from here.
     pub(super) fn take_in(&self, seal: &Seal) {
-        let old = self.catalog.load();
-        let mut stretches = old.stretches.clone();
-        stretches.push(Stretch {
-            first: seal.first(),
-            last: seal.last.sequence,
-            span: Some(seal.span),
+        let size = size_of(&self.folder);
+        self.catalog.rcu(|old| {
+            let mut stretches = old.stretches.clone();
+            stretches.push(Stretch {
+                first: seal.first(),
+                last: seal.last.sequence,
+                span: Some(seal.span),
+            });
+            Catalog {
+                anchor: old.anchor.clone(),
+                through: seal.last,
+                stretches,
+                size,
+            }
         });
-        self.catalog.store(Arc::new(Catalog {
-            anchor: old.anchor.clone(),
-            through: seal.last,
-            stretches,
-        }));
     }
 
     /// Lets go of everything up to an anchor that is on disk.
     pub(super) fn let_go(&self, anchor: Anchor) -> io::Result<()> {
-        let old = self.catalog.load();
         let gone = anchor.last.sequence;
-        let (going, staying): (Vec<_>, Vec<_>) = old.stretches.iter().partition(|stretch| stretch.last <= gone);
-        self.catalog.store(Arc::new(Catalog {
-            anchor: Some(anchor),
+        let old = self.catalog.rcu(|old| Catalog {
+            anchor: Some(anchor.clone()),
             through: old.through,
-            stretches: staying,
-        }));
-        for stretch in going {
+            stretches: old
+                .stretches
+                .iter()
+                .filter(|stretch| stretch.last > gone)
+                .copied()
+                .collect(),
+            size: old.size,
+        });
+        for stretch in old.stretches.iter().filter(|stretch| stretch.last <= gone) {
             self.open.invalidate(&stretch.first);
             for name in [
                 segment::name(stretch.first, stretch.last),
@@ -636,6 +644,15 @@ impl Examined {
     pub fn check_index(&self) -> Result<bool, Flaw> {
         self.segment.check_index(&self.keyring)
     }
+}
+
+/// What the files of a folder take.
+fn size_of(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|file| file.len())
+        .sum()
 }
 
 /// Segments that are held open, each with its directory of some 20 KiB and the index's of 4 KiB.

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::config::{self, RadiusVersion, UpstreamTransport};
 use crate::radius::crypto::SharedSecret;
 use crate::radius::exchange::{
@@ -42,6 +42,7 @@ struct State {
     /// Whether it has ever answered Status-Server: only then its silence to it means anything.
     answers_status: bool,
     latency: Option<Duration>,
+    last: Option<Timestamp>,
     error: Option<String>,
 }
 
@@ -191,6 +192,7 @@ impl Server {
             transport: self.exchange.channel().to_string(),
             healthy,
             latency_ms: state.latency.map(|latency| latency.as_secs_f64() * 1000.0),
+            last: state.last,
             in_flight: figures.in_flight,
             unproven: figures.unproven,
             error: state.error.clone(),
@@ -201,6 +203,7 @@ impl Server {
         let mut state = self.state.lock();
         state.answers_status |= status;
         state.misses = 0;
+        state.last = Some(clock::now());
         state.error = None;
         // Of a status nobody can tell how long a password takes.
         if !status || state.latency.is_none() {

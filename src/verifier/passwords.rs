@@ -4,10 +4,10 @@ use tracing::info;
 
 use super::{Verifier, decoded};
 use crate::clock::{self, Timestamp};
-use crate::engine::batch::{Batch, Key, Versioned};
+use crate::engine::batch::{Batch, Change, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::UserKey;
-use crate::engine::record::UserRecord;
+use crate::engine::record::{self, UserRecord};
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult, Target};
 use crate::engine::{Denial, Outage};
 use crate::reuse::Whose;
@@ -61,7 +61,7 @@ impl Verifier {
         };
         let found = self.store.read(&[Key::user(user)], now).await?;
         let record: Versioned<UserRecord> = decoded(found.into_iter().next())?;
-        Ok(engine.permit(change, &record.value, sessions, now))
+        Ok(engine.permit(change, (&record.value, &self.denials.load()), sessions, now))
     }
 
     pub(super) async fn change_relayed(
@@ -80,9 +80,43 @@ impl Verifier {
             };
             self.password_changed(&change.origin.directory, user);
         }
-        self.write_event(event).await.map_err(|error| Outage {
+        let done = event.outcome == Outcome::Accept && change.is_own();
+        let written = match done {
+            true => self.write_own_change(&change.person.key, event).await,
+            false => self
+                .write_event(event)
+                .await
+                .map_err(|error| StoreError(error.to_string())),
+        };
+        written.map_err(|error| Outage {
             reason: error.to_string(),
         })
+    }
+
+    /// Writes down that somebody has changed their own password, and that nobody waits for it any more.
+    async fn write_own_change(&self, user: &UserKey, event: AuditEvent) -> Result<(), StoreError> {
+        for _ in 0..RETRIES {
+            let mut batch = Batch {
+                audit: vec![event.clone()],
+                ..Batch::default()
+            };
+            let found = self.store.read(&[Key::user(user)], event.at).await?;
+            let Versioned { value, version } = decoded::<UserRecord>(found.into_iter().next())?;
+            if value.must_change.is_some() {
+                let record = UserRecord {
+                    must_change: None,
+                    ..value
+                };
+                let change = Change::Put(record::encode(&record), None);
+                batch.replace(Key::user(user), version, change);
+            }
+            match self.write(batch, Durability::Durable).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Conflict) => {}
+                Err(CommitError::Unavailable(error)) => return Err(error),
+            }
+        }
+        Err(StoreError("the records of this person change too fast".into()))
     }
 
     async fn write_event(&self, event: AuditEvent) -> Result<(), CommitError> {
@@ -93,6 +127,9 @@ impl Verifier {
         self.write(batch, Durability::Durable).await
     }
 }
+
+/// Most times that a change is written again because others came first.
+const RETRIES: usize = 32;
 
 fn log(change: &RelayedChange, outcome: Outcome, reason: &str) {
     info!(

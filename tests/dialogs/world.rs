@@ -9,7 +9,7 @@ use portcullis::clock::Timestamp;
 use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
 use portcullis::engine::account::{Changed, PasswordChange, PasswordRefusal};
-use portcullis::engine::approval::{RequestRecord, State, Word};
+use portcullis::engine::approval::{RequestRecord, Who, Word};
 use portcullis::engine::authenticator::enrolling::TotpKey;
 use portcullis::engine::authenticator::{Kind, passcode, recovery_code, yubico_otp};
 use portcullis::engine::batch::{Batch, Change, Key, Version, Versioned};
@@ -321,6 +321,7 @@ impl World {
                 reused: None,
                 sending: None,
                 approval: None,
+                denials: Arc::default(),
             };
         };
         let asking = request.dialog.as_ref().and_then(|dialog| dialog.asking);
@@ -337,6 +338,7 @@ impl World {
             password_by: self.password_by(),
             sending: Some(self.sending(person)),
             challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
+            denials: Arc::default(),
         }
     }
 
@@ -354,15 +356,20 @@ impl World {
         let open = user.approval.ok_or("nothing is asked for")?;
         let mut request = self.approval(person).ok_or("the request has gone")?;
         let word = Word {
-            by: "carol".into(),
+            by: Who {
+                account: "carol".into(),
+                key: None,
+            },
+            instead_of: None,
             at: self.now,
             reason: String::new(),
         };
-        request.state = if approve {
-            State::Approved(word)
+        let decided = if approve {
+            request.approve(0, word)
         } else {
-            State::Denied(word)
+            request.deny(word)
         };
+        decided.map_err(|refused| refused.to_string())?;
         let mut batch = Batch::default();
         batch
             .write

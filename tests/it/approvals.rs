@@ -1,6 +1,7 @@
 //! Logins that somebody else approves by the command line while a VPN's dialog waits, or before an application binds
 //! again.
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::clients::ldapwhoami;
@@ -137,4 +138,189 @@ fn who_cannot_hold_a_dialog_comes_back() {
     refused_as(&site, MANAGER, &["approve", &own], 4);
     json_as(&site, LEAD, &["approve", &own]);
     assert_eq!(door.login(MANAGER, "daemon-password"), Reply::Accept);
+}
+
+/// What operators do not do alone: a passcode by the manager and then a member of group 9; unlocking by the manager.
+const DEEDS: &str = r#"
+[[approval]]
+action = ["passcode"]
+levels = [{ by = "manager" }, { by = "group", group = "group9" }]
+life = "1h"
+
+[[approval]]
+action = ["unlock", "deny"]
+levels = [{ by = "manager" }]
+
+"#;
+
+fn start_deeds() -> (Slapd, Portcullis) {
+    let directory = Slapd::start(20);
+    operators::hire(&directory);
+    let mut site = Portcullis::install(&directory);
+    site.add(&[DEEDS, operators::CONFIGURATION].concat(), "");
+    operators::let_in(&site);
+    site.serve();
+    (directory, site)
+}
+
+/// The identifier of a request just made.
+fn ask_as(site: &Portcullis, account: &str, arguments: &[&str]) -> String {
+    let all = [&["request", "new"], arguments, &["--reason", "phone lost"]].concat();
+    let asked = json_as(site, account, &all);
+    asked["id"].as_str().expect("an identifier").to_owned()
+}
+
+#[test]
+fn a_deed_goes_through_two_levels_and_is_done_once() {
+    let (_directory, mut site) = start_deeds();
+    let ana = user(1);
+    let issue = ["passcode", "issue", ana.as_str(), "--minutes", "15"];
+    refused_as(&site, CLERK, &issue, 4);
+    assert_eq!(site.cli(&issue).status.code(), Some(4), "root neither");
+    let id = ask_as(&site, CLERK, &["passcode", &ana, "minutes=15"]);
+    let under = [&issue[..], &["--under", id.as_str()]].concat();
+    let approve = ["approve", id.as_str()];
+
+    refused_as(&site, CLERK, &under, 4);
+    refused_as(&site, CLERK, &approve, 4);
+    refused_as(&site, LEAD, &approve, 4);
+    assert_eq!(
+        json_as(&site, MANAGER, &["request", "list", "--for-me"])[0]["id"],
+        id.as_str()
+    );
+    json_as(&site, MANAGER, &approve);
+    site.kill_and_serve();
+    refused_as(&site, MANAGER, &approve, 4);
+    refused_as(&site, CLERK, &under, 4);
+    assert_eq!(
+        json_as(&site, LEAD, &["request", "list", "--for-me"])[0]["id"],
+        id.as_str()
+    );
+    let approved = json_as(&site, LEAD, &["approve", &id, "--reason", "seen in person"]);
+    assert_eq!(
+        (&approved["state"], &approved["levels"][1]["by"]),
+        (&"approved".into(), &LEAD.into())
+    );
+    site.kill_and_serve();
+
+    // Bound to who asked, to whom it is about, and to what was said.
+    refused_as(&site, MANAGER, &under, 4);
+    refused_as(&site, CLERK, &["passcode", "issue", &ana, "--under", &id], 4);
+    refused_as(
+        &site,
+        CLERK,
+        &["passcode", "issue", &user(2), "--minutes", "15", "--under", &id],
+        4,
+    );
+    // Of many at once one does it, also right before the process is killed.
+    let issued = std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| operators::cli_as(&site, CLERK, &under).status.code()))
+            .collect();
+        tries
+            .into_iter()
+            .map(|one| one.join().expect("a try"))
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(issued.iter().filter(|code| **code == Some(0)).count(), 1, "{issued:?}");
+    site.kill_and_serve();
+    refused_as(&site, CLERK, &under, 1);
+    let shown = json_as(&site, CLERK, &["request", "show", &id]);
+    assert_eq!(shown["state"], "used");
+    let audit = site.audit().join("\n");
+    assert_eq!(audit.matches("\"request.use\"").count(), 1, "{audit}");
+    assert!(audit.contains(&format!("approved by {MANAGER}, {LEAD}")), "{audit}");
+    assert!(site.json(&["audit", "verify"])["broken"].is_null());
+}
+
+#[test]
+fn killed_while_it_is_done_it_is_done_once_or_not_yet() {
+    let (_directory, mut site) = start_deeds();
+    let ana = user(1);
+    for pause in [0, 2, 5, 10, 20, 40] {
+        let id = ask_as(&site, CLERK, &["unlock", &ana]);
+        json_as(&site, MANAGER, &["approve", &id]);
+        let under = ["user", "unlock", &ana, "--under", &id];
+        std::thread::scope(|scope| {
+            let trying = scope.spawn(|| operators::cli_as(&site, CLERK, &under));
+            std::thread::sleep(std::time::Duration::from_millis(pause));
+            site.signal(Signal::SIGKILL);
+            trying.join().expect("a try");
+        });
+        site.kill_and_serve();
+        let audit = site.audit();
+        let used = |id: &str| {
+            audit
+                .iter()
+                .filter(|line| line.contains("request.use") && line.contains(id))
+                .count()
+        };
+        let before = used(&id);
+        let again = operators::cli_as(&site, CLERK, &under).status.code();
+        assert_eq!(again, Some(if before == 1 { 1 } else { 0 }), "pause {pause}: {before}");
+        refused_as(&site, CLERK, &under, 1);
+        let audit = site.audit();
+        let uses = audit
+            .iter()
+            .filter(|line| line.contains("request.use") && line.contains(&id))
+            .count();
+        assert_eq!(uses, 1, "pause {pause}");
+    }
+}
+
+#[test]
+fn somebody_approves_in_anothers_place() {
+    let (directory, mut site) = start_deeds();
+    let ana = user(1);
+    let add = |to: &str, scope: &str| {
+        [
+            "delegation",
+            "add",
+            to,
+            "--scope",
+            scope,
+            "--until",
+            "7d",
+            "--reason",
+            "on leave",
+        ]
+        .map(ToOwned::to_owned)
+    };
+    let run_as = |site: &Portcullis, account: &str, words: &[String]| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        json_as(site, account, &words)
+    };
+    let made = run_as(&site, MANAGER, &add(LEAD, "action=unlock"));
+    let id = ask_as(&site, CLERK, &["unlock", &ana]);
+    site.kill_and_serve();
+    let approved = json_as(&site, LEAD, &["approve", &id]);
+    assert_eq!(approved["levels"][0]["by"], format!("{LEAD} for {MANAGER}").as_str());
+    json_as(&site, CLERK, &["user", "unlock", &ana, "--under", &id]);
+
+    // Not beyond its scope, and not for whom the manager is none.
+    let other = ask_as(&site, CLERK, &["deny", &ana, "reason=stolen"]);
+    refused_as(&site, LEAD, &["approve", &other], 4);
+    // The manager's boss says who the manager is: no longer this one.
+    let third = ask_as(&site, CLERK, &["unlock", &ana]);
+    let dn = user_dn(1);
+    directory.modify(&format!("dn: {dn}\nchangetype: modify\ndelete: manager\n\n"));
+    site.kill_and_serve();
+    refused_as(&site, LEAD, &["approve", &third], 4);
+    refused_as(&site, MANAGER, &["approve", &third], 4);
+    directory.modify(&format!(
+        "dn: {dn}\nchangetype: modify\nadd: manager\nmanager: uid={MANAGER},ou=people,dc=example,dc=org\n\n"
+    ));
+    site.kill_and_serve();
+    json_as(
+        &site,
+        CLERK,
+        &["delegation", "end", made["id"].as_str().expect("an identifier")],
+    );
+    refused_as(&site, LEAD, &["approve", &third], 4);
+    json_as(&site, MANAGER, &["approve", &third]);
+    let audit = site.audit().join("\n");
+    for expected in ["delegation.grant", "delegation.end", "daemon"] {
+        assert!(audit.contains(expected), "{expected}");
+    }
+    assert!(audit.contains(&format!("by {LEAD} for {MANAGER}")), "{audit}");
 }

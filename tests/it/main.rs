@@ -45,6 +45,8 @@ mod directory;
 mod durability;
 // Logins that somebody else approves.
 mod approvals;
+// What helpdesk does to accounts, one or many, now or later.
+mod helpdesk;
 // Passcodes that take two people.
 mod four_eyes;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.

@@ -31,6 +31,7 @@ fn open(path: &Path) -> Arc<SledStore> {
         segment: SEGMENT,
         stay: STAY,
         look: Duration::from_millis(5),
+        oldest: Duration::MAX,
         ..Archiving::default()
     };
     SledStore::open_with(path, CACHE, keyring(), archiving).unwrap()
@@ -40,6 +41,7 @@ fn open(path: &Path) -> Arc<SledStore> {
 fn open_still(path: &Path) -> Arc<SledStore> {
     let archiving = Archiving {
         look: Duration::from_secs(3600),
+        oldest: Duration::MAX,
         ..Archiving::default()
     };
     SledStore::open_with(path, CACHE, keyring(), archiving).unwrap()
@@ -412,6 +414,8 @@ async fn segments_that_are_gone_swapped_or_renamed_are_named() {
             segment: SEGMENT,
             stay: STAY,
             look: Duration::from_millis(5),
+            oldest: Duration::MAX,
+        oldest: Duration::MAX,
             ..Archiving::default()
         };
         let other = Arc::new(portcullis::keyring::Keyring::from_root(&[43; 32]));
@@ -495,6 +499,7 @@ async fn a_record_changed_in_a_segment_with_all_checksums_put_right_is_named() {
         segment: 50,
         stay: 0,
         look: Duration::from_millis(5),
+        oldest: Duration::MAX,
         ..Archiving::default()
     };
     let store = SledStore::open_with(&path, CACHE, keyring(), archiving).unwrap();

@@ -10,9 +10,10 @@ use super::*;
 use crate::accounts::Relation;
 use crate::accounts::fixture::Fixture;
 use crate::admin::api::{
-    ApiError, AskedReport, ClientRow, ClientView, ErrorKind, ExplainRequest, Explanation, ForgetRequest, Forgotten,
-    PolicyReport, PolicySummary, ReloadReport, ReuseList, SessionList, SessionView, StatusReport, StoreStatus,
-    StrangerView, TestReport, Verification,
+    ApiError, AskedReport, ClientRow, ClientView, DiffReport, DiffRequest, ErrorKind, ExplainRequest, Explanation,
+    ForgetRequest, Forgotten, PartsTested, PolicyReport, PolicySummary, ReloadReport, ReuseList, RollbackReport,
+    SentPolicies, SessionList, SessionView, StatusReport, StoreStatus, StrangerView, TestReport, Verification,
+    VersionFiles, VersionView,
 };
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::client::{AdminClient, ClientError};
@@ -21,15 +22,79 @@ use crate::admin::operator::{Operator, Verb};
 use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
 use crate::clock::Timestamp;
+use crate::engine::denials::GroupDenial;
 use crate::engine::{BoxFuture, UserKey};
 use crate::metrics::Metrics;
 
+mod approvals;
+
 struct TestControl;
 
-impl PolicyTools for TestControl {}
+impl PolicyTools for TestControl {
+    fn policy_check(&self, sent: Option<SentPolicies>) -> BoxFuture<'_, Result<PolicyReport, ApiError>> {
+        Box::pin(async move {
+            Ok(PolicyReport {
+                path: sent.map_or_else(|| "policies".into(), |sent| sent.path),
+                files: Vec::new(),
+                rules: 0,
+                workflows: Vec::new(),
+                languages: Vec::new(),
+                faults: Vec::new(),
+            })
+        })
+    }
+
+    fn policy_explain(&self, _: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>> {
+        Box::pin(async { Err(nothing()) })
+    }
+
+    fn policy_versions(&self) -> BoxFuture<'_, Result<Vec<VersionView>, ApiError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn policy_version(&self, _: u64) -> BoxFuture<'_, Result<VersionFiles, ApiError>> {
+        Box::pin(async { Err(nothing()) })
+    }
+
+    fn policy_diff(&self, _: DiffRequest) -> BoxFuture<'_, Result<DiffReport, ApiError>> {
+        Box::pin(async { Err(nothing()) })
+    }
+
+    fn policy_rollback(&self, _: u64, _: String) -> BoxFuture<'_, Result<RollbackReport, ApiError>> {
+        Box::pin(async { Err(nothing()) })
+    }
+}
+
+fn nothing() -> ApiError {
+    ApiError::new(ErrorKind::NotFound, "there is nothing here")
+}
+
 impl OperatorBook for TestControl {}
-impl Helpdesk for TestControl {}
-impl Health for TestControl {}
+
+impl Helpdesk for TestControl {
+    fn expel_group<'a>(&'a self, _: &'a GroupDenial) -> BoxFuture<'a, usize> {
+        Box::pin(async { 3 })
+    }
+
+    fn end_sessions_of_group<'a>(
+        &'a self,
+        _: &'a GroupDenial,
+        _: String,
+    ) -> BoxFuture<'a, Result<AskedReport, ApiError>> {
+        Box::pin(async { Ok(AskedReport::default()) })
+    }
+}
+
+impl Health for TestControl {
+    fn test_parts(&self, name: Option<String>) -> BoxFuture<'_, Result<PartsTested, ApiError>> {
+        Box::pin(async move {
+            match name {
+                Some(name) => Err(ApiError::new(ErrorKind::NotFound, name)),
+                None => Ok(PartsTested { parts: Vec::new() }),
+            }
+        })
+    }
+}
 impl Upkeep for TestControl {}
 
 impl Control for TestControl {
@@ -37,7 +102,7 @@ impl Control for TestControl {
         vec!["carol".into()]
     }
 
-    fn reload(&self) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
+    fn reload(&self, _: String) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
         Box::pin(async { Err(ApiError::new(ErrorKind::Faulty, "portcullis.toml:3:1: nonsense")) })
     }
 
@@ -55,6 +120,8 @@ impl Control for TestControl {
                     rules: 1,
                     version: "1".into(),
                 },
+                nodes: Vec::new(),
+                streams: Vec::new(),
                 listeners: Vec::new(),
                 directories: Vec::new(),
                 upstreams: Vec::new(),
@@ -88,31 +155,6 @@ impl Control for TestControl {
         _: String,
     ) -> BoxFuture<'_, Result<AskedReport, ApiError>> {
         Box::pin(async { Ok(AskedReport::default()) })
-    }
-
-    fn policy_check(&self) -> BoxFuture<'_, PolicyReport> {
-        Box::pin(async {
-            PolicyReport {
-                path: "policies".into(),
-                files: Vec::new(),
-                rules: 0,
-                workflows: Vec::new(),
-                languages: Vec::new(),
-                faults: Vec::new(),
-            }
-        })
-    }
-
-    fn policy_explain(&self, request: ExplainRequest) -> BoxFuture<'_, Result<Explanation, ApiError>> {
-        Box::pin(async move {
-            Ok(Explanation {
-                outline: crate::engine::outline::Outline::default(),
-                decision: "deny".into(),
-                rule: None,
-                tree: json!({ "user": request.user }),
-                text: "no rule matches".into(),
-            })
-        })
     }
 
     fn sessions(
@@ -318,6 +360,7 @@ async fn a_person_from_enrolment_to_clean_up() {
             "token.disable",
             "token.enable",
             "token.revoke",
+            "user.unlock",
             "user.unlock"
         ]
     );
@@ -326,10 +369,13 @@ async fn a_person_from_enrolment_to_clean_up() {
         assert!(!text.contains(secret.as_str().unwrap()), "no secrets in the audit");
     }
     let last = served.get("/v1/audit?last=1").await.unwrap();
-    assert_eq!((&last["records"][0]["sequence"], &last["next"]), (&json!(8), &json!(9)));
+    assert_eq!(
+        (&last["records"][0]["sequence"], &last["next"]),
+        (&json!(9), &json!(10))
+    );
     let verified = served.get("/v1/audit/verify").await.unwrap();
     let verified: Verification = serde_json::from_value(verified).unwrap();
-    assert!(matches!(verified, Verification::Whole(whole) if whole.records == 8));
+    assert!(matches!(verified, Verification::Whole(whole) if whole.records == 9));
 }
 
 #[tokio::test]
@@ -502,6 +548,10 @@ async fn strangers_get_nothing_at_any_door() {
         ("POST", "/v1/reuse/clear", ana),
         ("POST", "/v1/policy/check", "null"),
         ("POST", "/v1/policy/explain", r#"{"user":"ana","client":"vpn"}"#),
+        ("GET", "/v1/policy/versions", ""),
+        ("GET", "/v1/policy/version?version=1", ""),
+        ("POST", "/v1/policy/diff", "{}"),
+        ("POST", "/v1/policy/rollback", r#"{"version":1}"#),
         ("GET", "/v1/audit", ""),
         ("GET", "/v1/audit/verify", ""),
         ("GET", "/metrics", ""),
@@ -566,6 +616,7 @@ async fn refusals_to_help_oneself_are_audited() {
     let operator = Operator {
         name: "carol-admin".into(),
         known: true,
+        own: false,
     };
     let state = state_of(&site);
     let carol = site.subject("carol").await;

@@ -36,12 +36,7 @@ async fn deny(
     };
     let by = Actor::now(&operator.name);
     let denied = state.accounts.deny(&subject, &wish, by).await?;
-    let connections = state.control.expel(&subject.key);
-    let which = WhichSessions::Of(subject.key, None);
-    let (sessions, not_asked) = match state.control.end_sessions(which, operator.name).await {
-        Ok(sessions) => (sessions, None),
-        Err(error) => (AskedReport::default(), Some(error.error)),
-    };
+    let (connections, sessions, not_asked) = state.expel(&subject, &operator.name).await;
     Ok(Json(DenyReport {
         denied,
         connections,

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::engine::approval::{RequestId, RequestRecord, State};
+use crate::engine::approval::{self, RequestId, RequestRecord};
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::batch::{Batch, Change, Key};
 use crate::engine::dialog::{Dialog, MAX_ROUNDS};
@@ -53,10 +53,11 @@ fn stand(facts: &Facts, person: &Person, request: &AuthnRequest, named: Option<R
     if named.is_some_and(|named| named != open) || !found.is_for(&person.key, &request.origin, now) {
         return Stand::Absent;
     }
-    match found.state {
-        State::Pending => Stand::Pending,
-        State::Approved(_) => Stand::Approved,
-        State::Denied(_) => Stand::Denied,
+    match found.stand(now) {
+        approval::Stand::Waiting(_) => Stand::Pending,
+        approval::Stand::Approved => Stand::Approved,
+        approval::Stand::Denied => Stand::Denied,
+        approval::Stand::Cancelled | approval::Stand::Used | approval::Stand::Expired => Stand::Absent,
     }
 }
 

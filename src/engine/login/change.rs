@@ -265,7 +265,7 @@ impl<'a> Tried<'a, '_> {
             Purpose::NewPassword(_) => false,
         };
         let proven = self.proven.with(Kind::Password);
-        let denied = self.facts.user.value.denial(self.now).is_some();
+        let denied = self.facts.is_denied(self.now);
         // A code that counts for later binds has not been given with this one.
         if !may || denied || self.reused.is_some() || self.held.is_none() || !self.may_change() {
             return self.barred(denial);
@@ -366,7 +366,13 @@ impl<'a> Tried<'a, '_> {
         };
         let mut batch = Batch::default();
         self.throttle(&mut batch, |record, nonce| record.with_success(Some(nonce), codes));
-        self.settle_record(&mut batch);
+        let mut record = self.judged_record();
+        if record.must_change.is_some() {
+            record.to_mut().must_change = None;
+        }
+        if let Cow::Owned(record) = record {
+            write_user(&mut batch, &self.person, &self.facts.user, &record);
+        }
         batch.audit.push(self.event(proven, Outcome::Accept, None));
         let grant = Grant {
             person: Arc::clone(&self.person),

@@ -16,7 +16,7 @@ use crate::engine::record::{self, Failure, ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Protocol};
 use crate::engine::texts::{self, Text};
 use crate::engine::throttle::{Limit, Standing};
-use crate::engine::verdict::{Grant, Prompt};
+use crate::engine::verdict::{Denial, Grant, Prompt};
 use crate::secret::Secret;
 
 /// How much later than ours the clock of another process may be.
@@ -207,6 +207,18 @@ pub(super) fn locks(throttle: &ThrottleRecord, nonce: Option<u64>, limit: Limit,
     let failure = Failure { at: now, code: true };
     let counted = throttle.clone().with_failure(nonce, failure, limit);
     counted.standing(limit, None, now) == Standing::Over
+}
+
+/// The audit record of a refusal that comes after a decision.
+pub fn refusal(
+    request: &AuthnRequest,
+    person: &Person,
+    rule: Option<&str>,
+    denial: Denial,
+    now: Timestamp,
+) -> AuditEvent {
+    let word = Some(denial.word());
+    event(request, Some(person), rule, KindSet::EMPTY, Outcome::Reject, word, now)
 }
 
 pub(super) fn event(

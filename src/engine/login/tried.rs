@@ -56,13 +56,24 @@ pub(super) struct Tried<'a, 'f> {
 
 impl<'a> Tried<'a, '_> {
     pub(super) fn right(self) -> Step<'a> {
+        if self.must_change() {
+            return self.outdated(Denial::PasswordMustChange);
+        }
         let proven = self.proven.with(Kind::Password);
         self.advance(proven, None)
     }
 
+    /// Whether an operator wants the password changed first. Not where another server judges it: nobody could change
+    /// it here.
+    fn must_change(&self) -> bool {
+        self.facts.user.value.must_change.is_some()
+            && self.facts.password_by.is_none()
+            && self.request.new_password().is_none()
+    }
+
     /// Something more was proven; `held` is a password that was typed and not tried yet.
     pub(super) fn advance(self, proven: KindSet, held: Option<Secret>) -> Step<'a> {
-        if self.facts.user.value.denial(self.now).is_some() {
+        if self.facts.is_denied(self.now) {
             // Said while the directory or the upstream was asked.
             return self.barred(Denial::Denied);
         }

@@ -489,7 +489,7 @@ fn span(span: Duration) -> String {
 }
 
 /// How a decision came about.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// The rule that decided; none means the default, deny.
     pub decided_by: Option<String>,
@@ -502,7 +502,7 @@ pub struct Explanation {
 }
 
 /// One rule on the way to a decision.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainedRule {
     /// The rule.
     pub name: String,
@@ -517,7 +517,7 @@ pub struct ExplainedRule {
 }
 
 /// One condition of a rule.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainedCondition {
     /// Whether it stands under `unless`.
     pub unless: bool,
@@ -529,30 +529,6 @@ pub struct ExplainedCondition {
     pub holds: Holds,
     /// Whether the rule can still apply.
     pub favours: bool,
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in &self.steps {
-            let mark = if step.matched { "applies" } else { "passed over" };
-            writeln!(f, "rule \"{}\" ({}): {mark}", step.name, step.place)?;
-            for condition in &step.conditions {
-                let mark = if condition.favours { "+" } else { "-" };
-                let unless = if condition.unless { "unless " } else { "" };
-                let value = condition.value.as_deref().unwrap_or("(not known)");
-                writeln!(
-                    f,
-                    "  {mark} {unless}{}: {} [{value}]",
-                    condition.condition, condition.holds
-                )?;
-            }
-        }
-        match &self.decided_by {
-            Some(rule) => write!(f, "=> {} (by rule \"{rule}\")", self.ruling)?,
-            None => write!(f, "=> {}", self.ruling)?,
-        }
-        self.reply.iter().try_for_each(|line| write!(f, "\n   {line}"))
-    }
 }
 
 /// Longest prompt, in characters.

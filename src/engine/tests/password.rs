@@ -5,8 +5,10 @@ use crate::engine::Grant;
 use crate::engine::account::PasswordRefusal;
 use crate::engine::authenticator::passcode::MAX_REFUSED;
 use crate::engine::authenticator::{Kind, KindSet};
+use crate::engine::record::ForcedChange;
 use crate::engine::relayed::{Permit, RelayedChange, Target};
 use crate::engine::request::Operation;
+use crate::engine::upstream::Answer;
 use crate::engine::verdict::Restricted;
 
 const NEW: &str = "battery staple";
@@ -341,7 +343,9 @@ fn rules_say_who_may_ask_the_directory() {
             origin: world.request(service, "ana", "x", None, APPENDED).origin,
             target: Target::Known(world.person.key.clone()),
         };
-        world.engine.permit(&change, &world.user(), None, world.now)
+        world
+            .engine
+            .permit(&change, (&world.user(), &GroupDenials::default()), None, world.now)
     };
     assert_eq!(asks("password", &[Kind::Password]), Permit::Granted("password".into()));
     assert_eq!(asks("vpn", &[Kind::Password]), Permit::ProveMore("both".into()));
@@ -431,4 +435,111 @@ fn an_expired_password_is_not_changed_with_less_than_the_rule_for_changes_asks_f
     );
     let verdict = world.ask("password", "ana", PASSWORD, Capability::Dialog);
     assert!(matches!(verdict, Verdict::Challenge(_)), "{verdict:?}");
+}
+
+/// An operator's word that the password is to be changed.
+fn force(world: &mut World) {
+    let record = UserRecord {
+        must_change: Some(ForcedChange {
+            by: "carol".into(),
+            at: world.now,
+        }),
+        ..world.user()
+    };
+    world.put(&record);
+}
+
+#[test]
+fn a_password_that_an_operator_wants_changed_lets_in_for_nothing_else_until_it_is() {
+    let mut world = World::new();
+    force(&mut world);
+    // Where nothing can be changed, as over CHAP, it is refused; a wrong one stays a wrong one.
+    assert_eq!(
+        denial(world.ask("password", "ana", PASSWORD, Capability::None)),
+        Denial::PasswordMustChange
+    );
+    assert_eq!(
+        denial(world.ask("password", "ana", "wrong", Capability::None)),
+        Denial::WrongPassword
+    );
+    assert_eq!(world.failures(), 1);
+    let session = restricted(world.bind("password", PASSWORD, false));
+    let mut request = world.new_password("password", "", Some(session.dialog));
+    request.given = Given::Typed(Secret::default());
+    done(world.run(&request));
+    assert_eq!(world.changes, [(Some(PASSWORD.to_owned()), NEW.to_owned())]);
+    assert_eq!(
+        world.user().must_change,
+        None,
+        "in one batch with what the answer rests on"
+    );
+}
+
+#[test]
+fn a_code_has_to_be_right_before_anybody_hears_of_it() {
+    let mut world = World::new();
+    force(&mut world);
+    assert_eq!(
+        denial(world.ask("vpn", "ana", &format!("{PASSWORD},000000"), APPENDED)),
+        Denial::WrongCode
+    );
+    let typed = world.both();
+    assert_eq!(
+        denial(world.ask("vpn", "ana", &typed, APPENDED)),
+        Denial::PasswordMustChange
+    );
+    assert_eq!(denial(world.ask("vpn", "ana", &typed, APPENDED)), Denial::CodeReplayed);
+    // Without the password it is nobody's business.
+    let mut world = World::new();
+    force(&mut world);
+    let code = world.code();
+    done(world.ask("code", "ana", &code, Capability::None));
+}
+
+#[test]
+fn a_change_with_the_old_password_or_a_passcode_ends_it_and_one_that_is_refused_does_not() {
+    let mut world = World::new();
+    force(&mut world);
+    world.changed = Some(Changed::Refused(PasswordRefusal::TooShort));
+    assert_eq!(
+        denial(world.set("password", PASSWORD)),
+        Denial::NewPassword(PasswordRefusal::TooShort)
+    );
+    assert!(world.user().must_change.is_some());
+    world.changed = Some(Changed::Lost("no answer".into()));
+    assert!(matches!(world.set("password", PASSWORD), Verdict::Unavailable(_)));
+    assert!(world.user().must_change.is_some(), "perhaps it is not changed");
+    world.changed = None;
+    done(world.set("password", PASSWORD));
+    assert_eq!(world.user().must_change, None);
+
+    let mut world = World::new();
+    force(&mut world);
+    done(world.set("wiki", PASSCODE));
+    assert_eq!(world.user().must_change, None);
+}
+
+#[test]
+fn a_password_that_another_server_judges_is_not_to_be_changed_here() {
+    let mut world = World::new();
+    force(&mut world);
+    let request = world.request("password", "ana", PASSWORD, None, Capability::None);
+    let engine = world.engine.clone();
+    let facts = Facts {
+        password_by: Some("elsewhere".into()),
+        ..world.facts("ana")
+    };
+    let Step::Do(Effect::AskUpstream { reserve, .. }, attempt) = engine.begin(&request, &facts, world.now, 1) else {
+        panic!("the upstream is asked")
+    };
+    assert!(world.commit(reserve));
+    let facts = Facts {
+        password_by: Some("elsewhere".into()),
+        ..world.facts("ana")
+    };
+    let right = Evidence::Upstream(Answer::Accept(Vec::new()));
+    let Step::Decided(decision) = attempt.resume(right, &facts, world.now) else {
+        panic!("nothing more is asked")
+    };
+    assert!(matches!(decision.verdict, Verdict::Accept(_)), "{:?}", decision.verdict);
 }

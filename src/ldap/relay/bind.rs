@@ -182,8 +182,9 @@ impl Connection {
                 self.remember(verdict, came);
                 Judged::InToChange
             }
-            (BindEnd::Restricted, Tried::Nothing | Tried::NotRight) => {
-                if self.server_has_rights {
+            // Right for the server, which may know nothing of what an operator wants.
+            (BindEnd::Restricted, tried @ (Tried::Right(_) | Tried::Nothing | Tried::NotRight)) => {
+                if self.server_has_rights && !matches!(tried, Tried::Right(_)) {
                     self.drop_server();
                 }
                 let policy = policy_response(Some(CHANGE_AFTER_RESET));
@@ -192,7 +193,7 @@ impl Connection {
                 self.remember(verdict, came);
                 Judged::InToChange
             }
-            (BindEnd::Restricted, Tried::Right(_) | Tried::RightHere | Tried::Lost | Tried::Busy) => {
+            (BindEnd::Restricted, Tried::RightHere | Tried::Lost | Tried::Busy) => {
                 tracing::error!("a bind was restricted although the directory did not say so; refused");
                 Judged::Out(Code::InvalidCredentials)
             }

@@ -19,6 +19,7 @@ use crate::directory::{self, Directory};
 use crate::engine::authenticator::KindSet;
 use crate::engine::dialog::Dialog;
 use crate::engine::facts::normalise_dn;
+use crate::engine::generated::{self, Shape};
 use crate::engine::policy::Rule;
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult, Target};
 use crate::engine::{
@@ -27,7 +28,7 @@ use crate::engine::{
 use crate::ldap::bound::Bound;
 use crate::ldap::controls::{ControlFault, asks_for_policy};
 use crate::ldap::frame::Head;
-use crate::ldap::password::{Changed, NEVER, PROVE_MORE, PasswordModify, generate};
+use crate::ldap::password::{Changed, NEVER, PROVE_MORE, PasswordModify};
 use crate::ldap::pump::Event;
 use crate::ldap::reply::{Code, EXTENDED_RESPONSE};
 use crate::ldap::session::{Session, Standing};
@@ -197,8 +198,7 @@ impl Connection {
                 changed.write(head.id, false, None, out);
             }
         }
-        let own = matches!(&change.target, Target::Known(user) if *user == change.person.key);
-        if code == Some(SUCCESS) && own {
+        if code == Some(SUCCESS) && change.is_own() {
             if let Some(identity) = &mut self.identity {
                 identity.dialog = None;
             }
@@ -387,7 +387,8 @@ fn result_code(answer: &[u8]) -> Option<i32> {
 
 fn made_up() -> Secret {
     loop {
-        if let Some(made) = generate(&clock::random::<64>()) {
+        let random = zeroize::Zeroizing::new(clock::random::<192>());
+        if let Some(made) = generated::password(random.as_slice(), Shape::default()) {
             return made;
         }
     }

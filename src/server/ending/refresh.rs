@@ -7,12 +7,13 @@ use super::{By, Ending, MOST, Nothing, Question, unavailable};
 use crate::admin::api::{ApiError, AskedReport};
 use crate::clock::{self, Timestamp};
 use crate::engine::batch::Key;
+use crate::engine::denials::{GroupDenial, GroupDenials};
 use crate::engine::login::Engine;
 use crate::engine::policy::{Subject, Terms, Who};
 use crate::engine::record::{self, UserRecord};
 use crate::engine::review::Review;
 use crate::engine::session::SessionRecord;
-use crate::engine::{LoginName, Lookup, Manner, Operation, Origin, Person, Protocol, Transport, UserKey};
+use crate::engine::{Denial, LoginName, Lookup, Manner, Operation, Origin, Person, Protocol, Transport, UserKey};
 use crate::radius::attribute::NAS_IDENTIFIER;
 use crate::radius::dynauth::{Wish, is_change};
 use crate::radius::packet::Attributes;
@@ -30,13 +31,46 @@ impl Ending {
         let filter = Filter { user, client };
         let (sessions, more) = self.sessions.list(&filter, MOST).await.map_err(unavailable)?;
         let engine = self.verifier.engine();
+        let denials = self.verifier.denials().load_full();
         let mut people = People::new(self);
         let mut questions = Vec::with_capacity(sessions.len());
         for session in sessions {
             let known = people.of(&session).await;
-            questions.push(question(&engine, session, known, clock::now()));
+            questions.push(question((&engine, &denials), session, known, clock::now()));
         }
         let asked = self.ask("session.refresh", questions, By::operator(operator)).await?;
+        Ok(AskedReport { sessions: asked, more })
+    }
+}
+
+impl Ending {
+    /// Ends the sessions of the members of a group, as their directories say now who they are.
+    pub(in crate::server) async fn end_of_group(
+        &self,
+        denial: &GroupDenial,
+        operator: String,
+    ) -> Result<AskedReport, ApiError> {
+        let (sessions, more) = self
+            .sessions
+            .list(&Filter::default(), MOST)
+            .await
+            .map_err(unavailable)?;
+        let mut people = People::new(self);
+        let mut questions = Vec::new();
+        for session in sessions {
+            let wish = match people.of(&session).await.as_ref() {
+                Ok(found) if found.person.as_deref().is_some_and(|person| denial.is_about(person)) => Ok(Wish::End),
+                Ok(_) => continue,
+                Err(why) => Err(Nothing::Undecided(why.clone())),
+            };
+            questions.push(Question {
+                session,
+                wish,
+                rule: None,
+                because: Some(Denial::Denied.word().to_owned()),
+            });
+        }
+        let asked = self.ask("session.end", questions, By::operator(operator)).await?;
         Ok(AskedReport { sessions: asked, more })
     }
 }
@@ -134,7 +168,12 @@ impl<'e> People<'e> {
     }
 }
 
-fn question(engine: &Engine, session: SessionRecord, known: Known, now: Timestamp) -> Question {
+fn question(
+    (engine, denials): (&Engine, &GroupDenials),
+    session: SessionRecord,
+    known: Known,
+    now: Timestamp,
+) -> Question {
     let (person, found) = match known.as_ref() {
         Ok(found) => (found.person.as_deref(), found),
         Err(why) => {
@@ -156,7 +195,7 @@ fn question(engine: &Engine, session: SessionRecord, known: Known, now: Timestam
             sessions: Some(found.before(&session)),
             now,
         };
-        engine.review(&subject, &found.record)
+        engine.review(&subject, &found.record, denials)
     });
     let (wish, rule, because) = match (decided, person) {
         (Err(error), _) => (Err(Nothing::Undecided(error.to_string())), None, None),

@@ -65,6 +65,7 @@ impl<'a, 'f> Walk<'a, 'f> {
                 self.uncount_in_session();
                 self.note(ACTION, Outcome::Accept, None);
                 self.position.password = None;
+                self.record.to_mut().must_change = None;
                 self.came_to = Some(CameTo::PasswordChanged);
                 return ControlFlow::Continue(self);
             }
