@@ -415,7 +415,6 @@ async fn segments_that_are_gone_swapped_or_renamed_are_named() {
             stay: STAY,
             look: Duration::from_millis(5),
             oldest: Duration::MAX,
-        oldest: Duration::MAX,
             ..Archiving::default()
         };
         let other = Arc::new(portcullis::keyring::Keyring::from_root(&[43; 32]));
