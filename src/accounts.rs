@@ -3,6 +3,7 @@
 //! before the answer.
 
 mod answers;
+mod api_tokens;
 mod census;
 mod codes;
 mod delegations;
@@ -10,10 +11,12 @@ mod denials;
 mod four_eyes;
 mod group_denials;
 mod helpdesk;
+mod imports;
 pub mod jobs;
 mod keys;
 mod notices;
 mod offline;
+mod operators;
 mod otpauth;
 mod relation;
 mod requests;
@@ -46,6 +49,7 @@ use crate::keyring::{KeyError, Keyring};
 use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use answers::{AnswersChange, DefineWish};
+pub use api_tokens::ApiTokenWish;
 pub use census::{Census, Counts};
 pub use codes::PasscodeWish;
 pub use delegations::DelegationWish;
@@ -53,6 +57,7 @@ pub use denials::DenyWish;
 use denials::stated;
 pub use four_eyes::FourEyes;
 pub use helpdesk::{NotDone, UnlockWish};
+pub use imports::{Imported, TokenImport};
 pub use keys::{Holders, KeyWish};
 pub use notices::Notice;
 pub use otpauth::BadUri;
@@ -236,6 +241,12 @@ pub enum AccountError {
     /// A request that somebody has decided already.
     #[error("request `{0}` is {1} already")]
     Decided(String, &'static str),
+    /// No such API token of an operator.
+    #[error("there is no API token `{0}`; it may have expired")]
+    NoSuchApiToken(String),
+    /// The operator has an API token of that name.
+    #[error("there is an API token `{0}` already")]
+    ApiTokenTaken(String),
     /// Something that takes an approval: what, and on whom.
     #[error("{0} of `{1}` takes an approval")]
     NeedsApproval(Action, String),
@@ -596,7 +607,7 @@ impl Accounts {
             let full = page.len() == PAGE;
             after = page.last().map(|(key, _)| key.clone());
             for (key, octets) in page {
-                let Some(user) = user_of(&key) else { continue };
+                let Some(user) = key.user_key() else { continue };
                 if !visit(&user, decode(&octets))? {
                     return Ok(());
                 }
@@ -641,12 +652,6 @@ fn event(action: &str, by: Actor<'_>, subject: Option<&Subject>, what: &str) -> 
         reason: Some(what.to_owned()),
         context: None,
     }
-}
-
-fn user_of(key: &Key) -> Option<UserKey> {
-    let text = std::str::from_utf8(key.as_octets().strip_prefix(Key::USERS)?).ok()?;
-    let (directory, identifier) = text.split_once(':')?;
-    Some(UserKey::new(directory, identifier))
 }
 
 #[cfg(test)]

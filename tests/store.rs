@@ -8,5 +8,9 @@ mod archive;
 mod battery;
 #[path = "store/disk.rs"]
 mod disk;
+#[path = "store/rekey.rs"]
+mod rekey;
+#[path = "store/schema.rs"]
+mod schema;
 #[path = "support/store.rs"]
 mod support;

@@ -10,4 +10,4 @@ pub use health::Health;
 pub use helpdesk::Helpdesk;
 pub use operators::OperatorBook;
 pub use policies::PolicyTools;
-pub use upkeep::Upkeep;
+pub use upkeep::{Backup, Upkeep};

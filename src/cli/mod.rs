@@ -5,6 +5,7 @@
 
 mod answers;
 mod audit;
+mod backup;
 mod client;
 mod delegation;
 mod delivery;
@@ -15,6 +16,7 @@ mod key;
 mod login;
 mod manual;
 mod offline;
+mod operator;
 mod output;
 mod passcode;
 mod password_hash;
@@ -22,9 +24,11 @@ mod policy;
 pub(crate) mod qr;
 mod radius;
 mod recovery_codes;
+mod rekey;
 mod reload;
 mod report;
 mod request;
+mod restore;
 mod reuse;
 mod schedule;
 mod session;
@@ -37,6 +41,7 @@ mod user;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -75,6 +80,54 @@ struct Global {
     /// Do it under this approved request, which is used up by it
     #[arg(long, global = true, value_name = "ID", help_heading = "Everywhere")]
     under: Option<String>,
+    /// The running server's TLS listener instead, https://HOST[:PORT]; takes an API token
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "PORTCULLIS_URL",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    url: Option<String>,
+    /// PEM file of the authorities to verify that listener with; the system's when left out
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        requires = "url",
+        help_heading = "Everywhere"
+    )]
+    ca: Option<PathBuf>,
+    /// File with an API token to act by; the token itself may be in PORTCULLIS_TOKEN
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    token_file: Option<PathBuf>,
+}
+
+impl Global {
+    /// Whom to ask, as whom.
+    fn client(&self) -> Result<AdminClient, CliError> {
+        let client = match &self.url {
+            Some(url) => AdminClient::remote(url, self.ca.as_deref()).map_err(|error| {
+                CliError::File(
+                    output::in_full(&error),
+                    Some("see `portcullis --help` for --url and --ca"),
+                )
+            })?,
+            None => AdminClient::new(&self.socket),
+        };
+        let client = client
+            .confirmed_by(Arc::new(operator::ask_code))
+            .under(self.under.clone());
+        match operator::own_token(self.token_file.as_deref())? {
+            Some(token) => Ok(client.with_token(token)),
+            None if self.url.is_some() => Err(CliError::Usage(
+                "the TLS listener takes an API token".into(),
+                Some("put it into PORTCULLIS_TOKEN, or into a file named by --token-file"),
+            )),
+            None => Ok(client),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,9 +185,20 @@ enum Command {
     Report(report::ReportArgs),
     /// The audit: follow, search, export, verify
     Audit(audit::AuditArgs),
+    /// Operators: who may do what, API tokens
+    Operator(operator::OperatorArgs),
     /// Have the running server read its configuration and policies again
     #[command(after_help = reload::HELP)]
     Reload,
+    /// Copy the whole store into one file, while logins go on; check such a file
+    #[command(after_help = backup::HELP)]
+    Backup(backup::BackupArgs),
+    /// Make a store from a backup, while no server runs
+    #[command(after_help = restore::HELP)]
+    Restore(restore::RestoreArgs),
+    /// Put the store under a new key file, while no server runs
+    #[command(after_help = rekey::HELP)]
+    Rekey(rekey::RekeyArgs),
     /// The store's exports: make, verify, restore, while no server runs
     Store(store::StoreArgs),
     /// Log in as a RADIUS or LDAP client would, to see what happens
@@ -241,7 +305,11 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Man(_)
         | Command::Completions(_)
         | Command::Audit(_)
+        | Command::Operator(_)
         | Command::Reload
+        | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Rekey(_)
         | Command::Store(_)
         | Command::Login(_)
         | Command::Radius(_)
@@ -250,11 +318,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
             let mut stdout = std::io::stdout().lock();
             let terminal = stdout.is_terminal();
             let mut out = Out::new(&mut stdout, cli.global.json, terminal);
-            let done = ask(
-                command,
-                &AdminClient::new(cli.global.socket).under(cli.global.under),
-                &mut out,
-            );
+            let done = cli.global.client().and_then(|client| ask(command, &client, &mut out));
             done.unwrap_or_else(|error| error.report(cli.global.json))
         }
     }
@@ -293,7 +357,11 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Man(args) => manual::man(&args, out),
         Command::Completions(args) => manual::completions(&args, out),
         Command::Audit(args) => audit::run(args, client, out).await,
+        Command::Operator(args) => operator::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,
+        Command::Backup(args) => backup::run(args, client, out).await,
+        Command::Restore(args) => restore::run(&args, out),
+        Command::Rekey(args) => rekey::run(args, out).await,
         Command::Store(args) => store::run(args, out).await,
         Command::Login(args) => login::run(args, out).await,
         Command::Radius(args) => radius::run(&args, out),
@@ -303,6 +371,13 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
             Err(CliError::Usage("this command does not ask a server".into(), None))
         }
     }
+}
+
+/// The local account that runs this, for the audit.
+fn account() -> String {
+    let uid = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    user.map_or_else(|| format!("#{uid}"), |user| user.name)
 }
 
 /// Names one person.

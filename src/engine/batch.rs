@@ -25,6 +25,13 @@ impl Key {
     /// All user records.
     pub const USERS: &'static [u8] = b"u/";
 
+    /// The person whose record this is the key of.
+    pub fn user_key(&self) -> Option<UserKey> {
+        let text = std::str::from_utf8(self.0.strip_prefix(Self::USERS)?).ok()?;
+        let (directory, identifier) = text.split_once(':')?;
+        Some(UserKey::new(directory, identifier))
+    }
+
     /// Failure counters, which expire: `e/t/<user key>`.
     pub fn throttle(user: &UserKey) -> Self {
         Self::joined(b"e/t/", user.as_str().as_bytes())
@@ -164,6 +171,24 @@ impl Key {
         Self::joined(b"e/f/", user.as_str().as_bytes())
     }
 
+    /// An API token of an operator, which expires: `e/a/<account>/<name>`.
+    pub fn api_token(account: &str, name: &str) -> Self {
+        Self::joined(&Self::api_tokens_of(account), part(name).as_bytes())
+    }
+
+    /// All API tokens.
+    pub const API_TOKENS: &'static [u8] = b"e/a/";
+
+    /// All API tokens of one account.
+    pub fn api_tokens_of(account: &str) -> Vec<u8> {
+        [Self::API_TOKENS, part(account).as_bytes(), b"/"].concat()
+    }
+
+    /// Which API token a digest is that of, which expires: `e/k/<digest>`.
+    pub fn api_token_shown(digest: &[u8; 32]) -> Self {
+        Self::joined(b"e/k/", data_encoding::HEXLOWER.encode(digest).as_bytes())
+    }
+
     /// A version of the policies: `p/v/<number>`.
     pub fn policy_version(number: u64) -> Self {
         Self::joined(Self::POLICY_VERSIONS, format!("{number:016x}").as_bytes())
@@ -175,6 +200,18 @@ impl Key {
     /// A piece of the files of a version of the policies: `p/t/<number>/<piece>`.
     pub fn policy_text(number: u64, piece: u32) -> Self {
         Self::joined(b"p/t/", format!("{number:016x}/{piece:04x}").as_bytes())
+    }
+
+    /// The version of the policies that this is a piece of.
+    pub fn policy_text_number(&self) -> Option<u64> {
+        let rest = std::str::from_utf8(self.0.strip_prefix(b"p/t/")?).ok()?;
+        let (number, _) = rest.split_once('/')?;
+        u64::from_str_radix(number, 16).ok()
+    }
+
+    /// The place that the files of a version of the policies are sealed to.
+    pub fn policy_text_place(number: u64) -> Vec<u8> {
+        format!("policy-version/{number}").into_bytes()
     }
 
     /// The number of the newest version of the policies.

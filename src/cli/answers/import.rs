@@ -129,6 +129,10 @@ async fn ask(
                     tries += 1;
                     tokio::time::sleep(PAUSE).await;
                 }
+                // None of these is about one person.
+                ErrorKind::Unauthenticated | ErrorKind::Confirm | ErrorKind::Throttled => {
+                    return Err(ClientError::Api(error).into());
+                }
                 ErrorKind::Denied
                 | ErrorKind::Unavailable
                 | ErrorKind::Invalid
@@ -137,9 +141,12 @@ async fn ask(
                 | ErrorKind::Faulty
                 | ErrorKind::Internal => return Ok(Err(error.error)),
             },
-            Err(error @ (ClientError::Unreachable(..) | ClientError::Forbidden(_) | ClientError::Broken(..))) => {
-                return Err(error.into());
-            }
+            Err(
+                error @ (ClientError::Unreachable(..)
+                | ClientError::Forbidden(_)
+                | ClientError::Broken(..)
+                | ClientError::Taken(_)),
+            ) => return Err(error.into()),
         }
     }
 }

@@ -126,6 +126,12 @@ pub(super) fn verify_export(file: &Path, key: &str, noted: Option<&str>, out: &m
                     "records up to {gone} were taken away by retention, which is signed"
                 ))?;
             }
+            if whole.foreign > 0 {
+                let foreign = whole.foreign;
+                out.line(format!(
+                    "{foreign} checkpoints are not signed with this key, and attest nothing"
+                ))?;
+            }
             match whole.signed {
                 Some(at) => out.line(format!(
                     "attested up to record {}, signed {}",
