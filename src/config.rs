@@ -23,6 +23,7 @@ pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use four_eyes::{Approvals, Passcodes};
 pub use generated::{Class, GeneratedPasswords};
+pub use operator::{AdminTls, Confirm, Operator, TOKEN_LIVES};
 pub use privileged::Privileged;
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
@@ -61,6 +62,8 @@ pub struct Config {
     pub generated_passwords: GeneratedPasswords,
     /// `[privileged]`
     pub privileged: Privileged,
+    /// `[[operator]]`
+    pub operators: Vec<Operator>,
     /// `[[directory]]`, at least one.
     pub directories: Vec<Directory>,
     /// `[[upstream]]`
@@ -171,8 +174,8 @@ pub enum StoreKind {
     Memory,
 }
 
-/// `[admin]`: the socket that the CLI speaks to.
-#[derive(Clone, Debug, Deserialize, PartialEq, Default)]
+/// `[admin]`: the socket that the CLI speaks to, and its operators.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct Admin {
     /// Path of the Unix socket, mode 0660; `/run/portcullis/admin.sock` when absent, or
@@ -180,8 +183,31 @@ pub struct Admin {
     pub socket: Option<PathBuf>,
     /// Group that owns the socket; the process's own when absent.
     pub group: Option<String>,
-    /// Local accounts allowed to use it, by name; root and the process's own account always are.
+    /// Local accounts that may do everything, by name; root and the process's own account always may.
     pub operators: Vec<String>,
+    /// The directory that operators have their tokens in; all are asked when absent.
+    pub directory: Option<String>,
+    /// Who confirms sensitive verbs with a code.
+    pub confirm: Confirm,
+    /// How long an API token lives at most: 1 minute to 366 days.
+    #[serde(with = "crate::document::span")]
+    pub token_life: Duration,
+    /// The same API over TLS.
+    pub tls: Option<AdminTls>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            group: None,
+            operators: Vec::new(),
+            directory: None,
+            confirm: Confirm::default(),
+            token_life: operator::TOKEN_LIFE,
+            tls: None,
+        }
+    }
 }
 
 /// `[metrics]`
@@ -994,6 +1020,7 @@ mod dynauth;
 mod four_eyes;
 mod generated;
 mod load;
+mod operator;
 mod privileged;
 mod proxy_protocol;
 mod restrict;

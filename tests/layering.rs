@@ -95,7 +95,16 @@ const RULES: &[(&str, &[&str])] = &[
     // Carries the audit to collectors.
     (
         "stream",
-        &["audit", "causes", "clock", "config", "engine", "store", "tls"],
+        &[
+            "accounts::view",
+            "audit",
+            "causes",
+            "clock",
+            "config",
+            "engine",
+            "store",
+            "tls",
+        ],
     ),
     // Counts what the audit and people's records say.
     ("reports", &["accounts", "audit", "clock", "engine"]),
@@ -139,8 +148,8 @@ const RULES: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
-            "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "policies", "reports",
-            "secret", "stream",
+            "accept", "accounts", "audit", "causes", "clock", "config", "document", "engine", "metrics", "policies",
+            "reports", "secret", "stream", "tls",
         ],
     ),
     // Speaks to the admin socket; the walls of the house are none of its business.

@@ -16,6 +16,7 @@ pub mod generated;
 pub mod login;
 pub mod ocra;
 pub mod offline;
+pub mod operator;
 pub mod outline;
 pub mod policy;
 pub mod questions;

@@ -27,7 +27,7 @@ use crate::keyring::Keyring;
 use crate::policies::files::PolicyFiles;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
-use crate::server::{certificates, deliveries, dialogs, questions, untyped, upstreams};
+use crate::server::{certificates, deliveries, dialogs, operators, questions, untyped, upstreams};
 use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -55,6 +55,8 @@ pub struct Parts {
     pub certificates: Vec<(String, Arc<TlsServer>)>,
     /// The certificates of its RADIUS listeners with TLS, by the listener's name.
     pub radius_certificates: Vec<(String, Arc<MutualServer>)>,
+    /// The certificate of the admin listener, if there is one.
+    pub admin_certificate: Option<Arc<TlsServer>>,
     /// How codes reach people.
     pub deliveries: Arc<Deliveries>,
     /// What works but is probably not meant.
@@ -94,6 +96,7 @@ impl Parts {
         let files = files.unwrap_or_else(|| PolicyFiles::read(&config.policies.path, &mut faults));
         let (policy, deliveries) = settle(&mut config, &files, &dictionary, &document, &mut faults);
         upstreams::check(&config, &dictionary, &document, &mut faults);
+        operators::check(&config, &document, &mut faults);
         if let Err((index, error)) = Streams::check(&config.audit_streams) {
             faults
                 .0
@@ -126,6 +129,7 @@ impl Parts {
         }
         let certificates = certificates::ldap(&config, &document, &mut faults);
         let radius_certificates = certificates::radius(&config, &document, &mut faults);
+        let admin_certificate = certificates::admin(&config, &document, &mut faults);
         let no_secret = Secret::default();
         let entries = config.clients.iter().filter_map(|client| {
             let directory = client.directory.as_deref().unwrap_or_default();
@@ -150,6 +154,7 @@ impl Parts {
             clients: Arc::new(clients),
             certificates,
             radius_certificates,
+            admin_certificate,
             deliveries,
             warnings: faults,
         })

@@ -250,12 +250,13 @@ fn folders_are_checked_and_compared_without_being_taken() {
     let sound = draft(
         &site,
         "sound",
-        "[[rule]]\nname = \"a\"\nwhen = { service = [\"vnp\"] }\nrequire = \"password\"\n",
+        "[[rule]]\nname = \"a\"\nwhen = { service = [\"appendd\"] }\nrequire = \"password\"\n",
     );
     let checked = succeeds(&site, &["policy", "check", as_text(&sound)]);
     assert!(
-        checked.contains("10-draft.toml:3:21: warning: rule[0].when.service[0]: rule \"a\" is about service \"vnp\"")
-            && checked.contains("did you mean `vpn`?"),
+        checked
+            .contains("10-draft.toml:3:21: warning: rule[0].when.service[0]: rule \"a\" is about service \"appendd\"")
+            && checked.contains("did you mean `append`?"),
         "{checked}"
     );
     let told = succeeds(&site, &["policy", "diff", as_text(&sound)]);

@@ -19,7 +19,7 @@ use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::api::{ReplayLine, ReplayProgress, ReplayRequest};
 use crate::admin::client::{AdminClient, ClientError};
 use crate::admin::control::{Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
-use crate::admin::operator::{Operator, Verb};
+use crate::admin::operator::{Book, Operator, Verb};
 use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
 use crate::clock::Timestamp;
@@ -85,7 +85,14 @@ fn nothing() -> ApiError {
     ApiError::new(ErrorKind::NotFound, "there is nothing here")
 }
 
-impl OperatorBook for TestControl {}
+impl OperatorBook for TestControl {
+    fn book(&self) -> Book {
+        Book {
+            admin: toml::from_str("operators = ['carol']").unwrap(),
+            entries: Vec::new(),
+        }
+    }
+}
 
 impl Helpdesk for TestControl {
     fn expel_group<'a>(&'a self, _: &'a GroupDenial) -> BoxFuture<'a, usize> {
@@ -115,10 +122,6 @@ impl Trail for TestControl {}
 impl Upkeep for TestControl {}
 
 impl Control for TestControl {
-    fn operators(&self) -> Vec<String> {
-        vec!["carol".into()]
-    }
-
     fn reload(&self, _: String) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
         Box::pin(async { Err(ApiError::new(ErrorKind::Faulty, "portcullis.toml:3:1: nonsense")) })
     }
@@ -254,6 +257,7 @@ fn state_of(site: &Fixture) -> AdminState {
         audit: Arc::new(Audit::new(Arc::clone(&site.store) as _, Arc::clone(&site.keyring))),
         metrics: Metrics::default(),
         control: Arc::new(TestControl),
+        guesses: Arc::default(),
     }
 }
 
@@ -516,7 +520,7 @@ async fn octets_that_are_no_request_end_the_connection() {
 async fn as_account(name: &str, request: &str) -> String {
     let site = Fixture::new();
     let (near, mut far) = UnixStream::pair().unwrap();
-    let caller = Caller {
+    let caller = Caller::Local {
         name: name.into(),
         own: false,
     };
@@ -668,11 +672,7 @@ async fn nobody_helps_themselves() {
 async fn refusals_to_help_oneself_are_audited() {
     let site = Fixture::new();
     site.main.alias("carol-admin", "carol");
-    let operator = Operator {
-        name: "carol-admin".into(),
-        known: true,
-        own: false,
-    };
+    let operator = Operator::administrator("carol-admin");
     let state = state_of(&site);
     let carol = site.subject("carol").await;
     let relation = site.accounts.relation(&operator.name, &carol).await.unwrap();

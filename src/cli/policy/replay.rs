@@ -63,10 +63,7 @@ pub(super) async fn run(args: ReplayArgs, client: &AdminClient, out: &mut Out<'_
     let report = match ended {
         Some(Ok(report)) => report,
         Some(Err(error)) => return Err(ClientError::Api(error).into()),
-        None => {
-            let socket = client.socket().to_owned();
-            return Err(ClientError::Broken(socket, "the replay broke off".into()).into());
-        }
+        None => return Err(client.broken("the replay broke off").into()),
     };
     if out.json {
         return out.json(&report);

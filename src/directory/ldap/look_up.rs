@@ -496,7 +496,7 @@ fn user_key(directory: &str, identifier: &str) -> UserKey {
 }
 
 pub(super) const SUCCESS: i32 = 0;
-const SIZE_LIMIT_EXCEEDED: i32 = 4;
+pub(super) const SIZE_LIMIT_EXCEEDED: i32 = 4;
 pub(super) const NO_SUCH_OBJECT: i32 = 32;
 const INVALID_DN_SYNTAX: i32 = 34;
 

@@ -201,14 +201,22 @@ impl Look<'_> {
         false
     }
 
-    /// A rule that no client and no listener can come to.
+    /// A rule whose conditions each fit some client or listener, and no client or listener fits them all. One that nothing
+    /// here fits may be meant for another server that has the same files.
     fn has_no_place(&mut self) {
+        let fits = |condition: &Condition| {
+            let mut places = self.site.places.iter();
+            places.any(|place| compare::at(condition, place) != Some(false))
+        };
+        if self.site.places.is_empty() || !self.rule.when.iter().all(fits) {
+            return;
+        }
         let possible = |place: &Place| {
             let may = |condition: &Condition| compare::at(condition, place) != Some(false);
             let may_not = |condition: &Condition| compare::at(condition, place) != Some(true);
             self.rule.when.iter().all(may) && self.rule.unless.iter().all(may_not)
         };
-        if self.site.places.is_empty() || self.site.places.iter().any(possible) {
+        if self.site.places.iter().any(possible) {
             return;
         }
         let told = self.rule.when.iter().chain(&self.rule.unless);

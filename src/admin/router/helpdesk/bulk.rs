@@ -50,7 +50,9 @@ impl AdminState {
         let mut summary = BulkSummary::default();
         while let Some(names) = searched.names.recv().await {
             for dn in names {
-                let sighted = self.look_at(operator, whom, dn).await;
+                let Some(sighted) = self.look_at(operator, whom, dn).await else {
+                    continue;
+                };
                 match sighted.left_out {
                     None => summary.meant += 1,
                     Some(_) => summary.left_out += 1,
@@ -68,17 +70,24 @@ impl AdminState {
         let _ = lines.send(BulkLine::Summary(summary)).await;
     }
 
-    async fn look_at(&self, operator: &Operator, whom: &Whom, dn: String) -> Sighted {
-        let left_out = |login: String, dn: String, why: String| Sighted {
-            login,
-            dn,
-            left_out: Some(why),
+    /// `None` for people whom the operator may not see.
+    async fn look_at(&self, operator: &Operator, whom: &Whom, dn: String) -> Option<Sighted> {
+        let everywhere = operator.is_everywhere(Verb::FindUsers);
+        let left_out = |login: String, dn: String, why: String| {
+            everywhere.then_some(Sighted {
+                login,
+                dn,
+                left_out: Some(why),
+            })
         };
         let subject = match self.accounts.by_dn(&whom.directory, &dn).await {
             Ok(Some(subject)) => subject,
             Ok(None) => return left_out(dn.clone(), dn, super::running::NOBODY.into()),
             Err(error) => return left_out(dn.clone(), dn, error.to_string()),
         };
+        if !everywhere && !matches!(self.in_scope(operator, Verb::FindUsers, &subject).await, Ok(true)) {
+            return None;
+        }
         let why = match self.accounts.record_of(&subject, clock::now()).await {
             Ok(record) => whom.leaves_out(&subject, &record).map(str::to_owned),
             Err(error) => Some(error.to_string()),
@@ -91,11 +100,11 @@ impl AdminState {
                 .err()
                 .map(|error| error.error),
         };
-        Sighted {
+        Some(Sighted {
             login: subject.login,
             dn,
             left_out: why,
-        }
+        })
     }
 
     /// Tells how a job stands until it is over.
