@@ -296,6 +296,8 @@ mod tests {
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             attributes: Default::default(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         }
     }
 

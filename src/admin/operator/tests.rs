@@ -22,6 +22,8 @@ fn person(groups: &[&str]) -> Person {
         groups: groups.iter().map(|group| format!("cn={group},dc=example")).collect(),
         attributes: Default::default(),
         enabled: true,
+        manager: None,
+        sso_managed: None,
     }
 }
 
