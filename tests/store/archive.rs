@@ -182,7 +182,7 @@ async fn an_emptied_database_opens_on_its_archive_alone() {
     export::export(&*store, &file).await.unwrap();
     // What is restored goes to the archive, all of it.
     let restored = folder.path().join("restored");
-    export::restore(&file, &restored, &keyring()).unwrap();
+    export::restore(&file, &restored, &keyring(), &export::Restoring::default()).unwrap();
     let copy = open(&restored);
     assert_eq!(copy.archive().unwrap().through(), 90);
     assert_eq!(
@@ -616,7 +616,7 @@ async fn retention_leaves_an_anchor_that_the_rest_goes_on_from() {
 
     // What was exported comes back, with the anchor.
     let restored = folder.path().join("restored");
-    export::restore(&file, &restored, &keyring()).unwrap();
+    export::restore(&file, &restored, &keyring(), &export::Restoring::default()).unwrap();
     check(&open(&restored)).await;
 
     // Files taken away without an anchor are missing, however tidy the rest is.
