@@ -316,7 +316,7 @@ fn accounts_and_groups_have_their_roles() {
     assert_eq!(roles("ben", &["desk"], &[]), [Role::Auditor, Role::Helpdesk]);
     let manager = std::sync::Arc::new(person(&["managers"]));
     assert_eq!(
-        roles("ana", &[], &[manager.clone()]),
+        roles("ana", &[], std::slice::from_ref(&manager)),
         [Role::Manager, Role::SecondHolder]
     );
     let mut elsewhere = Person::clone(&manager);
