@@ -49,15 +49,14 @@ async fn unlock(
     Extension(operator): Extension<Operator>,
     Body(request): Body<UnlockRequest>,
 ) -> Answer<Unlocked> {
-    let subject = state
-        .person(&operator, Verb::Unlock, &request.user, request.directory.as_deref())
-        .await?;
+    let directory = request.directory.as_deref();
     if request.answers {
-        let directory = request.directory.as_deref();
         state
             .person(&operator, Verb::DefineAnswers, &request.user, directory)
             .await?;
     }
+    // Last, as it spends the request that it is done under.
+    let subject = state.person(&operator, Verb::Unlock, &request.user, directory).await?;
     let both = !request.account && !request.profile && !request.answers;
     let wish = UnlockWish {
         profile: request.profile || both,
@@ -288,7 +287,7 @@ impl AdminState {
     /// Whether an operator may do this to one of many. The one place that is asked for each of them.
     async fn may_do_to(&self, operator: &Operator, verb: Verb, subject: &Subject) -> Result<(), ApiError> {
         match self.refusal(operator, verb, subject).await? {
-            None => self.unapproved(verb, subject),
+            None => Ok(self.unapproved(verb, subject)?),
             Some(denied) => Err(denied),
         }
     }
