@@ -1,9 +1,10 @@
 //! What takes an approval, and delegations, through the routes.
 
 use super::*;
-use crate::accounts::{Actor, Answer};
+use crate::accounts::Answer;
 use crate::clock;
-use crate::engine::approval::{About, Action, Approver, Rule};
+use crate::engine::approval::Action;
+use crate::engine::approval::{About, Approver, Rule};
 
 #[tokio::test]
 async fn what_takes_an_approval_names_the_request_that_has_it() {
