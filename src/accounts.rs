@@ -11,6 +11,7 @@ mod denials;
 mod four_eyes;
 mod group_denials;
 mod helpdesk;
+mod imports;
 pub mod jobs;
 mod keys;
 mod notices;
@@ -56,6 +57,7 @@ pub use denials::DenyWish;
 use denials::stated;
 pub use four_eyes::FourEyes;
 pub use helpdesk::{NotDone, UnlockWish};
+pub use imports::{Imported, TokenImport};
 pub use keys::{Holders, KeyWish};
 pub use notices::Notice;
 pub use otpauth::BadUri;
@@ -605,7 +607,7 @@ impl Accounts {
             let full = page.len() == PAGE;
             after = page.last().map(|(key, _)| key.clone());
             for (key, octets) in page {
-                let Some(user) = user_of(&key) else { continue };
+                let Some(user) = key.user_key() else { continue };
                 if !visit(&user, decode(&octets))? {
                     return Ok(());
                 }
@@ -650,12 +652,6 @@ fn event(action: &str, by: Actor<'_>, subject: Option<&Subject>, what: &str) -> 
         reason: Some(what.to_owned()),
         context: None,
     }
-}
-
-fn user_of(key: &Key) -> Option<UserKey> {
-    let text = std::str::from_utf8(key.as_octets().strip_prefix(Key::USERS)?).ok()?;
-    let (directory, identifier) = text.split_once(':')?;
-    Some(UserKey::new(directory, identifier))
 }
 
 #[cfg(test)]

@@ -2,14 +2,15 @@
 //!
 //! The key file lives outside the store, so that a copy of the store alone gives nothing away. One
 //! 256-bit root key is expanded with HKDF-SHA-256 (RFC 5869) into one key for each purpose.
+//!
+//! A key file that came in place of another one carries on what cannot be done anew: the keys of the digests and of
+//! the stretch of the audit that was written under the former one. The former root key is not in it.
+
+mod file;
 
 use std::fmt;
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use data_encoding::BASE64;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use ring::hmac;
@@ -19,6 +20,8 @@ use zeroize::Zeroizing;
 use crate::clock::{self, Timestamp};
 use crate::secret::Secret;
 
+pub use self::file::KeyFile;
+
 /// Octets a sealed text is longer than its plain text: format, nonce, tag.
 pub const SEAL_OVERHEAD: usize = 1 + NONCE_LEN + 16;
 
@@ -26,8 +29,8 @@ pub const SEAL_OVERHEAD: usize = 1 + NONCE_LEN + 16;
 /// and the previous key open every live one.
 const DIALOG_KEY_SECS: u64 = 3600;
 
-const FILE_PREFIX: &str = "portcullis-key-1:";
 const SEAL_FORMAT: u8 = 1;
+const ROOT_SALT: &[u8] = b"portcullis root";
 
 /// Why a key file or a sealed text could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +45,11 @@ pub enum KeyError {
     #[error("the key file {0} is readable by others (mode {1:o}); run: chmod 600 {0}")]
     Exposed(PathBuf, u32),
     /// It holds something else than a key.
-    #[error("the key file {0} is not a Portcullis key: expected one line `{FILE_PREFIX}<44 characters of base64>`")]
+    #[error(
+        "the key file {0} is not a Portcullis key: expected a line `{current}<44 characters of base64>`, and after it what is \
+         carried on of former keys",
+        current = file::CURRENT
+    )]
     Malformed(PathBuf),
     /// A sealed text was made with another key, for another place, or was changed.
     #[error(
@@ -61,8 +68,18 @@ pub struct Keyring {
     fingerprint: [u8; 8],
     proxy_mark: [u8; 16],
     dialogs: Prk,
+    /// Oldest first.
+    former: Vec<Former>,
     signer: Ed25519KeyPair,
     index: hmac::Key,
+}
+
+/// What is carried on of a key that another one has taken the place of.
+struct Former {
+    /// The last audit record that it linked.
+    until: u64,
+    audit: hmac::Key,
+    codes: hmac::Key,
 }
 
 impl fmt::Debug for Keyring {
@@ -72,54 +89,9 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// Reads a key file: one line `portcullis-key-1:` and 32 octets in base64, mode 0600 or 0400.
-    ///
-    /// # Errors
-    /// [`KeyError`] names the file and what to do.
-    pub fn load(path: &Path) -> Result<Self, KeyError> {
-        let unreadable = |error| KeyError::Read(path.to_owned(), error);
-        let mode = fs::metadata(path).map_err(unreadable)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed(path.to_owned(), mode));
-        }
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(unreadable)?);
-        let octets = text
-            .trim()
-            .strip_prefix(FILE_PREFIX)
-            .and_then(|rest| BASE64.decode(rest.as_bytes()).ok());
-        let Some(root) = octets.map(Zeroizing::new).filter(|root| root.len() == 32) else {
-            return Err(KeyError::Malformed(path.to_owned()));
-        };
-        Ok(Self::from_root(&root))
-    }
-
-    /// Makes a key file with a fresh random key, mode 0600; an existing file is never replaced.
-    ///
-    /// # Errors
-    /// [`KeyError::Write`] when the file exists or cannot be written.
-    pub fn create(path: &Path) -> Result<(), KeyError> {
-        let failed = |error| KeyError::Write(path.to_owned(), error);
-        let root = Zeroizing::new(clock::random::<32>());
-        let line = Zeroizing::new(format!("{FILE_PREFIX}{}\n", BASE64.encode(root.as_slice())));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(failed)?;
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
-        file.write_all(line.as_bytes())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::File::open(folder)?.sync_all())
-            .map_err(failed)
-    }
-
     /// Expands a root key of at least 32 octets.
     pub fn from_root(root: &[u8]) -> Self {
-        let prk = Salt::new(HKDF_SHA256, b"portcullis root").extract(root);
+        let prk = Salt::new(HKDF_SHA256, ROOT_SALT).extract(root);
         let mut fingerprint = [0u8; 8];
         for (octet, derived) in fingerprint.iter_mut().zip(expand(&prk, &[b"fingerprint"]).iter()) {
             *octet = *derived;
@@ -137,6 +109,7 @@ impl Keyring {
             dialogs: Salt::new(HKDF_SHA256, b"portcullis dialogs").extract(expand(&prk, &[b"dialogs"]).as_slice()),
             fingerprint,
             proxy_mark,
+            former: Vec::new(),
             signer: signer(&expand(&prk, &[b"audit signature"])),
             index: hmac::Key::new(hmac::HMAC_SHA256, expand(&prk, &[b"audit index"]).as_slice()),
         }
@@ -173,6 +146,14 @@ impl Keyring {
         tag(&self.codes, &[context, &[0], code])
     }
 
+    /// The digests that may be stored of a code: that of [`Keyring::digest_code`], then those of former keys.
+    pub fn digests_of_code(&self, context: &[u8], code: &[u8]) -> impl Iterator<Item = [u8; 32]> {
+        let former = self.former.iter().rev().map(|former| &former.codes);
+        std::iter::once(&self.codes)
+            .chain(former)
+            .map(move |key| tag(key, &[context, &[0], code]))
+    }
+
     /// HMAC-SHA-256 of `parts`, each with its length before it: by it a text that somebody typed is known again
     /// in the same context, while the process lives. Not for storing.
     pub fn digest_typed(&self, parts: &[&[u8]]) -> [u8; 32] {
@@ -185,9 +166,12 @@ impl Keyring {
         tag_of_parts(&self.pepper, parts)
     }
 
-    /// One link of the audit chain: HMAC-SHA-256 over the previous link, the sequence number and the record.
+    /// One link of the audit chain: HMAC-SHA-256 over the previous link, the sequence number and the record, under the
+    /// key that was in place then.
     pub fn audit_link(&self, previous: &[u8; 32], sequence: u64, body: &[u8]) -> [u8; 32] {
-        tag(&self.audit, &[previous, &sequence.to_be_bytes(), body])
+        let former = self.former.iter().find(|former| sequence <= former.until);
+        let key = former.map_or(&self.audit, |former| &former.audit);
+        tag(key, &[previous, &sequence.to_be_bytes(), body])
     }
 
     /// Signs a statement about the audit (Ed25519, RFC 8032).
@@ -347,19 +331,5 @@ mod tests {
         assert_eq!(ring().open_dialog(b"vpn", &sealed, soon).unwrap().expose(), b"dialog");
         let late = Timestamp::from_secs(DIALOG_KEY_SECS * 11 + 60);
         assert!(ring().open_dialog(b"vpn", &sealed, late).is_err());
-    }
-
-    #[test]
-    fn key_files_round_trip_and_must_be_private() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("store.key");
-        Keyring::create(&path).unwrap();
-        assert!(matches!(Keyring::create(&path), Err(KeyError::Write(..))));
-        Keyring::load(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(Keyring::load(&path), Err(KeyError::Exposed(_, 0o644))));
-        fs::write(&path, "something else").unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(matches!(Keyring::load(&path), Err(KeyError::Malformed(_))));
     }
 }

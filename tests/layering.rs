@@ -186,6 +186,9 @@ const RULES: &[(&str, &[&str])] = &[
     ("cli::password_hash", &["directory::local::hash_password"]),
     ("cli::radius", &["dictionary", "document", "radius", "secret"]),
     ("cli::store", &["config", "keyring", "store"]),
+    ("cli::backup", &["admin::api", "admin::client", "config", "store"]),
+    ("cli::restore", &["clock", "engine::event", "store"]),
+    ("cli::rekey", &["clock", "store"]),
     // The test clients speak the protocols.
     (
         "cli::login",

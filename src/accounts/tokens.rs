@@ -76,11 +76,7 @@ impl Accounts {
         let kind = wish.checked()?;
         let seed = wish.seed()?;
         let issuer = checked_name(&wish.issuer, "issuer")?.replace(':', " ");
-        let label = wish
-            .label
-            .as_deref()
-            .map(|label| checked_name(label, "label"))
-            .transpose()?;
+        let label = wish.checked_label()?;
         let token = self
             .change("token.enrol", subject, by, |record| {
                 let made = Made {
@@ -267,7 +263,7 @@ pub(super) struct Made<'a> {
 }
 
 /// Symbols of a code, where the kind says it.
-fn digits_of(kind: TokenKind) -> Option<u8> {
+pub(super) fn digits_of(kind: TokenKind) -> Option<u8> {
     match kind {
         TokenKind::Ocra { suite, .. } => Some(Suite::from(suite).digits()),
         TokenKind::Totp { .. } | TokenKind::Hotp { .. } | TokenKind::YubicoOtp { .. } => None,
@@ -281,7 +277,7 @@ const SEED_OCTETS: std::ops::RangeInclusive<usize> = 10..=128;
 const NAME_CHARACTERS: usize = 64;
 
 impl TokenWish {
-    fn checked(&self) -> Result<TokenKind, AccountError> {
+    pub(super) fn checked(&self) -> Result<TokenKind, AccountError> {
         if !(6..=8).contains(&self.digits) {
             let what = format!("a code has 6 to 8 digits, not {}", self.digits);
             return Err(AccountError::Invalid(what));
@@ -312,7 +308,13 @@ impl TokenWish {
         }
     }
 
-    fn seed(&self) -> Result<Secret, AccountError> {
+    /// The name, where one is wanted.
+    pub(super) fn checked_label(&self) -> Result<Option<&str>, AccountError> {
+        let label = self.label.as_deref();
+        label.map(|label| checked_name(label, "label")).transpose()
+    }
+
+    pub(super) fn seed(&self) -> Result<Secret, AccountError> {
         let Some(given) = &self.seed else {
             let octets = Zeroizing::new(clock::random::<64>());
             let length = match self.algorithm {

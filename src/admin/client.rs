@@ -80,6 +80,9 @@ pub enum ClientError {
     /// The conversation broke off.
     #[error("the server at {0} did not answer: {1}")]
     Broken(String, String),
+    /// What the server sent could not be kept.
+    #[error("cannot keep what the server sent")]
+    Taken(#[source] io::Error),
     /// The server says no.
     #[error(transparent)]
     Api(#[from] ApiError),
@@ -223,6 +226,35 @@ impl AdminClient {
         match status.is_success() {
             true => Ok(()),
             false => Err(refused(status, &buffer).into()),
+        }
+    }
+
+    /// Sends `body` to `path`, and hands on what comes back as it comes. An answer that ends early looks whole: the
+    /// caller must be able to tell.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Taken`] when `take` fails.
+    pub async fn receive(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let (response, _connection) = self.response(&Method::POST, path, body.into()).await?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(refused(status, &self.whole(response).await?).into());
+        }
+        let mut body = response.into_body();
+        loop {
+            let next = tokio::time::timeout(PATIENCE, body.frame()).await;
+            let Some(frame) = next.map_err(|error| self.broken(error))? else {
+                return Ok(());
+            };
+            if let Some(octets) = frame.map_err(|error| self.broken(error))?.data_ref() {
+                take(octets).map_err(ClientError::Taken)?;
+            }
         }
     }
 

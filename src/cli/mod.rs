@@ -5,6 +5,7 @@
 
 mod answers;
 mod audit;
+mod backup;
 mod client;
 mod delegation;
 mod delivery;
@@ -23,9 +24,11 @@ mod policy;
 pub(crate) mod qr;
 mod radius;
 mod recovery_codes;
+mod rekey;
 mod reload;
 mod report;
 mod request;
+mod restore;
 mod reuse;
 mod schedule;
 mod session;
@@ -187,6 +190,15 @@ enum Command {
     /// Have the running server read its configuration and policies again
     #[command(after_help = reload::HELP)]
     Reload,
+    /// Copy the whole store into one file, while logins go on; check such a file
+    #[command(after_help = backup::HELP)]
+    Backup(backup::BackupArgs),
+    /// Make a store from a backup, while no server runs
+    #[command(after_help = restore::HELP)]
+    Restore(restore::RestoreArgs),
+    /// Put the store under a new key file, while no server runs
+    #[command(after_help = rekey::HELP)]
+    Rekey(rekey::RekeyArgs),
     /// The store's exports: make, verify, restore, while no server runs
     Store(store::StoreArgs),
     /// Log in as a RADIUS or LDAP client would, to see what happens
@@ -295,6 +307,9 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Audit(_)
         | Command::Operator(_)
         | Command::Reload
+        | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Rekey(_)
         | Command::Store(_)
         | Command::Login(_)
         | Command::Radius(_)
@@ -344,6 +359,9 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Audit(args) => audit::run(args, client, out).await,
         Command::Operator(args) => operator::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,
+        Command::Backup(args) => backup::run(args, client, out).await,
+        Command::Restore(args) => restore::run(&args, out),
+        Command::Rekey(args) => rekey::run(args, out).await,
         Command::Store(args) => store::run(args, out).await,
         Command::Login(args) => login::run(args, out).await,
         Command::Radius(args) => radius::run(&args, out),
@@ -353,6 +371,13 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
             Err(CliError::Usage("this command does not ask a server".into(), None))
         }
     }
+}
+
+/// The local account that runs this, for the audit.
+fn account() -> String {
+    let uid = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    user.map_or_else(|| format!("#{uid}"), |user| user.name)
 }
 
 /// Names one person.

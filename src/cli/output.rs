@@ -291,7 +291,7 @@ impl CliError {
                 ErrorKind::Unavailable | ErrorKind::Throttled => Exit::Unreachable,
             },
             Self::Usage(..) | Self::File(..) => Exit::Usage,
-            Self::Io(_) | Self::Qr(_) | Self::Local(_) => Exit::Refused,
+            Self::Io(_) | Self::Qr(_) | Self::Local(_) | Self::Client(ClientError::Taken(_)) => Exit::Refused,
         }
     }
 
@@ -306,7 +306,7 @@ impl CliError {
             Self::Client(ClientError::Broken(..)) => Some("see the server's log".into()),
             Self::Client(ClientError::Api(error)) => error.remedy.clone(),
             Self::Usage(_, remedy) | Self::File(_, remedy) | Self::Away(_, remedy) => remedy.map(str::to_owned),
-            Self::Io(_) | Self::Qr(_) | Self::Local(_) => None,
+            Self::Io(_) | Self::Qr(_) | Self::Local(_) | Self::Client(ClientError::Taken(_)) => None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 
 use super::output::{CliError, Out, in_full};
+use super::restore::restore;
 use super::{ConfigArgs, Exit};
 use crate::config::Config;
 use crate::keyring::Keyring;
@@ -47,7 +48,7 @@ enum Verb {
 
 /// Where the store and its key are.
 #[derive(Debug, Args)]
-struct Place {
+pub(super) struct Place {
     #[command(flatten)]
     config: ConfigArgs,
     /// Folder of the store, instead of the configuration's
@@ -82,11 +83,7 @@ pub(super) async fn run(args: StoreArgs, out: &mut Out<'_>) -> Result<Exit, CliE
             let summary = export::verify(&file).map_err(failed)?;
             print(&summary, &file, "whole", out)
         }
-        Verb::Restore { file, place } => {
-            let (folder, keyring) = place.resolve()?;
-            let summary = export::restore(&file, &folder, &keyring).map_err(failed)?;
-            print(&summary, &folder, "restored", out)
-        }
+        Verb::Restore { file, place } => restore(&file, &place, false, out),
     }
 }
 
@@ -94,9 +91,17 @@ pub(super) async fn run(args: StoreArgs, out: &mut Out<'_>) -> Result<Exit, CliE
 const CACHE: u64 = 64 << 20;
 
 impl Place {
-    fn resolve(self) -> Result<(PathBuf, Arc<Keyring>), CliError> {
-        let (folder, key_file) = match (self.store, self.key_file) {
-            (Some(store), Some(key_file)) => (store, key_file),
+    /// The folder, and the keys.
+    pub(super) fn resolve(&self) -> Result<(PathBuf, Arc<Keyring>), CliError> {
+        let (folder, key_file) = self.paths()?;
+        let keyring = Keyring::load(&key_file).map_err(|error| CliError::File(in_full(&error), None))?;
+        Ok((folder, Arc::new(keyring)))
+    }
+
+    /// The folder and the key file.
+    pub(super) fn paths(&self) -> Result<(PathBuf, PathBuf), CliError> {
+        Ok(match (&self.store, &self.key_file) {
+            (Some(store), Some(key_file)) => (store.clone(), key_file.clone()),
             _ => {
                 let (config, _) = Config::load(&self.config.config).map_err(|faults| {
                     CliError::File(faults.to_string(), Some("mend it, or name --store and --key-file"))
@@ -105,25 +110,28 @@ impl Place {
                 let key_file = config.key_file(credentials.as_deref().map(Path::new));
                 (config.store_path(), key_file)
             }
-        };
-        let keyring = Keyring::load(&key_file).map_err(|error| CliError::File(in_full(&error), None))?;
-        Ok((folder, Arc::new(keyring)))
+        })
     }
 }
 
-fn failed(error: ExportError) -> CliError {
+pub(super) fn failed(error: ExportError) -> CliError {
     let text = in_full(&error);
     match error {
         ExportError::Damaged { .. } | ExportError::Store(_) => CliError::Local(text),
         ExportError::Io(..)
         | ExportError::Format(..)
         | ExportError::WrongKey(_)
-        | ExportError::Exists(_)
-        | ExportError::Open(_) => CliError::File(text, None),
+        | ExportError::Open(_)
+        | ExportError::Former(_) => CliError::File(text, None),
+        ExportError::Exists(_) => CliError::File(
+            text,
+            Some("with --replace the store that is there is set aside and kept"),
+        ),
+        ExportError::InPlace(_) => CliError::File(text, Some("stop the server first")),
     }
 }
 
-fn print(summary: &Summary, place: &Path, what: &str, out: &mut Out<'_>) -> Result<Exit, CliError> {
+pub(super) fn print(summary: &Summary, place: &Path, what: &str, out: &mut Out<'_>) -> Result<Exit, CliError> {
     if out.json {
         return out.json(&serde_json::json!({
             "place": place,
@@ -158,11 +166,7 @@ Example:
   portcullis store verify /var/lib/portcullis/exports/portcullis-1700000000000.export";
 
 const RESTORE_HELP: &str = "\
-An existing store is never overwritten: move it away first. Everything since the export is undone:
-failures and locks are forgotten, and codes used since (recovery codes, passcodes, codes by
-counter, codes by time of the last two minutes) can be used once more. Issue new ones where that
-matters.
+As `portcullis restore`, without --replace: an existing store is never touched.
 
 Example:
-  mv /var/lib/portcullis/store /var/lib/portcullis/store.broken
   portcullis store restore FILE -c /etc/portcullis/portcullis.toml";

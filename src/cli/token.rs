@@ -1,5 +1,6 @@
 //! `portcullis token`
 
+mod import;
 mod yubico;
 
 use std::path::PathBuf;
@@ -26,6 +27,9 @@ enum Verb {
     /// Give people their YubiKeys, from a list that ykman or the personalisation tool wrote
     #[command(after_help = yubico::IMPORT_HELP)]
     ImportYubico(yubico::ImportArgs),
+    /// Give people the tokens that another system has enrolled for them
+    #[command(after_help = import::IMPORT_HELP)]
+    Import(import::ImportArgs),
     /// List a person's tokens
     #[command(after_help = LIST_HELP)]
     List(UserArg),
@@ -118,7 +122,7 @@ enum KindArg {
     Ocra,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum AlgorithmArg {
     Sha1,
     Sha256,
@@ -148,6 +152,7 @@ pub(super) async fn run(args: TokenArgs, client: &AdminClient, out: &mut Out<'_>
         Verb::Enrol(args) if args.yubico => yubico::enrol(&args.user, args.label.as_deref(), client, out).await,
         Verb::Enrol(args) => enrol(&args, client, out).await,
         Verb::ImportYubico(args) => yubico::import(&args, client, out).await,
+        Verb::Import(args) => import::import(&args, client, out).await,
         Verb::List(user) => {
             let tokens: Vec<TokenView> = client.get("/v1/tokens", &user.to_request()).await?;
             if out.json {

@@ -25,6 +25,13 @@ impl Key {
     /// All user records.
     pub const USERS: &'static [u8] = b"u/";
 
+    /// The person whose record this is the key of.
+    pub fn user_key(&self) -> Option<UserKey> {
+        let text = std::str::from_utf8(self.0.strip_prefix(Self::USERS)?).ok()?;
+        let (directory, identifier) = text.split_once(':')?;
+        Some(UserKey::new(directory, identifier))
+    }
+
     /// Failure counters, which expire: `e/t/<user key>`.
     pub fn throttle(user: &UserKey) -> Self {
         Self::joined(b"e/t/", user.as_str().as_bytes())
@@ -193,6 +200,18 @@ impl Key {
     /// A piece of the files of a version of the policies: `p/t/<number>/<piece>`.
     pub fn policy_text(number: u64, piece: u32) -> Self {
         Self::joined(b"p/t/", format!("{number:016x}/{piece:04x}").as_bytes())
+    }
+
+    /// The version of the policies that this is a piece of.
+    pub fn policy_text_number(&self) -> Option<u64> {
+        let rest = std::str::from_utf8(self.0.strip_prefix(b"p/t/")?).ok()?;
+        let (number, _) = rest.split_once('/')?;
+        u64::from_str_radix(number, 16).ok()
+    }
+
+    /// The place that the files of a version of the policies are sealed to.
+    pub fn policy_text_place(number: u64) -> Vec<u8> {
+        format!("policy-version/{number}").into_bytes()
     }
 
     /// The number of the newest version of the policies.

@@ -23,6 +23,7 @@ pub mod questions;
 pub mod record;
 pub mod relayed;
 pub mod request;
+pub mod reseal;
 pub mod response;
 pub mod reuse;
 pub mod review;

@@ -252,7 +252,7 @@ impl Versions {
         }
         let packed = self
             .keyring
-            .open(&place(number), &sealed)
+            .open(&Key::policy_text_place(number), &sealed)
             .map_err(|error| VersionError::Sealed(number, error))?;
         let files = unpack(packed.expose()).ok_or_else(damaged)?;
         let files = PolicyFiles::taken(Path::new(""), files).map_err(|_| damaged())?;
@@ -264,7 +264,7 @@ impl Versions {
 
     fn seal(&self, number: u64, files: &PolicyFiles) -> Vec<Vec<u8>> {
         let packed = pack(files.to_files());
-        let sealed = self.keyring.seal(&place(number), &packed);
+        let sealed = self.keyring.seal(&Key::policy_text_place(number), &packed);
         sealed.chunks(PIECE).map(<[u8]>::to_vec).collect()
     }
 
@@ -354,10 +354,6 @@ const FORGET: usize = 20;
 
 fn head() -> Key {
     Key::policy_head()
-}
-
-fn place(number: u64) -> Vec<u8> {
-    format!("policy-version/{number}").into_bytes()
 }
 
 fn pack(files: Vec<PolicyFile>) -> Vec<u8> {

@@ -6,7 +6,9 @@
 //! SHA-256 of all before. Numbers are big-endian. The file holds what the store holds: secrets in it are
 //! sealed with the key file, which is not part of it.
 
+mod encoder;
 mod reader;
+mod stream;
 mod writer;
 
 use std::fs;
@@ -14,12 +16,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::reader::verify;
+pub use self::reader::{AuditEntry, read_audit, verify, verify_with};
+pub use self::stream::{Stream, stream};
+pub use self::writer::Receiver;
 use self::writer::Writer;
 use super::ledger::Head;
+use super::replace::{self, Replacement};
+use super::schema::{self, Step};
 use super::sled::{self, Loader};
-use super::{Entry, Store, StoreError};
+use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::engine::event::AuditEvent;
 use crate::keyring::Keyring;
 
 /// What an export holds.
@@ -27,6 +34,8 @@ use crate::keyring::Keyring;
 pub struct Summary {
     /// The moment of the store it was made at.
     pub head: Head,
+    /// The [`schema`](super::schema) of what is in it.
+    pub schema: u32,
     /// Keys.
     pub records: u64,
     /// Audit records.
@@ -55,17 +64,23 @@ pub enum ExportError {
         at: u64,
     },
     /// A newer program wrote it.
-    #[error("{0} has format {1}, which this version cannot read")]
+    #[error("{0} has schema {1}, and this version reads schemas up to {current}; use the version that wrote it, or a newer one", current = schema::CURRENT)]
     Format(PathBuf, u32),
     /// It was made from a store with another key file.
     #[error("{0} was written with another key file; put that one in place first")]
     WrongKey(PathBuf),
     /// There is something where the store should go.
-    #[error("{0} is not empty; move it away first: an existing store is never overwritten")]
+    #[error("{0} is not empty: an existing store is never overwritten")]
     Exists(PathBuf),
     /// The new store cannot be made.
     #[error("cannot make the new store")]
     Open(#[source] sled::OpenError),
+    /// The store that is to be replaced cannot be set aside.
+    #[error("cannot set aside the store that is there")]
+    InPlace(#[source] sled::OpenError),
+    /// What was set aside before is in the way.
+    #[error("{0} is in the way: it was set aside by an earlier run; move it away, or destroy it, first")]
+    Former(PathBuf),
 }
 
 /// Writes all of `store`, as of one moment, to `path`. The file appears whole and durable or not at all;
@@ -119,48 +134,77 @@ pub async fn export_and_rotate(
     Ok((path, summary))
 }
 
-/// Makes a store in the folder `into`, which must not exist or be empty, from an export. Everything is
-/// verified first: checksums, the key file, every link of the audit chain. Blocks.
+/// How a store is restored.
+#[derive(Clone, Debug, Default)]
+pub struct Restoring {
+    /// A store that is there is set aside; otherwise the folder must not exist or be empty.
+    pub replace: bool,
+    /// Appended to the audit chain of the new store: by whom, and from what.
+    pub note: Option<AuditEvent>,
+}
+
+/// What came of [`restore`].
+#[derive(Debug)]
+pub struct Restored {
+    /// What the export holds.
+    pub summary: Summary,
+    /// Where the store that was there before is now.
+    pub former: Option<PathBuf>,
+}
+
+/// Makes a store in the folder `into` from an export. Everything is verified first: checksums, the key file, every
+/// link of the audit chain. The new store is made beside `into` and takes its place in one step, so that there is
+/// the old one or the new one at any moment. Blocks.
 ///
 /// # Errors
-/// [`ExportError`]. Nothing is left behind in `into`.
-pub fn restore(path: &Path, into: &Path, keyring: &Arc<Keyring>) -> Result<Summary, ExportError> {
+/// [`ExportError`]. What was in `into` is untouched then.
+pub fn restore(path: &Path, into: &Path, keyring: &Arc<Keyring>, how: &Restoring) -> Result<Restored, ExportError> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |error| ExportError::Io(path, error)
     };
-    if sled::exists(into).map_err(at(into))? {
+    let there = sled::exists(into).map_err(at(into))?;
+    if there && !how.replace {
         return Err(ExportError::Exists(into.to_owned()));
     }
-    let summary = verify(path)?;
-    if summary.head.fingerprint != keyring.fingerprint() {
-        return Err(ExportError::WrongKey(path.to_owned()));
+    let former = replace::former(into);
+    if there && former.exists() {
+        return Err(ExportError::Former(former));
     }
-    reader::verify_chain(path, keyring)?;
+    let summary = verify_with(path, keyring)?;
+    let steps = schema::steps(summary.schema).map_err(|_| ExportError::Format(path.to_owned(), summary.schema))?;
 
-    let mut name = into.as_os_str().to_owned();
-    name.push(".restoring");
-    let unfinished = PathBuf::from(name);
-    match fs::remove_dir_all(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&unfinished)(error)),
-        Ok(()) | Err(_) => {}
-    }
-    load(path, &unfinished, keyring, summary.head).inspect_err(|_| {
-        // What is left over is harmless, and removed by the next attempt.
-        let _ = fs::remove_dir_all(&unfinished);
-    })?;
-    fs::rename(&unfinished, into).map_err(at(into))?;
-    sled::sync_folder(into.parent().unwrap_or(Path::new("."))).map_err(at(into))?;
-    Ok(summary)
+    let replacement = Replacement::begin(into, ".restoring").map_err(at(into))?;
+    let put = || {
+        load(path, replacement.folder(), keyring, &summary, steps, how.note.as_ref())?;
+        let _new = sled::Hold::take(replacement.folder()).map_err(ExportError::Open)?;
+        if !there {
+            replacement.put().map_err(at(into))?;
+            return Ok(None);
+        }
+        let _old = sled::Hold::take(into).map_err(ExportError::InPlace)?;
+        replacement.exchange().map(Some).map_err(at(into))
+    };
+    let former = put().inspect_err(|_| replacement.abandon())?;
+    Ok(Restored { summary, former })
 }
 
-fn load(path: &Path, into: &Path, keyring: &Arc<Keyring>, head: Head) -> Result<(), ExportError> {
+fn load(
+    path: &Path,
+    into: &Path,
+    keyring: &Arc<Keyring>,
+    summary: &Summary,
+    steps: &[Step],
+    note: Option<&AuditEvent>,
+) -> Result<(), ExportError> {
     let mut loader = Loader::create(into, keyring).map_err(ExportError::Open)?;
-    reader::read(path, |entry| match entry {
-        Entry::Record(record) => loader.record(record).map_err(ExportError::Store),
-        Entry::Audit(record) => loader.audit(record).map_err(ExportError::Store),
+    reader::read(path, |entry| {
+        for entry in schema::turn(steps, entry).map_err(ExportError::Store)? {
+            loader.entry(entry).map_err(ExportError::Store)?;
+        }
+        Ok(())
     })?;
-    loader.finish(head).map_err(ExportError::Store)
+    loader.finish(summary.head, keyring, note).map_err(ExportError::Store)
 }
 
 /// Removes all but the newest exports in a folder. Names sort by time.
@@ -208,9 +252,6 @@ async fn blocking<T: Send + 'static>(
 
 /// What an export begins with.
 const MAGIC: &[u8; 16] = b"portcullis-store";
-
-/// Version of this format.
-const FORMAT: u32 = 1;
 
 /// Kinds of frames.
 const HEADER: u8 = 1;

@@ -7,6 +7,9 @@ pub mod archive;
 pub mod export;
 mod ledger;
 pub mod memory;
+pub mod rekey;
+mod replace;
+pub mod schema;
 pub mod sled;
 
 use std::sync::Arc;

@@ -10,8 +10,10 @@
 //! `docs/decisions/0002-sled-store.md` tells why.
 
 mod archiver;
+mod check;
 mod format;
 mod group;
+mod hold;
 mod load;
 mod open;
 mod shared;
@@ -27,6 +29,7 @@ use parking_lot::Mutex;
 
 pub use self::archiver::Archiving;
 pub(super) use self::format::PRUNED;
+pub(super) use self::hold::Hold;
 pub(super) use self::load::Loader;
 pub use self::open::OpenError;
 pub(super) use self::open::{exists, sync_folder};
@@ -48,6 +51,8 @@ use crate::keyring::Keyring;
 pub struct SledStore {
     shared: Arc<Shared>,
     writer: Option<std::thread::JoinHandle<()>>,
+    /// Looks for damage; absent where all was looked at before.
+    checker: Option<std::thread::JoinHandle<()>>,
     archiver: Option<std::thread::JoinHandle<()>>,
     /// Where the last sweep stopped.
     swept: Mutex<Option<IVec>>,
@@ -65,8 +70,8 @@ impl SledStore {
     /// Opens the store in the folder `path`, or makes one if there is none. `cache_bytes` is the memory
     /// for pages of the tree: with a KiB or so for each active user, decisions need not read the disk.
     ///
-    /// Reads all records except the audit's once, so that damage shows now: about three seconds for
-    /// a million users. Blocks; call it before serving, or on a thread of its own.
+    /// Reads some of the records, so that damage shows now, and the rest on a thread of its own, which tells the log
+    /// and [`StoreStatus::error`]. Blocks; call it before serving, or on a thread of its own.
     ///
     /// # Errors
     /// [`OpenError`] says what is wrong and what to do.
@@ -84,7 +89,8 @@ impl SledStore {
         keyring: Arc<Keyring>,
         archiving: Archiving,
     ) -> Result<Arc<Self>, OpenError> {
-        let opened = open::open(path, cache_bytes, &keyring)?;
+        let mut opened = open::open(path, cache_bytes, &keyring)?;
+        let unchecked = opened.unchecked.take();
         let (shared, tip) = Shared::new(path, opened, keyring);
         let shared = Arc::new(shared);
         let writing = Arc::clone(&shared);
@@ -92,6 +98,9 @@ impl SledStore {
             .name("store-writer".into())
             .spawn(move || writer::run(&writing, tip))
             .map_err(|error| OpenError::Io(path.to_owned(), error))?;
+        let io_error = |error| OpenError::Io(path.to_owned(), error);
+        let checker = unchecked.map(|from| check::rest(Arc::clone(&shared), from));
+        let checker = checker.transpose().map_err(io_error)?;
         let working = Arc::clone(&shared);
         let archiver = std::thread::Builder::new()
             .name("store-archiver".into())
@@ -100,22 +109,45 @@ impl SledStore {
         Ok(Arc::new(Self {
             shared,
             writer: Some(writer),
+            checker,
             archiver: Some(archiver),
             swept: Mutex::default(),
         }))
     }
 }
 
+impl SledStore {
+    /// The last revision that is known to be on disk of the store in a folder, without opening it.
+    ///
+    /// # Errors
+    /// When that is not to be found.
+    pub(super) fn revision(path: &Path) -> Result<u64, OpenError> {
+        open::revision(path)
+    }
+
+    /// Whether the store in a folder was written with this key.
+    ///
+    /// # Errors
+    /// When that is not to be found out.
+    pub(super) fn is_of(path: &Path, keyring: &Arc<Keyring>) -> Result<bool, OpenError> {
+        match open::open(path, 1 << 20, keyring) {
+            Ok(_) => Ok(true),
+            Err(OpenError::WrongKey { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Drop for SledStore {
     fn drop(&mut self) {
         self.shared.begin_close();
-        if let Some(archiver) = self.archiver.take() {
+        if let Some(archiver) = &self.archiver {
             archiver.thread().unpark();
-            let _ = archiver.join();
         }
-        if let Some(writer) = self.writer.take() {
-            // The writer catches panics; there is nothing to learn from its end.
-            let _ = writer.join();
+        let threads = [self.archiver.take(), self.writer.take(), self.checker.take()];
+        for thread in threads.into_iter().flatten() {
+            // They catch panics; there is nothing to learn from their end.
+            let _ = thread.join();
         }
     }
 }

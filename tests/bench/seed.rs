@@ -32,6 +32,9 @@ struct Options {
     /// How many users.
     #[arg(long)]
     users: u64,
+    /// How many others are enrolled, who never log in. Their records lie among those of the users.
+    #[arg(long, default_value_t = 0)]
+    crowd: u64,
     /// The seed, in hexadecimal.
     #[arg(long)]
     totp: String,
@@ -57,6 +60,18 @@ fn main() {
                 let mut batch = Batch::default();
                 for number in first..(first + USERS_A_BATCH).min(options.users + 1) {
                     let user = UserKey::new(directory, &format!("00000000-0000-4000-8000-{number:012}"));
+                    let record = encode(&enrolled(&user, number, &seed, &keyring));
+                    batch.replace(Key::user(&user), Version::default(), Change::Put(record, None));
+                }
+                store.commit(batch, Durability::Visible).await.unwrap();
+                first += USERS_A_BATCH;
+            }
+            let mut first = 0;
+            while first < options.crowd {
+                let mut batch = Batch::default();
+                for number in first..(first + USERS_A_BATCH).min(options.crowd) {
+                    let (beside, which) = (number % options.users + 1, number / options.users);
+                    let user = UserKey::new(directory, &format!("00000000-0000-4000-8000-{beside:012}-{which}"));
                     let record = encode(&enrolled(&user, number, &seed, &keyring));
                     batch.replace(Key::user(&user), Version::default(), Change::Put(record, None));
                 }

@@ -104,4 +104,5 @@ mod streams;
 // The failure counter, over all protocols.
 mod throttle;
 // Other RADIUS servers that judge passwords or a factor.
+mod upkeep;
 mod upstream;

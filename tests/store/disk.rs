@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use portcullis::engine::batch::{Batch, Change, Version};
 use portcullis::keyring::Keyring;
-use portcullis::store::export::{self, ExportError};
+use portcullis::store::export::{self, ExportError, Restoring};
 use portcullis::store::sled::{OpenError, SledStore};
 use portcullis::store::{Durability, Store};
 
@@ -113,7 +113,7 @@ async fn a_damaged_database_does_not_open() {
             Err(error @ OpenError::Damaged { .. }) => {
                 refused += 1;
                 assert!(
-                    error.to_string().contains("portcullis store restore <export file>"),
+                    error.to_string().contains("portcullis restore <file> --replace"),
                     "{error}"
                 );
             }
@@ -272,7 +272,12 @@ async fn an_export_restores_everything() {
     store.commit(put("u/later", "1"), Durable).await.unwrap();
 
     let restored = folder.path().join("restored");
-    assert_eq!(export::restore(&file, &restored, &keyring()).unwrap(), summary);
+    assert_eq!(
+        export::restore(&file, &restored, &keyring(), &Restoring::default())
+            .unwrap()
+            .summary,
+        summary
+    );
     let copy = open(&restored).unwrap();
     assert_eq!(copy.status().revision, 2002);
     assert_eq!(
@@ -294,10 +299,10 @@ async fn an_export_restores_everything() {
     }
     assert_eq!(copy.commit(put("u/more", "1"), Durable).await.unwrap(), Version(2003));
 
-    let again = export::restore(&file, &restored, &keyring()).unwrap_err();
+    let again = export::restore(&file, &restored, &keyring(), &Restoring::default()).unwrap_err();
     assert!(matches!(again, ExportError::Exists(_)), "{again}");
     let other = Arc::new(Keyring::from_root(&[43; 32]));
-    let foreign = export::restore(&file, &folder.path().join("other"), &other).unwrap_err();
+    let foreign = export::restore(&file, &folder.path().join("other"), &other, &Restoring::default()).unwrap_err();
     assert!(matches!(foreign, ExportError::WrongKey(_)), "{foreign}");
 }
 
@@ -314,7 +319,7 @@ async fn a_damaged_export_is_refused() {
     let into = folder.path().join("restored");
     let refuse = |octets: &[u8], what: &str| {
         fs::write(&damaged, octets).unwrap();
-        let error = export::restore(&damaged, &into, &keyring()).unwrap_err();
+        let error = export::restore(&damaged, &into, &keyring(), &Restoring::default()).unwrap_err();
         assert!(matches!(error, ExportError::Damaged { .. }), "{what}: {error}");
         assert!(!into.exists());
     };

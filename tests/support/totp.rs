@@ -39,3 +39,12 @@ pub(crate) fn wrong_code(seed: &str) -> String {
         .find(|candidate| !right.contains(candidate))
         .expect("most codes are wrong")
 }
+
+/// The code of a base32 seed at a counter.
+pub(crate) fn counted(seed: &str, counter: u64) -> String {
+    let mut command = Command::new("oathtool");
+    command.args(["--hotp", "--base32", &format!("--counter={counter}"), seed]);
+    let output = run(&mut command, "");
+    assert!(output.status.success(), "oathtool: {}", text(&output));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}

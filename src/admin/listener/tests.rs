@@ -19,7 +19,7 @@ use crate::admin::api::{
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::api::{ReplayLine, ReplayProgress, ReplayRequest};
 use crate::admin::client::{AdminClient, ClientError};
-use crate::admin::control::{Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
+use crate::admin::control::{Backup, Health, Helpdesk, OperatorBook, PolicyTools, Upkeep};
 use crate::admin::operator::{Book, Confirmation, Operator, Verb};
 use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
@@ -120,8 +120,21 @@ impl Health for TestControl {
         })
     }
 }
-impl Trail for TestControl {}
-impl Upkeep for TestControl {}
+impl Upkeep for TestControl {
+    fn backup(&self) -> BoxFuture<'_, Result<Backup, ApiError>> {
+        Box::pin(async {
+            let (sender, pieces) = tokio::sync::mpsc::channel(2);
+            for piece in ["half ", "and half"] {
+                sender.send(Ok(piece.into())).await.unwrap();
+            }
+            Ok(Backup {
+                revision: 7,
+                audit_sequence: 3,
+                pieces,
+            })
+        })
+    }
+}
 
 impl Control for TestControl {
     fn reload(&self, _: String) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {

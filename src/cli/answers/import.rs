@@ -141,9 +141,12 @@ async fn ask(
                 | ErrorKind::Faulty
                 | ErrorKind::Internal => return Ok(Err(error.error)),
             },
-            Err(error @ (ClientError::Unreachable(..) | ClientError::Forbidden(_) | ClientError::Broken(..))) => {
-                return Err(error.into());
-            }
+            Err(
+                error @ (ClientError::Unreachable(..)
+                | ClientError::Forbidden(_)
+                | ClientError::Broken(..)
+                | ClientError::Taken(_)),
+            ) => return Err(error.into()),
         }
     }
 }

@@ -58,7 +58,9 @@ impl CodeAuthenticator for Passcodes {
             return Ok(Judgement::NotApplicable);
         };
         // As long as the second half is not released, nobody can have the whole but by guessing.
-        let right = passcode.digest == digest(context.keyring, context.user, &code);
+        let place = place(context.user);
+        let mut digests = context.keyring.digests_of_code(&place, code.as_bytes());
+        let right = digests.any(|digest| digest == passcode.digest);
         if right && passcode.second.is_none() {
             record.passcode = None;
             return Ok(Judgement::Right);
@@ -134,7 +136,11 @@ fn count_failure(record: &mut UserRecord) {
 
 /// What is stored of a normalised passcode.
 pub fn digest(keyring: &Keyring, user: &UserKey, code: &str) -> [u8; 32] {
-    keyring.digest_code(format!("passcode/{user}").as_bytes(), code.as_bytes())
+    keyring.digest_code(&place(user), code.as_bytes())
+}
+
+fn place(user: &UserKey) -> Vec<u8> {
+    format!("passcode/{user}").into_bytes()
 }
 
 #[cfg(test)]

@@ -68,8 +68,12 @@ pub fn parse(sources: &[Source], dictionary: &Dictionary, faults: &mut Faults) -
     };
     for (index, rule) in policy.rules.iter().enumerate() {
         if let Some(before) = policy.rules.iter().take(index).find(|before| before.shadows(rule)) {
+            let remedy = match before.denies() && !rule.denies() {
+                true => "narrow that one, which is tried first because it denies, or remove this one",
+                false => "put it before that one, or remove it",
+            };
             let message = format!(
-                "rule \"{}\" is never reached: rule \"{}\" ({}) matches everything that it would; put it before that one, or remove it",
+                "rule \"{}\" is never reached: rule \"{}\" ({}) matches everything that it would; {remedy}",
                 rule.name, before.name, before.place
             );
             faults.0.push(rule.spot.warning(message));

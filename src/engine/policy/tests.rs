@@ -336,7 +336,7 @@ fn a_rule_behind_one_that_denies_more_is_never_reached() {
     assert_eq!(
         faults,
         [
-            "p.toml:2:8: warning: rule[0].name: rule \"vpn\" is never reached: rule \"closed\" (p.toml:5) matches everything that it would; put it before that one, or remove it"
+            "p.toml:2:8: warning: rule[0].name: rule \"vpn\" is never reached: rule \"closed\" (p.toml:5) matches everything that it would; narrow that one, which is tried first because it denies, or remove this one"
         ]
     );
 }

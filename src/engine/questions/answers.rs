@@ -246,6 +246,14 @@ impl Answer {
         let text = keyring.open(&place(user, &self.question), sealed)?;
         Ok(text.expose_str().map(str::to_owned))
     }
+
+    /// Seals the wording anew; false where there is none.
+    pub(in crate::engine) fn reseal(&mut self, user: &UserKey, old: &Keyring, new: &Keyring) -> Result<bool, KeyError> {
+        let Some(sealed) = &mut self.own else { return Ok(false) };
+        let place = place(user, &self.question);
+        *sealed = new.seal(&place, old.open(&place, sealed)?.expose());
+        Ok(true)
+    }
 }
 
 /// A hash that nobody's answer comes to, of the same cost: for who has none.

@@ -9,8 +9,8 @@ use ring::digest;
 use super::super::archive::seal::{Anchor, PublicKey};
 use super::super::ledger::Head;
 use super::super::sled::PRUNED;
-use super::super::{AuditRecord, Entry, Record};
-use super::{AUDIT, END, ExportError, FORMAT, HEADER, MAGIC, MAX_BODY, RECORD, Summary};
+use super::super::{AuditRecord, Entry, Record, schema};
+use super::{AUDIT, END, ExportError, HEADER, MAGIC, MAX_BODY, RECORD, Summary};
 use crate::clock::Timestamp;
 use crate::engine::batch::{Key, Version};
 use crate::keyring::Keyring;
@@ -23,8 +23,20 @@ pub fn verify(path: &Path) -> Result<Summary, ExportError> {
     read(path, |_| Ok(()))
 }
 
-/// Checks that the audit records link, under this key, up to the head.
-pub(super) fn verify_chain(path: &Path, keyring: &Keyring) -> Result<(), ExportError> {
+/// Reads a whole export and checks everything: also that it was made under this key, and that the audit records
+/// link up to the head.
+///
+/// # Errors
+/// As [`verify`], and [`ExportError::WrongKey`].
+pub fn verify_with(path: &Path, keyring: &Keyring) -> Result<Summary, ExportError> {
+    let summary = verify(path)?;
+    if summary.head.fingerprint != keyring.fingerprint() {
+        return Err(ExportError::WrongKey(path.to_owned()));
+    }
+    verify_chain(path, keyring)
+}
+
+fn verify_chain(path: &Path, keyring: &Keyring) -> Result<Summary, ExportError> {
     let mut chain = Head::new(keyring);
     let mut whole = true;
     let summary = read(path, |entry| {
@@ -44,7 +56,7 @@ pub(super) fn verify_chain(path: &Path, keyring: &Keyring) -> Result<(), ExportE
     })?;
     let ends = (summary.head.audit_sequence, summary.head.audit_link) == (chain.audit_sequence, chain.audit_link);
     if whole && ends {
-        Ok(())
+        Ok(summary)
     } else {
         Err(ExportError::Damaged {
             path: path.to_owned(),
@@ -54,6 +66,38 @@ pub(super) fn verify_chain(path: &Path, keyring: &Keyring) -> Result<(), ExportE
     }
 }
 
+/// What an export holds of the audit.
+#[derive(Clone, Debug)]
+pub enum AuditEntry {
+    /// What retention has left; before the first record.
+    Anchor(Anchor),
+    /// A record.
+    Record(AuditRecord),
+}
+
+/// Hands on what an export holds of the audit, in order. [`verify`] must have found it whole before.
+///
+/// # Errors
+/// As [`verify`].
+pub fn read_audit(path: &Path, mut each: impl FnMut(AuditEntry)) -> Result<Summary, ExportError> {
+    read(path, |entry| {
+        match entry {
+            Entry::Audit(record) => each(AuditEntry::Record(record)),
+            Entry::Record(record) if record.key.as_octets() == PRUNED => {
+                each(AuditEntry::Anchor(Anchor::decode(&record.value).ok_or_else(|| {
+                    ExportError::Damaged {
+                        path: path.to_owned(),
+                        reason: "what retention has left does not read",
+                        at: 0,
+                    }
+                })?));
+            }
+            Entry::Record(_) => {}
+        }
+        Ok(())
+    })
+}
+
 /// Reads a whole export and hands every entry on. Only the final answer tells whether they were right:
 /// the caller must have verified the file before it acts on them.
 pub(super) fn read(
@@ -61,9 +105,10 @@ pub(super) fn read(
     mut each: impl FnMut(Entry) -> Result<(), ExportError>,
 ) -> Result<Summary, ExportError> {
     let mut frames = Frames::open(path)?;
-    let head = frames.header()?;
+    let (schema, head) = frames.header()?;
     let mut summary = Summary {
         head,
+        schema,
         records: 0,
         audit: 0,
         size: 0,
@@ -123,7 +168,7 @@ impl Frames {
         })
     }
 
-    fn header(&mut self) -> Result<Head, ExportError> {
+    fn header(&mut self) -> Result<(u32, Head), ExportError> {
         let mut magic = [0; MAGIC.len()];
         self.fill(&mut magic)?;
         if magic != *MAGIC {
@@ -131,13 +176,14 @@ impl Frames {
         }
         let kind = self.next()?;
         let mut body = Body(&self.body);
-        let format = body.number32();
-        match (kind, format) {
-            (HEADER, Some(FORMAT)) => {}
-            (HEADER, Some(other)) => return Err(ExportError::Format(self.path.clone(), other)),
-            _ => return Err(self.damaged("its header does not read", self.at)),
+        let (HEADER, Some(schema)) = (kind, body.number32()) else {
+            return Err(self.damaged("its header does not read", self.at));
+        };
+        if schema::steps(schema).is_err() {
+            return Err(ExportError::Format(self.path.clone(), schema));
         }
         body.head()
+            .map(|head| (schema, head))
             .ok_or_else(|| self.damaged("its header does not read", self.at))
     }
 

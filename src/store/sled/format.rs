@@ -12,12 +12,9 @@
 
 use ::sled::IVec;
 
-use super::super::AuditRecord;
 use super::super::ledger::{Head, MAX_VALUE_OCTETS};
+use super::super::{AuditRecord, schema};
 use crate::clock::Timestamp;
-
-/// Version of this layout.
-const SCHEMA: u32 = 1;
 
 /// Key of the head.
 pub(super) const HEAD: &[u8] = b"m/head";
@@ -76,7 +73,7 @@ pub(super) fn decode(octets: &[u8]) -> Option<Decoded<'_>> {
 
 /// The head's octets.
 pub(super) fn encode_head(head: &Head) -> Vec<u8> {
-    let mut octets = SCHEMA.to_be_bytes().to_vec();
+    let mut octets = schema::CURRENT.to_be_bytes().to_vec();
     octets.extend_from_slice(&head.revision.to_be_bytes());
     octets.extend_from_slice(&head.audit_sequence.to_be_bytes());
     octets.extend_from_slice(&head.audit_link);
@@ -87,12 +84,12 @@ pub(super) fn encode_head(head: &Head) -> Vec<u8> {
 /// Reads the head: `Err` carries the schema that another version of the program wrote, `None` octets
 /// that are no head.
 pub(super) fn decode_head(octets: &[u8]) -> Result<Option<Head>, u32> {
-    let Some((schema, rest)) = octets.split_first_chunk() else {
+    let Some((number, rest)) = octets.split_first_chunk() else {
         return Ok(None);
     };
-    let schema = u32::from_be_bytes(*schema);
-    if schema != SCHEMA {
-        return Err(schema);
+    let number = u32::from_be_bytes(*number);
+    if number != schema::CURRENT {
+        return Err(number);
     }
     let parts = || {
         let (revision, rest) = rest.split_first_chunk()?;

@@ -9,13 +9,15 @@ use ::sled::IVec;
 use super::super::archive::seal::Anchor;
 use super::super::archive::{Archive, Writer};
 use super::super::ledger::Head;
-use super::super::{AuditRecord, Record, StoreError};
+use super::super::{AuditRecord, Entry, Record, StoreError, ledger};
 use super::archiver;
 use super::format::{self, PRUNED};
 use super::open::{self, OpenError};
 use super::shared::{guarded, unreadable};
 use super::tip::Tip;
 use crate::clock;
+use crate::engine::batch::Batch;
+use crate::engine::event::AuditEvent;
 use crate::keyring::Keyring;
 
 /// A database being filled. It counts as a store after [`Loader::finish`] only.
@@ -46,8 +48,16 @@ impl Loader {
         })
     }
 
-    /// Adds a record as it was, version and all. What retention has left comes before the first audit record.
-    pub(in super::super) fn record(&mut self, record: Record) -> Result<(), StoreError> {
+    /// Adds an entry as it was: a record with its version, an audit record with its link.
+    pub(in super::super) fn entry(&mut self, entry: Entry) -> Result<(), StoreError> {
+        match entry {
+            Entry::Record(record) => self.record(record),
+            Entry::Audit(record) => self.audit(record),
+        }
+    }
+
+    /// What retention has left comes before the first audit record.
+    fn record(&mut self, record: Record) -> Result<(), StoreError> {
         if record.key.as_octets() == PRUNED {
             let anchor = Anchor::decode(&record.value).ok_or_else(unreadable)?;
             self.archive.go_on_from(anchor);
@@ -59,8 +69,8 @@ impl Loader {
         self.write_some()
     }
 
-    /// Adds an audit record as it was, link and all. All of them go to the archive.
-    pub(in super::super) fn audit(&mut self, record: AuditRecord) -> Result<(), StoreError> {
+    /// All of them go to the archive.
+    fn audit(&mut self, record: AuditRecord) -> Result<(), StoreError> {
         let failed = |error: std::io::Error| StoreError(error.to_string());
         let mut segment = match self.segment.take() {
             Some(segment) if segment.has_room(1) => segment,
@@ -84,8 +94,23 @@ impl Loader {
         Ok(())
     }
 
-    /// Makes everything durable and turns the database into a store.
-    pub(in super::super) fn finish(mut self, head: Head) -> Result<(), StoreError> {
+    /// Makes everything durable and turns the database into a store that stands at `head`, or one change further if
+    /// there is a `note` for its audit.
+    pub(in super::super) fn finish(
+        mut self,
+        mut head: Head,
+        keyring: &Keyring,
+        note: Option<&AuditEvent>,
+    ) -> Result<(), StoreError> {
+        if let Some(event) = note {
+            let mut batch = Batch::default();
+            batch.audit.push(event.clone());
+            head.revision += 1;
+            head.fingerprint = keyring.fingerprint();
+            for body in ledger::check(&batch)? {
+                self.audit(head.append(keyring, body))?;
+            }
+        }
         if let Some(segment) = self.segment.take() {
             self.seal(segment)?;
         }

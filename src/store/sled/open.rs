@@ -11,7 +11,9 @@ use std::time::Duration;
 use super::super::archive::Archive;
 use super::super::archive::seal::{Anchor, Position};
 use super::super::ledger::Head;
-use super::format::{self, AFTER_AUDIT, ARCHIVE, AUDIT, HEAD, PRUNED};
+use super::super::schema;
+use super::check;
+use super::format::{self, ARCHIVE, AUDIT, HEAD, PRUNED};
 use super::shared;
 use super::tip::Tip;
 use crate::keyring::Keyring;
@@ -38,12 +40,15 @@ pub enum OpenError {
         /// Fingerprint of the key at hand.
         key: [u8; 8],
     },
-    /// A newer or older program wrote it in a layout this one does not know.
-    #[error("the store in {0} has layout {1}, which this version cannot read")]
+    /// A newer program wrote it.
+    #[error("the store in {0} has schema {1}, and this version knows schemas up to {current}: run the version that wrote it, or a newer one", current = schema::CURRENT)]
     Schema(PathBuf, u32),
+    /// An older program wrote it.
+    #[error("the store in {0} has schema {1}, and this version works with {current}: run `portcullis store upgrade`, which keeps the old store beside the new one", current = schema::CURRENT)]
+    Older(PathBuf, u32),
     /// Its files are damaged.
     #[error(
-        "the store in {path} is damaged: {reason}; move the folder away and run: portcullis store restore <export file>"
+        "the store in {path} is damaged: {reason}; restore a backup or an export: portcullis restore <file> --replace"
     )]
     Damaged {
         /// Where the store is.
@@ -65,6 +70,8 @@ pub(super) struct Opened {
     pub(super) archive: Archive,
     pub(super) head: Head,
     pub(super) tip: Tip,
+    /// What was not looked at for damage yet.
+    pub(super) unchecked: check::Rest,
 }
 
 /// Opens or makes the database in `path`.
@@ -82,14 +89,7 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Arc<Keyring>) -> Res
     if path.join(MAKING).try_exists().map_err(io_error)? || !exists(path).map_err(io_error)? {
         return make(path, cache_bytes, keyring);
     }
-    let (tip, revision) = match Tip::open(path) {
-        Ok(Some(tip)) => tip,
-        Ok(None) => return Err(damaged("its tip is missing".into())),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(damaged("its tip does not read".into()));
-        }
-        Err(error) => return Err(io_error(error)),
-    };
+    let (tip, revision) = open_tip(path)?;
     lock(tip.file(), path)?;
     if !path.join(DATABASE).try_exists().map_err(io_error)? {
         return Err(damaged(format!("the file {DATABASE} is missing")));
@@ -98,10 +98,11 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Arc<Keyring>) -> Res
 
     let db = open_database(path, cache_bytes)?;
     let file = sync(path).map_err(io_error)?;
-    let (head, through, anchor) = catch_unwind(AssertUnwindSafe(|| check(&db)))
+    let (head, through, anchor, unchecked) = catch_unwind(AssertUnwindSafe(|| check(&db)))
         .unwrap_or_else(|panic| Err(Fault::Damaged(shared::panicked(panic.as_ref()).0)))
         .map_err(|fault| match fault {
-            Fault::Schema(schema) => OpenError::Schema(path.to_owned(), schema),
+            Fault::Schema(found) if schema::steps(found).is_ok() => OpenError::Older(path.to_owned(), found),
+            Fault::Schema(found) => OpenError::Schema(path.to_owned(), found),
             Fault::Damaged(reason) => damaged(reason),
         })?;
     if head.revision < revision {
@@ -123,7 +124,26 @@ pub(super) fn open(path: &Path, cache_bytes: u64, keyring: &Arc<Keyring>) -> Res
         archive,
         head,
         tip,
+        unchecked,
     })
+}
+
+/// The last revision that the tip of a store knows of.
+pub(super) fn revision(path: &Path) -> Result<u64, OpenError> {
+    open_tip(path).map(|(_, revision)| revision)
+}
+
+fn open_tip(path: &Path) -> Result<(Tip, u64), OpenError> {
+    let damaged = |reason: &str| OpenError::Damaged {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    match Tip::open(path) {
+        Ok(Some(tip)) => Ok(tip),
+        Ok(None) => Err(damaged("its tip is missing")),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(damaged("its tip does not read")),
+        Err(error) => Err(OpenError::Io(path.to_owned(), error)),
+    }
 }
 
 /// Makes a store in an empty folder, or in one where making it was interrupted: a mark lies there from
@@ -160,6 +180,7 @@ fn make(path: &Path, cache_bytes: u64, keyring: &Arc<Keyring>) -> Result<Opened,
         archive,
         head,
         tip,
+        unchecked: None,
     })
 }
 
@@ -266,24 +287,18 @@ impl From<::sled::Error> for Fault {
     }
 }
 
-/// Reads every record but the audit's, of which there may be very many, and the audit's end. Sled reads
-/// pages when they are asked for; without this a damaged page would show up in the middle of a login.
-fn check(db: &::sled::Db) -> Result<(Head, Position, Option<Anchor>), Fault> {
+/// What a database says of itself.
+type Found = (Head, Position, Option<Anchor>, check::Rest);
+
+/// Reads the head, the first records and the audit's end.
+fn check(db: &::sled::Db) -> Result<Found, Fault> {
     let octets = db
         .get(HEAD)?
         .ok_or_else(|| Fault::Damaged("its head is missing".into()))?;
     let head = format::decode_head(&octets)
         .map_err(Fault::Schema)?
         .ok_or_else(|| Fault::Damaged("its head does not read".into()))?;
-    for item in db.range(AFTER_AUDIT..) {
-        let (key, octets) = item?;
-        if *key == *HEAD {
-            continue;
-        }
-        if format::decode(&octets).is_none_or(|record| record.version > head.revision) {
-            return Err(Fault::Damaged("a record does not read".into()));
-        }
-    }
+    let unchecked = check::first(db, head.revision).map_err(Fault::Damaged)?;
     let through = match own(db, ARCHIVE)? {
         Some(octets) => {
             Position::decode(&octets).ok_or_else(|| Fault::Damaged("the archive's end does not read".into()))?
@@ -307,7 +322,7 @@ fn check(db: &::sled::Db) -> Result<(Head, Position, Option<Anchor>), Fault> {
     if last != (head.audit_sequence, head.audit_link) {
         return Err(Fault::Damaged("the end of the audit chain is missing".into()));
     }
-    Ok((head, through, anchor))
+    Ok((head, through, anchor, unchecked))
 }
 
 /// What lies under a key of the store's own.
@@ -320,11 +335,11 @@ fn own(db: &::sled::Db, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
 const ARCHIVE_FOLDER: &str = "audit";
 
 /// Sled's file.
-const DATABASE: &str = "db";
+pub(super) const DATABASE: &str = "db";
 
 /// Present while a new store is being made.
 const MAKING: &str = "making";
 
 /// Sled lets go of its lock some time after it was dropped, when its last deferred work is done.
-const LOCK_ATTEMPTS: u32 = 20;
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const LOCK_ATTEMPTS: u32 = 20;
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(50);

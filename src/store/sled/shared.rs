@@ -6,7 +6,7 @@ use std::fs::File;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use ::sled::IVec;
 use parking_lot::{Condvar, Mutex};
@@ -39,6 +39,8 @@ pub(super) struct Shared {
     /// Held while the tree changes, so that snapshots begin between two groups.
     pub(super) snapshots: Mutex<Vec<Weak<Undo>>>,
     pub(super) done: watch::Sender<bool>,
+    /// What a look at all records has found.
+    pub(super) damage: OnceLock<String>,
 }
 
 /// Comes when a commit is durable or has failed.
@@ -70,6 +72,7 @@ impl Shared {
             room: Semaphore::new(ROOM),
             snapshots: Mutex::default(),
             done: watch::Sender::new(false),
+            damage: OnceLock::new(),
         };
         (shared, opened.tip)
     }
@@ -357,7 +360,11 @@ impl Shared {
             audit_sequence: state.head.audit_sequence,
             size,
             queue: state.pending.waiters.len() + state.in_flight,
-            error: state.failed.as_ref().map(|error| error.0.clone()),
+            error: state
+                .failed
+                .as_ref()
+                .map(|error| error.0.clone())
+                .or_else(|| self.damage.get().map(|reason| format!("it is damaged: {reason}"))),
         }
     }
 }

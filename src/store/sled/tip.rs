@@ -105,7 +105,7 @@ fn read(file: &File, slot: u64) -> io::Result<Option<u64>> {
     Ok(revision.filter(|_| right))
 }
 
-const NAME: &str = "tip";
+pub(super) const NAME: &str = "tip";
 const MAGIC: &[u8] = b"portcullis-tip-1";
 const LENGTH: usize = MAGIC.len() + 8 + 4;
 const SLOT_OCTETS: u64 = 4096;

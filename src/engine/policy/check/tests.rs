@@ -175,14 +175,17 @@ fn rules_that_others_take_together_are_found() {
         "rules \"r0\" (p.toml:1), \"r1\" (p.toml:5), \"r2\" (p.toml:9) together",
     );
     finds_nothing(&[&clear, &sealed, PASSWORD]);
-    // Another ruling takes as well where nothing can be missing.
+    // Rules that deny are tried first, wherever they stand.
     let closed = "when = { service = [\"vpn\"] }\ndeny = true";
     finds(
         &[&with("when = { service = [\"vpn\"] }", PASSWORD), closed],
-        "rule \"r0\" (p.toml:1) matches everything",
+        "rule \"r0\" is never reached: rule \"r1\" (p.toml:5) matches everything",
     );
     let by_name = |ruling: &str| with("when = { nas_identifier = [\"gate\"] }", ruling);
-    finds_nothing(&[&by_name(PASSWORD), &by_name("deny = true")]);
+    finds(
+        &[&by_name(PASSWORD), &by_name("deny = true")],
+        "rule \"r0\" is never reached: rule \"r1\"",
+    );
     // Exceptions of one are exceptions of the other.
     let except = |nets: &str| {
         with(
