@@ -16,7 +16,7 @@ use crate::engine::batch::{Batch, Change, Key, Version};
 use crate::engine::operator::{ApiToken, Grant, Role, account_of};
 use crate::engine::record::{decode, encode};
 use crate::secret::Secret;
-use crate::store::Durability;
+use crate::store::{Durability, Found};
 
 /// What an API token is to be like.
 #[derive(Clone, Debug)]
@@ -181,9 +181,12 @@ impl Accounts {
         from: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Option<ApiToken>, AccountError> {
-        let digest = self.keyring.digest_code(CONTEXT, shown.expose());
-        let pointer = self.store.read(&[Key::api_token_shown(&digest)], now).await?;
-        let Some(octets) = pointer.into_iter().next().and_then(|found| found.value) else {
+        // A token that was given out under a former key file lives on.
+        let digests: Vec<[u8; 32]> = self.keyring.digests_of_code(CONTEXT, shown.expose()).collect();
+        let keys: Vec<Key> = digests.iter().map(Key::api_token_shown).collect();
+        let pointers = self.store.read(&keys, now).await?;
+        let pointer = |(digest, found): (_, Found)| found.value.map(|octets| (digest, octets));
+        let Some((digest, octets)) = digests.iter().zip(pointers).find_map(pointer) else {
             return Ok(None);
         };
         let key = Key::from_octets(&octets);
@@ -192,7 +195,7 @@ impl Accounts {
         let Some(octets) = found.value else { return Ok(None) };
         let mut token: ApiToken =
             decode(&octets).map_err(|error| AccountError::BadRecord("an API token".into(), error))?;
-        if !bool::from(token.digest.ct_eq(&digest)) || now >= token.expires {
+        if !bool::from(token.digest.ct_eq(digest)) || now >= token.expires {
             return Ok(None);
         }
         if token.last_used.is_none_or(|(at, _)| now.since(at) >= NOTED_FOR) {

@@ -52,6 +52,8 @@ const BONDS: &[(&[u8], Bond)] = &[
     (b"j/", Bond::None),
     (b"e/j/", Bond::None),
     (b"e/h", Bond::None),
+    (b"e/a/", Bond::None),
+    (b"e/k/", Bond::None),
 ];
 
 /// How much was sealed anew.
