@@ -3,6 +3,7 @@
 //! before the answer.
 
 mod answers;
+mod api_tokens;
 mod census;
 mod codes;
 mod delegations;
@@ -15,6 +16,7 @@ pub mod jobs;
 mod keys;
 mod notices;
 mod offline;
+mod operators;
 mod otpauth;
 mod relation;
 mod requests;
@@ -47,6 +49,7 @@ use crate::keyring::{KeyError, Keyring};
 use crate::store::{CommitError, Durability, Store, StoreError};
 
 pub use answers::{AnswersChange, DefineWish};
+pub use api_tokens::ApiTokenWish;
 pub use census::{Census, Counts};
 pub use codes::PasscodeWish;
 pub use delegations::DelegationWish;
@@ -238,6 +241,12 @@ pub enum AccountError {
     /// A request that somebody has decided already.
     #[error("request `{0}` is {1} already")]
     Decided(String, &'static str),
+    /// No such API token of an operator.
+    #[error("there is no API token `{0}`; it may have expired")]
+    NoSuchApiToken(String),
+    /// The operator has an API token of that name.
+    #[error("there is an API token `{0}` already")]
+    ApiTokenTaken(String),
     /// Something that takes an approval: what, and on whom.
     #[error("{0} of `{1}` takes an approval")]
     NeedsApproval(Action, String),

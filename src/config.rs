@@ -11,16 +11,19 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use crate::engine::Split;
+use crate::engine::policy::AsksManager;
 use crate::secret::Secret;
 
 pub use crate::document::{Fault, Faults};
 pub use crate::engine::Transport;
+pub use application::Application;
 pub use audit_stream::{AuditStream, Facility, StreamKind, StreamStart, StreamTransport};
 pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
 pub use dynauth::{DynamicAuthorization, Identifier};
 pub use four_eyes::{Approvals, Passcodes};
 pub use generated::{Class, GeneratedPasswords};
+pub use operator::{AdminTls, Confirm, Operator, TOKEN_LIVES};
 pub use privileged::Privileged;
 pub use proxy_protocol::ProxyProtocol;
 pub use restrict::{Operation, Restrict, ServiceAccount, WrittenDn};
@@ -59,6 +62,8 @@ pub struct Config {
     pub generated_passwords: GeneratedPasswords,
     /// `[privileged]`
     pub privileged: Privileged,
+    /// `[[operator]]`
+    pub operators: Vec<Operator>,
     /// `[[directory]]`, at least one.
     pub directories: Vec<Directory>,
     /// `[[upstream]]`
@@ -169,8 +174,8 @@ pub enum StoreKind {
     Memory,
 }
 
-/// `[admin]`: the socket that the CLI speaks to.
-#[derive(Clone, Debug, Deserialize, PartialEq, Default)]
+/// `[admin]`: the socket that the CLI speaks to, and its operators.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct Admin {
     /// Path of the Unix socket, mode 0660; `/run/portcullis/admin.sock` when absent, or
@@ -178,8 +183,31 @@ pub struct Admin {
     pub socket: Option<PathBuf>,
     /// Group that owns the socket; the process's own when absent.
     pub group: Option<String>,
-    /// Local accounts allowed to use it, by name; root and the process's own account always are.
+    /// Local accounts that may do everything, by name; root and the process's own account always may.
     pub operators: Vec<String>,
+    /// The directory that operators have their tokens in; all are asked when absent.
+    pub directory: Option<String>,
+    /// Who confirms sensitive verbs with a code.
+    pub confirm: Confirm,
+    /// How long an API token lives at most: 1 minute to 366 days.
+    #[serde(with = "crate::document::span")]
+    pub token_life: Duration,
+    /// The same API over TLS.
+    pub tls: Option<AdminTls>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            group: None,
+            operators: Vec::new(),
+            directory: None,
+            confirm: Confirm::default(),
+            token_life: operator::TOKEN_LIFE,
+            tls: None,
+        }
+    }
 }
 
 /// `[metrics]`
@@ -302,6 +330,16 @@ impl Directory {
         }
     }
 
+    /// Whether it says by what people are known whom another system signs in.
+    pub fn marks_sso(&self) -> bool {
+        let (by, groups) = match self {
+            Self::Ldap(directory) => (&directory.sso_managed_by, &directory.sso_managed_groups),
+            Self::Local(directory) => (&directory.sso_managed_by, &directory.sso_managed_groups),
+            Self::Radius(_) => return false,
+        };
+        !(by.is_empty() && groups.is_empty())
+    }
+
     /// The upstream that judges passwords in its place.
     pub fn password_check(&self) -> Option<&str> {
         match self {
@@ -394,12 +432,21 @@ pub struct LdapDirectory {
     /// Entry of OpenLDAP's default password policy: how long locks last and passwords live.
     #[serde(default)]
     pub password_policy: Option<String>,
-    /// Attributes of which a true one blocks: boolean, or `name&mask` for a bit.
+    /// Attributes of which a true one blocks: boolean, `name&mask` for a bit, or `name=value`.
     #[serde(default)]
     pub disabled_by: Vec<String>,
-    /// Attributes of which a false one blocks: boolean, or `name&mask` for a bit.
+    /// Attributes of which a false one blocks: likewise.
     #[serde(default)]
     pub enabled_by: Vec<String>,
+    /// Attributes of which a true one says that another system signs the person in: likewise.
+    #[serde(default)]
+    pub sso_managed_by: Vec<String>,
+    /// Groups of the people whom another system signs in.
+    #[serde(default)]
+    pub sso_managed_groups: Vec<String>,
+    /// What is fetched of managers. Not configured: what rules ask for.
+    #[serde(skip)]
+    pub fetch_manager: AsksManager,
     /// Further attributes to fetch.
     #[serde(default)]
     pub attributes: Vec<String>,
@@ -532,6 +579,12 @@ pub struct LocalDirectory {
     /// Attributes of which a true one blocks.
     #[serde(default)]
     pub disabled_by: Vec<String>,
+    /// Attributes of which a true one says that another system signs the person in.
+    #[serde(default)]
+    pub sso_managed_by: Vec<String>,
+    /// Groups of the people whom another system signs in.
+    #[serde(default)]
+    pub sso_managed_groups: Vec<String>,
     /// How long a right password is remembered (as a keyed digest in memory, dropped when the entry's
     /// hash changes), so that it costs no second Argon2; zero remembers nothing.
     #[serde(default = "default::remember", with = "crate::document::span")]
@@ -746,6 +799,18 @@ pub struct CertificateRule {
 #[serde(try_from = "String")]
 pub struct AddressOrNet(pub IpNet);
 
+impl AddressOrNet {
+    /// Whether `address` is meant. An IPv4 address that is mapped into IPv6 is the IPv4 address.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let mapped = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().into(),
+            IpAddr::V6(_) => address,
+        };
+        self.0.contains(&address) || self.0.contains(&mapped)
+    }
+}
+
 impl TryFrom<String> for AddressOrNet {
     type Error = String;
 
@@ -902,6 +967,9 @@ pub struct LdapListener {
     /// `[[ldap.service_account]]`
     #[serde(default, rename = "service_account")]
     pub service_accounts: Vec<ServiceAccount>,
+    /// `[[ldap.application]]`
+    #[serde(default, rename = "application")]
+    pub applications: Vec<Application>,
 }
 
 /// `ldap.tls`
@@ -941,6 +1009,7 @@ pub enum Anonymous {
     Yes,
 }
 
+mod application;
 pub mod approval;
 mod audit_stream;
 mod certificate;
@@ -951,6 +1020,7 @@ mod dynauth;
 mod four_eyes;
 mod generated;
 mod load;
+mod operator;
 mod privileged;
 mod proxy_protocol;
 mod restrict;

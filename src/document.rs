@@ -55,6 +55,48 @@ impl fmt::Display for Fault {
     }
 }
 
+/// A place in a file, kept for what may turn out to be wrong with it later.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spot {
+    /// The file.
+    pub file: PathBuf,
+    /// From 1; zero when the whole file is meant.
+    pub line: usize,
+    /// From 1; zero when the whole file is meant.
+    pub column: usize,
+    /// The key, as a dotted path; empty when none is meant.
+    pub key: String,
+}
+
+impl Spot {
+    /// What does not work there.
+    pub fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault {
+            severity: Severity::Error,
+            file: self.file.clone(),
+            line: self.line,
+            column: self.column,
+            key: self.key.clone(),
+            message: message.into(),
+        }
+    }
+
+    /// What works there, but is probably not meant.
+    pub fn warning(&self, message: impl Into<String>) -> Fault {
+        Fault {
+            severity: Severity::Warning,
+            ..self.fault(message)
+        }
+    }
+}
+
+/// `file:line`
+impl fmt::Display for Spot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
 /// All that is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
@@ -283,9 +325,15 @@ impl<'s> Document<'s> {
         }
     }
 
-    /// Line, from 1, of what stands under `path`.
-    pub fn line(&self, path: &[&str]) -> usize {
-        self.fault(path, "").line
+    /// The place of what stands under `path`, or of the nearest enclosing table.
+    pub fn spot(&self, path: &[&str]) -> Spot {
+        let fault = self.fault(path, "");
+        Spot {
+            file: fault.file,
+            line: fault.line,
+            column: fault.column,
+            key: fault.key,
+        }
     }
 
     fn find(&self, path: &[&str]) -> Option<&Spanned<DeValue<'s>>> {

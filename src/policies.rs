@@ -3,4 +3,5 @@
 pub mod diff;
 pub mod files;
 pub mod folder;
+pub mod replay;
 pub mod versions;

@@ -38,6 +38,7 @@ use tracing::{error, info, warn};
 
 use crate::accounts::{Accounts, FourEyes, Notice, Surroundings};
 use crate::admin::listener::{AdminSocket, SocketError};
+use crate::admin::remote::RemoteListener;
 use crate::admin::router::AdminState;
 use crate::audit::Audit;
 use crate::clock::{self, Timestamp};
@@ -122,11 +123,13 @@ pub(crate) struct Node {
     strangers: Arc<Strangers>,
     bindings: Arc<Bindings>,
     certificates: Vec<(String, Arc<TlsServer>)>,
+    admin_certificate: Option<Arc<TlsServer>>,
     sessions: Arc<Sessions>,
     streams: Streams,
     radius_certificates: Vec<(String, Arc<MutualServer>)>,
     metrics: Metrics,
     reloading: Mutex<()>,
+    replaying: Mutex<()>,
     policy_files: ArcSwap<PolicyFiles>,
     versions: Versions,
 }
@@ -213,11 +216,13 @@ impl Server {
             strangers: Arc::default(),
             bindings: Arc::default(),
             certificates: parts.certificates,
+            admin_certificate: parts.admin_certificate,
             sessions: Arc::new(sessions),
             streams,
             radius_certificates: parts.radius_certificates,
             metrics,
             reloading: Mutex::new(()),
+            replaying: Mutex::new(()),
         });
         // Weak: the node has the metrics.
         let measured = Arc::downgrade(&node);
@@ -355,6 +360,13 @@ impl Server {
             Some(address) => Some(TcpListener::bind(address).await.map_err(failed("metrics", address))?),
             None => None,
         };
+        let remote = match (&config.admin.tls, &self.node.admin_certificate) {
+            (Some(settings), Some(tls)) => {
+                let bound = RemoteListener::bind(settings.listen, Arc::clone(tls), settings.connections).await;
+                Some(bound.map_err(failed("admin.tls", settings.listen))?)
+            }
+            (Some(_), None) | (None, _) => None,
+        };
         make_socket_folder(&config.admin_socket());
         let socket =
             AdminSocket::bind(&config.admin_socket(), config.admin.group.as_deref()).map_err(StartError::Admin)?;
@@ -426,7 +438,12 @@ impl Server {
             audit: Arc::new(Audit::new(Arc::clone(&node.store), Arc::clone(&node.keyring))),
             metrics: node.metrics.clone(),
             control: Arc::clone(node) as Arc<dyn admin::Control>,
+            guesses: Arc::default(),
         };
+        if let Some(remote) = remote {
+            let serving = remote.serve(state.clone(), self.shutdown.clone().cancelled_owned());
+            self.listeners.spawn(serving);
+        }
         self.listeners.spawn(state.clone().run_jobs(self.shutdown.clone()));
         self.listeners
             .spawn(socket.serve(state, self.shutdown.clone().cancelled_owned()));

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::accounts::view::moment;
 use crate::audit::export::Sender;
 use crate::audit::{Audit, AuditLine, Filter};
 use crate::causes::in_full;
@@ -80,10 +81,12 @@ pub struct StreamStatus {
     /// Records after it.
     pub waiting: u64,
     /// When it last took something.
+    #[serde(default, with = "moment::option")]
     pub last: Option<Timestamp>,
     /// Milliseconds that the last connection took to open.
     pub latency_ms: Option<f64>,
     /// Since when it does not work, and why.
+    #[serde(default, with = "moment::option")]
     pub failing: Option<Timestamp>,
     /// Why.
     pub error: Option<String>,

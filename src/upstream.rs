@@ -90,6 +90,22 @@ pub struct UpstreamServerStatus {
 /// Longest time for one question over all servers: an attempt that takes a minute counts as lost.
 const LONGEST: Duration = Duration::from_secs(55);
 
+/// Why there is no answer.
+struct Unanswered {
+    reason: String,
+    /// No server could be reached, or none said anything.
+    out_of_reach: bool,
+}
+
+impl Unanswered {
+    fn out_of_reach(reason: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            out_of_reach: true,
+        }
+    }
+}
+
 impl Upstream {
     /// Reads what the servers' TLS needs, without connecting. Blocks.
     ///
@@ -154,9 +170,15 @@ impl Upstream {
         let asked = tokio::time::timeout(LONGEST, self.ask_in_turn(&request, question.challenge.as_ref()));
         let answer = match asked.await {
             Ok(answered) => answered,
-            Err(_) => Err("it takes too long".to_owned()),
+            Err(_) => Err(Unanswered::out_of_reach("it takes too long")),
         };
-        answer.unwrap_or_else(|reason| Answer::Unavailable(format!("upstream {}: {reason}", self.name)))
+        answer.unwrap_or_else(|unanswered| {
+            let reason = format!("upstream {}: {}", self.name, unanswered.reason);
+            match unanswered.out_of_reach {
+                true => Answer::OutOfReach(reason),
+                false => Answer::Unavailable(reason),
+            }
+        })
     }
 
     /// Takes the time of a question about somebody whom no server is asked about.
@@ -193,9 +215,9 @@ impl Upstream {
         }
     }
 
-    async fn ask_in_turn(&self, request: &Request, challenge: Option<&Awaiting>) -> Result<Answer, String> {
+    async fn ask_in_turn(&self, request: &Request, challenge: Option<&Awaiting>) -> Result<Answer, Unanswered> {
         let now = clock::monotonic();
-        let mut reason = String::from("no server is up");
+        let mut unanswered = Unanswered::out_of_reach("no server is up");
         for server in &self.servers {
             let fits = match challenge {
                 // Only it knows, whatever is thought of its health.
@@ -209,15 +231,16 @@ impl Upstream {
                 Ok(reply) => return Ok(self.answer(server, &reply)),
                 Err(Failure::TooLong) => return Ok(Answer::Reject),
                 Err(
-                    failure @ (Failure::Busy(_)
-                    | Failure::Connect { .. }
-                    | Failure::Lost { .. }
-                    | Failure::Silence { .. }
-                    | Failure::Refused { .. }),
-                ) => reason = server::in_full(&failure),
+                    failure @ (Failure::Connect { .. } | Failure::Lost { .. } | Failure::Silence { unproven: 0, .. }),
+                ) => unanswered.reason = server::in_full(&failure),
+                // There is somebody, or it is we who do not ask.
+                Err(failure @ (Failure::Busy(_) | Failure::Silence { .. } | Failure::Refused { .. })) => {
+                    unanswered.reason = server::in_full(&failure);
+                    unanswered.out_of_reach = false;
+                }
             }
         }
-        Err(reason)
+        Err(unanswered)
     }
 
     fn request(&self, question: &Question) -> Result<Request, Overflow> {

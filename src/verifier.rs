@@ -17,13 +17,13 @@ use tracing::info;
 use crate::clock::{self, Timestamp};
 use crate::delivery::Deliveries;
 use crate::directory::Directory;
-use crate::engine::account::Changed;
+use crate::engine::account::{AccountState, Changed, StateAnswer};
 use crate::engine::authenticator::KindSet;
 use crate::engine::batch::{Batch, Key, Versioned};
 use crate::engine::denials::GroupDenials;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{self, PasswordOutcome, SessionFacts, UserKey};
-use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, Step};
+use crate::engine::login::{Attempt, Decision, Effect, Engine, Evidence, FAIL_OPEN, Step};
 use crate::engine::questions::answers::Hashed;
 use crate::engine::record::Record;
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult};
@@ -207,6 +207,10 @@ impl Verifier {
                 found
             }
         };
+        let account = match account_state(engine.policy.asks_credential(), directory.as_ref(), &lookup).await {
+            Ok(account) => account,
+            Err(reason) => return Decided::outage(reason),
+        };
         let claims = &request.claims;
         let known = Known {
             lookup: &lookup,
@@ -216,6 +220,7 @@ impl Verifier {
             most_sessions: engine.policy.most_sessions(),
             reuses: engine.policy.reuses() && reuse::split(request).is_some(),
             approves: engine.policy.approves(),
+            account,
         };
         let nonce = self.nonce.fetch_add(1, Ordering::Relaxed);
         let mut conflicts = 0;
@@ -386,8 +391,11 @@ impl Verifier {
                 batch.audit.iter().rev().find_map(|event| event.reason.clone())
             }
             Verdict::Accept(_) if matches!(change, Some(Change::Used { .. })) => Some(reuse::WORD.to_owned()),
-            Verdict::Accept(_)
-            | Verdict::Restricted(_)
+            Verdict::Accept(_) => {
+                let mut reasons = batch.audit.iter().rev().filter_map(|event| event.reason.as_deref());
+                reasons.find(|reason| reason.starts_with(FAIL_OPEN)).map(str::to_owned)
+            }
+            Verdict::Restricted(_)
             | Verdict::Closed(_)
             | Verdict::Challenge(_)
             | Verdict::Reject(_)
@@ -509,6 +517,7 @@ impl Verifier {
             reused: None,
             sending: None,
             approval: None,
+            account: known.account.clone(),
             denials: self.denials.load_full(),
         };
         if let Lookup::Found(person) = known.lookup
@@ -558,6 +567,8 @@ struct Known<'a> {
     reuses: bool,
     /// Whether it may rest on an approval.
     approves: bool,
+    /// What the directory says of the account, where the policy asks.
+    account: Option<Box<AccountState>>,
 }
 
 impl Verify for Verifier {
@@ -672,6 +683,26 @@ async fn whose(
         None => facts::Whose::Absent,
         Some(name) if *name == request.login => facts::Whose::of(login, login),
         Some(name) => facts::Whose::of(&directory.look_up(name).await, login),
+    }
+}
+
+/// What the directory says of somebody's account, where it is `asked`. For nobody it is asked all the same, so that the
+/// time it takes tells nothing.
+async fn account_state(
+    asked: bool,
+    directory: &dyn Directory,
+    lookup: &Lookup,
+) -> Result<Option<Box<AccountState>>, String> {
+    let answer = match lookup {
+        _ if !asked => return Ok(None),
+        Lookup::Found(person) => directory.state(person).await,
+        Lookup::Unknown | Lookup::Ambiguous => directory.state_of_nobody().await,
+        Lookup::Unavailable(_) => return Ok(None),
+    };
+    match answer {
+        StateAnswer::Known(state) => Ok(Some(Box::new(state))),
+        StateAnswer::Unsupported | StateAnswer::Unknown => Ok(None),
+        StateAnswer::Unavailable(reason) => Err(reason),
     }
 }
 

@@ -18,6 +18,7 @@
 //! answers locked                an operator locks ana's answers to security questions; `unlocked` ends that
 //! hashed 1                      how many answers were hashed, so far
 //! password "hunter2"            what the password is by now
+//! reason fail-open              what the reason in the last audit record begins with
 //! binds 1                       how often the directory was asked to try a password, so far
 //! ```
 //!
@@ -101,6 +102,8 @@ fn step(world: &mut World, line: Line) -> Result<(), String> {
         Line::Delivery(gone) => world.delivery_gone = gone,
         Line::Sent(wanted) if world.sent == wanted => {}
         Line::Sent(_) => return Err(format!("{} codes were sent", world.sent)),
+        Line::Reason(wanted) if world.reason.starts_with(&wanted) => {}
+        Line::Reason(_) => return Err(format!("the reason is \"{}\"", world.reason)),
         Line::Binds(wanted) if world.binds == wanted => {}
         Line::Password(wanted) if world.password == wanted => {}
         Line::Password(_) => return Err(format!("the password is \"{}\"", world.password)),

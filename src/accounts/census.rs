@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::jobs::Whom;
 use super::{AccountError, Accounts};
 use crate::clock::Timestamp;
+use crate::engine::facts::normalise_dn;
+use crate::engine::policy::is_group;
 use crate::engine::questions::Questions;
 use crate::engine::questions::answers::due;
 use crate::engine::record::UserRecord;
@@ -11,7 +14,7 @@ use crate::engine::record::UserRecord;
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Census {
-    /// What the groups are: directories.
+    /// What the groups are: directories, or groups of one.
     pub by: &'static str,
     /// The counts, by group.
     pub groups: BTreeMap<String, Counts>,
@@ -42,6 +45,8 @@ pub struct Counts {
     pub answers_locked: u64,
     /// Kept out by an operator.
     pub denied: u64,
+    /// Those whom only the directory knows: they never logged in, nor were given anything.
+    pub without_record: u64,
 }
 
 impl Counts {
@@ -77,16 +82,21 @@ impl Counts {
 const FEW_CODES: usize = 2;
 
 impl Accounts {
-    /// Counts people by directory, of one directory where it is given. Reads all records, a page at a time.
+    /// Counts people by directory, of one directory where it is given: reads all records, a page at a time, and lists
+    /// the people of each directory that can be listed, so that those without a record are counted as well.
     ///
     /// # Errors
     /// When the store fails, or a record does not read.
     pub async fn census(&self, directory: Option<&str>, now: Timestamp) -> Result<Census, AccountError> {
+        let chosen = self.chosen(directory)?;
         let policy = self.surroundings.policy();
         let mut census = Census {
             by: "directory",
             ..Census::default()
         };
+        for directory in &chosen {
+            census.groups.insert(directory.name().to_owned(), Counts::default());
+        }
         self.each_user(|key, record| {
             let (name, _) = key.as_str().split_once(':').unwrap_or_default();
             census.records += 1;
@@ -97,10 +107,79 @@ impl Accounts {
             true
         })
         .await?;
-        census
-            .notes
-            .push("people without a record, who never logged in nor were given anything, are not counted".into());
+        for directory in chosen {
+            let name = directory.name().to_owned();
+            let mut listed = 0_u64;
+            let listing = self.each_listed(&name, |_| listed += 1).await?;
+            match listing {
+                Ok(()) => {
+                    let counts = census.groups.entry(name).or_default();
+                    counts.without_record = listed.saturating_sub(counts.people);
+                    counts.people += counts.without_record;
+                }
+                Err(why) => census.notes.push(format!(
+                    "{name}: people without a record are not counted, because it cannot be listed: {why}"
+                )),
+            }
+        }
         Ok(census)
+    }
+
+    /// Counts the members of one group of a directory, each looked up by itself.
+    ///
+    /// # Errors
+    /// When the store fails, the directory cannot be asked, or a record does not read.
+    pub async fn census_of_group(&self, directory: &str, group: &str, now: Timestamp) -> Result<Census, AccountError> {
+        let policy = self.surroundings.policy();
+        let mut census = Census {
+            by: "group",
+            ..Census::default()
+        };
+        let mut counts = Counts::default();
+        let wanted = normalise_dn(group);
+        let mut searched = self.search(&everybody(directory))?;
+        while let Some(names) = searched.names.recv().await {
+            for dn in names {
+                let Some(subject) = self.by_dn(directory, &dn).await? else {
+                    continue;
+                };
+                let groups = subject.person.iter().flat_map(|person| &person.groups);
+                if !groups.clone().any(|of| is_group(&wanted, of)) {
+                    continue;
+                }
+                let record = self.record_of(&subject, now).await?;
+                census.records += 1;
+                counts.without_record += u64::from(record == UserRecord::default());
+                counts.add(&record, &policy.questions, now);
+            }
+        }
+        let came = searched.came.await.unwrap_or_else(|error| Err(error.to_string()));
+        came.map_err(|why| AccountError::DirectoryUnavailable(directory.to_owned(), why))?;
+        census.groups.insert(group.to_owned(), counts);
+        Ok(census)
+    }
+
+    /// Hands over the name of everybody in a directory; why it could not be listed to the end, if so.
+    async fn each_listed(
+        &self,
+        directory: &str,
+        mut take: impl FnMut(String),
+    ) -> Result<Result<(), String>, AccountError> {
+        let mut searched = self.search(&everybody(directory))?;
+        while let Some(names) = searched.names.recv().await {
+            names.into_iter().for_each(&mut take);
+        }
+        Ok(searched.came.await.unwrap_or_else(|error| Err(error.to_string())))
+    }
+}
+
+/// All people of a directory.
+fn everybody(directory: &str) -> Whom {
+    Whom {
+        directory: directory.to_owned(),
+        filter: "(objectClass=*)".to_owned(),
+        group: None,
+        enrolled: None,
     }
 }
 
@@ -118,18 +197,8 @@ mod tests {
         site.accounts.enrol(&ana, &TokenWish::default(), by).await.unwrap();
         let census = site.accounts.census(None, clock::now()).await.unwrap();
         let (name, counts) = census.groups.iter().next().unwrap();
-        assert_eq!(
-            (counts.people, counts.registered, counts.must_update),
-            (1, 1, 0),
-            "{name}"
-        );
-        assert!(
-            site.accounts
-                .census(Some("nowhere"), clock::now())
-                .await
-                .unwrap()
-                .groups
-                .is_empty()
-        );
+        assert_eq!((counts.registered, counts.must_update), (1, 0), "{name}");
+        assert_eq!(counts.people - counts.without_record, 1, "ana has a record");
+        assert!(site.accounts.census(Some("nowhere"), clock::now()).await.is_err());
     }
 }

@@ -8,6 +8,7 @@ use crate::clock::{self, Timestamp};
 use crate::engine::approval::{DelegationRecord, RequestId, Scope, Who};
 use crate::engine::batch::{Batch, Change, Key, Version};
 use crate::engine::facts::{Lookup, UserKey};
+use crate::engine::operator::account_of;
 use crate::engine::record::{decode, encode};
 
 /// A delegation to be made.
@@ -44,9 +45,9 @@ impl Accounts {
                 "a delegation lasts {hours} hours at most"
             )));
         }
-        let own = self.people_behind(by.name).await?;
+        let own = self.people_behind(account_of(by.name)).await?;
         let other = self.people_behind(&wish.to).await?;
-        if wish.to == by.name || own.iter().any(|key| other.contains(key)) {
+        if wish.to == account_of(by.name) || own.iter().any(|key| other.contains(key)) {
             return Err(AccountError::Invalid("nobody hands anything to themselves".into()));
         }
         if other.is_empty() {
@@ -65,7 +66,7 @@ impl Accounts {
         }
         let record = DelegationRecord {
             from: Who {
-                account: by.name.to_owned(),
+                account: account_of(by.name).to_owned(),
                 key: own.into_iter().next(),
             },
             to: wish.to.clone(),

@@ -108,6 +108,8 @@ fn person(directory: &str, login: &str, identifier: &str) -> Arc<Person> {
         groups: vec![format!("cn=staff,dc={directory}")],
         attributes: BTreeMap::new(),
         enabled: true,
+        manager: None,
+        sso_managed: None,
     })
 }
 

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::engine::approval::{Action, Approver, Who};
 use crate::engine::batch::{Key, Version};
 use crate::engine::facts::{Lookup, Person, UserKey};
+use crate::engine::operator::account_of;
 use crate::engine::policy::is_group;
 use crate::engine::request::LoginName;
 
@@ -51,7 +52,7 @@ pub(super) struct Voucher {
 }
 
 /// Who is behind an operator's local account, as the directory of the person that an operation is about has it.
-enum Account {
+pub(super) enum Account {
     /// That person.
     Themselves,
     /// Another one.
@@ -84,7 +85,7 @@ impl Accounts {
             Account::Nobody => None,
         };
         Ok(Who {
-            account: account.to_owned(),
+            account: account_of(account).to_owned(),
             key,
         })
     }
@@ -125,7 +126,7 @@ impl Accounts {
             };
             return Ok((Relation::Second, Some(own)));
         }
-        for (key, version, delegation) in self.delegations_to(account, vouching.now).await? {
+        for (key, version, delegation) in self.delegations_to(account_of(account), vouching.now).await? {
             if !delegation.covers(vouching.action, person, vouching.now) {
                 continue;
             }
@@ -220,8 +221,9 @@ impl Accounts {
         electors
     }
 
-    async fn account(&self, account: &str, subject: &Subject) -> Result<Account, AccountError> {
-        let Ok(login) = LoginName::parse(account) else {
+    /// Who is behind an operator's name: the person of the local account, also where an API token of it acts.
+    pub(super) async fn account(&self, operator: &str, subject: &Subject) -> Result<Account, AccountError> {
+        let Ok(login) = LoginName::parse(account_of(operator)) else {
             return Ok(Account::Nobody);
         };
         if LoginName::parse(&subject.login).is_ok_and(|name| name == login) {
@@ -241,7 +243,7 @@ impl Accounts {
         }
     }
 
-    async fn manager_of(&self, person: &Person) -> Result<Option<Arc<Person>>, AccountError> {
+    pub(super) async fn manager_of(&self, person: &Person) -> Result<Option<Arc<Person>>, AccountError> {
         let directories = self.chosen(Some(&person.directory))?;
         let Some(directory) = directories.first() else {
             return Ok(None);
@@ -305,14 +307,14 @@ impl Electors {
 
 fn known(account: &str, person: &Person) -> Who {
     Who {
-        account: account.to_owned(),
+        account: account_of(account).to_owned(),
         key: Some(person.key.clone()),
     }
 }
 
 fn unknown(account: &str) -> Who {
     Who {
-        account: account.to_owned(),
+        account: account_of(account).to_owned(),
         key: None,
     }
 }

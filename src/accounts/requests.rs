@@ -9,6 +9,7 @@ use super::{AccountError, Accounts, Actor, Relation, Subject, event, stated};
 use crate::clock::{self, Timestamp};
 use crate::engine::approval::{Action, Approver, Deed, RequestId, RequestRecord, Stand, Word};
 use crate::engine::batch::{Batch, Change, Key, Version, Versioned};
+use crate::engine::operator::account_of;
 use crate::engine::record::{decode, encode};
 
 /// An operator's answer to a request.
@@ -140,7 +141,7 @@ impl Accounts {
                 .await?;
         }
         let mine = Wanted {
-            of: Some(by.name),
+            of: Some(account_of(by.name)),
             limit: MOST_OPEN,
             ..Wanted::default()
         };

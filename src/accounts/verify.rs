@@ -46,6 +46,18 @@ impl Accounts {
         code: &Secret,
         by: Actor<'_>,
     ) -> Result<VerifiedUser, AccountError> {
+        self.judge_code(subject, code, CODES, ACTION, by).await
+    }
+
+    /// The same for codes of `kinds`, as `action` in the audit.
+    pub(super) async fn judge_code(
+        &self,
+        subject: &Subject,
+        code: &Secret,
+        kinds: KindSet,
+        action: &str,
+        by: Actor<'_>,
+    ) -> Result<VerifiedUser, AccountError> {
         let context = Context {
             user: &subject.key,
             keyring: &self.keyring,
@@ -53,22 +65,22 @@ impl Accounts {
             sent: None,
         };
         for _ in 0..RETRIES {
-            let loaded = self.heard(subject, by).await?;
+            let loaded = self.heard(subject, action, by).await?;
             let mut record = loaded.0.0.clone();
-            if !authenticator::any_enrolled(CODES, &record, by.now) {
+            if !authenticator::any_enrolled(kinds, &record, by.now) {
                 return Err(AccountError::NothingToVerify(
                     subject.login.clone(),
                     "token or recovery code",
                 ));
             }
             let typed = code.expose_str().unwrap_or_default();
-            let (judgement, kind) = authenticator::judge(typed, CODES, &mut record, &context)?;
+            let (judgement, kind) = authenticator::judge(typed, kinds, &mut record, &context)?;
             let proven = kind.filter(|_| judgement == Judgement::Right);
             let event = match (judgement, proven) {
-                (Judgement::Right, Some(kind)) => told(subject, kind, true, "", by),
-                (Judgement::Replayed, _) => told(subject, Kind::Totp, false, ": code-replayed", by),
+                (Judgement::Right, Some(kind)) => told(action, subject, kind, true, "", by),
+                (Judgement::Replayed, _) => told(action, subject, Kind::Totp, false, ": code-replayed", by),
                 (Judgement::Right | Judgement::Wrong | Judgement::NotApplicable, _) => {
-                    told(subject, Kind::Totp, false, ": wrong-code", by)
+                    told(action, subject, Kind::Totp, false, ": wrong-code", by)
                 }
             };
             if self.settle(subject, &loaded, &record, event, by).await? {
@@ -137,7 +149,7 @@ impl Accounts {
         let questions = configured(&policy.questions)?;
         let mut hashes: Vec<Hashed> = Vec::new();
         for _ in 0..RETRIES {
-            let loaded = self.heard(subject, by).await?;
+            let loaded = self.heard(subject, ACTION, by).await?;
             let record = &loaded.0.0;
             let answers = usable(subject, record)?;
             let round = self.round(subject, person, questions, answers)?;
@@ -177,7 +189,7 @@ impl Accounts {
                 (false, true) => ": wrong-answers, locked now",
                 (false, false) => ": wrong-answers",
             };
-            let event = told(subject, Kind::Questions, matched, why, by);
+            let event = told(ACTION, subject, Kind::Questions, matched, why, by);
             if self.settle(subject, &loaded, &changed, event, by).await? {
                 return Ok(verified(subject, matched));
             }
@@ -186,7 +198,7 @@ impl Accounts {
     }
 
     /// The person's records, unless they are locked out: then nothing is judged, which is audited.
-    async fn heard(&self, subject: &Subject, by: Actor<'_>) -> Result<Loaded, AccountError> {
+    async fn heard(&self, subject: &Subject, action: &str, by: Actor<'_>) -> Result<Loaded, AccountError> {
         let loaded = self.load(subject, by.now).await?;
         match loaded.1.0.standing(self.surroundings.limit(), None, by.now) {
             Standing::Free => Ok(loaded),
@@ -194,7 +206,7 @@ impl Accounts {
             Standing::Busy => Err(AccountError::Busy(subject.login.clone())),
             Standing::Over => {
                 let what = format!("{}: throttled", subject.login);
-                self.note(ACTION, by, Some(subject), Outcome::Reject, &what).await?;
+                self.note(action, by, Some(subject), Outcome::Reject, &what).await?;
                 Err(AccountError::LockedOut(subject.login.clone()))
             }
         }
@@ -303,9 +315,9 @@ fn matching<'a, 's>(
         .ok_or_else(|| AccountError::Invalid("these are not the questions to ask: have them shown again".into()))
 }
 
-fn told(subject: &Subject, kind: Kind, matched: bool, why: &str, by: Actor<'_>) -> AuditEvent {
+fn told(action: &str, subject: &Subject, kind: Kind, matched: bool, why: &str, by: Actor<'_>) -> AuditEvent {
     let word = if matched { "match" } else { "no match" };
-    let event = event(ACTION, by, Some(subject), &format!("{}: {word}{why}", subject.login));
+    let event = event(action, by, Some(subject), &format!("{}: {word}{why}", subject.login));
     if matched {
         AuditEvent {
             factors: vec![kind.to_string()],

@@ -3,6 +3,7 @@
 
 mod answers;
 mod helpdesk;
+mod operators;
 mod requests;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub use answers::{
     VerifiedUser,
 };
 pub use requests::{DelegationView, LevelView, RequestView};
+
+pub use operators::{ApiTokenIssued, ApiTokenView, GrantView};
 
 /// One person, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

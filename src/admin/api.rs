@@ -27,10 +27,11 @@ use crate::clock::Timestamp;
 use crate::secret::Secret;
 
 pub use crate::accounts::view::{
-    AccountView, AnswersView, AskView, AskedView, DefinedAnswers, DefinedView, DelegationView, Denied, DenyView,
-    DirectoryView, Enrolled, FailureView, Found, Issued, Kind, LevelView, ManagerView, OfflineEnrolled,
-    OfflineResponse, PasscodeState, PasscodeView, QuestionView, QuestionWord, QuestionsView, RecoveryCodes, Released,
-    RequestView, Resynced, SecondHolders, StateView, TokenView, Unlocked, UserRow, UserView, VerifiedUser, moment,
+    AccountView, AnswersView, ApiTokenIssued, ApiTokenView, AskView, AskedView, DefinedAnswers, DefinedView,
+    DelegationView, Denied, DenyView, DirectoryView, Enrolled, FailureView, Found, GrantView, Issued, Kind, LevelView,
+    ManagerView, OfflineEnrolled, OfflineResponse, PasscodeState, PasscodeView, QuestionView, QuestionWord,
+    QuestionsView, RecoveryCodes, Released, RequestView, Resynced, SecondHolders, StateView, TokenView, Unlocked,
+    UserRow, UserView, VerifiedUser, moment,
 };
 pub use crate::accounts::view::{
     Forced, GroupDenialView, GroupDenied, InDirectory, JobFailure, JobProgress, JobState, JobView, LoginView,
@@ -47,10 +48,10 @@ pub use crate::engine::{Operation, Protocol};
 pub use answers::{AnswerGiven, AnswerSaid, AskRequest, DefineAnswersRequest, QuestionsRequest, VerifyUserRequest};
 pub use delivery::{DeliveryStatus, DeliveryTestRequest, DeliveryTested};
 pub use ending::{Asked, AskedReport, AskedSession, EndRequest, RefreshRequest};
+pub use helpdesk::{Action, Named, Whom};
 pub use helpdesk::{
-    BulkLine, BulkRequest, BulkSummary, ForceRequest, GroupDenials, GroupDenyReport, GroupDenyRequest,
-    GroupUndenyRequest, JobRef, ScheduleRequest, ScheduledAction, Sighted, SwitchReport, UnlockRequest,
-    UnregisterRequest,
+    BulkLine, BulkRequest, BulkSummary, ForceRequest, GroupDenyReport, GroupDenyRequest, GroupUndenyRequest, JobRef,
+    ScheduleRequest, ScheduledAction, Sighted, SwitchReport, UnlockRequest, UnregisterRequest,
 };
 
 pub use clients::{
@@ -62,11 +63,15 @@ pub use crate::stream::StreamStatus;
 pub use delegations::{DelegateRequest, DelegationRef, DelegationsRequest};
 pub use health::{NodeStatus, PartTested, PartsTested, TestRequest};
 pub use keys::{EnrolKeyRequest, ImportKeysRequest, ImportedKey, MachineRef, RespondRequest};
+pub use operators::{
+    ApiTokenRef, ApiTokensRequest, IssueApiTokenRequest, OperatorList, OperatorRow, OperatorView,
+    RegenerateApiTokenRequest, Role, Scope,
+};
 pub use passcodes::{IssueRequest, PasscodesRequest, ReleaseRequest, RevokePasscodeRequest};
 pub use policies::{
     Alternative, At, Branch, DiffReport, DiffRequest, ExplainRequest, Explanation, HeldBack, MAX_POLICIES,
-    PolicyChange, PolicyReport, PolicySource, Proof, RollbackReport, RollbackRequest, SentPolicies, Strokes,
-    VersionFile, VersionFiles, VersionRequest, VersionView,
+    PolicyChange, PolicyReport, PolicySource, Proof, ReplayLine, ReplayProgress, ReplayReport, ReplayRequest,
+    RollbackReport, RollbackRequest, SentPolicies, Strokes, VersionFile, VersionFiles, VersionRequest, VersionView,
 };
 pub use reports::{By, Report, ReportKind, ReportRequest, ReportRow};
 pub use requests::{NewRequest, REQUEST_HEADER, RefuseRequest, RequestRef, RequestReport, RequestsRequest};
@@ -76,6 +81,9 @@ pub use upkeep::{BackupRequest, ImportToken, ImportTokensRequest, ImportedToken}
 
 /// Where the socket is unless configured otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/portcullis/admin.sock";
+
+/// The header in which an operator's own code confirms a request.
+pub const CONFIRM_HEADER: &str = "portcullis-confirm";
 
 /// Most octets of a request's body.
 pub const MAX_REQUEST: usize = 64 * 1024;
@@ -99,8 +107,14 @@ pub struct ApiError {
 pub enum ErrorKind {
     /// The request is not one: HTTP 400.
     Invalid,
+    /// Nobody is known to have sent it: 401.
+    Unauthenticated,
     /// The caller may not do that: 403.
     Denied,
+    /// The same request with a code of the caller's own may be done: 428 (RFC 6585 section 3).
+    Confirm,
+    /// Too many wrong ones came from there: 429 (RFC 6585 section 4).
+    Throttled,
     /// There is no such thing: 404.
     NotFound,
     /// It cannot be done as things are: 409.
@@ -136,7 +150,10 @@ impl ErrorKind {
     pub const fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
+            Self::Unauthenticated => 401,
             Self::Denied => 403,
+            Self::Confirm => 428,
+            Self::Throttled => 429,
             Self::NotFound => 404,
             Self::Refused => 409,
             Self::Faulty => 422,
@@ -442,14 +459,14 @@ pub struct PolicySummary {
 pub struct ListenerStatus {
     /// Configured name.
     pub name: String,
-    /// `radius`, `radius+tcp`, `radsec`, `ldaps`, `ldap+starttls`, `ldap`, `metrics`.
+    /// `radius`, `radius+tcp`, `radsec`, `ldaps`, `ldap+starttls`, `ldap`, `metrics`, `admin+tls`.
     pub kind: String,
     /// Address and port.
     pub address: String,
     /// Requests being worked on, or connections.
     pub active: u64,
     /// When its certificate, or an authority or list that it verifies clients with, ends: the first of them.
-    #[serde(default)]
+    #[serde(default, with = "moment::option")]
     pub certificate_ends: Option<Timestamp>,
     /// Why it does not listen.
     #[serde(default)]
@@ -483,10 +500,10 @@ pub struct ServerStatus {
     #[serde(default)]
     pub state: String,
     /// Since when.
-    #[serde(default)]
+    #[serde(default, with = "moment::option")]
     pub since: Option<Timestamp>,
     /// When it is tried next, unless it is healthy.
-    #[serde(default)]
+    #[serde(default, with = "moment::option")]
     pub next_try: Option<Timestamp>,
     /// How often it was given up.
     #[serde(default)]
@@ -494,7 +511,7 @@ pub struct ServerStatus {
     /// Milliseconds of the last exchange.
     pub latency_ms: Option<f64>,
     /// When it answered last.
-    #[serde(default)]
+    #[serde(default, with = "moment::option")]
     pub last: Option<Timestamp>,
     /// Open connections for look-ups and for trying passwords.
     pub connections: usize,
@@ -526,7 +543,7 @@ pub struct UpstreamServerStatus {
     /// Milliseconds of the last answer.
     pub latency_ms: Option<f64>,
     /// When it answered last.
-    #[serde(default)]
+    #[serde(default, with = "moment::option")]
     pub last: Option<Timestamp>,
     /// Questions in flight.
     pub in_flight: usize,

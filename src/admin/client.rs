@@ -1,43 +1,85 @@
-//! Asks the admin socket.
+//! Asks the admin socket, or the same over TLS.
 
+use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
+use zeroize::Zeroizing;
 
-use super::api::{ApiError, ErrorKind, REQUEST_HEADER};
+use super::api::{ApiError, CONFIRM_HEADER, ErrorKind, REQUEST_HEADER};
+use crate::causes::in_full;
+use crate::secret::Secret;
+use crate::tls::{TlsError, client_config, server_name};
 
-/// Speaks to one admin socket, a connection for each request.
-#[derive(Clone, Debug)]
+/// Speaks to one server, a connection for each request.
+#[derive(Clone)]
 pub struct AdminClient {
-    socket: PathBuf,
+    place: Place,
+    token: Option<Secret>,
+    confirm: Option<Confirm>,
     /// The approved request that things are done under.
     request: Option<String>,
+}
+
+/// Asks for the code that a request takes; what it says is why. `None` when there is none to be had.
+pub type Confirm = Arc<dyn Fn(&str) -> Option<Secret> + Send + Sync>;
+
+#[derive(Clone)]
+enum Place {
+    Socket(PathBuf),
+    Remote {
+        /// `host:port`
+        authority: String,
+        name: ServerName<'static>,
+        tls: Arc<rustls::ClientConfig>,
+    },
+}
+
+impl fmt::Debug for AdminClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AdminClient({})", self.place)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(socket) => write!(f, "{}", socket.display()),
+            Self::Remote { authority, .. } => write!(f, "https://{authority}"),
+        }
+    }
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody answers at the socket.
+    /// Nobody answers there.
     #[error("no server answers at {0}")]
-    Unreachable(PathBuf, #[source] io::Error),
+    Unreachable(String, #[source] io::Error),
     /// The socket does not let this account connect.
     #[error("this account may not open {0}")]
-    Forbidden(PathBuf),
+    Forbidden(String),
     /// The conversation broke off.
     #[error("the server at {0} did not answer: {1}")]
-    Broken(PathBuf, String),
+    Broken(String, String),
     /// What the server sent could not be kept.
     #[error("cannot keep what the server sent")]
     Taken(#[source] io::Error),
@@ -46,23 +88,70 @@ pub enum ClientError {
     Api(#[from] ApiError),
 }
 
+/// Why a server cannot be asked over TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum BadUrl {
+    /// Not a URL of ours.
+    #[error("`{0}` is not https://host or https://host:port")]
+    Url(String),
+    /// The authorities cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 impl AdminClient {
     /// For the socket at this path.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Self {
-            socket: socket.into(),
+            place: Place::Socket(socket.into()),
+            token: None,
+            confirm: None,
             request: None,
         }
     }
 
+    /// For the TLS listener at `https://host[:port]`, verified by the authorities in `ca_file` (PEM) or the system's.
+    /// Reads files.
+    ///
+    /// # Errors
+    /// [`BadUrl`].
+    pub fn remote(url: &str, ca_file: Option<&Path>) -> Result<Self, BadUrl> {
+        let bad = || BadUrl::Url(url.to_owned());
+        let parsed: Uri = url.parse().map_err(|_| bad())?;
+        let plain =
+            parsed.scheme_str() == Some("https") && matches!(parsed.path(), "" | "/") && parsed.query().is_none();
+        let host = parsed.host().filter(|_| plain).ok_or_else(bad)?;
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        Ok(Self {
+            place: Place::Remote {
+                authority: format!("{host}:{}", parsed.port_u16().unwrap_or(443)),
+                name: server_name(bare)?,
+                tls: client_config(ca_file)?,
+            },
+            token: None,
+            confirm: None,
+            request: None,
+        })
+    }
+
     /// The same for what is done under an approved request.
+    #[must_use]
     pub fn under(self, request: Option<String>) -> Self {
         Self { request, ..self }
     }
 
-    /// The socket's path.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    /// Shows this API token with every request.
+    #[must_use]
+    pub fn with_token(mut self, token: Secret) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// Asks for a code where a request takes one, and sends the request again with it.
+    #[must_use]
+    pub fn confirmed_by(mut self, confirm: Confirm) -> Self {
+        self.confirm = Some(confirm);
+        self
     }
 
     /// Reads `path`; `query` becomes its parameters, absent ones left out.
@@ -110,7 +199,10 @@ impl AdminClient {
         body: &impl Serialize,
         mut line: impl FnMut(T) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
-        let (status, mut body, connection) = self.open(path, body).await?;
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let (response, _connection) = self.response(&Method::POST, path, body.into()).await?;
+        let status = response.status();
+        let mut body = response.into_body();
         let mut buffer = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| self.broken(error))?;
@@ -131,10 +223,9 @@ impl AdminClient {
                 }
             }
         }
-        drop(connection);
         match status.is_success() {
             true => Ok(()),
-            false => Err(refused(status, &buffer)),
+            false => Err(refused(status, &buffer).into()),
         }
     }
 
@@ -149,111 +240,172 @@ impl AdminClient {
         body: &impl Serialize,
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), ClientError> {
-        let (status, mut body, _connection) = self.open(path, body).await?;
+        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
+        let (response, _connection) = self.response(&Method::POST, path, body.into()).await?;
+        let status = response.status();
         if !status.is_success() {
-            let octets = Limited::new(body, MAX_LINE).collect().await;
-            return Err(refused(status, &octets.map_err(|error| self.broken(error))?.to_bytes()));
+            return Err(refused(status, &self.whole(response).await?).into());
         }
-        loop {
-            let next = tokio::time::timeout(PATIENCE, body.frame()).await;
-            let Some(frame) = next.map_err(|error| self.broken(error))? else {
-                return Ok(());
-            };
-            if let Some(octets) = frame.map_err(|error| self.broken(error))?.data_ref() {
+        let mut body = response.into_body();
+        while let Some(frame) = timeout(PATIENCE, body.frame()).await.map_err(|_| self.too_late())? {
+            let frame = frame.map_err(|error| self.broken(in_full(&error)))?;
+            if let Some(octets) = frame.data_ref() {
                 take(octets).map_err(ClientError::Taken)?;
             }
         }
-    }
-
-    /// Sends `body` to `path`, and gives the answer before it is whole.
-    async fn open(&self, path: &str, body: &impl Serialize) -> Result<(StatusCode, Incoming, Connection), ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| self.broken(error))?;
-        let uri: Uri = path.parse().map_err(|error| self.broken(error))?;
-        let stream = self.connect().await?;
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
-        let (mut sender, connection) = handshake.await.map_err(|error| self.broken(error))?;
-        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(uri)
-            .header(HOST, "localhost")
-            .header(CONTENT_TYPE, "application/json");
-        let request = match &self.request {
-            Some(under) => request.header(REQUEST_HEADER, under),
-            None => request,
-        };
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| self.broken(error))?;
-        let response = sender.send_request(request).await.map_err(|error| self.broken(error))?;
-        Ok((response.status(), response.into_body(), connection))
-    }
-
-    async fn connect(&self) -> Result<UnixStream, ClientError> {
-        UnixStream::connect(&self.socket).await.map_err(|error| {
-            if error.kind() == io::ErrorKind::PermissionDenied {
-                ClientError::Forbidden(self.socket.clone())
-            } else {
-                ClientError::Unreachable(self.socket.clone(), error)
-            }
-        })
+        Ok(())
     }
 
     async fn exchange(&self, method: Method, target: &str, body: Bytes) -> Result<Bytes, ClientError> {
-        let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
-        let stream = self.connect().await?;
-        let exchange = async {
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            let connection = tokio::spawn(connection);
-            let mut request = Request::builder()
-                .method(method)
-                .uri(uri)
-                .header(HOST, "localhost")
-                .header(CONTENT_TYPE, "application/json");
-            if let Some(under) = &self.request {
-                request = request.header(REQUEST_HEADER, under);
-            }
-            let request = request.body(Full::new(body))?;
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let octets = Limited::new(response.into_body(), MAX_ANSWER)
-                .collect()
-                .await?
-                .to_bytes();
-            connection.abort();
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>((status, octets))
-        };
-        let (status, octets) = match tokio::time::timeout(PATIENCE, exchange).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(self.broken(error)),
-            Err(_) => return Err(self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))),
-        };
+        let (response, _connection) = self.response(&method, target, body).await?;
+        let status = response.status();
+        let octets = self.whole(response).await?;
         if status.is_success() {
             return Ok(octets);
         }
-        Err(refused(status, &octets))
+        Err(refused(status, &octets).into())
     }
 
-    fn broken(&self, error: impl ToString) -> ClientError {
-        ClientError::Broken(self.socket.clone(), error.to_string())
+    /// The beginning of the answer, and the connection that the rest comes over. Where a code is asked for, it is got
+    /// and the request sent again with it, once.
+    async fn response(
+        &self,
+        method: &Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), ClientError> {
+        let (response, connection) = self.send(self.request(method, target, body.clone(), None)?).await?;
+        let status = response.status();
+        let Some(confirm) = self
+            .confirm
+            .as_ref()
+            .filter(|_| status == StatusCode::PRECONDITION_REQUIRED)
+        else {
+            return Ok((response, connection));
+        };
+        let why = refused(status, &self.whole(response).await?);
+        let Some(code) = confirm(&why.error) else {
+            return Err(why.into());
+        };
+        self.send(self.request(method, target, body, Some(&code))?).await
+    }
+
+    async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+        let collected = timeout(PATIENCE, Limited::new(response.into_body(), MAX_ANSWER).collect()).await;
+        let collected = collected.map_err(|_| self.too_late())?;
+        Ok(collected.map_err(|error| self.broken(in_full(&*error)))?.to_bytes())
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        target: &str,
+        body: Bytes,
+        code: Option<&Secret>,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
+        let uri: Uri = target.parse().map_err(|error| self.broken(error))?;
+        let host = match &self.place {
+            Place::Socket(_) => "localhost",
+            Place::Remote { authority, .. } => authority,
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(HOST, host)
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(under) = &self.request {
+            request = request.header(REQUEST_HEADER, under);
+        }
+        let mut request = request.body(Full::new(body)).map_err(|error| self.broken(error))?;
+        let mut show = |name: HeaderName, prefix: &[u8], secret: &Secret| {
+            let text = Zeroizing::new([prefix, secret.expose()].concat());
+            let mut value = HeaderValue::from_bytes(&text).map_err(|error| self.broken(error))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(name, value);
+            Ok::<_, ClientError>(())
+        };
+        if let Some(token) = &self.token {
+            show(AUTHORIZATION, b"Bearer ", token)?;
+        }
+        if let Some(code) = code {
+            show(HeaderName::from_static(CONFIRM_HEADER), b"", code)?;
+        }
+        Ok(request)
+    }
+
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Response<Incoming>, AbortOnDropHandle<()>), ClientError> {
+        let opened = match &self.place {
+            Place::Socket(socket) => {
+                let connected = UnixStream::connect(socket).await;
+                speak(connected.map_err(|error| self.unreachable(error))?).await
+            }
+            Place::Remote { authority, name, tls } => {
+                let connected = timeout(CONNECT_TIME, connect(authority, name, tls)).await;
+                let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                speak(connected.map_err(|error| self.unreachable(error))?).await
+            }
+        };
+        let (mut sender, connection) = opened.map_err(|error| self.broken(in_full(&error)))?;
+        let answered = timeout(PATIENCE, sender.send_request(request)).await;
+        let response = answered.map_err(|_| self.too_late())?;
+        Ok((response.map_err(|error| self.broken(in_full(&error)))?, connection))
+    }
+
+    fn unreachable(&self, error: io::Error) -> ClientError {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return ClientError::Forbidden(self.place.to_string());
+        }
+        ClientError::Unreachable(self.place.to_string(), error)
+    }
+
+    fn too_late(&self) -> ClientError {
+        self.broken(format!("nothing within {} seconds", PATIENCE.as_secs()))
+    }
+
+    /// The conversation ended without what it was for.
+    pub fn broken(&self, error: impl ToString) -> ClientError {
+        ClientError::Broken(self.place.to_string(), error.to_string())
     }
 }
 
-/// What an answer says that is no success.
-fn refused(status: StatusCode, body: &[u8]) -> ClientError {
-    ClientError::Api(serde_json::from_slice(body).unwrap_or_else(|_| {
+async fn connect(
+    authority: &str,
+    name: &ServerName<'static>,
+    tls: &Arc<rustls::ClientConfig>,
+) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(authority).await?;
+    stream.set_nodelay(true)?;
+    TlsConnector::from(Arc::clone(tls)).connect(name.clone(), stream).await
+}
+
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> hyper::Result<(SendRequest<Full<Bytes>>, AbortOnDropHandle<()>)> {
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(async move {
+        // What breaks it off is told to whoever waits for the answer.
+        let _ = connection.await;
+    });
+    Ok((sender, AbortOnDropHandle::new(connection)))
+}
+
+fn refused(status: StatusCode, octets: &[u8]) -> ApiError {
+    serde_json::from_slice(octets).unwrap_or_else(|_| {
         ApiError::new(
             ErrorKind::Internal,
             format!("the server answered {status} without a reason"),
         )
-    }))
+    })
 }
 
-/// Most octets of a line.
-const MAX_LINE: usize = 1 << 20;
+/// How long a connection and its TLS may take.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// What works a connection.
-type Connection = AbortOnDropHandle<Result<(), hyper::Error>>;
+/// Most octets of a line.
+const MAX_LINE: usize = 8 << 20;
 
 /// Most octets of an answer.
 const MAX_ANSWER: usize = 64 << 20;
@@ -305,6 +457,29 @@ mod tests {
             directory: None,
         };
         assert_eq!(query_of(&query), "user=EX%5Cana%20%26%3D%C3%BC");
+    }
+
+    #[test]
+    fn urls_are_of_https_and_end_after_the_port() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(&file, made.cert.pem()).unwrap();
+        let client = |url: &str| AdminClient::remote(url, Some(&file)).map(|client| client.place.to_string());
+        assert_eq!(
+            client("https://door.example.org").unwrap(),
+            "https://door.example.org:443"
+        );
+        assert_eq!(client("https://[::1]:8443/").unwrap(), "https://[::1]:8443");
+        for bad in [
+            "http://door",
+            "https://door/v1",
+            "door:8443",
+            "https://",
+            "https://door?x=1",
+        ] {
+            assert!(matches!(client(bad), Err(BadUrl::Url(_))), "{bad}");
+        }
     }
 
     #[tokio::test]

@@ -186,6 +186,14 @@ impl From<AccountError> for ApiError {
                 ErrorKind::Refused,
                 Some("wait for a new code, then give it and the one after it, in this order".to_owned()),
             ),
+            AccountError::NoSuchApiToken(_) => (
+                ErrorKind::NotFound,
+                Some("`portcullis operator token list` shows them".to_owned()),
+            ),
+            AccountError::ApiTokenTaken(_) => (
+                ErrorKind::Refused,
+                Some("`portcullis operator token regenerate` makes it anew; or choose another name".to_owned()),
+            ),
             AccountError::NotDone(reason) => not_done(&reason.came),
             AccountError::NoSuchJob(_) => (
                 ErrorKind::NotFound,

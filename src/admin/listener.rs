@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
@@ -135,7 +136,13 @@ async fn serve_connection(stream: UnixStream, state: AdminState, ended: watch::R
     }
 }
 
-async fn serve_caller(stream: UnixStream, state: AdminState, caller: Caller, mut ended: watch::Receiver<()>) {
+/// Serves one connection to whoever holds its other end.
+pub(super) async fn serve_caller(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    state: AdminState,
+    caller: Caller,
+    mut ended: watch::Receiver<()>,
+) {
     let service = TowerToHyperService::new(router(state, caller));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

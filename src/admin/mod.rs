@@ -1,15 +1,19 @@
-//! The admin front end: HTTP and JSON over a Unix socket, for the command line and for `curl`.
+//! The admin front end: HTTP and JSON over a Unix socket and over TLS, for the command line and for `curl`.
 //!
-//! The caller is who the kernel says: the peer's account is read from the socket, and
+//! The caller is who the kernel says, by the account of the socket's peer, or whose API token it shows, also over TLS;
 //! [`operator::authorize`] decides in one place what it may do.
 
 pub mod api;
 pub mod client;
 pub mod control;
 mod extract;
+mod guesses;
 pub mod listener;
 pub mod operator;
+pub mod remote;
 pub mod router;
+
+pub use guesses::Guesses;
 
 use control::{Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
 
@@ -30,9 +34,6 @@ pub enum WhichSessions {
 
 /// What the admin front end asks of the process that it is part of.
 pub trait Control: PolicyTools + OperatorBook + Helpdesk + Health + Trail + Upkeep {
-    /// Local accounts that may use the socket besides root and the process's own.
-    fn operators(&self) -> Vec<String>;
-
     /// Reads configuration and policies again, for an operator of that name; keeps the old ones when the new ones are
     /// broken.
     fn reload(&self, by: String) -> BoxFuture<'_, Result<ReloadReport, ApiError>>;

@@ -8,7 +8,9 @@ mod delivery;
 mod ending;
 mod health;
 mod helpdesk;
+mod identity;
 mod keys;
+mod lines;
 mod operators;
 mod passcodes;
 mod policies;
@@ -16,6 +18,7 @@ mod reports;
 mod requests;
 mod reuse;
 mod sessions;
+mod standing;
 mod tokens;
 mod trail;
 mod upkeep;
@@ -29,7 +32,6 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use tracing::warn;
 
 use super::Control;
 use super::api::{
@@ -38,8 +40,9 @@ use super::api::{
     UndenyRequest, UserRef, UserView, Verification, VerifyRequest,
 };
 use super::extract::{Body, Params};
-use super::operator::{Caller, Operator, Reach, Target, Verb, authorize};
-use crate::accounts::{AccountError, Accounts, Actor, Relation, Subject, Which};
+use super::guesses::Guesses;
+use super::operator::{Caller, Operator, Target, Verb, authorize};
+use crate::accounts::{AccountError, Accounts, Actor, Subject, Which};
 use crate::audit::{Audit, Filter};
 use crate::clock;
 use crate::engine::event::Outcome;
@@ -56,6 +59,8 @@ pub struct AdminState {
     pub metrics: Metrics,
     /// The process.
     pub control: Arc<dyn Control>,
+    /// Wrong API tokens.
+    pub guesses: Arc<Guesses>,
 }
 
 /// The routes, for one connection's caller.
@@ -102,7 +107,10 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(approvals::listen))
         .layer(DefaultBodyLimit::max(MAX_REQUEST))
-        .layer(middleware::from_fn_with_state((state.clone(), caller), identify))
+        .layer(middleware::from_fn_with_state(
+            (state.clone(), caller),
+            identity::identify,
+        ))
         .with_state(state)
 }
 
@@ -113,16 +121,6 @@ const REQUEST_TIME: Duration = Duration::from_secs(60);
 const MAX_ROWS: usize = 1000;
 
 type Answer<T> = Result<Json<T>, ApiError>;
-
-/// Judges with every request anew whether the caller is an operator: a reload may have changed that.
-async fn identify(State((state, caller)): State<(AdminState, Caller)>, mut request: Request, next: Next) -> Response {
-    let operator = caller.as_operator(&state.control.operators());
-    if !operator.known {
-        warn!(account = operator.name, path = request.uri().path(), "not an operator");
-    }
-    request.extensions_mut().insert(operator);
-    next.run(request).await
-}
 
 async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIME, next.run(request)).await {
@@ -151,60 +149,6 @@ async fn wrong_method(request: Request) -> Response {
     );
     let body = Json(error.with_remedy("reading is GET, changing is POST"));
     (axum::http::StatusCode::METHOD_NOT_ALLOWED, body).into_response()
-}
-
-impl AdminState {
-    /// Finds the person and asks whether the operator may do this to them, and may do it now: what takes an approval
-    /// has one. A refusal is audited.
-    async fn person(
-        &self,
-        operator: &Operator,
-        verb: Verb,
-        user: &str,
-        directory: Option<&str>,
-    ) -> Result<Subject, ApiError> {
-        let subject = self.permitted(operator, verb, user, directory).await?;
-        self.warranted(operator, verb, subject).await
-    }
-
-    /// Finds the person and asks whether the operator may do this to them at all.
-    async fn permitted(
-        &self,
-        operator: &Operator,
-        verb: Verb,
-        user: &str,
-        directory: Option<&str>,
-    ) -> Result<Subject, ApiError> {
-        // Strangers learn nothing, not even who exists.
-        authorize(operator, verb, Target::Nobody)?;
-        let subject = self.accounts.resolve(user, directory).await?;
-        let relation = match verb.reach() {
-            Reach::Others => self.accounts.relation(&operator.name, &subject).await?,
-            // Who vouches for whom is asked about one request, not about a name.
-            Reach::Anybody | Reach::AsSecond => Relation::Other,
-        };
-        self.allow(operator, verb, &subject, relation).await?;
-        Ok(subject)
-    }
-
-    /// Asks whether the operator, who is this to the person, may do that. A refusal is audited.
-    pub(super) async fn allow(
-        &self,
-        operator: &Operator,
-        verb: Verb,
-        subject: &Subject,
-        relation: Relation,
-    ) -> Result<(), ApiError> {
-        let Err(denied) = authorize(operator, verb, Target::Person(relation)) else {
-            return Ok(());
-        };
-        let by = Actor::now(&operator.name);
-        let what = format!("{}: {}", subject.login, denied.error);
-        self.accounts
-            .note(verb.word(), by, Some(subject), Outcome::Reject, &what)
-            .await?;
-        Err(denied)
-    }
 }
 
 async fn status(
@@ -244,10 +188,18 @@ async fn find_users(
 ) -> Answer<Found> {
     authorize(&operator, Verb::FindUsers, Target::Nobody)?;
     let limit = request.limit.unwrap_or(50).min(MAX_ROWS);
-    let found = state
-        .accounts
-        .find(&request.text, request.directory.as_deref(), limit)
+    let directory = request.directory.as_deref();
+    if operator.is_everywhere(Verb::FindUsers) {
+        return Ok(Json(state.accounts.find(&request.text, directory, limit).await?));
+    }
+    // How many there are outside of the scope is not told either.
+    let mut found = state.accounts.find(&request.text, directory, MAX_ROWS).await?;
+    found.users = state
+        .only_in_scope(&operator, Verb::FindUsers, found.users, |row| Some(row.key.as_str()))
         .await?;
+    found.more = found.users.len() > limit;
+    found.users.truncate(limit);
+    found.unavailable.clear();
     Ok(Json(found))
 }
 
@@ -277,7 +229,11 @@ async fn undeny(
 
 async fn denials(State(state): State<AdminState>, Extension(operator): Extension<Operator>) -> Answer<Vec<DenyView>> {
     authorize(&operator, Verb::ListDenials, Target::Nobody)?;
-    Ok(Json(state.accounts.denials(MAX_ROWS, clock::now()).await?))
+    let denials = state.accounts.denials(MAX_ROWS, clock::now()).await?;
+    let denials = state.only_in_scope(&operator, Verb::ListDenials, denials, |denial| {
+        Some(denial.user.as_str())
+    });
+    Ok(Json(denials.await?))
 }
 
 async fn tokens(

@@ -90,18 +90,34 @@ fn pages(command: &Command, name: &str, folder: &Path, written: &mut Vec<String>
 
 fn render(command: &Command, name: &str, page: &mut Vec<u8>) -> io::Result<()> {
     let extra = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-    let man = Man::new(command.clone())
-        .title(name)
-        .section("1")
-        .source(format!("Portcullis {}", env!("CARGO_PKG_VERSION")))
-        .manual("Portcullis");
-    man.render_title(page)?;
+    let man = Man::new(command.clone()).title(name).section("1");
+    let mut title = Vec::new();
+    man.render_title(&mut title)?;
+    let title = String::from_utf8_lossy(&title).into_owned();
+    // Without a date, which has its place before the source.
+    let heading = format!(
+        ".TH {name} 1 \"\" \"Portcullis {}\" Portcullis",
+        env!("CARGO_PKG_VERSION")
+    );
+    for line in title.lines() {
+        page.extend(if line.starts_with(".TH") { &heading } else { line }.as_bytes());
+        page.push(b'\n');
+    }
     man.render_name_section(page)?;
     man.render_synopsis_section(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
     man.render_subcommands_section(page)?;
     notes(&extra, page);
+    // Not every roff reads UTF-8 unasked.
+    let mut ascii = String::with_capacity(page.len());
+    for letter in String::from_utf8_lossy(page).chars() {
+        match letter.is_ascii() {
+            true => ascii.push(letter),
+            false => ascii.push_str(&format!("\\[u{:04X}]", u32::from(letter))),
+        }
+    }
+    *page = ascii.into_bytes();
     Ok(())
 }
 

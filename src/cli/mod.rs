@@ -16,6 +16,7 @@ mod key;
 mod login;
 mod manual;
 mod offline;
+mod operator;
 mod output;
 mod passcode;
 mod password_hash;
@@ -40,6 +41,7 @@ mod user;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -78,6 +80,54 @@ struct Global {
     /// Do it under this approved request, which is used up by it
     #[arg(long, global = true, value_name = "ID", help_heading = "Everywhere")]
     under: Option<String>,
+    /// The running server's TLS listener instead, https://HOST[:PORT]; takes an API token
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "PORTCULLIS_URL",
+        hide_env_values = true,
+        help_heading = "Everywhere"
+    )]
+    url: Option<String>,
+    /// PEM file of the authorities to verify that listener with; the system's when left out
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        requires = "url",
+        help_heading = "Everywhere"
+    )]
+    ca: Option<PathBuf>,
+    /// File with an API token to act by; the token itself may be in PORTCULLIS_TOKEN
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    token_file: Option<PathBuf>,
+}
+
+impl Global {
+    /// Whom to ask, as whom.
+    fn client(&self) -> Result<AdminClient, CliError> {
+        let client = match &self.url {
+            Some(url) => AdminClient::remote(url, self.ca.as_deref()).map_err(|error| {
+                CliError::File(
+                    output::in_full(&error),
+                    Some("see `portcullis --help` for --url and --ca"),
+                )
+            })?,
+            None => AdminClient::new(&self.socket),
+        };
+        let client = client
+            .confirmed_by(Arc::new(operator::ask_code))
+            .under(self.under.clone());
+        match operator::own_token(self.token_file.as_deref())? {
+            Some(token) => Ok(client.with_token(token)),
+            None if self.url.is_some() => Err(CliError::Usage(
+                "the TLS listener takes an API token".into(),
+                Some("put it into PORTCULLIS_TOKEN, or into a file named by --token-file"),
+            )),
+            None => Ok(client),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -135,6 +185,8 @@ enum Command {
     Report(report::ReportArgs),
     /// The audit: follow, search, export, verify
     Audit(audit::AuditArgs),
+    /// Operators: who may do what, API tokens
+    Operator(operator::OperatorArgs),
     /// Have the running server read its configuration and policies again
     #[command(after_help = reload::HELP)]
     Reload,
@@ -253,6 +305,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
         | Command::Man(_)
         | Command::Completions(_)
         | Command::Audit(_)
+        | Command::Operator(_)
         | Command::Reload
         | Command::Backup(_)
         | Command::Restore(_)
@@ -265,11 +318,7 @@ pub fn run(cli: Cli, programs: &dyn Programs) -> Exit {
             let mut stdout = std::io::stdout().lock();
             let terminal = stdout.is_terminal();
             let mut out = Out::new(&mut stdout, cli.global.json, terminal);
-            let done = ask(
-                command,
-                &AdminClient::new(cli.global.socket).under(cli.global.under),
-                &mut out,
-            );
+            let done = cli.global.client().and_then(|client| ask(command, &client, &mut out));
             done.unwrap_or_else(|error| error.report(cli.global.json))
         }
     }
@@ -308,6 +357,7 @@ async fn dispatch(command: Command, client: &AdminClient, out: &mut Out<'_>) -> 
         Command::Man(args) => manual::man(&args, out),
         Command::Completions(args) => manual::completions(&args, out),
         Command::Audit(args) => audit::run(args, client, out).await,
+        Command::Operator(args) => operator::run(args, client, out).await,
         Command::Reload => reload::run(client, out).await,
         Command::Backup(args) => backup::run(args, client, out).await,
         Command::Restore(args) => restore::run(&args, out),

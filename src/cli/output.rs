@@ -285,10 +285,10 @@ impl CliError {
             Self::Client(ClientError::Forbidden(_)) => Exit::Denied,
             Self::Client(ClientError::Api(error)) => match error.kind {
                 ErrorKind::Invalid | ErrorKind::Faulty => Exit::Usage,
-                ErrorKind::Denied => Exit::Denied,
+                ErrorKind::Denied | ErrorKind::Unauthenticated | ErrorKind::Confirm => Exit::Denied,
                 ErrorKind::NotFound => Exit::NotFound,
                 ErrorKind::Refused | ErrorKind::Internal => Exit::Refused,
-                ErrorKind::Unavailable => Exit::Unreachable,
+                ErrorKind::Unavailable | ErrorKind::Throttled => Exit::Unreachable,
             },
             Self::Usage(..) | Self::File(..) => Exit::Usage,
             Self::Io(_) | Self::Qr(_) | Self::Local(_) | Self::Client(ClientError::Taken(_)) => Exit::Refused,
@@ -298,7 +298,7 @@ impl CliError {
     fn remedy(&self) -> Option<String> {
         match self {
             Self::Client(ClientError::Unreachable(..)) => {
-                Some("start it with `portcullis serve`, or name its socket with --socket or PORTCULLIS_SOCKET".into())
+                Some("start it with `portcullis serve`, or name its socket with --socket or PORTCULLIS_SOCKET, or its TLS listener with --url".into())
             }
             Self::Client(ClientError::Forbidden(_)) => {
                 Some("run it as root, or as a member of admin.group that is listed in admin.operators".into())

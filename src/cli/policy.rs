@@ -3,6 +3,7 @@
 mod check;
 mod compare;
 mod explain;
+mod replay;
 mod versions;
 
 use std::path::{Path, PathBuf};
@@ -44,6 +45,9 @@ enum Verb {
     /// Compare two versions or folders, rule by rule and line by line
     #[command(after_help = compare::HELP)]
     Diff(compare::DiffArgs),
+    /// Decide logins of the past by other policies: who would gain or lose access
+    #[command(after_help = replay::HELP)]
+    Replay(replay::ReplayArgs),
     /// Put a version back into the folder and in force
     #[command(after_help = versions::ROLLBACK_HELP)]
     Rollback(versions::RollbackArgs),
@@ -56,6 +60,7 @@ pub(super) async fn run(args: PolicyArgs, client: &AdminClient, out: &mut Out<'_
         Verb::Versions => versions::list(client, out).await,
         Verb::Show(args) => versions::show(args, client, out).await,
         Verb::Diff(args) => compare::run(args, client, out).await,
+        Verb::Replay(args) => replay::run(args, client, out).await,
         Verb::Rollback(args) => versions::rollback(args, client, out).await,
     }
 }

@@ -25,6 +25,9 @@ enum Kind {
         /// People of this directory only
         #[arg(long, value_name = "NAME")]
         directory: Option<String>,
+        /// Members of this group of that directory only: its distinguished name, or its `cn`
+        #[arg(long, value_name = "GROUP", requires = "directory")]
+        group: Option<String>,
         #[command(flatten)]
         shape: Shape,
     },
@@ -122,11 +125,17 @@ impl Kind {
             until: range.and_then(|range| range.until),
             by,
             directory: None,
+            group: None,
         };
         match self {
-            Self::Enrolment { directory, shape } => {
+            Self::Enrolment {
+                directory,
+                group,
+                shape,
+            } => {
                 let request = ReportRequest {
                     directory: directory.clone(),
+                    group: group.clone(),
                     ..request(ReportKind::Enrolment, None, None)
                 };
                 (request, *shape)
@@ -235,14 +244,14 @@ fn csv(report: &Report, out: &mut Out<'_>) -> Result<Exit, CliError> {
 }
 
 const ENROLMENT_HELP: &str = "\
-Counts people's records as they are now, by directory: registered have a token or recovery codes
+Counts people as they are now, by directory, or the members of one group: registered have a token or recovery codes
 that count; must register had them once and have none left; must update have all their tokens
 switched off, at most two recovery codes left, or answers to security questions that are due or
-locked.
+locked; no record have those whom only the directory knows.
 
 Examples:
   portcullis report enrolment
-  portcullis report enrolment --directory main --plot";
+  portcullis report enrolment --directory main --group vpn-users --plot";
 
 const LOGINS_HELP: &str = "\
 Days and hours are those of UTC. With --plot each bar is a row, drawn in the parts of its outcomes.

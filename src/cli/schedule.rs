@@ -4,8 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::Exit;
 use super::output::{CliError, Out, moment};
-use crate::accounts::jobs::Action;
-use crate::admin::api::{JobRef, JobState, JobView, ScheduleRequest, ScheduledAction};
+use crate::admin::api::{Action, JobRef, JobState, JobView, ScheduleRequest, ScheduledAction};
 use crate::admin::client::AdminClient;
 use crate::clock::Timestamp;
 

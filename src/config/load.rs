@@ -5,6 +5,7 @@ mod audit_stream;
 mod delivery;
 mod four_eyes;
 mod generated;
+mod operator;
 mod privileged;
 mod upstream;
 
@@ -18,8 +19,8 @@ use std::time::Duration;
 use crate::config::{
     Accounting, Admin, Approvals, AuditStream, Client, Config, Delivery, Dialogs, Dictionary, Directory,
     DynamicAuthorization, GeneratedPasswords, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
-    Metrics, Node, Passcodes, Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener, Store,
-    Transport, Upstream,
+    Metrics, Node, Operator, Passcodes, Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener,
+    Store, Transport, Upstream,
 };
 use crate::document::{Document, Faults, Source};
 use crate::secret::Secret;
@@ -40,6 +41,7 @@ const SECTIONS: &[&str] = &[
     "approval",
     "generated_passwords",
     "privileged",
+    "operator",
     "directory",
     "upstream",
     "delivery",
@@ -88,6 +90,7 @@ impl Config {
             approval: reader.items("approval"),
             generated_passwords: reader.section::<GeneratedPasswords>("generated_passwords"),
             privileged: reader.section::<Privileged>("privileged"),
+            operators: reader.items::<Operator>("operator"),
             directories: reader.directories(),
             upstreams: reader.items::<Upstream>("upstream"),
             deliveries: reader.items::<Delivery>("delivery"),
@@ -242,6 +245,11 @@ impl Reader<'_, '_, '_> {
                 Directory::Radius(_) => {}
             }
         }
+        if let Some(tls) = &mut config.admin.tls {
+            fix(&mut tls.certificate);
+            fix(&mut tls.key);
+            tls.client_ca.iter_mut().for_each(fix);
+        }
         self.resolve_upstreams(&mut config.upstreams, &folder);
         self.resolve_deliveries(&mut config.deliveries, &folder);
         self.resolve_streams(&mut config.audit_streams, &folder);
@@ -354,6 +362,7 @@ impl Reader<'_, '_, '_> {
             .map(|directory| directory.name().to_owned())
             .collect();
         self.unique("directory", &directories);
+        self.operators(config, &directories);
         for (index, directory) in config.directories.iter().enumerate() {
             if let Directory::Ldap(ldap) = directory {
                 self.ldap_directory(&index.to_string(), ldap);
@@ -663,6 +672,13 @@ impl Reader<'_, '_, '_> {
                     .into_iter()
                     .chain(path.iter().map(String::as_str))
                     .collect();
+                match works {
+                    true => self.warn(&path, text),
+                    false => self.error(&path, text),
+                }
+            }
+            for (place, key, text, works) in super::application::faults(listener) {
+                let path = ["ldap", &index, "application", &place.to_string(), key];
                 match works {
                     true => self.warn(&path, text),
                     false => self.error(&path, text),

@@ -16,13 +16,7 @@ pub struct ProxyProtocol {
 impl ProxyProtocol {
     /// Whether `address` is one of the balancers'.
     pub fn lists(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        let mapped = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().into(),
-            IpAddr::V6(_) => address,
-        };
-        let holds = |net: &AddressOrNet| net.0.contains(&address) || net.0.contains(&mapped);
-        self.from.iter().any(holds)
+        self.from.iter().any(|net| net.contains(address))
     }
 
     /// What is wrong with the addresses.

@@ -256,7 +256,11 @@ impl Directory for LdapDirectory {
     }
 
     fn state<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, StateAnswer> {
-        Box::pin(self.read_state(person))
+        Box::pin(self.read_state(&person.dn))
+    }
+
+    fn state_of_nobody(&self) -> BoxFuture<'_, StateAnswer> {
+        Box::pin(self.read_state(&self.nobody))
     }
 
     fn manager<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, Lookup> {

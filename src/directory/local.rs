@@ -17,10 +17,11 @@ use tokio::sync::mpsc::Sender;
 use crate::clock;
 use crate::config;
 use crate::directory::filter::Filter;
-use crate::directory::person::Flag;
+use crate::directory::person::{Flag, SsoMarks};
 use crate::directory::{ConnectError, Directory, DirectoryStatus, Link, ServerStatus};
 use crate::document::Faults;
-use crate::engine::facts::normalise_dn;
+use crate::engine::account::{AccountState, StateAnswer};
+use crate::engine::facts::{Manager, normalise_dn};
 use crate::engine::request::LoginForm;
 use crate::engine::response::{Response, ResponseOutcome};
 use crate::engine::{BoxFuture, LoginName, Lookup, PasswordOutcome, Person, UserKey};
@@ -92,7 +93,9 @@ impl LocalDirectory {
         };
         let tree = Tree::parse_with(&config.ldif, text, clear)?;
         let mut faults = Faults::default();
-        let flags = read_flags(config, &mut faults);
+        let flags = read_flags(config, "disabled_by", &config.disabled_by, &mut faults);
+        let marks = read_flags(config, "sso_managed_by", &config.sso_managed_by, &mut faults);
+        let marks = SsoMarks::new(marks, &config.sso_managed_groups);
         if !faults.0.is_empty() {
             return Err(faults);
         }
@@ -104,7 +107,10 @@ impl LocalDirectory {
         let mut by_principal = HashMap::default();
         let mut decoy: Option<&StoredPassword> = None;
         for (entry, stored, nt_hash) in tree.people() {
-            let person = person(config, &directory, entry, &flags);
+            let person = Person {
+                manager: manager(config, &tree, entry),
+                ..person(config, &directory, entry, &flags, &marks)
+            };
             let place = people.len();
             by_dn.insert(entry.dn().to_owned(), place);
             by_normalised_dn.insert(entry.normalised_dn().to_owned(), place);
@@ -255,6 +261,19 @@ impl Directory for LocalDirectory {
         Box::pin(self.compare_with_decoy(password))
     }
 
+    /// Entries of a file are never locked, and their passwords never too old.
+    fn state<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, StateAnswer> {
+        let known = |entry: &PersonEntry| {
+            StateAnswer::Known(AccountState {
+                disabled: !entry.person.enabled,
+                ..AccountState::default()
+            })
+        };
+        Box::pin(std::future::ready(
+            self.entry(person).map_or(StateAnswer::Unknown, known),
+        ))
+    }
+
     fn manager<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, Lookup> {
         let entry = self.tree.get(&person.dn);
         let mut named = entry.into_iter().flat_map(|entry| entry.texts("manager"));
@@ -354,21 +373,24 @@ fn judged(matches: bool) -> PasswordOutcome {
     }
 }
 
-fn read_flags(config: &config::LocalDirectory, faults: &mut Faults) -> Vec<Flag> {
+fn read_flags(config: &config::LocalDirectory, key: &str, texts: &[String], faults: &mut Faults) -> Vec<Flag> {
     let mut flags = Vec::new();
-    for text in &config.disabled_by {
+    for text in texts {
         match Flag::parse(text) {
             Ok(flag) => flags.push(flag),
-            Err(message) => faults.file(
-                &config.ldif,
-                format!("directory `{}`: disabled_by: {message}", config.name),
-            ),
+            Err(message) => faults.file(&config.ldif, format!("directory `{}`: {key}: {message}", config.name)),
         }
     }
     flags
 }
 
-fn person(config: &config::LocalDirectory, directory: &Arc<str>, entry: &Entry, flags: &[Flag]) -> Person {
+fn person(
+    config: &config::LocalDirectory,
+    directory: &Arc<str>,
+    entry: &Entry,
+    flags: &[Flag],
+    marks: &SsoMarks,
+) -> Person {
     let mut attributes = BTreeMap::new();
     for name in &config.attributes {
         let values: Vec<String> = entry.texts(name).map(str::to_owned).collect();
@@ -377,9 +399,9 @@ fn person(config: &config::LocalDirectory, directory: &Arc<str>, entry: &Entry, 
         }
     }
     let login = config.login_attributes.iter().find_map(|name| entry.texts(name).next());
-    let blocked = flags
-        .iter()
-        .any(|flag| flag.value(entry.values(&flag.attribute).iter().map(Vec::as_slice)) == Some(true));
+    let says = |flag: &Flag| flag.value(entry.values(&flag.attribute).iter().map(Vec::as_slice));
+    let blocked = flags.iter().any(|flag| says(flag) == Some(true));
+    let groups: Vec<String> = entry.texts("memberOf").map(normalise_dn).collect();
     Person {
         key: UserKey::new(
             directory,
@@ -388,10 +410,28 @@ fn person(config: &config::LocalDirectory, directory: &Arc<str>, entry: &Entry, 
         directory: Arc::clone(directory),
         dn: entry.dn().to_owned(),
         login: login.unwrap_or(entry.dn()).to_owned(),
-        groups: entry.texts("memberOf").map(normalise_dn).collect(),
+        sso_managed: marks.on(says, &groups),
+        groups,
         attributes,
         enabled: !blocked,
+        manager: None,
     }
+}
+
+/// Whom an entry names as manager. Of several it is not known which is meant.
+fn manager(config: &config::LocalDirectory, tree: &Tree, entry: &Entry) -> Option<Manager> {
+    let mut named = entry.texts("manager");
+    let (dn, None) = (named.next()?, named.next()) else {
+        return None;
+    };
+    let login = tree.get(dn).and_then(|entry| {
+        let mut attributes = config.login_attributes.iter();
+        attributes.find_map(|name| entry.texts(name).next())
+    });
+    Some(Manager {
+        dn: normalise_dn(dn),
+        login: login.map(str::to_owned),
+    })
 }
 
 /// Files `entry`, which has this place, under each value of `attribute`, in the form that login names are canonicalised to.

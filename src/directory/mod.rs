@@ -131,6 +131,12 @@ pub trait Directory: Send + Sync {
         Box::pin(std::future::ready(StateAnswer::Unsupported))
     }
 
+    /// Spends the time of [`Directory::state`] for somebody who does not exist: [`StateAnswer::Unknown`], or
+    /// unavailable just when it would be for somebody who does.
+    fn state_of_nobody(&self) -> BoxFuture<'_, StateAnswer> {
+        Box::pin(std::future::ready(StateAnswer::Unsupported))
+    }
+
     /// The one whom the person's entry names as manager, found like everybody else;
     /// [`Lookup::Unknown`] when it names none, or one who is not among this directory's people.
     fn manager<'a>(&'a self, _person: &'a Person) -> BoxFuture<'a, Lookup> {

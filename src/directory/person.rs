@@ -1,22 +1,40 @@
 //! What directories of every kind do to turn an entry into a [`Person`](crate::engine::Person).
 
-/// An attribute that says whether an account is blocked: boolean (`nsAccountLock`), or a bit of a
-/// number (`userAccountControl&2`).
+use crate::engine::facts::normalise_dn;
+use crate::engine::policy::is_group;
+
+/// An attribute that says whether something is so of an account: boolean (`nsAccountLock`), a bit of a number
+/// (`userAccountControl&2`), or a value among others (`employeeType=external`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Flag {
     /// The attribute's name.
     pub(super) attribute: String,
-    mask: Option<i64>,
+    mark: Mark,
+}
+
+/// What of the attribute says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Mark {
+    Truth,
+    Bits(i64),
+    Value(String),
 }
 
 impl Flag {
-    /// Reads `name` or `name&mask`; the mask is decimal or `0x…`.
+    /// Reads `name`, `name&mask` or `name=value`; the mask is decimal or `0x…`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let flag = |attribute: &str, mark| Self {
+            attribute: attribute.trim().to_owned(),
+            mark,
+        };
+        if let Some((attribute, value)) = text.split_once('=') {
+            return match value.trim() {
+                "" => Err(format!("`{text}` has no value; write it as `{attribute}=external`")),
+                value => Ok(flag(attribute, Mark::Value(value.to_owned()))),
+            };
+        }
         let Some((attribute, mask)) = text.split_once('&') else {
-            return Ok(Self {
-                attribute: text.trim().to_owned(),
-                mask: None,
-            });
+            return Ok(flag(text, Mark::Truth));
         };
         let mask = mask.trim();
         let number = match mask.strip_prefix("0x") {
@@ -24,10 +42,7 @@ impl Flag {
             None => mask.parse().ok(),
         };
         match number {
-            Some(number) if number != 0 => Ok(Self {
-                attribute: attribute.trim().to_owned(),
-                mask: Some(number),
-            }),
+            Some(number) if number != 0 => Ok(flag(attribute, Mark::Bits(number))),
             Some(_) | None => Err(format!(
                 "`{text}`: `{mask}` is no bit mask; write it as `{attribute}&2`"
             )),
@@ -41,11 +56,12 @@ impl Flag {
         let mut said = None;
         for value in values {
             let text = std::str::from_utf8(value).unwrap_or_default().trim();
-            let one = match self.mask {
-                Some(mask) => text.parse::<i64>().ok().map(|number| number & mask != 0),
-                None if text.eq_ignore_ascii_case("true") || text == "1" => Some(true),
-                None if text.eq_ignore_ascii_case("false") || text == "0" => Some(false),
-                None => None,
+            let one = match &self.mark {
+                Mark::Bits(mask) => text.parse::<i64>().ok().map(|number| number & mask != 0),
+                Mark::Value(wanted) => Some(text.to_lowercase() == wanted.to_lowercase()),
+                Mark::Truth if text.eq_ignore_ascii_case("true") || text == "1" => Some(true),
+                Mark::Truth if text.eq_ignore_ascii_case("false") || text == "0" => Some(false),
+                Mark::Truth => None,
             };
             // Of several values a true one counts.
             said = match (said, one) {
@@ -55,6 +71,34 @@ impl Flag {
             };
         }
         said
+    }
+}
+
+/// What marks people whom another system signs in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SsoMarks {
+    /// Of which any may be true.
+    pub(super) flags: Vec<Flag>,
+    /// Normalised distinguished names, or bare common names.
+    groups: Vec<String>,
+}
+
+impl SsoMarks {
+    pub(super) fn new(flags: Vec<Flag>, groups: &[String]) -> Self {
+        Self {
+            flags,
+            groups: groups.iter().map(|name| normalise_dn(name)).collect(),
+        }
+    }
+
+    /// Whether somebody in these `groups` has any of the marks; `None` where there are none to have. A mark that the
+    /// entry says nothing of is not there.
+    pub(super) fn on(&self, says: impl Fn(&Flag) -> Option<bool>, groups: &[String]) -> Option<bool> {
+        if self.flags.is_empty() && self.groups.is_empty() {
+            return None;
+        }
+        let member = |name: &String| groups.iter().any(|group| is_group(name, group));
+        Some(self.flags.iter().any(|flag| says(flag) == Some(true)) || self.groups.iter().any(member))
     }
 }
 
@@ -98,6 +142,21 @@ mod tests {
         assert_eq!(said("userAccountControl&2", &["x"]), None);
         assert!(Flag::parse("a&b").unwrap_err().contains("bit mask"));
         assert!(Flag::parse("a&0").is_err());
+        assert_eq!(said("employeeType=External", &["staff", "external"]), Some(true));
+        assert_eq!(said("employeeType=external", &["staff"]), Some(false));
+        assert_eq!(said("employeeType=external", &[]), None);
+        assert!(Flag::parse("employeeType=").unwrap_err().contains("no value"));
+    }
+
+    #[test]
+    fn marks_of_other_systems() {
+        let flag = Flag::parse("federated").unwrap();
+        let marks = SsoMarks::new(vec![flag], &["SSO".into()]);
+        let groups = ["cn=sso,dc=x".to_owned()];
+        assert_eq!(marks.on(|_| None, &[]), Some(false));
+        assert_eq!(marks.on(|_| Some(true), &[]), Some(true));
+        assert_eq!(marks.on(|_| Some(false), &groups), Some(true));
+        assert_eq!(SsoMarks::default().on(|_| Some(true), &groups), None);
     }
 
     #[test]

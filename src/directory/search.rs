@@ -1,7 +1,7 @@
 //! A search on the wire: the request's octets and the fields of its answers (RFC 4511 section 4.5).
 
 use crate::ber::{self, BerError, Message, Reader};
-use crate::directory::filter::Filter;
+use crate::directory::filter::{self, Filter};
 
 /// What to search, without the message id.
 pub(super) struct Search<'a> {
@@ -45,7 +45,7 @@ impl Search<'_> {
                 ber::write_integer(ber::INTEGER, self.size_limit, out);
                 ber::write_integer(ber::INTEGER, self.time_limit, out);
                 ber::write(ber::BOOLEAN, &[0], out);
-                self.filter.encode(out);
+                filter::encode(self.filter, out);
                 ber::write_with(ber::SEQUENCE, out, |out| {
                     for attribute in self.attributes {
                         ber::write(ber::OCTET_STRING, attribute.as_bytes(), out);

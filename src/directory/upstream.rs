@@ -108,6 +108,10 @@ impl Directory for Checked {
         self.inner.state(person)
     }
 
+    fn state_of_nobody(&self) -> BoxFuture<'_, StateAnswer> {
+        self.inner.state_of_nobody()
+    }
+
     fn manager<'a>(&'a self, person: &'a Person) -> BoxFuture<'a, Lookup> {
         self.inner.manager(person)
     }
@@ -156,6 +160,8 @@ impl Directory for Everybody {
                 groups: Vec::new(),
                 attributes: Default::default(),
                 enabled: true,
+                manager: None,
+                sso_managed: None,
             }))
         } else {
             Lookup::Unknown

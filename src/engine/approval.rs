@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::engine::authenticator::codes;
 use crate::engine::facts::UserKey;
+use crate::engine::operator::account_of;
 use crate::engine::record::Record;
 use crate::engine::request::{AuthnRequest, Origin};
 use crate::keyring::Keyring;
@@ -166,7 +167,7 @@ pub struct Who {
 impl Who {
     /// Whether both are the same person, as far as can be told.
     pub fn is(&self, other: &Self) -> bool {
-        self.account == other.account || (self.key.is_some() && self.key == other.key)
+        account_of(&self.account) == account_of(&other.account) || (self.key.is_some() && self.key == other.key)
     }
 }
 

@@ -171,6 +171,24 @@ impl Key {
         Self::joined(b"e/f/", user.as_str().as_bytes())
     }
 
+    /// An API token of an operator, which expires: `e/a/<account>/<name>`.
+    pub fn api_token(account: &str, name: &str) -> Self {
+        Self::joined(&Self::api_tokens_of(account), part(name).as_bytes())
+    }
+
+    /// All API tokens.
+    pub const API_TOKENS: &'static [u8] = b"e/a/";
+
+    /// All API tokens of one account.
+    pub fn api_tokens_of(account: &str) -> Vec<u8> {
+        [Self::API_TOKENS, part(account).as_bytes(), b"/"].concat()
+    }
+
+    /// Which API token a digest is that of, which expires: `e/k/<digest>`.
+    pub fn api_token_shown(digest: &[u8; 32]) -> Self {
+        Self::joined(b"e/k/", data_encoding::HEXLOWER.encode(digest).as_bytes())
+    }
+
     /// A version of the policies: `p/v/<number>`.
     pub fn policy_version(number: u64) -> Self {
         Self::joined(Self::POLICY_VERSIONS, format!("{number:016x}").as_bytes())

@@ -482,6 +482,8 @@ mod tests {
             groups: Vec::new(),
             attributes: BTreeMap::new(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         };
         let to = |person: &Person| {
             let (route, destination) = routes.to(Kind::GatewayCode, person)?;

@@ -86,6 +86,8 @@ mod tests {
             groups: vec!["cn=staff,ou=groups,dc=x".into(), "cn=sales,dc=x".into()],
             attributes: BTreeMap::new(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         };
         let at = |denial: GroupDenial, secs| {
             let all = GroupDenials(vec![self::denial("cn=others,dc=x", None, None), denial]);

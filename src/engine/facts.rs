@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::engine::account::AccountState;
 use crate::engine::approval::RequestRecord;
 use crate::engine::batch::Versioned;
 use crate::engine::delivery::Sending;
 use crate::engine::denials::GroupDenials;
+use crate::engine::policy::Known;
 use crate::engine::record::{ThrottleRecord, UserRecord};
 use crate::engine::reuse::Entry;
 use crate::engine::session::GrantRecord;
@@ -46,6 +49,9 @@ pub struct Facts {
     /// The person's open request for an approval; loaded where the policy takes any
     /// ([`crate::engine::policy::Policy::approves`]).
     pub approval: Option<Box<RequestRecord>>,
+    /// What the directory says of the account; asked where the policy does
+    /// ([`crate::engine::policy::Policy::asks_credential`]).
+    pub account: Option<Box<AccountState>>,
     /// The groups that nobody of is let in.
     pub denials: Arc<GroupDenials>,
 }
@@ -91,6 +97,17 @@ pub struct SessionFacts {
     pub open: usize,
     /// Logins let in whose session has not been reported yet.
     pub grants: Versioned<GrantRecord>,
+}
+
+impl Facts {
+    /// What conditions of rules may ask of the person besides their entry; `window` is what failures count in.
+    pub fn known(&self, window: Duration, now: Timestamp) -> Known<'_> {
+        Known {
+            account: self.account.as_deref(),
+            record: Some(&self.user.value),
+            failures: Some(self.throttle.value.counted(window, None, now)),
+        }
+    }
 }
 
 impl SessionFacts {
@@ -143,6 +160,19 @@ pub struct Person {
     pub attributes: BTreeMap<String, Vec<String>>,
     /// False when a `disabled_by` attribute is true or an `enabled_by` attribute is false.
     pub enabled: bool,
+    /// Their manager, where a rule asks for it and the entry names one.
+    pub manager: Option<Manager>,
+    /// Whether another system signs them in, where the directory's configuration says by what that is known.
+    pub sso_managed: Option<bool>,
+}
+
+/// Whom an entry names as manager.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// The distinguished name, normalised by [`normalise_dn`].
+    pub dn: String,
+    /// The login name, where a rule asks for it and the directory has exactly one such person.
+    pub login: Option<String>,
 }
 
 /// Names a person in the store: the directory's `entryUUID` or `objectGUID`, or the configured
@@ -218,6 +248,46 @@ pub fn normalise_dn(dn: &str) -> String {
     normal
 }
 
+/// Whether `dn`, as anybody writes it, is the normalised name `normal`.
+pub fn is_named(dn: &str, normal: &str) -> bool {
+    if is_plain(dn) {
+        dn.eq_ignore_ascii_case(normal)
+    } else {
+        normalise_dn(dn) == normal
+    }
+}
+
+/// Whether `dn`, as anybody writes it, is the normalised name `suffix` or lies below it.
+pub fn is_below(dn: &str, suffix: &str) -> bool {
+    if !is_plain(dn) {
+        return dn_is_under(&normalise_dn(dn), suffix);
+    }
+    let Some(length) = dn.len().checked_sub(suffix.len()) else {
+        return false;
+    };
+    let ends = dn
+        .split_at_checked(length)
+        .filter(|(_, end)| end.eq_ignore_ascii_case(suffix));
+    ends.is_some_and(|(rest, _)| rest.is_empty() || suffix.is_empty() || rest.ends_with(','))
+}
+
+/// Whether nothing but capitals tells a name from its normalised form.
+fn is_plain(dn: &str) -> bool {
+    let mut before = b',';
+    for octet in dn.bytes().chain([b',']) {
+        let separates = |octet| matches!(octet, b',' | b'+' | b'=');
+        if !octet.is_ascii()
+            || matches!(octet, b'\\' | b';')
+            || (octet == b' ' && separates(before))
+            || (before == b' ' && separates(octet))
+        {
+            return false;
+        }
+        before = octet;
+    }
+    true
+}
+
 /// Whether the normalised name `dn` is `suffix` or lies below it.
 pub fn dn_is_under(dn: &str, suffix: &str) -> bool {
     match dn.strip_suffix(suffix) {
@@ -238,6 +308,34 @@ mod tests {
             "cn=staff,ou=groups,dc=example,dc=org"
         );
         assert_eq!(normalise_dn("cn=a\\, b,dc=x"), "cn=a\\, b,dc=x");
+    }
+
+    #[test]
+    fn names_are_compared_as_they_are_written() {
+        let names = [
+            "uid=Ana,OU=People,dc=x",
+            "uid=ana , ou=people, dc=x",
+            "uid=ana,ou=people;dc=x",
+            "cn=Ana Müller,ou=people,dc=x",
+            "cn=a\\, b,ou=people,dc=x",
+            "cn=ana,ou=otherpeople,dc=x",
+            " dc=x ",
+            "dc=x",
+            "",
+        ];
+        let suffixes = [
+            "ou=people,dc=x",
+            "people,dc=x",
+            "dc=x",
+            "",
+            "cn=ana müller,ou=people,dc=x",
+        ];
+        for (name, suffix) in names.iter().flat_map(|name| suffixes.map(|suffix| (*name, suffix))) {
+            let normal = normalise_dn(name);
+            assert_eq!(is_below(name, suffix), dn_is_under(&normal, suffix), "{name} {suffix}");
+            assert_eq!(is_named(name, suffix), normal == suffix, "{name} {suffix}");
+            assert!(is_named(name, &normal), "{name}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod change;
 mod course;
 mod enrol;
 mod further;
+mod open;
 mod outcome;
 mod respond;
 mod round;
@@ -51,6 +52,7 @@ use ask::Delivering;
 pub(in crate::engine) use ask::first_said;
 use case::Case;
 use course::Position;
+pub use open::FAIL_OPEN;
 use outcome::event;
 pub use outcome::refusal;
 use tried::Tried;
@@ -250,6 +252,8 @@ enum Stage<'a> {
         passed: Vec<Pair>,
         /// The password that is tried, where it is needed again if it must be changed.
         held: Option<Secret>,
+        /// Why a factor was out of reach that the rule lets go of then.
+        opened: Option<Arc<str>>,
     },
     /// Time is spent for nobody.
     Pretending {
@@ -258,6 +262,8 @@ enum Stage<'a> {
         nonce: u64,
         /// What is asked all the same; refused at once where there is nothing.
         then: Option<Box<Prompt>>,
+        /// A password that would be tried where the upstream that is pretended to be asked is out of reach.
+        opens: Option<Secret>,
     },
     /// A code is sent, or it looks so.
     Delivering(Delivering<'a>),
@@ -317,6 +323,7 @@ impl Engine {
             person: who,
             operation: request.operation(),
             sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
+            known: facts.known(self.settings.limit.window, now),
             now,
         };
         let decided = match (person, &request.origin.service_account) {
@@ -499,9 +506,13 @@ impl<'a> Attempt<'a> {
                 denial,
                 nonce,
                 then,
+                opens,
             } => {
                 if let Evidence::Password(PasswordOutcome::Unavailable(reason)) = evidence {
-                    return engine.outage(request, Some(rule), reason, now);
+                    return match opens {
+                        Some(password) => open::pretend(engine, request, facts, (rule, denial), password, nonce),
+                        None => engine.outage(request, Some(rule), reason, now),
+                    };
                 }
                 if let Ruling::Require(terms) = &rule.ruling
                     && ask::hides(request, terms, &terms.requirement, KindSet::EMPTY)
@@ -528,6 +539,7 @@ impl<'a> Attempt<'a> {
                 asked,
                 passed,
                 held,
+                opened,
             } => {
                 let limit = terms.limit(engine.settings.limit);
                 let requirement = terms.requirement_for(request.operation());
@@ -548,6 +560,7 @@ impl<'a> Attempt<'a> {
                     asked,
                     passed,
                     held,
+                    opened,
                     approved: false,
                     now,
                 };

@@ -457,6 +457,7 @@ enrol = "now"
             person: Who::Decoy,
             operation,
             sessions: None,
+            known: policy::Known::default(),
             now: Timestamp::from_secs(1_767_600_000),
         };
         let outline = outline(&policy, &subject, capability, true);

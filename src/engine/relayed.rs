@@ -10,7 +10,7 @@ use crate::engine::denials::GroupDenials;
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Person, UserKey};
 use crate::engine::login::Engine;
-use crate::engine::policy::{Subject, Who};
+use crate::engine::policy::{Known, Subject, Who};
 use crate::engine::record::UserRecord;
 use crate::engine::request::{LoginName, Operation, Origin};
 use crate::engine::review::Review;
@@ -92,11 +92,12 @@ impl RelayedResult {
 }
 
 impl Engine {
-    /// Judges by the rules for password changes; `sessions` as in [`Subject`].
+    /// Judges by the rules for password changes; `known`, but for the record, and `sessions` as in [`Subject`].
     pub fn permit(
         &self,
         change: &RelayedChange,
         (record, denials): (&UserRecord, &GroupDenials),
+        known: Known<'_>,
         sessions: Option<usize>,
         now: Timestamp,
     ) -> Permit {
@@ -106,6 +107,10 @@ impl Engine {
             person: Who::Known(&change.person),
             operation: Operation::PasswordChange,
             sessions,
+            known: Known {
+                record: Some(record),
+                ..known
+            },
             now,
         };
         match self.review_account(&subject, record, denials) {

@@ -191,10 +191,7 @@ pub struct Origin {
 impl Origin {
     /// Whether nobody between the client and us can read or change messages.
     pub const fn encrypted(&self) -> bool {
-        match self.transport {
-            Transport::Udp | Transport::Tcp => false,
-            Transport::Tls => true,
-        }
+        self.transport.is_encrypted()
     }
 }
 
@@ -209,6 +206,16 @@ pub enum Transport {
     Tcp,
     /// TLS, from the beginning or by StartTLS: RADIUS (RFC 6614, RFC 9765), LDAP.
     Tls,
+}
+
+impl Transport {
+    /// Whether nobody on the way can read or change messages.
+    pub const fn is_encrypted(self) -> bool {
+        match self {
+            Self::Udp | Self::Tcp => false,
+            Self::Tls => true,
+        }
+    }
 }
 
 impl fmt::Display for Transport {

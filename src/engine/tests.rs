@@ -223,6 +223,8 @@ impl World {
             groups: Vec::new(),
             attributes: BTreeMap::new(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         });
         let mut world = Self {
             engine: Engine {
@@ -349,6 +351,7 @@ impl World {
             reused: None,
             sending: None,
             approval: self.approval(known),
+            account: None,
             denials: Arc::clone(&self.denials),
         }
     }

@@ -368,6 +368,8 @@ mod tests {
             groups: Vec::new(),
             attributes: [("preferredlanguage".to_owned(), vec![value.to_owned()])].into(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         }
     }
 

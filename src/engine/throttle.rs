@@ -39,7 +39,26 @@ impl ThrottleRecord {
         if limit.failures == 0 {
             return Standing::Free;
         }
-        let since = now - limit.window;
+        let counted = self.counted(limit.window, answered, now);
+        let waiting = self
+            .pending
+            .iter()
+            .filter(|pending| now.since(pending.at) <= PENDING_LIFE)
+            .count();
+        let allowed = limit.failures as usize;
+        if counted >= allowed {
+            Standing::Over
+        } else if counted + waiting >= allowed {
+            Standing::Busy
+        } else {
+            Standing::Free
+        }
+    }
+
+    /// Failures within the last `window`, with attempts that never came back and challenges that nobody has answered.
+    /// Attempts under way are not among them.
+    pub fn counted(&self, window: Duration, answered: Option<u64>, now: Timestamp) -> usize {
+        let since = now - window;
         let failed = self.failures.iter().filter(|failure| failure.at > since).count();
         let lost = self
             .pending
@@ -51,19 +70,7 @@ impl ThrottleRecord {
             .iter()
             .filter(|challenge| challenge.at > since && Some(challenge.nonce) != answered)
             .count();
-        let waiting = self
-            .pending
-            .iter()
-            .filter(|pending| now.since(pending.at) <= PENDING_LIFE)
-            .count();
-        let allowed = limit.failures as usize;
-        if failed + lost + asked >= allowed {
-            Standing::Over
-        } else if failed + lost + asked + waiting >= allowed {
-            Standing::Busy
-        } else {
-            Standing::Free
-        }
+        failed + lost + asked
     }
 
     /// Counts an attempt that begins now.

@@ -46,7 +46,9 @@ pub enum Answer {
     Reject,
     /// It wants to know more.
     Challenge(Challenge),
-    /// No proven answer. The text says why, for logs.
+    /// No server could be reached, or none said anything. The text says why, for logs.
+    OutOfReach(String),
+    /// No answer for another reason: none that is proven, or one that cannot be used. The text says why, for logs.
     Unavailable(String),
 }
 

@@ -156,6 +156,8 @@ mod tests {
             groups: Vec::new(),
             attributes: BTreeMap::new(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         })
     }
 

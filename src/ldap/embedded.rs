@@ -9,11 +9,12 @@ mod filter;
 use crate::ber::{self, BOOLEAN, BerError, ENUMERATED, INTEGER, Message, OCTET_STRING, Reader, SEQUENCE};
 use crate::directory::local::{Attribute, Entry, Tree};
 use crate::engine::Person;
+use crate::engine::filter::Matcher;
 use crate::ldap::controls::has_critical;
 use crate::ldap::frame::Head;
 use crate::ldap::reply::{Answer, Code, EXTENDED_REQUEST, SEARCH_REQUEST, START_TLS, WHO_AM_I, response_to, who_am_i};
 
-use filter::{Filter, FilterError};
+use filter::FilterError;
 
 /// The directory as one connection sees it.
 pub struct Embedded<'t> {
@@ -69,7 +70,7 @@ impl Embedded<'_> {
             FilterError::TooComplex => (Code::UnwillingToPerform, "the filter is too complex"),
         })?;
         if search.base.is_empty() && search.scope == Scope::Base {
-            if search.filter.matches(&self.root_dse()) == Some(true) {
+            if search.filter.matches(self.root_dse().as_slice()) == Some(true) {
                 write_entry(message.id, "", &self.root_dse(), &search, out);
             }
             return Ok(());
@@ -121,7 +122,7 @@ struct Search<'a> {
     /// Most entries to return.
     limit: usize,
     types_only: bool,
-    filter: Filter,
+    filter: Matcher,
     selection: Selection<'a>,
 }
 
@@ -149,7 +150,7 @@ impl<'a> Search<'a> {
         let limit = usize::try_from(fields.integer(INTEGER)?).map_err(|_| BerError::Unexpected)?;
         fields.integer(INTEGER)?; // timeLimit: nothing here takes long
         let types_only = fields.expect(BOOLEAN)? != [0];
-        let filter = Filter::read(fields.element()?)?;
+        let filter = filter::read(fields.element()?)?;
         let selection = Selection::read(fields.expect(SEQUENCE)?)?;
         Ok(Self {
             base,
@@ -451,7 +452,7 @@ member: uid=ana,dc=example,dc=org
             ber::write(0xa2, &nested, &mut outer);
             nested = outer;
         }
-        let read = |octets: &[u8]| Filter::read(Reader::new(octets).element().unwrap());
+        let read = |octets: &[u8]| filter::read(Reader::new(octets).element().unwrap());
         assert!(matches!(read(&nested), Err(FilterError::TooComplex)));
         let mut wide = Vec::new();
         ber::write(0xa1, &[0x87, 0x01, b'x'].repeat(5000), &mut wide);

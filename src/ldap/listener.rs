@@ -142,6 +142,8 @@ pub(super) struct Shared {
     /// How long a connection may be idle of which nothing is known yet.
     pub(super) unsettled: Duration,
     pub(super) name: Arc<str>,
+    /// The names of the applications behind it, in their order.
+    pub(super) applications: Box<[Arc<str>]>,
     pub(super) service: Arc<str>,
     pub(super) tls: Option<Arc<TlsServer>>,
     pub(super) verify: Arc<dyn Verify>,
@@ -179,6 +181,11 @@ impl Shared {
             service: config.service.as_deref().unwrap_or(&config.name).into(),
             restriction: config.restrict.as_ref().and_then(Restriction::new),
             accounts: Accounts::new(&config),
+            applications: config
+                .applications
+                .iter()
+                .map(|application| application.name.as_str().into())
+                .collect(),
             misplaced: Mutex::default(),
             config,
             tls,
@@ -187,6 +194,12 @@ impl Shared {
             bindings,
             metrics,
         }
+    }
+
+    /// The application that comes from `source`.
+    pub(super) fn application(&self, source: IpAddr) -> Option<Arc<str>> {
+        let place = self.config.application(source)?;
+        self.applications.get(place).cloned()
     }
 
     /// One connection more of a source, if it may have it.
@@ -425,6 +438,8 @@ mod tests {
             attributes: Vec::new(),
             language_attribute: None,
             disabled_by: Vec::new(),
+            sso_managed_by: Vec::new(),
+            sso_managed_groups: Vec::new(),
             remember: Duration::ZERO,
             cleartext: false,
             password_check: None,

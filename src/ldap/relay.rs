@@ -383,7 +383,7 @@ impl Connection {
             calling_station: None,
             called_station: None,
             listener: None,
-            application: None,
+            application: self.shared.application(self.peer.ip()),
             transport: if encrypted { Transport::Tls } else { Transport::Tcp },
             service_account: None,
             manner: Manner::default(),

@@ -133,7 +133,7 @@ fn rules_of(files: &PolicyFiles) -> Vec<(String, RuleText)> {
         let file = source.file().strip_prefix(files.folder()).unwrap_or(source.file());
         let count = document.count("rule");
         let begins: Vec<usize> = (0..count)
-            .map(|index| document.line(&["rule", &index.to_string()]))
+            .map(|index| document.spot(&["rule", &index.to_string()]).line)
             .collect();
         let lines: Vec<&str> = source.text().lines().collect();
         for (index, begin) in begins.iter().enumerate() {

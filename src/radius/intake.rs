@@ -58,6 +58,8 @@ pub struct Sender<'a> {
     pub channel: Channel,
     /// Where it came from.
     pub source: SocketAddr,
+    /// The configured name of the listener that it came to.
+    pub listener: Option<&'a Arc<str>>,
 }
 
 /// A packet whose integrity suffices, by what it wants.

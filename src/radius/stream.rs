@@ -133,6 +133,8 @@ pub async fn serve(
 
 /// What the connections of a listener have in common.
 struct Shared {
+    /// The listener's name.
+    listener: Arc<str>,
     config: RadiusListener,
     tls: Option<Arc<MutualServer>>,
     service: Service,
@@ -156,6 +158,7 @@ impl Shared {
             .clone();
         Self {
             drops: Mutex::new(Drops::new(service.metrics.clone(), Arc::clone(&service.strangers))),
+            listener: config.name.as_str().into(),
             in_flight: AtomicUsize::new(0),
             gauge,
             places: Arc::new(Semaphore::new(config.connections)),

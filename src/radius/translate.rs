@@ -158,7 +158,7 @@ pub fn request(
             nas_identifier: fields.nas_identifier.and_then(plain_text),
             calling_station: fields.calling_station.and_then(plain_text),
             called_station: fields.called_station.and_then(plain_text),
-            listener: None,
+            listener: sender.listener.cloned(),
             application: None,
             transport: sender.channel.transport(),
             service_account: None,

@@ -169,6 +169,8 @@ struct Listener {
     scratch: Vec<u8>,
     in_flight: usize,
     serves: Serves,
+    /// The listener's name.
+    listener: Arc<str>,
     limit: usize,
     gauge: Gauge,
     done: mpsc::UnboundedSender<Done>,
@@ -219,6 +221,7 @@ impl Listener {
             scratch: Vec::with_capacity(512),
             in_flight: 0,
             serves: config.serve,
+            listener: config.name.as_str().into(),
             limit: config.in_flight,
             gauge,
             done,
@@ -265,10 +268,12 @@ impl Listener {
             Ok(packet) => packet,
             Err(malformed) => return self.drop(Reason::Malformed, peer, client, &malformed, arrived),
         };
+        let listener = Arc::clone(&self.listener);
         let sender = Sender {
             client,
             channel: Channel::Udp,
             source,
+            listener: Some(&listener),
         };
         match self.service.screen(&packet, sender, self.serves) {
             Ok(Screened::Access | Screened::Accounting) => {}

@@ -21,6 +21,7 @@ pub fn enrolment(census: &Census) -> Report {
                 counts.answers_due,
                 counts.answers_locked,
                 counts.denied,
+                counts.without_record,
             ],
         })
         .collect();
@@ -37,7 +38,7 @@ pub fn enrolment(census: &Census) -> Report {
     }
 }
 
-const COLUMNS: [&str; 10] = [
+const COLUMNS: [&str; 11] = [
     "people",
     "registered",
     "not registered",
@@ -48,4 +49,5 @@ const COLUMNS: [&str; 10] = [
     "answers due",
     "answers locked",
     "denied",
+    "no record",
 ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{self, Timestamp};
-use crate::config::{ClientCertificate, Config, LdapListener, RadiusListener, Transport};
+use crate::config::{AdminTls, ClientCertificate, Config, LdapListener, RadiusListener, Transport};
 use crate::document::{Document, Faults};
 use crate::radius::stream;
 use crate::server::parts::describe;
@@ -48,6 +48,42 @@ pub(super) fn ldap(config: &Config, document: &Document<'_>, faults: &mut Faults
         }
     }
     loaded
+}
+
+/// That of the admin listener, if there is one. Blocks.
+pub(super) fn admin(config: &Config, document: &Document<'_>, faults: &mut Faults) -> Option<Arc<TlsServer>> {
+    let AdminTls {
+        certificate,
+        key,
+        client_ca,
+        ..
+    } = config.admin.tls.as_ref()?;
+    let tls = match client_ca {
+        Some(client_ca) => {
+            let clients = ClientFiles {
+                client_ca: client_ca.clone(),
+                crl: None,
+                required: true,
+            };
+            TlsServer::load_with_clients(certificate, key, clients)
+        }
+        None => TlsServer::load(certificate, key),
+    };
+    match tls {
+        Ok(tls) => {
+            if let Some(warning) = tls.warning() {
+                faults.warn_file(certificate, warning);
+            }
+            warn_of_ends(&tls.endings(), clock::now(), faults);
+            Some(Arc::new(tls))
+        }
+        Err(error) => {
+            let mut keys = vec![("key", key)];
+            keys.extend(client_ca.iter().map(|file| ("client_ca", file)));
+            place(document, ["admin", "tls"], &keys, error, faults);
+            None
+        }
+    }
 }
 
 fn client_files(listener: &LdapListener) -> Option<ClientFiles> {

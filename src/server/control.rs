@@ -27,10 +27,6 @@ use crate::server::upstreams;
 use crate::upstream;
 
 impl Control for Node {
-    fn operators(&self) -> Vec<String> {
-        self.config.load().admin.operators.clone()
-    }
-
     fn reload(&self, by: String) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
         Box::pin(async move { self.reload(&by).await })
     }
@@ -155,6 +151,12 @@ impl Node {
                 );
             }
         }
+        if let Some(tls) = &self.admin_certificate
+            && let Err(error) = tls.reload()
+        {
+            let error = format!("admin.tls: {}", parts::describe(error));
+            return Err(ApiError::new(ErrorKind::Faulty, error).with_remedy("mend the certificate and reload again"));
+        }
         for (name, tls) in &self.radius_certificates {
             if let Err(error) = tls.reload() {
                 let error = format!("radius listener \"{name}\": {}", parts::describe(error));
@@ -252,7 +254,16 @@ impl Node {
         if old.audit_streams != new.audit_streams {
             changes.push("audit streams".into());
         }
-        if old.admin.operators != new.admin.operators {
+        let who = |config: &Config| {
+            let admin = &config.admin;
+            (
+                admin.operators.clone(),
+                admin.directory.clone(),
+                admin.confirm,
+                admin.token_life,
+            )
+        };
+        if who(old) != who(new) || old.operators != new.operators {
             changes.push("operators".into());
         }
         if old.clients != new.clients {
@@ -274,6 +285,7 @@ impl Node {
             old.admin.socket != new.admin.socket || old.admin.group != new.admin.group,
             "[admin] socket and group",
         );
+        wait(old.admin.tls != new.admin.tls, "[admin.tls]");
         (changes, waits)
     }
 
@@ -383,7 +395,16 @@ impl Node {
             certificate_ends: None,
             error: None,
         });
-        radius.chain(ldap).chain(metrics).collect()
+        let tls = self.admin_certificate.as_ref();
+        let admin = config.admin.tls.as_ref().map(|settings| ListenerStatus {
+            name: "admin".into(),
+            kind: "admin+tls".into(),
+            address: settings.listen.to_string(),
+            active: 0,
+            certificate_ends: tls.and_then(|tls| tls.endings().iter().map(|ending| ending.at).min()),
+            error: None,
+        });
+        radius.chain(ldap).chain(metrics).chain(admin).collect()
     }
 
     /// When the first of what a RADIUS listener's TLS rests on ends.

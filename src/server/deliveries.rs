@@ -6,7 +6,7 @@ use crate::admin::api::{ApiError, DeliveryTestRequest, DeliveryTested, ErrorKind
 use crate::clock;
 use crate::config::Config;
 use crate::delivery::{Deliveries, Delivery};
-use crate::document::{Document, Faults};
+use crate::document::{Document, Faults, Severity};
 use crate::engine::authenticator::KindSet;
 use crate::engine::delivery::{Delivered, Message, Routes};
 use crate::engine::policy::{Policy, Ruling};
@@ -34,13 +34,13 @@ pub(super) fn prepare(
             }
         }
     }
-    settle(config, policy, &routes, faults);
+    settle(policy, &routes, faults);
     policy.routes = routes;
     Arc::new(deliveries)
 }
 
 /// Whether whatever rules have sent can be sent.
-fn settle(config: &Config, policy: &Policy, routes: &Routes, faults: &mut Faults) {
+fn settle(policy: &Policy, routes: &Routes, faults: &mut Faults) {
     let served = routes.kinds();
     for rule in &policy.rules {
         let Ruling::Require(terms) = &rule.ruling else {
@@ -51,13 +51,8 @@ fn settle(config: &Config, policy: &Policy, routes: &Routes, faults: &mut Faults
             .iter()
             .filter(|kind| wanted.has(*kind) && !served.has(*kind))
         {
-            faults.file(
-                &config.policies.path,
-                format!(
-                    "rule \"{}\" ({}) requires \"{kind}\", but there is no [[delivery]] that serves it",
-                    rule.name, rule.place
-                ),
-            );
+            let text = format!("requires \"{kind}\", but there is no [[delivery]] that serves it");
+            faults.0.push(rule.fault(Severity::Error, text));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::causes::in_full;
 use crate::clock;
-use crate::config::{self, Config, Directory as DirectoryConfig, StoreKind};
+use crate::config::{self, Config, Directory as DirectoryConfig, LdapTls, Profile, StoreKind, Transport};
 use crate::delivery::Deliveries;
 use crate::dictionary::Dictionary;
 use crate::directory::Directory;
@@ -17,15 +17,17 @@ use crate::directory::upstream::{Checked, Everybody};
 use crate::document::{Document, Faults, Source};
 use crate::engine::authenticator::enrolling::TotpKey;
 use crate::engine::dialog::Lifetime;
-use crate::engine::policy::{self, Condition, Policy};
+use crate::engine::policy::check::{self, Place, Site};
+use crate::engine::policy::{self, Policy, Rule};
 use crate::engine::questions::{self as question_policy, Questions};
+use crate::engine::request::Protocol;
 use crate::engine::throttle::Limit;
 use crate::engine::{Engine, Settings};
 use crate::keyring::Keyring;
 use crate::policies::files::PolicyFiles;
 use crate::radius::client::ClientTable;
 use crate::secret::Secret;
-use crate::server::{certificates, deliveries, dialogs, questions, untyped, upstreams};
+use crate::server::{certificates, deliveries, dialogs, operators, questions, untyped, upstreams};
 use crate::sessions;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -53,6 +55,8 @@ pub struct Parts {
     pub certificates: Vec<(String, Arc<TlsServer>)>,
     /// The certificates of its RADIUS listeners with TLS, by the listener's name.
     pub radius_certificates: Vec<(String, Arc<MutualServer>)>,
+    /// The certificate of the admin listener, if there is one.
+    pub admin_certificate: Option<Arc<TlsServer>>,
     /// How codes reach people.
     pub deliveries: Arc<Deliveries>,
     /// What works but is probably not meant.
@@ -92,6 +96,7 @@ impl Parts {
         let files = files.unwrap_or_else(|| PolicyFiles::read(&config.policies.path, &mut faults));
         let (policy, deliveries) = settle(&mut config, &files, &dictionary, &document, &mut faults);
         upstreams::check(&config, &dictionary, &document, &mut faults);
+        operators::check(&config, &document, &mut faults);
         if let Err((index, error)) = Streams::check(&config.audit_streams) {
             faults
                 .0
@@ -124,6 +129,7 @@ impl Parts {
         }
         let certificates = certificates::ldap(&config, &document, &mut faults);
         let radius_certificates = certificates::radius(&config, &document, &mut faults);
+        let admin_certificate = certificates::admin(&config, &document, &mut faults);
         let no_secret = Secret::default();
         let entries = config.clients.iter().filter_map(|client| {
             let directory = client.directory.as_deref().unwrap_or_default();
@@ -148,6 +154,7 @@ impl Parts {
             clients: Arc::new(clients),
             certificates,
             radius_certificates,
+            admin_certificate,
             deliveries,
             warnings: faults,
         })
@@ -250,7 +257,10 @@ fn fetch(policy: &Policy, config: &mut Config) {
     for directory in &mut config.directories {
         let language = directory.language_attribute().map(ToOwned::to_owned);
         let attributes = match directory {
-            DirectoryConfig::Ldap(ldap) => &mut ldap.attributes,
+            DirectoryConfig::Ldap(ldap) => {
+                ldap.fetch_manager = policy.asks_manager();
+                &mut ldap.attributes
+            }
             DirectoryConfig::Local(local) => &mut local.attributes,
             DirectoryConfig::Radius(_) => continue,
         };
@@ -279,54 +289,70 @@ pub(super) fn settle(
     untyped::check(config, &policy, faults);
     questions::check(config, &policy, faults);
     dialogs::settle(config, &mut policy, document, faults);
-    name_strangers(config, &policy, faults);
+    warn_of_the_unsaid(config, &policy, faults);
+    check::check(&files.rules(), &policy, &site(config), faults);
     (policy, deliveries)
 }
 
-/// Warns of rules about clients, services and directories that there are none of.
-fn name_strangers(config: &Config, policy: &Policy, faults: &mut Faults) {
-    let radius = |client: &config::Client| [Some(client.name.clone()), client.service.clone()];
-    let ldap = |listener: &config::LdapListener| [Some(listener.name.clone()), listener.service.clone()];
-    let known: Vec<String> = config
-        .clients
-        .iter()
-        .flat_map(radius)
-        .chain(config.ldap.iter().flat_map(ldap))
-        .flatten()
-        .collect();
-    let directories: Vec<String> = config
-        .directories
-        .iter()
-        .map(|directory| directory.name().to_owned())
-        .collect();
-    for rule in &policy.rules {
-        for condition in rule.when.iter().chain(&rule.unless) {
-            let (what, names, known) = match condition {
-                Condition::Client(names) => ("client", names, &known),
-                Condition::Service(names) => ("service", names, &known),
-                Condition::Directory(names) => ("directory", names, &directories),
-                Condition::Operation(_)
-                | Condition::Protocol(_)
-                | Condition::Source(_)
-                | Condition::Encrypted(_)
-                | Condition::NasIdentifier(_)
-                | Condition::Time(_)
-                | Condition::User(_)
-                | Condition::Group(_)
-                | Condition::DnSuffix(_)
-                | Condition::Sessions(_) => continue,
-            };
-            for name in names
-                .iter()
-                .filter(|name| !known.iter().any(|known| known.eq_ignore_ascii_case(name)))
-            {
-                let text = format!(
-                    "rule \"{}\" ({}) is about {what} \"{name}\", which there is none of",
-                    rule.name, rule.place
-                );
-                faults.warn_file(&config.policies.path, text);
+/// Warns of rules that ask for what the configuration says of nobody.
+fn warn_of_the_unsaid(config: &Config, policy: &Policy, faults: &mut Faults) {
+    let marked = config.directories.iter().any(DirectoryConfig::marks_sso);
+    for (_, clause) in policy.rules.iter().flat_map(Rule::conditions) {
+        let message = match clause.condition.key() {
+            "privileged" if policy.privileged.is_empty() => {
+                "asks who is privileged, and [privileged] of the configuration names nobody"
             }
-        }
+            "sso_managed" if !marked => "is never known: no directory has `sso_managed_by` or `sso_managed_groups`",
+            _ => continue,
+        };
+        faults.0.push(clause.spot.warning(message));
+    }
+}
+
+/// What rules can be about.
+fn site(config: &Config) -> Site {
+    let client = |client: &config::Client| Place {
+        protocol: Protocol::Radius,
+        client: client.name.clone(),
+        service: client.service.clone().unwrap_or_else(|| client.name.clone()),
+        directory: client.directory.clone().unwrap_or_default(),
+        transports: match client.certificate {
+            Some(_) => vec![Transport::Udp, Transport::Tcp, Transport::Tls],
+            None => vec![Transport::Udp, Transport::Tcp],
+        },
+        sources: client.address.iter().map(|net| net.0).collect(),
+        dialog: matches!(client.profile, Profile::Dialog | Profile::SingleChallenge),
+    };
+    let listener = |listener: &config::LdapListener| Place {
+        protocol: Protocol::Ldap,
+        client: listener.name.clone(),
+        service: listener.service.clone().unwrap_or_else(|| listener.name.clone()),
+        directory: listener.directory.clone().unwrap_or_default(),
+        transports: match listener.tls {
+            LdapTls::None => vec![Transport::Tcp],
+            LdapTls::Starttls => vec![Transport::Tcp, Transport::Tls],
+            LdapTls::Ldaps => vec![Transport::Tls],
+        },
+        sources: Vec::new(),
+        dialog: false,
+    };
+    let clients = config.clients.iter().map(client);
+    let radius = config.radius.iter().map(|listener| listener.name.clone());
+    let ldap = config.ldap.iter().map(|listener| listener.name.clone());
+    Site {
+        places: clients.chain(config.ldap.iter().map(listener)).collect(),
+        directories: config
+            .directories
+            .iter()
+            .map(|directory| directory.name().to_owned())
+            .collect(),
+        listeners: radius.chain(ldap).collect(),
+        applications: config
+            .ldap
+            .iter()
+            .flat_map(|listener| &listener.applications)
+            .map(|application| application.name.clone())
+            .collect(),
     }
 }
 

@@ -2,17 +2,21 @@
 
 mod check;
 mod explain;
+mod replay;
 mod rollback;
 
 use std::path::Path;
+use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tracing::{error, warn};
 
 use crate::admin::api::{
-    ApiError, DiffReport, DiffRequest, ErrorKind, ExplainRequest, Explanation, PolicyReport, PolicySource,
-    RollbackReport, SentPolicies, VersionFile, VersionFiles, VersionView,
+    ApiError, DiffReport, DiffRequest, ErrorKind, ExplainRequest, Explanation, PolicyReport, PolicySource, ReplayLine,
+    ReplayRequest, RollbackReport, SentPolicies, VersionFile, VersionFiles, VersionView,
 };
 use crate::admin::control::PolicyTools;
+use crate::audit::Audit;
 use crate::causes::in_full;
 use crate::clock;
 use crate::document::Faults;
@@ -66,6 +70,15 @@ impl PolicyTools for Node {
             let Difference { rules, files } = in_background(compared).await?;
             Ok(DiffReport { old, new, rules, files })
         })
+    }
+
+    fn policy_replay(
+        &self,
+        request: ReplayRequest,
+        audit: Arc<Audit>,
+        lines: mpsc::Sender<ReplayLine>,
+    ) -> BoxFuture<'_, ()> {
+        Box::pin(self.replay(request, audit, lines))
     }
 
     fn policy_rollback(&self, number: u64, by: String) -> BoxFuture<'_, Result<RollbackReport, ApiError>> {

@@ -1,7 +1,7 @@
 //! Rules that ask for what no listener can have: certificates, and mechanisms that the directory judges.
 
 use crate::config::{ClientCertificate, Config};
-use crate::document::Faults;
+use crate::document::{Faults, Severity};
 use crate::engine::authenticator::Kind;
 use crate::engine::policy::{Policy, Ruling};
 
@@ -26,11 +26,8 @@ pub(super) fn check(config: &Config, policy: &Policy, faults: &mut Faults) {
         };
         for (kind, _, key) in kinds.iter().filter(|(_, there_is, _)| !there_is) {
             if terms.requirement.alternatives().iter().any(|kinds| kinds.has(*kind)) {
-                let text = format!(
-                    "rule \"{}\" ({}) asks for \"{kind}\", but no [[ldap]] has `{key}`",
-                    rule.name, rule.place
-                );
-                faults.warn_file(&config.policies.path, text);
+                let text = format!("asks for \"{kind}\", but no [[ldap]] has `{key}`");
+                faults.0.push(rule.fault(Severity::Warning, text));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, UpstreamTransport};
 use crate::dictionary::Dictionary;
-use crate::document::{Document, Faults};
+use crate::document::{Document, Faults, Severity};
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::policy::{Policy, Ruling};
 use crate::keyring::Keyring;
@@ -39,9 +39,8 @@ pub(super) fn check(config: &Config, dictionary: &Arc<Dictionary>, document: &Do
 
 /// Settles which upstream each rule with `radius` means: the one it names, or the only one there is.
 pub(super) fn settle(config: &Config, policy: &mut Policy, faults: &mut Faults) {
-    let folder = &config.policies.path;
-    for rule in &mut policy.rules {
-        let place = format!("rule \"{}\" ({})", rule.name, rule.place);
+    for rule in policy.rules.each_mut() {
+        let mut found = None;
         let Ruling::Require(terms) = &mut rule.ruling else {
             continue;
         };
@@ -50,30 +49,36 @@ pub(super) fn settle(config: &Config, policy: &mut Policy, faults: &mut Faults) 
         match (&terms.upstream, config.upstreams.as_slice()) {
             (None, _) if !asks => {}
             (Some(_), _) if !asks => {
-                faults.warn_file(
-                    folder,
-                    format!("{place}: `upstream` does nothing without \"radius\" in `require`"),
-                );
+                let text = "has an `upstream`, which does nothing without \"radius\" in `require`";
+                found = Some((Severity::Warning, text.to_owned()));
             }
             (Some(name), known) if known.iter().any(|known| *known.name == **name) => {}
-            (Some(name), _) => faults.file(folder, format!("{place}: there is no [[upstream]] named \"{name}\"")),
+            (Some(name), _) => {
+                let text = format!("names the [[upstream]] \"{name}\", which there is none of");
+                found = Some((Severity::Error, text));
+            }
             (None, [only]) => terms.upstream = Some(only.name.as_str().into()),
-            (None, []) => faults.file(
-                folder,
-                format!("{place} requires \"radius\", but there is no [[upstream]]"),
-            ),
-            (None, _) => faults.file(
-                folder,
-                format!("{place}: there are several [[upstream]]; say which with upstream = \"name\""),
-            ),
+            (None, []) => {
+                found = Some((
+                    Severity::Error,
+                    "requires \"radius\", but there is no [[upstream]]".to_owned(),
+                ));
+            }
+            (None, _) => {
+                let text =
+                    "requires \"radius\", and there are several [[upstream]]; say which with upstream = \"name\"";
+                found = Some((Severity::Error, text.to_owned()));
+            }
         }
         let alternatives = terms.requirement.alternatives();
         let instead = |kinds: &KindSet| kinds.has(Kind::Radius) && !kinds.has(Kind::Password);
         if terms.requirement.takes_password() && alternatives.iter().any(instead) {
-            let text = format!(
-                "{place}: what is typed first could be the password or be meant for the upstream; write two rules"
-            );
-            faults.file(folder, text);
+            let text = "takes \"radius\" in place of the password and the password besides: what is typed first could be \
+                        either; write two rules";
+            faults.0.push(rule.fault(Severity::Error, text));
+        }
+        if let Some((severity, text)) = found {
+            faults.0.push(rule.fault(severity, text));
         }
     }
 }

@@ -1,15 +1,18 @@
 //! Password changes that the LDAP proxy relays: policy before, the audit after, and what is forgotten.
 
+use std::sync::Arc;
+
 use tracing::info;
 
-use super::{Verifier, decoded};
+use super::{Verifier, account_state, decoded};
 use crate::clock::{self, Timestamp};
 use crate::engine::batch::{Batch, Change, Key, Versioned};
 use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::UserKey;
-use crate::engine::record::{self, UserRecord};
+use crate::engine::policy::Known;
+use crate::engine::record::{self, ThrottleRecord, UserRecord};
 use crate::engine::relayed::{Permit, RelayedChange, RelayedResult, Target};
-use crate::engine::{Denial, Outage};
+use crate::engine::{Denial, Lookup, Outage};
 use crate::reuse::Whose;
 use crate::store::{CommitError, Durability, StoreError};
 
@@ -59,9 +62,24 @@ impl Verifier {
         } else {
             None
         };
-        let found = self.store.read(&[Key::user(user)], now).await?;
-        let record: Versioned<UserRecord> = decoded(found.into_iter().next())?;
-        Ok(engine.permit(change, (&record.value, &self.denials.load()), sessions, now))
+        let account = match self.directories.load().get(&*change.person.directory).cloned() {
+            Some(directory) => {
+                let found = Lookup::Found(Arc::clone(&change.person));
+                account_state(engine.policy.asks_credential(), directory.as_ref(), &found).await
+            }
+            None => Ok(None),
+        };
+        let account = account.map_err(StoreError)?;
+        let keys = [Key::user(user), Key::throttle(user)];
+        let mut found = self.store.read(&keys, now).await?.into_iter();
+        let record: Versioned<UserRecord> = decoded(found.next())?;
+        let throttle: Versioned<ThrottleRecord> = decoded(found.next())?;
+        let known = Known {
+            account: account.as_deref(),
+            record: None,
+            failures: Some(throttle.value.counted(engine.settings.limit.window, None, now)),
+        };
+        Ok(engine.permit(change, (&record.value, &self.denials.load()), known, sessions, now))
     }
 
     pub(super) async fn change_relayed(

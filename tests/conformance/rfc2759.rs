@@ -148,6 +148,7 @@ fn over_radius_1_1(attributes: &[(u8, &[u8])]) -> Result<Given, Untranslated> {
         client,
         channel: Channel::Tls11,
         source: ([127, 0, 0, 1], 2083).into(),
+        listener: None,
     };
     let request = translate::request(&Packet::parse(&octets).unwrap(), sender, &keyring(), clock::now());
     request.map(|request| request.given)

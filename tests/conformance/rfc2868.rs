@@ -55,6 +55,8 @@ fn accept(reply: Vec<Pair>, message: &str, channel: Channel) -> (Reply, Vec<u8>)
         groups: Vec::new(),
         attributes: Default::default(),
         enabled: true,
+        manager: None,
+        sso_managed: None,
     };
     let verdict = Verdict::Accept(Grant {
         person: Arc::new(person),

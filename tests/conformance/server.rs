@@ -182,6 +182,8 @@ fn accept(message: Option<String>) -> Verdict {
         groups: Vec::new(),
         attributes: BTreeMap::new(),
         enabled: true,
+        manager: None,
+        sso_managed: None,
     });
     Verdict::Accept(Grant {
         person,

@@ -12,6 +12,8 @@ pub(crate) enum Line {
     Client(String, Capability),
     Directory(Option<PasswordOutcome>),
     Later(Duration),
+    /// What the reason of the last audit record begins with.
+    Reason(String),
     Typed(String),
     Answer(String),
     /// The response of an offline token to the challenge that was asked.
@@ -135,6 +137,7 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
         },
         "asked" => rest.parse().map(Line::Asked).map_err(|_| "not a number"),
         "password" => Ok(Line::Password(quoted(rest)?)),
+        "reason" => Ok(Line::Reason(rest.to_owned())),
         "binds" => rest.parse().map(Line::Binds).map_err(|_| "not a number"),
         ">" if rest == "response" => Ok(Line::Response),
         ">" => match rest.strip_prefix("password ") {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portcullis::clock::Timestamp;
 use portcullis::dictionary::Dictionary;
-use portcullis::document::{Faults, Source};
+use portcullis::document::{Fault, Faults, Source};
 use portcullis::engine::account::{Changed, PasswordChange, PasswordRefusal};
 use portcullis::engine::approval::{RequestRecord, Who, Word};
 use portcullis::engine::authenticator::enrolling::TotpKey;
@@ -57,6 +57,8 @@ pub(crate) struct World {
     /// What the directory says instead of the truth.
     pub(crate) directory: Option<PasswordOutcome>,
     pub(crate) binds: usize,
+    /// Of the last audit record.
+    pub(crate) reason: String,
     pub(crate) upstream_gone: bool,
     /// Questions to the upstream.
     pub(crate) asked: usize,
@@ -89,7 +91,8 @@ impl World {
             &mut faults,
         );
         rules.questions = questions::parse(&Source::new(Path::new("questions.toml"), QUESTIONS), &mut faults);
-        assert!(faults.0.is_empty(), "{faults}");
+        let told = |fault: &Fault| fault.key.ends_with("fail_open");
+        assert!(faults.0.iter().all(told), "{faults}");
         rules.routes = Routes(vec![
             route("mail", Kind::EmailCode, "mail", Form::Mail(Vec::new())),
             route("sms", Kind::GatewayCode, "mobile", NUMBERS),
@@ -114,6 +117,7 @@ impl World {
             now: START,
             directory: None,
             binds: 0,
+            reason: String::new(),
             upstream_gone: false,
             asked: 0,
             delivery_gone: false,
@@ -321,6 +325,7 @@ impl World {
                 reused: None,
                 sending: None,
                 approval: None,
+                account: None,
                 denials: Arc::default(),
             };
         };
@@ -335,6 +340,7 @@ impl World {
             acting_as: Whose::Absent,
             reused: None,
             approval: self.approval(person),
+            account: None,
             password_by: self.password_by(),
             sending: Some(self.sending(person)),
             challenged: asking.map_or_else(Versioned::default, |id| self.read(&Key::upstream(id))),
@@ -389,7 +395,7 @@ impl World {
         assert_eq!(&*question.upstream, UPSTREAM);
         self.asked += 1;
         if self.upstream_gone {
-            return Answer::Unavailable(String::new());
+            return Answer::OutOfReach(String::new());
         }
         let awaiting = |state: &str| Awaiting {
             server: "one".into(),
@@ -459,6 +465,9 @@ impl World {
         for (key, expected) in &batch.expect {
             let version = self.records.get(key).map_or(Version(0), |(_, version)| *version);
             assert_eq!(version, *expected, "nobody else writes");
+        }
+        if let Some(event) = batch.audit.last() {
+            self.reason = event.reason.clone().unwrap_or_default();
         }
         self.revision += 1;
         for (key, change) in batch.write {
@@ -612,5 +621,7 @@ fn person(name: &str) -> Arc<Person> {
         groups: Vec::new(),
         attributes,
         enabled: true,
+        manager: None,
+        sso_managed: None,
     })
 }

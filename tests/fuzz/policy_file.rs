@@ -5,7 +5,7 @@ use std::path::Path;
 use portcullis::clock::Timestamp;
 use portcullis::dictionary::Dictionary;
 use portcullis::document::{Faults, Source};
-use portcullis::engine::policy::{self, Subject, Who};
+use portcullis::engine::policy::{self, Known, Subject, Who};
 use portcullis::engine::{LoginName, Manner, Origin, Protocol, Transport};
 
 /// Reads `data` as a policy file, and asks it about a login.
@@ -45,6 +45,7 @@ pub fn policy_file(data: &[u8]) {
     };
     let subject = Subject {
         sessions: None,
+        known: Known::default(),
         login: &login,
         origin: &origin,
         operation: Default::default(),

@@ -89,6 +89,7 @@ fn radius_request(packet: &Packet<'_>, client: &Arc<Client>, address: IpAddr, ch
         client,
         channel,
         source: (address, 1812).into(),
+        listener: None,
     };
     if let Ok(request) = translate::request(packet, sender, &KEYRING, now) {
         assert!(!matches!(&request.given, Given::Typed(typed) if typed.is_empty()));
@@ -149,6 +150,7 @@ fn account(packet: &Packet<'_>, client: &Arc<Client>, address: IpAddr, channel: 
         client,
         channel,
         source: (address, 1813).into(),
+        listener: None,
     };
     let Ok(report) = accounting::report(packet, sender, &KEYRING, now) else {
         return;

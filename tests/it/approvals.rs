@@ -5,8 +5,11 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::clients::ldapwhoami;
+use crate::support::mailbox::{LOGIN, Mailbox};
 use crate::support::operators::{self, CLERK, LEAD, MANAGER, json_as, refused_as};
+use crate::support::pki::Authority;
 use crate::support::portcullis::{DIALOG, PASSWORD_ONLY, Portcullis};
+use crate::support::process::until;
 use crate::support::radclient::{Reply, request};
 use crate::support::slapd::{Slapd, password, user, user_dn};
 
@@ -323,4 +326,44 @@ fn somebody_approves_in_anothers_place() {
         assert!(audit.contains(expected), "{expected}");
     }
     assert!(audit.contains(&format!("by {LEAD} for {MANAGER}")), "{audit}");
+}
+
+#[test]
+fn managers_hear_of_requests_by_mail_and_nothing_waits_for_it() {
+    let directory = Slapd::start(20);
+    operators::hire(&directory);
+    directory.modify(&format!(
+        "dn: uid={MANAGER},ou=people,dc=example,dc=org\nchangetype: modify\nadd: mail\nmail: boss@example.org\n\n"
+    ));
+    let mut site = Portcullis::install(&directory);
+    let authority = Authority::make(site.folder(), "mail");
+    let mail = Mailbox::mail(site.folder(), "starttls", &authority.server("mail"));
+    let delivery = format!(
+        "[[delivery]]\nname = \"mail\"\nkind = \"smtp\"\nserver = \"localhost:{}\"\ntls = \"starttls\"\nca_file = \"{}\"\n\
+         login = \"{}\"\npassword = \"{}\"\nfrom = \"codes@example.org\"\ntimeout = \"2s\"\n\
+         [approvals]\nnotify = \"mail\"\n",
+        mail.port(),
+        authority.file().display(),
+        LOGIN.0,
+        LOGIN.1
+    );
+    site.add(&[DEEDS, &delivery, operators::CONFIGURATION].concat(), "");
+    operators::let_in(&site);
+    site.serve();
+
+    let id = ask_as(&site, CLERK, &["passcode", &user(1), "minutes=15"]);
+    until("the manager is told", || !mail.messages().is_empty());
+    let told = mail.last();
+    for expected in ["boss@example.org", &format!("portcullis approve {id}"), CLERK] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    // The next level is a group, whose members are not told; nor does anything wait for a server that hangs.
+    json_as(&site, MANAGER, &["approve", &id]);
+    mail.halt();
+    let other = ask_as(&site, CLERK, &["unlock", &user(1)]);
+    json_as(&site, MANAGER, &["approve", &other]);
+    json_as(&site, CLERK, &["user", "unlock", &user(1), "--under", &other]);
+    until("it is given up", || site.log().contains("not told"));
+    mail.go_on();
+    assert_eq!(mail.messages().len(), 1);
 }

@@ -25,6 +25,8 @@ mod answers;
 mod chap;
 // RADIUS clients as operators see them.
 mod clients;
+// Conditions of rules on directories, clients and connections.
+mod conditions;
 // Codes by mail and through a gateway.
 mod delivery;
 // People whom an operator keeps out.
@@ -51,8 +53,12 @@ mod helpdesk;
 mod four_eyes;
 // The LDAP front end by itself: octets, limits, misbehaviour on either side.
 mod front;
+// Operators with roles, API tokens, the admin API over TLS.
+mod operators;
 // Enrolment at first login, and the time that is left for it.
 mod enrol;
+// Parts tried one by one, and reports.
+mod health;
 // Keys that type, offline tokens, and machines that cannot reach us.
 mod keys;
 // VPN logins through ocserv.
@@ -67,6 +73,8 @@ mod password;
 mod questions;
 // Load balancers that say whose a connection is.
 mod proxy_protocol;
+// The command line itself: manual pages, completions, JSON everywhere, the live screen, prompts.
+mod manners;
 // Codes that count for more than one bind.
 mod reuse;
 // Tokens of every variant.
@@ -85,10 +93,14 @@ mod apache;
 mod crowd;
 // Attributes that rules add, with real decoders.
 mod reply;
+// Policies: checked, compared, kept, taken back, tried on what was.
+mod policies;
 // Applications that bind by SASL: PLAIN, EXTERNAL with certificates.
 mod sasl;
 // Applications' own accounts on LDAP listeners.
 mod service_accounts;
+// The audit on its way to collectors.
+mod streams;
 // The failure counter, over all protocols.
 mod throttle;
 // Other RADIUS servers that judge passwords or a factor.

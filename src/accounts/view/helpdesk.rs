@@ -264,7 +264,8 @@ impl JobView {
             State::Failed(why) => (JobState::Failed, Some(why.clone())),
             State::Cancelled(by) => (JobState::Cancelled, Some(format!("cancelled by {by}"))),
         };
-        let progress = live.filter(|_| state == JobState::Running).unwrap_or(&record.progress);
+        let runs = matches!(state, JobState::Running | JobState::Cancelled);
+        let progress = live.filter(|_| runs).unwrap_or(&record.progress);
         Self {
             job: record.number,
             by: record.by.clone(),

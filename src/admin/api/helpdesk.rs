@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AskedReport, moment};
-use crate::accounts::view::{GroupDenialView, GroupDenied, JobView, Switched};
+pub use crate::accounts::jobs::{Action, Named, Whom};
+
+use crate::accounts::view::{GroupDenied, JobView, Switched};
 use crate::clock::Timestamp;
 
 /// `POST /v1/user/unlock`: the directory's lock and our own when nothing is said.
@@ -204,6 +206,3 @@ pub struct GroupDenyReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_asked: Option<String>,
 }
-
-/// `GET /v1/group/denials`
-pub type GroupDenials = Vec<GroupDenialView>;

@@ -9,6 +9,7 @@ use super::{FaultLine, ReloadReport, moment};
 use crate::clock::Timestamp;
 use crate::policies::diff::{FileChange, RuleChange};
 use crate::policies::files::PolicyFile;
+use crate::policies::replay::{Changed, Counts, RuleEffect};
 
 pub use explained::{Alternative, At, ExplainRequest, Explanation, HeldBack, Proof};
 pub use tree::{Branch, Strokes};
@@ -190,4 +191,67 @@ pub struct RollbackReport {
     pub kept: Option<String>,
     /// What the reload did.
     pub reload: ReloadReport,
+}
+
+/// `POST /v1/policy/replay`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplayRequest {
+    /// The policies to try.
+    pub policies: SentPolicies,
+    /// Logins from this moment on.
+    #[serde(with = "moment")]
+    pub since: Timestamp,
+    /// Logins before this moment; all up to now when absent.
+    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Logins by this name only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// One line of the answer to `POST /v1/policy/replay`: how far it is, and at the end what came out, or why nothing did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplayLine {
+    /// How far it is.
+    Progress(ReplayProgress),
+    /// What came out.
+    Report(Box<ReplayReport>),
+    /// Why nothing did.
+    Error(super::ApiError),
+}
+
+/// How far a replay is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayProgress {
+    /// Audit records looked at.
+    pub records: u64,
+    /// Audit records that there are to look at, as far as it is known.
+    pub of: u64,
+}
+
+/// What a replay came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayReport {
+    /// The policies in force.
+    pub old: String,
+    /// The policies that were tried.
+    pub new: String,
+    /// From this moment on.
+    #[serde(with = "moment")]
+    pub since: Timestamp,
+    /// Before this moment.
+    #[serde(with = "moment")]
+    pub until: Timestamp,
+    /// How many there are of what.
+    pub counts: Counts,
+    /// What each pair of rules comes to.
+    pub rules: Vec<RuleEffect>,
+    /// People for whom something changes, those who lose access first.
+    pub people: Vec<Changed>,
+    /// Whether there are more people than are told one by one.
+    pub more: bool,
+    /// What else there is to know.
+    pub notes: Vec<String>,
 }

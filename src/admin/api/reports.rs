@@ -25,4 +25,7 @@ pub struct ReportRequest {
     /// Of one directory, for `enrolment`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
+    /// Members of this group of that directory only, for `enrolment`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }

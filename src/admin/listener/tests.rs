@@ -16,9 +16,10 @@ use crate::admin::api::{
     VersionFiles, VersionView,
 };
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
+use crate::admin::api::{ReplayLine, ReplayProgress, ReplayRequest};
 use crate::admin::client::{AdminClient, ClientError};
 use crate::admin::control::{Backup, Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
-use crate::admin::operator::{Operator, Verb};
+use crate::admin::operator::{Book, Operator, Verb};
 use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
 use crate::clock::Timestamp;
@@ -60,6 +61,21 @@ impl PolicyTools for TestControl {
         Box::pin(async { Err(nothing()) })
     }
 
+    fn policy_replay(
+        &self,
+        _: ReplayRequest,
+        _: Arc<Audit>,
+        lines: tokio::sync::mpsc::Sender<ReplayLine>,
+    ) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            for records in 1..=3 {
+                let progress = ReplayProgress { records, of: 3 };
+                lines.send(ReplayLine::Progress(progress)).await.unwrap();
+            }
+            lines.send(ReplayLine::Error(nothing())).await.unwrap();
+        })
+    }
+
     fn policy_rollback(&self, _: u64, _: String) -> BoxFuture<'_, Result<RollbackReport, ApiError>> {
         Box::pin(async { Err(nothing()) })
     }
@@ -69,7 +85,14 @@ fn nothing() -> ApiError {
     ApiError::new(ErrorKind::NotFound, "there is nothing here")
 }
 
-impl OperatorBook for TestControl {}
+impl OperatorBook for TestControl {
+    fn book(&self) -> Book {
+        Book {
+            admin: toml::from_str("operators = ['carol']").unwrap(),
+            entries: Vec::new(),
+        }
+    }
+}
 
 impl Helpdesk for TestControl {
     fn expel_group<'a>(&'a self, _: &'a GroupDenial) -> BoxFuture<'a, usize> {
@@ -113,10 +136,6 @@ impl Upkeep for TestControl {
 }
 
 impl Control for TestControl {
-    fn operators(&self) -> Vec<String> {
-        vec!["carol".into()]
-    }
-
     fn reload(&self, _: String) -> BoxFuture<'_, Result<ReloadReport, ApiError>> {
         Box::pin(async { Err(ApiError::new(ErrorKind::Faulty, "portcullis.toml:3:1: nonsense")) })
     }
@@ -252,6 +271,7 @@ fn state_of(site: &Fixture) -> AdminState {
         audit: Arc::new(Audit::new(Arc::clone(&site.store) as _, Arc::clone(&site.keyring))),
         metrics: Metrics::default(),
         control: Arc::new(TestControl),
+        guesses: Arc::default(),
     }
 }
 
@@ -514,7 +534,7 @@ async fn octets_that_are_no_request_end_the_connection() {
 async fn as_account(name: &str, request: &str) -> String {
     let site = Fixture::new();
     let (near, mut far) = UnixStream::pair().unwrap();
-    let caller = Caller {
+    let caller = Caller::Local {
         name: name.into(),
         own: false,
     };
@@ -567,6 +587,11 @@ async fn strangers_get_nothing_at_any_door() {
         ("GET", "/v1/policy/version?version=1", ""),
         ("POST", "/v1/policy/diff", "{}"),
         ("POST", "/v1/policy/rollback", r#"{"version":1}"#),
+        (
+            "POST",
+            "/v1/policy/replay",
+            r#"{"policies":{"path":"p","files":[]},"since":"2030-01-01T00:00:00Z"}"#,
+        ),
         ("GET", "/v1/audit", ""),
         ("GET", "/v1/audit/verify", ""),
         ("GET", "/metrics", ""),
@@ -588,6 +613,39 @@ async fn strangers_get_nothing_at_any_door() {
 fn post(target: &str, body: &str) -> String {
     let length = body.len();
     format!("POST {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+#[tokio::test]
+async fn lines_come_one_by_one() {
+    let answer = as_account(
+        "carol",
+        &post(
+            "/v1/policy/replay",
+            r#"{"policies":{"path":"p","files":[]},"since":"2030-01-01T00:00:00Z"}"#,
+        ),
+    )
+    .await;
+    assert!(answer.contains("application/x-ndjson"), "{answer}");
+    for records in 1..=3 {
+        assert!(
+            answer.contains(&format!("{{\"progress\":{{\"records\":{records},\"of\":3}}}}\n")),
+            "{answer}"
+        );
+    }
+    assert!(answer.contains("{\"error\":{"), "{answer}");
+}
+
+/// Policies may be larger than other requests.
+#[tokio::test]
+async fn policy_files_have_room() {
+    let body = |octets: usize| {
+        let text = "#".repeat(octets);
+        format!(r#"{{"path":"p","files":[{{"name":"a.toml","text":"{text}"}}]}}"#)
+    };
+    let answer = as_account("carol", &post("/v1/policy/check", &body(1 << 20))).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let answer = as_account("carol", &post("/v1/policy/explain", &body(70_000))).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
 
 #[tokio::test]
@@ -628,11 +686,7 @@ async fn nobody_helps_themselves() {
 async fn refusals_to_help_oneself_are_audited() {
     let site = Fixture::new();
     site.main.alias("carol-admin", "carol");
-    let operator = Operator {
-        name: "carol-admin".into(),
-        known: true,
-        own: false,
-    };
+    let operator = Operator::administrator("carol-admin");
     let state = state_of(&site);
     let carol = site.subject("carol").await;
     let relation = site.accounts.relation(&operator.name, &carol).await.unwrap();

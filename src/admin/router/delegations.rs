@@ -11,6 +11,7 @@ use crate::admin::extract::{Body, Params};
 use crate::admin::operator::{Operator, Target, Verb, authorize};
 use crate::clock;
 use crate::engine::approval::Scope;
+use crate::engine::operator::account_of;
 
 pub(super) fn routes() -> Router<AdminState> {
     Router::new()
@@ -25,7 +26,7 @@ async fn list(
     Params(request): Params<DelegationsRequest>,
 ) -> Answer<Vec<DelegationView>> {
     authorize(&operator, Verb::ReadDelegations, Target::Nobody)?;
-    let of = request.mine.then_some(operator.name.as_str());
+    let of = request.mine.then_some(account_of(&operator.name));
     Ok(Json(state.accounts.delegations(of, clock::now()).await?))
 }
 

@@ -57,7 +57,15 @@ async fn end(
             let subject = state.person(&operator, Verb::EndSessions, user, directory).await?;
             WhichSessions::Of(subject.key, request.client)
         }
-        (None, Some(session)) => WhichSessions::Called(session, request.client),
+        (None, Some(session)) => {
+            if operator.is_administrator() {
+                WhichSessions::Called(session, request.client)
+            } else {
+                // Whose it is, is asked first; the name that it then has is its own.
+                let found = state.session_of(&operator, Verb::EndSessions, session).await?;
+                WhichSessions::Called(found.name, request.client)
+            }
+        }
         (Some(_), Some(_)) | (None, None) => {
             let error = "either `user` or `session` says which sessions are to end";
             return Err(ApiError::new(ErrorKind::Invalid, error));
@@ -78,7 +86,10 @@ async fn refresh(
             let subject = state.person(&operator, Verb::EndSessions, user, directory).await?;
             Some(subject.key)
         }
-        None => None,
+        None => {
+            state.everybody(&operator, Verb::EndSessions)?;
+            None
+        }
     };
     let refreshed = state.control.refresh_sessions(user, request.client, operator.name);
     Ok(Json(refreshed.await?))

@@ -9,7 +9,7 @@ use axum::{Json, Router};
 
 use super::{AdminState, Answer, MAX_ROWS};
 use crate::accounts::jobs::{Action, Named, Whom};
-use crate::accounts::{Actor, DenyWish, Subject, UnlockWish};
+use crate::accounts::{AccountError, Actor, DenyWish, Subject, UnlockWish};
 use crate::admin::WhichSessions;
 use crate::admin::api::{
     ApiError, AskedReport, BulkRequest, ErrorKind, ForceRequest, Forced, GroupDenialView, GroupDenyReport,
@@ -20,6 +20,7 @@ use crate::admin::extract::{Body, Params};
 use crate::admin::operator::{Operator, Target, Verb, authorize};
 use crate::audit::Filter;
 use crate::clock;
+use crate::engine::operator::account_of;
 
 pub(super) fn routes() -> Router<AdminState> {
     Router::new()
@@ -163,12 +164,17 @@ async fn denied_groups(
     Extension(operator): Extension<Operator>,
 ) -> Answer<Vec<GroupDenialView>> {
     authorize(&operator, Verb::ListDenials, Target::Nobody)?;
+    // A group is in nobody's scope.
+    if !operator.is_everywhere(Verb::ListDenials) {
+        return Ok(Json(Vec::new()));
+    }
     Ok(Json(state.accounts.denied_groups(clock::now())))
 }
 
 async fn jobs(State(state): State<AdminState>, Extension(operator): Extension<Operator>) -> Answer<Vec<JobView>> {
     authorize(&operator, Verb::ReadSchedule, Target::Nobody)?;
     let mut jobs = state.accounts.jobs().await?;
+    jobs.retain(|job| state.is_job_for(&operator, Verb::ReadSchedule, job));
     let old = jobs.len().saturating_sub(MAX_ROWS);
     jobs.drain(..old);
     Ok(Json(jobs))
@@ -180,7 +186,11 @@ async fn job(
     Params(request): Params<JobRef>,
 ) -> Answer<JobView> {
     authorize(&operator, Verb::ReadSchedule, Target::Nobody)?;
-    Ok(Json(state.accounts.job(request.job).await?))
+    let job = state.accounts.job(request.job).await?;
+    if !state.is_job_for(&operator, Verb::ReadSchedule, &job) {
+        return Err(AccountError::NoSuchJob(request.job.to_string()).into());
+    }
+    Ok(Json(job))
 }
 
 async fn cancel(
@@ -189,6 +199,10 @@ async fn cancel(
     Body(request): Body<JobRef>,
 ) -> Answer<JobView> {
     authorize(&operator, Verb::ChangeSchedule, Target::Nobody)?;
+    let job = state.accounts.job(request.job).await?;
+    if !state.is_job_for(&operator, Verb::ChangeSchedule, &job) {
+        return Err(AccountError::NoSuchJob(request.job.to_string()).into());
+    }
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.cancel_job(request.job, by).await?))
 }
@@ -273,9 +287,15 @@ impl AdminState {
 
     /// Whether an operator may do this to one of many. The one place that is asked for each of them.
     async fn may_do_to(&self, operator: &Operator, verb: Verb, subject: &Subject) -> Result<(), ApiError> {
-        let relation = self.accounts.relation(&operator.name, subject).await?;
-        authorize(operator, verb, Target::Person(relation))?;
-        self.unapproved(verb, subject)
+        match self.refusal(operator, verb, subject).await? {
+            None => self.unapproved(verb, subject),
+            Some(denied) => Err(denied),
+        }
+    }
+
+    /// Whether an operator may see and change a job: their own, and with roles for everybody any.
+    fn is_job_for(&self, operator: &Operator, verb: Verb, job: &JobView) -> bool {
+        operator.is_everywhere(verb) || account_of(&job.by) == account_of(&operator.name)
     }
 
     /// Switches an account off, and ends what its person has open.

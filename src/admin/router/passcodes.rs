@@ -37,7 +37,11 @@ async fn list(
         None => None,
     };
     let now = clock::now();
-    Ok(Json(state.accounts.passcodes(subject.as_ref(), MAX_ROWS, now).await?))
+    let passcodes = state.accounts.passcodes(subject.as_ref(), MAX_ROWS, now).await?;
+    let passcodes = state.only_in_scope(&operator, Verb::ListPasscodes, passcodes, |passcode| {
+        Some(passcode.user.as_str())
+    });
+    Ok(Json(passcodes.await?))
 }
 
 async fn issue(

@@ -1,13 +1,18 @@
 //! The routes of `/v1/policy/…`.
 
+use std::sync::Arc;
+
 use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use tokio::sync::mpsc;
 
+use super::lines::answer;
 use super::{AdminState, Answer};
 use crate::admin::api::{
-    DiffReport, DiffRequest, ExplainRequest, Explanation, MAX_POLICIES, PolicyReport, RollbackReport, RollbackRequest,
-    SentPolicies, VersionFiles, VersionRequest, VersionView,
+    ApiError, DiffReport, DiffRequest, ErrorKind, ExplainRequest, Explanation, MAX_POLICIES, PolicyReport, ReplayLine,
+    ReplayRequest, RollbackReport, RollbackRequest, SentPolicies, VersionFiles, VersionRequest, VersionView,
 };
 use crate::admin::extract::{Body, Params};
 use crate::admin::operator::{Operator, Target, Verb, authorize};
@@ -16,6 +21,7 @@ pub(super) fn routes() -> Router<AdminState> {
     let with_files = Router::new()
         .route("/v1/policy/check", post(check))
         .route("/v1/policy/diff", post(diff))
+        .route("/v1/policy/replay", post(replay))
         .layer(DefaultBodyLimit::max(MAX_POLICIES));
     Router::new()
         .route("/v1/policy/explain", post(explain))
@@ -77,4 +83,22 @@ async fn rollback(
     authorize(&operator, Verb::ChangePolicy, Target::Nobody)?;
     let rolled_back = state.control.policy_rollback(request.version, operator.name);
     Ok(Json(rolled_back.await?))
+}
+
+/// Answers with lines of JSON as they come.
+async fn replay(
+    State(state): State<AdminState>,
+    Extension(operator): Extension<Operator>,
+    Body(request): Body<ReplayRequest>,
+) -> Result<Response, ApiError> {
+    authorize(&operator, Verb::ReadPolicy, Target::Nobody)?;
+    authorize(&operator, Verb::ReadAudit, Target::Nobody)?;
+    let (sender, mut lines) = mpsc::channel(4);
+    let (control, audit) = (Arc::clone(&state.control), Arc::clone(&state.audit));
+    tokio::spawn(async move { control.policy_replay(request, audit, sender).await });
+    match lines.recv().await {
+        Some(ReplayLine::Error(error)) => Err(error),
+        Some(first) => Ok(answer(Some(first), lines)),
+        None => Err(ApiError::new(ErrorKind::Internal, "the replay ended without a word")),
+    }
 }

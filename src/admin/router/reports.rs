@@ -28,6 +28,7 @@ async fn report(
         until,
         by,
         directory,
+        group,
     } = request;
     let invalid = |error: &str| Err(ApiError::new(ErrorKind::Invalid, error));
     if since.zip(until).is_some_and(|(since, until)| since >= until) {
@@ -38,11 +39,18 @@ async fn report(
             invalid("enrolment is counted as it is now: it has no `since`, no `until` and no `by`")
         }
         ReportKind::Enrolment => {
-            let census = state.accounts.census(directory.as_deref(), clock::now()).await?;
+            let census = match (directory, group) {
+                (Some(directory), Some(group)) => {
+                    let accounts = &state.accounts;
+                    accounts.census_of_group(&directory, &group, clock::now()).await?
+                }
+                (None, Some(_)) => return invalid("`group` is one of a directory: say which, with `directory`"),
+                (directory, None) => state.accounts.census(directory.as_deref(), clock::now()).await?,
+            };
             Ok(Json(reports::enrolment(&census)))
         }
-        ReportKind::Logins | ReportKind::Helpdesk | ReportKind::Factors if directory.is_some() => {
-            invalid("`directory` is for enrolment; for logins there is `by=directory`")
+        ReportKind::Logins | ReportKind::Helpdesk | ReportKind::Factors if directory.is_some() || group.is_some() => {
+            invalid("`directory` and `group` are for enrolment; for logins there is `by=directory`")
         }
         ReportKind::Logins | ReportKind::Helpdesk | ReportKind::Factors => {
             let question = Question { kind, since, until, by };

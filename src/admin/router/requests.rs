@@ -11,9 +11,10 @@ use crate::admin::api::{
     ApiError, ErrorKind, NewRequest, RefuseRequest, RequestRef, RequestReport, RequestView, RequestsRequest,
 };
 use crate::admin::extract::{Body, Params};
-use crate::admin::operator::{Operator, Target, Verb, authorize};
+use crate::admin::operator::{Operator, Target, Verb, authorize, out_of_scope};
 use crate::clock;
 use crate::engine::approval::Action;
+use crate::engine::operator::account_of;
 
 pub(super) fn routes() -> Router<AdminState> {
     Router::new()
@@ -32,12 +33,20 @@ async fn list(
 ) -> Answer<Vec<RequestView>> {
     authorize(&operator, Verb::ReadRequests, Target::Nobody)?;
     let wanted = Wanted {
-        of: request.mine.then_some(operator.name.as_str()),
-        for_whom: request.for_me.then_some(operator.name.as_str()),
+        of: request.mine.then_some(account_of(&operator.name)),
+        for_whom: request.for_me.then_some(account_of(&operator.name)),
         over: request.all,
         limit: request.limit.unwrap_or(MAX_ROWS).min(MAX_ROWS),
     };
-    Ok(Json(state.accounts.requests(wanted, clock::now()).await?))
+    let requests = state.accounts.requests(wanted, clock::now()).await?;
+    // Who asks, and who is asked, sees it whatever the scope.
+    if request.mine || request.for_me {
+        return Ok(Json(requests));
+    }
+    let requests = state.only_in_scope(&operator, Verb::ReadRequests, requests, |request| {
+        Some(request.user.as_str())
+    });
+    Ok(Json(requests.await?))
 }
 
 async fn show(
@@ -47,6 +56,11 @@ async fn show(
 ) -> Answer<RequestReport> {
     authorize(&operator, Verb::ReadRequests, Target::Nobody)?;
     let (request, approvers) = state.accounts.request(&request.id, clock::now()).await?;
+    if !operator.is_everywhere(Verb::ReadRequests)
+        && !state.may_see(&operator, Verb::ReadRequests, &request.user).await?
+    {
+        return Err(out_of_scope(&operator));
+    }
     Ok(Json(RequestReport { request, approvers }))
 }
 

@@ -31,7 +31,13 @@ async fn list(
         None => None,
     };
     let limit = request.limit.unwrap_or(MAX_ROWS).min(MAX_ROWS);
-    Ok(Json(state.control.reused(user.as_ref(), limit)))
+    let mut found = state.control.reused(user.as_ref(), limit);
+    found.reused = state
+        .only_in_scope(&operator, Verb::ReadReuse, found.reused, |reused| {
+            Some(reused.user.as_str())
+        })
+        .await?;
+    Ok(Json(found))
 }
 
 async fn clear(
@@ -45,7 +51,10 @@ async fn clear(
             let directory = request.directory.as_deref();
             Some(state.person(&operator, Verb::ClearReuse, user, directory).await?)
         }
-        (None, true) => None,
+        (None, true) => {
+            state.everybody(&operator, Verb::ClearReuse)?;
+            None
+        }
         (Some(_), true) | (None, false) => {
             let error = "either `user` or `all` says whose codes count no more";
             return Err(ApiError::new(ErrorKind::Invalid, error));

@@ -129,6 +129,10 @@ async fn ask(
                     tries += 1;
                     tokio::time::sleep(PAUSE).await;
                 }
+                // None of these is about one person.
+                ErrorKind::Unauthenticated | ErrorKind::Confirm | ErrorKind::Throttled => {
+                    return Err(ClientError::Api(error).into());
+                }
                 ErrorKind::Denied
                 | ErrorKind::Unavailable
                 | ErrorKind::Invalid

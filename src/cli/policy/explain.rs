@@ -33,6 +33,9 @@ pub(super) struct ExplainArgs {
     /// How messages travel [default: as the client or listener is configured]
     #[arg(long, value_enum)]
     transport: Option<TransportArg>,
+    /// The RADIUS listener that it comes to [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
     /// NAS-Identifier of the request
     #[arg(long, value_name = "TEXT")]
     nas_identifier: Option<String>,
@@ -87,6 +90,7 @@ pub(super) async fn run(args: ExplainArgs, client: &AdminClient, out: &mut Out<'
             TransportArg::Tcp => Transport::Tcp,
             TransportArg::Tls => Transport::Tls,
         }),
+        listener: args.listener,
         nas_identifier: args.nas_identifier,
         called_station: args.called_station,
         calling_station: args.calling_station,

@@ -18,7 +18,8 @@ use crate::directory::pool::{Lease, Progress};
 use crate::directory::search::{Answer, FoundEntry, Scope, Search};
 use crate::directory::servers::Server;
 use crate::directory::wire::{Connection, WireError};
-use crate::engine::facts::{dn_is_under, normalise_dn};
+use crate::engine::facts::{Manager, dn_is_under, normalise_dn};
+use crate::engine::policy::AsksManager;
 use crate::engine::request::LoginForm;
 use crate::engine::{Lookup, PasswordOutcome, Person, UserKey};
 
@@ -207,7 +208,52 @@ impl LdapDirectory {
         if let Err(why) = self.search_groups(lease, entry, &mut groups).await? {
             return Ok(Err(why));
         }
-        Ok(self.person(entry, groups).map(|person| Lookup::Found(Arc::new(person))))
+        let manager = match self.manager_of(lease, entry).await? {
+            Ok(manager) => manager,
+            Err(why) => return Ok(Err(why)),
+        };
+        let person = self.person(entry, groups, manager);
+        Ok(person.map(|person| Lookup::Found(Arc::new(person))))
+    }
+
+    /// Whom the entry names as manager, as far as rules ask. Of several it is not known which is meant.
+    async fn manager_of(
+        &self,
+        lease: &mut Lease,
+        entry: &FoundEntry,
+    ) -> Result<Result<Option<Manager>, String>, Trouble> {
+        let settings = &self.settings;
+        let mut named = entry.texts(&settings.manager_attribute);
+        let dn = match (settings.fetch_manager, named.next(), named.next()) {
+            (AsksManager::Dn | AsksManager::Login, Some(dn), None) => dn,
+            (AsksManager::No | AsksManager::Dn | AsksManager::Login, _, _) => return Ok(Ok(None)),
+        };
+        let normal = normalise_dn(dn);
+        let among_people = dn_is_under(&normal, &settings.normalised_base);
+        let mut manager = Manager {
+            dn: normal,
+            login: None,
+        };
+        if settings.fetch_manager == AsksManager::Login && among_people {
+            let search = Search {
+                base: dn,
+                scope: Scope::Base,
+                size_limit: 1,
+                time_limit: self.time_limit(),
+                filter: &settings.filter,
+                attributes: &settings.login_attributes,
+            };
+            let found = run(lease.connection(), &search, 1).await?;
+            match found.code {
+                SUCCESS => manager.login = found.entries.first().map(|entry| self.login(entry).to_owned()),
+                NO_SUCH_OBJECT | INVALID_DN_SYNTAX => {}
+                code => {
+                    let told = bind::describe(code, &found.diagnostic);
+                    return Ok(Err(format!("the server answered {told} to the look-up of a manager")));
+                }
+            }
+        }
+        Ok(Ok(Some(manager)))
     }
 
     /// Adds the groups that `group_filter` finds. Without them policies would decide wrongly: that they
@@ -263,7 +309,7 @@ impl LdapDirectory {
         Ok(Ok(()))
     }
 
-    fn person(&self, entry: &FoundEntry, groups: Vec<String>) -> Result<Person, String> {
+    fn person(&self, entry: &FoundEntry, groups: Vec<String>, manager: Option<Manager>) -> Result<Person, String> {
         let settings = &self.settings;
         let mut attributes = BTreeMap::new();
         for name in &settings.attributes {
@@ -272,6 +318,9 @@ impl LdapDirectory {
                 attributes.insert(name.to_lowercase(), values);
             }
         }
+        let sso_managed = settings
+            .sso_managed
+            .on(|flag| flag.value(entry.values(&flag.attribute)), &groups);
         Ok(Person {
             key: self.key(entry)?,
             directory: Arc::clone(&settings.name),
@@ -280,6 +329,8 @@ impl LdapDirectory {
             groups,
             attributes,
             enabled: !self.is_blocked(entry),
+            manager,
+            sso_managed,
         })
     }
 
@@ -445,7 +496,7 @@ fn user_key(directory: &str, identifier: &str) -> UserKey {
 }
 
 pub(super) const SUCCESS: i32 = 0;
-const SIZE_LIMIT_EXCEEDED: i32 = 4;
+pub(super) const SIZE_LIMIT_EXCEEDED: i32 = 4;
 pub(super) const NO_SUCH_OBJECT: i32 = 32;
 const INVALID_DN_SYNTAX: i32 = 34;
 

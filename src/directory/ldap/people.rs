@@ -9,7 +9,7 @@ use crate::ber::{self, Reader};
 use crate::directory::bind;
 use crate::directory::filter::Filter;
 use crate::directory::ldap::LdapDirectory;
-use crate::directory::ldap::look_up::SUCCESS;
+use crate::directory::ldap::look_up::{SIZE_LIMIT_EXCEEDED, SUCCESS};
 use crate::directory::search::{Answer, Scope, Search};
 use crate::directory::wire::{Connection, WireError};
 
@@ -46,6 +46,15 @@ impl LdapDirectory {
                 Ok(Err(error)) => return Err(format!("the search broke off: {}", crate::causes::in_full(&error))),
                 Err(_) => return Err(format!("the search broke off: no answer within {page_time:?}")),
             };
+            // Those that it gave are done with; RFC 4511 section 4.5.1.4.
+            if page.code == SIZE_LIMIT_EXCEEDED {
+                let _ = found.send(page.names).await;
+                return Err(
+                    "the server gives the account for look-ups no more entries; raise its limit there \
+                            (OpenLDAP: `limits dn.exact=\"…\" size=unlimited`)"
+                        .into(),
+                );
+            }
             if page.code != SUCCESS {
                 let told = bind::describe(page.code, &page.diagnostic);
                 return Err(format!("the server answered {told} to the search"));

@@ -9,8 +9,9 @@ use tokio::sync::Semaphore;
 use crate::config::{self, ServerKind};
 use crate::directory::filter::Filter;
 use crate::directory::ldap::targets::Whence;
-use crate::directory::person::Flag;
+use crate::directory::person::{Flag, SsoMarks};
 use crate::engine::facts::normalise_dn;
+use crate::engine::policy::AsksManager;
 use crate::secret::Secret;
 
 /// What is wrong with a key of a `[[directory]]`.
@@ -57,6 +58,9 @@ pub(super) struct Settings {
     pub(super) group_search: Option<GroupSearch>,
     pub(super) disabled_by: Vec<Flag>,
     pub(super) enabled_by: Vec<Flag>,
+    pub(super) sso_managed: SsoMarks,
+    /// What is fetched of managers.
+    pub(super) fetch_manager: AsksManager,
     pub(super) attributes: Vec<String>,
     /// Everything that a look-up asks for.
     pub(super) requested: Vec<String>,
@@ -112,6 +116,7 @@ impl Settings {
         };
         let disabled_by = flags("disabled_by", &config.disabled_by);
         let enabled_by = flags("enabled_by", &config.enabled_by);
+        let sso_managed_by = flags("sso_managed_by", &config.sso_managed_by);
         if config.login_attributes.is_empty() {
             fault(
                 "login_attributes",
@@ -135,6 +140,7 @@ impl Settings {
         let flag_attributes: Vec<String> = disabled_by
             .iter()
             .chain(&enabled_by)
+            .chain(&sso_managed_by)
             .map(|flag| flag.attribute.clone())
             .collect();
         let requested = union([
@@ -143,6 +149,10 @@ impl Settings {
             &flag_attributes,
             config.person_key.as_slice(),
             &config.attributes,
+            match config.fetch_manager {
+                AsksManager::No => &[],
+                AsksManager::Dn | AsksManager::Login => std::slice::from_ref(&config.manager_attribute),
+            },
         ]);
         Ok(Self {
             name: config.name.as_str().into(),
@@ -166,6 +176,8 @@ impl Settings {
             group_search: group_search(config, group_filter),
             disabled_by,
             enabled_by,
+            sso_managed: SsoMarks::new(sso_managed_by, &config.sso_managed_groups),
+            fetch_manager: config.fetch_manager,
             attributes: config.attributes.clone(),
             requested,
             timeout: config.timeout,

@@ -13,10 +13,10 @@ use crate::engine::account::{AccountState, StateAnswer};
 use crate::engine::{LoginName, Lookup, Person};
 
 impl LdapDirectory {
-    /// Reads the state anew, within the directory's time-out.
-    pub(super) async fn read_state(&self, person: &Person) -> StateAnswer {
+    /// Reads the state of an entry anew, within the directory's time-out.
+    pub(super) async fn read_state(&self, dn: &str) -> StateAnswer {
         let mut progress = Progress::default();
-        let reading = self.state_unbounded(&mut progress, person);
+        let reading = self.state_unbounded(&mut progress, dn);
         match tokio::time::timeout(self.settings.timeout, reading).await {
             Ok(Ok(Some(state))) => StateAnswer::Known(state),
             Ok(Ok(None)) => StateAnswer::Unknown,
@@ -49,7 +49,7 @@ impl LdapDirectory {
         }
     }
 
-    async fn state_unbounded(&self, progress: &mut Progress, person: &Person) -> Result<Option<AccountState>, String> {
+    async fn state_unbounded(&self, progress: &mut Progress, dn: &str) -> Result<Option<AccountState>, String> {
         let settings = &self.settings;
         let mut wanted: Vec<String> = match settings.server {
             ServerKind::Openldap => OPENLDAP,
@@ -61,7 +61,7 @@ impl LdapDirectory {
         .collect();
         let flags = settings.disabled_by.iter().chain(&settings.enabled_by);
         wanted.extend(flags.map(|flag| flag.attribute.clone()));
-        let Some(entry) = self.read_entry(progress, &person.dn, wanted).await? else {
+        let Some(entry) = self.read_entry(progress, dn, wanted).await? else {
             return Ok(None);
         };
         let now = clock::now();

@@ -13,6 +13,8 @@ fn config() -> config::LocalDirectory {
         attributes: vec!["Mail".into()],
         language_attribute: None,
         disabled_by: vec!["nsAccountLock".into()],
+        sso_managed_by: Vec::new(),
+        sso_managed_groups: Vec::new(),
         remember: Duration::from_secs(60),
         cleartext: false,
         password_check: None,

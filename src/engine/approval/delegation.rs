@@ -189,6 +189,8 @@ mod tests {
             groups: vec!["cn=staff,dc=example".into()],
             attributes: Default::default(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         };
         let covers = |words: &[&str], action| Scope::parse(words.iter().copied()).unwrap().covers(action, &ana);
         assert!(covers(&["all"], Action::Login));

@@ -109,6 +109,8 @@ mod tests {
             groups: vec![format!("cn={group},dc=example")],
             attributes: Default::default(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         }
     }
 

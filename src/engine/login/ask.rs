@@ -182,14 +182,16 @@ pub(super) struct Asking<'a, 'f> {
 /// A code between its sending and what came of it.
 #[derive(Clone, Debug)]
 pub(super) struct Delivering<'a> {
-    rule: &'a Rule,
+    pub(super) rule: &'a Rule,
     requirement: &'a Requirement,
-    proven: KindSet,
+    /// What kind of code it is.
+    kind: Kind,
+    pub(super) proven: KindSet,
     outdated: Option<Secret>,
     said: Text,
     untold: Option<Denial>,
     /// Names the code.
-    id: u64,
+    pub(super) id: u64,
     /// How long it is good for.
     life: Duration,
     /// What was counted, if anything was sent.
@@ -270,6 +272,7 @@ impl<'a> Asking<'a, '_> {
         let mut delivering = Delivering {
             rule: self.rule,
             requirement: self.requirement,
+            kind,
             proven: self.proven,
             outdated: self.outdated.clone(),
             said: chosen.said,
@@ -458,6 +461,9 @@ impl<'a> Delivering<'a> {
             }
             batch.audit.extend(delivered.noted(&counted.note, now));
         }
+        if let Some(step) = self.open(delivered, &batch, (engine, request), facts, now) {
+            return step;
+        }
         let before = request.dialog.as_ref();
         let outdated = self.outdated.is_some();
         let mut prompt = prompt(engine, request, String::new(), self.proven, self.outdated, before, now);
@@ -487,6 +493,12 @@ impl<'a> Delivering<'a> {
             proven: self.proven,
             reuse: None,
         })
+    }
+
+    /// By which delivery a code of which kind is sent to somebody whose password is right and good.
+    pub(super) fn reaches(&self) -> Option<(&str, Kind)> {
+        let counted = self.counted.as_ref().filter(|_| self.outdated.is_none())?;
+        Some((&counted.route.name, self.kind))
     }
 
     /// Whether a code may be sent on the way on from here.

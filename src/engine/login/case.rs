@@ -293,7 +293,7 @@ impl<'a, 'f> Case<'a, 'f> {
         }
         let by = self.facts.password_by.clone();
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
-            return self.pretend(password, by, record);
+            return self.pretend(password, by, None, record);
         };
         if let Some(upstream) = by {
             let asked = Asked::password(upstream);
@@ -310,7 +310,14 @@ impl<'a, 'f> Case<'a, 'f> {
     }
 
     /// Does what would be done for somebody who may be let in, as far as time can tell.
-    pub(super) fn pretend(self, password: Secret, by: Option<Arc<str>>, record: Cow<'f, UserRecord>) -> Step<'a> {
+    /// `opens` is a password that would be tried where the upstream is out of reach.
+    pub(super) fn pretend(
+        self,
+        password: Secret,
+        by: Option<Arc<str>>,
+        opens: Option<Secret>,
+        record: Cow<'f, UserRecord>,
+    ) -> Step<'a> {
         let denial = self.blocked.unwrap_or(Denial::UnknownUser);
         let hides = denial != Denial::SourceThrottled && hides(self.request, self.terms, self.requirement, self.held);
         if !hides
@@ -327,6 +334,7 @@ impl<'a, 'f> Case<'a, 'f> {
             denial,
             nonce: self.nonce,
             then: None,
+            opens,
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -368,6 +376,7 @@ impl<'a, 'f> Case<'a, 'f> {
             asked,
             passed: Vec::new(),
             held: None,
+            opened: None,
         };
         let attempt = Attempt {
             engine: self.engine,
@@ -377,14 +386,26 @@ impl<'a, 'f> Case<'a, 'f> {
         (reserve, attempt)
     }
 
-    pub(super) fn accept(self, proven: KindSet, mut record: Cow<'f, UserRecord>) -> Step<'a> {
+    pub(super) fn accept(self, proven: KindSet, record: Cow<'f, UserRecord>) -> Step<'a> {
+        self.accept_with(proven, record, None)
+    }
+
+    /// Lets somebody in; `opened` says why without a factor that the rule lets go of, and what has to be written then.
+    pub(super) fn accept_with(
+        self,
+        proven: KindSet,
+        mut record: Cow<'f, UserRecord>,
+        opened: Option<(String, Batch)>,
+    ) -> Step<'a> {
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
             return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), record);
         };
         if one_too_many(self.facts, self.terms, self.now) {
             return self.refuse(Denial::SessionLimit, record);
         }
-        if let Some(step) = self.further(proven, &record) {
+        if opened.is_none()
+            && let Some(step) = self.further(proven, &record)
+        {
             return step;
         }
         let grant = match grant(self.terms, self.request, person, self.nonce, &[], proven) {
@@ -395,7 +416,7 @@ impl<'a, 'f> Case<'a, 'f> {
         if proven.has(Kind::Questions) {
             count_right(record.to_mut());
         }
-        let mut batch = Batch::default();
+        let (reason, mut batch) = opened.map_or((None, Batch::default()), |(why, batch)| (Some(why), batch));
         let login = (self.nonce, self.now);
         write_grant(&mut batch, self.engine, self.request, self.facts, person, login);
         if !self.write_user(&mut batch, person, &record) {
@@ -416,7 +437,7 @@ impl<'a, 'f> Case<'a, 'f> {
             Some(&self.rule.name),
             proven,
             Outcome::Accept,
-            None,
+            reason.as_deref(),
             self.now,
         );
         // Whatever the rule says: a spent code is written down, and so made durable, before the answer.

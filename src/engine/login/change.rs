@@ -24,7 +24,7 @@ use crate::engine::login::course::Walk;
 use crate::engine::login::outcome::{CLOCK_LEEWAY, event, expect_user, name_digest, write_throttle, write_user};
 use crate::engine::login::tried::Tried;
 use crate::engine::login::{Attempt, Decision, Effect, Engine, Stage, Step};
-use crate::engine::policy::{Rule, Ruling, Subject, Terms, Who};
+use crate::engine::policy::{Known, Rule, Ruling, Subject, Terms, Who};
 use crate::engine::record::{ThrottleRecord, UserRecord};
 use crate::engine::request::{AuthnRequest, Capability, Operation, Purpose};
 use crate::engine::texts::Text;
@@ -57,7 +57,7 @@ impl<'a, 'f> Case<'a, 'f> {
             }
             (Lookup::Found(person), None, old) => (person, change_of(old, new)),
             (Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_), _, Some(old)) => {
-                return self.pretend(old, self.facts.password_by.clone(), record);
+                return self.pretend(old, self.facts.password_by.clone(), None, record);
             }
             (Lookup::Found(_) | Lookup::Unknown | Lookup::Ambiguous | Lookup::Unavailable(_), _, None) => {
                 return self.refuse(self.blocked.unwrap_or(Denial::UnknownUser), record);
@@ -165,6 +165,7 @@ impl<'a, 'f> Case<'a, 'f> {
             person: Who::Decoy,
             operation: Operation::PasswordChange,
             sessions: None,
+            known: Known::default(),
             now: self.now,
         };
         let own = match &self.facts.lookup {
@@ -465,6 +466,7 @@ fn rule_for_change<'a>(
         person: Who::Known(person),
         operation: Operation::PasswordChange,
         sessions: facts.sessions.as_ref().map(|sessions| sessions.count(now)),
+        known: facts.known(engine.settings.limit.window, now),
         now,
     })
 }

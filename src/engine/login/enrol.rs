@@ -76,6 +76,7 @@ impl<'a, 'f> Case<'a, 'f> {
             denial: self.blocked.unwrap_or(Denial::UnknownUser),
             nonce: self.nonce,
             then: Some(Box::new(prompt)),
+            opens: None,
         };
         let attempt = Attempt {
             engine: self.engine,

@@ -12,6 +12,7 @@ use crate::engine::event::{AuditEvent, Outcome};
 use crate::engine::facts::{Facts, Person};
 use crate::engine::login::challenge::with_challenge;
 use crate::engine::login::enrol::GRACE;
+use crate::engine::login::open::reason;
 use crate::engine::login::outcome::{
     LAST_LOGIN_STEP, asks_for_code, event, expect_grants, expect_user, explained, grant, locks, one_too_many, prompt,
     write_grant, write_throttle, write_user,
@@ -49,6 +50,8 @@ pub(super) struct Tried<'a, 'f> {
     pub(super) passed: Vec<Pair>,
     /// The password that was tried, where it is needed again if it must be changed.
     pub(super) held: Option<Secret>,
+    /// Why a factor was out of reach that the rule lets go of then.
+    pub(super) opened: Option<Arc<str>>,
     /// Whether the person's open request for an approval was granted, and is used up.
     pub(super) approved: bool,
     pub(super) now: Timestamp,
@@ -92,6 +95,9 @@ impl<'a> Tried<'a, '_> {
                     None => self.grant(proven),
                 },
             };
+        }
+        if self.is_open(proven) {
+            return self.grant(proven);
         }
         if let Some(enrol) = self.lacks_a_first_token(proven) {
             return match enrol.grace(self.now) {
@@ -166,9 +172,12 @@ impl<'a> Tried<'a, '_> {
             Cow::Owned(record) => write_user(&mut batch, &self.person, &self.facts.user, record),
         };
         // A spent code is written down whatever the rule says, and so made durable before the answer.
-        if self.terms.audit == Audit::All || !codes.is_empty() {
+        let opened = self.opened.as_deref().map(reason);
+        if self.terms.audit == Audit::All || !codes.is_empty() || opened.is_some() {
             let reason = self.reused.map(|_| reuse::WORD).or(reminder.map(|_| GRACE));
-            batch.audit.push(self.event(proven, Outcome::Accept, reason));
+            batch
+                .audit
+                .push(self.event(proven, Outcome::Accept, opened.as_deref().or(reason)));
         }
         let change = self.remembered(proven, &record);
         if !written && (!batch.is_empty() || self.reused.is_some()) {
@@ -182,7 +191,7 @@ impl<'a> Tried<'a, '_> {
         if let Some(reused) = &self.reused {
             return Some(reused.used(&self.person, &self.request.origin));
         }
-        self.terms.reuse?;
+        self.terms.reuse.filter(|_| self.opened.is_none())?;
         // What proved it may have been revoked while the directory was asked.
         let judged_by = self.spent.as_deref().map(|(_, after)| reuse::mark(after));
         if judged_by.is_some_and(|mark| mark != reuse::mark(record)) {
@@ -215,6 +224,7 @@ impl<'a> Tried<'a, '_> {
             person: Who::Known(&self.person),
             operation: self.request.purpose.operation(),
             sessions: Some(sessions.count(self.now)),
+            known: self.facts.known(self.engine.settings.limit.window, self.now),
             now: self.now,
         };
         let decides = self.engine.policy.ruling(&subject);

@@ -26,9 +26,9 @@ use crate::secret::Secret;
 pub(super) struct Asked {
     upstream: Arc<str>,
     /// What the right answer proves.
-    kind: Kind,
+    pub(super) kind: Kind,
     /// A password that was typed at the beginning and is to be tried once this is right.
-    held: Option<Secret>,
+    pub(super) held: Option<Secret>,
     /// The challenge that was answered, taken out of the store.
     answered: Option<(u64, UpstreamRecord)>,
 }
@@ -69,7 +69,8 @@ impl<'a, 'f> Case<'a, 'f> {
             return self.engine.outage(self.request, Some(self.rule), reason, self.now);
         };
         let (Lookup::Found(person), None) = (&self.facts.lookup, self.blocked) else {
-            return self.pretend(typed.clone(), Some(upstream), record);
+            let opens = held.filter(|_| self.terms.fail_open.is_some());
+            return self.pretend(typed.clone(), Some(upstream), opens, record);
         };
         let asked = Asked {
             upstream,
@@ -175,6 +176,7 @@ impl<'a> Tried<'a, '_> {
                 self.rejected(Denial::WrongCode, None, batch)
             }
             Answer::Challenge(challenge) => self.pass_on(challenge),
+            Answer::OutOfReach(reason) => self.out_of_reach(reason),
             Answer::Unavailable(reason) => self.unavailable(reason),
         }
     }
@@ -225,6 +227,7 @@ impl<'a> Tried<'a, '_> {
             asked,
             passed: self.passed,
             held: None,
+            opened: self.opened,
         };
         let attempt = Attempt {
             engine: self.engine,

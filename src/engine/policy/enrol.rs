@@ -3,14 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::clock::Timestamp;
 use crate::engine::authenticator::{Kind, KindSet};
+use crate::engine::policy::schedule::Day;
 use crate::engine::policy::{MAX_PROMPT, Requirement};
 
 /// What becomes of people who have never had a second factor, once their password is right.
@@ -92,7 +91,7 @@ impl<'de> Deserialize<'de> for RawEnrol {
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawEnrol, A::Error> {
                 let raw = RawGrace::deserialize(MapAccessDeserializer::new(map))?;
                 Ok(RawEnrol::Grace(Grace {
-                    over: over(&raw.until).map_err(A::Error::custom)?,
+                    over: Day::parse(&raw.until).map_err(A::Error::custom)?.over,
                     written: raw.until.trim().into(),
                     reminder: raw.reminder.map(Arc::from),
                 }))
@@ -121,32 +120,13 @@ impl Grace {
     }
 }
 
-/// The first moment after a day such as `2026-12-31` or `2026-12-31 Europe/Berlin`; in UTC when no zone is named.
-fn over(text: &str) -> Result<Timestamp, String> {
-    let wrong = || format!("`{text}` is no day; write `2026-12-31`, or `2026-12-31 Europe/Berlin`");
-    let mut words = text.split_whitespace();
-    let day: Date = words.next().and_then(|day| day.parse().ok()).ok_or_else(wrong)?;
-    let zone = match words.next() {
-        Some(name) => {
-            TimeZone::get(name).map_err(|_| format!("`{name}` is no time zone; write a name such as Europe/Berlin"))?
-        }
-        None => TimeZone::UTC,
-    };
-    if words.next().is_some() {
-        return Err(wrong());
-    }
-    let next = day.tomorrow().and_then(|day| day.to_zoned(zone)).map_err(|_| wrong())?;
-    let millis = u64::try_from(next.timestamp().as_millisecond()).map_err(|_| wrong())?;
-    Ok(Timestamp::from_millis(millis))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_grace_lasts_through_its_last_day() {
-        let moment = |text: &str| over(text).unwrap().to_string();
+        let moment = |text: &str| Day::parse(text).unwrap().over.to_string();
         assert_eq!(moment("2026-12-31"), "2027-01-01T00:00:00.000Z");
         assert_eq!(moment(" 2026-12-31 Europe/Berlin "), "2026-12-31T23:00:00.000Z");
         for text in [
@@ -157,7 +137,7 @@ mod tests {
             "2026-12-31 UTC now",
             "1960-01-01",
         ] {
-            assert!(over(text).is_err(), "{text}");
+            assert!(Day::parse(text).is_err(), "{text}");
         }
     }
 }

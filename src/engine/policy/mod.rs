@@ -1,16 +1,24 @@
-//! Policy: ordered rules, first match wins, default deny.
+//! Policy: ordered rules, those that deny before all others; the first match wins, and the default is to deny.
 //!
 //! Rules are read from `policies/*.toml` ([`parse`]), compiled once, and evaluated without allocation.
-//! Deciding and explaining are one and the same walk over the rules, so they always agree.
+//! Deciding and explaining judge the same conditions in the same way, so they always agree.
 
+pub mod check;
 mod condition;
 mod enrol;
+mod index;
+mod names;
 mod parse;
 mod privileged;
 mod reply;
 mod requirement;
 mod schedule;
+mod state;
 mod template;
+#[cfg(test)]
+mod tests;
+mod view;
+mod written;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +28,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::document::Fault;
+use crate::document::{Fault, Spot};
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::delivery::Routes;
 use crate::engine::facts::Person;
@@ -30,20 +38,26 @@ use crate::engine::texts::Texts;
 use crate::engine::throttle::Limit;
 use crate::engine::workflow::Workflows;
 
-pub use condition::{Condition, Holds, is_group};
+pub use condition::{Condition, GroupList, Holds, ManagerList, WrittenFilter, is_group};
 pub use enrol::{Enrol, Grace};
+pub use index::Rules;
+pub use names::{Names, Patterns};
 pub use parse::{check_workflows, parse};
 pub use privileged::Privileged;
 pub use reply::{Reply, Unreplied, refused};
 pub use requirement::{Order, Requirement};
-pub use schedule::Window;
+pub use schedule::{Span, Window};
+pub use state::{Credential, Enrolment};
 pub use template::{Template, Unfilled};
+pub use view::{Known, View};
+
+use condition::bare_name;
 
 /// All rules, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// The rules, in the order in which they are tried.
-    pub rules: Vec<Rule>,
+    pub rules: Rules,
     /// Hexadecimal digest of the files that the rules were read from.
     pub digest: String,
     /// How dialogs go on, step by step.
@@ -62,6 +76,10 @@ pub struct Policy {
     reuses: bool,
     /// See [`Policy::approves`].
     approves: bool,
+    /// See [`Policy::asks_credential`].
+    asks_credential: bool,
+    /// See [`Policy::asks_manager`].
+    asks_manager: AsksManager,
     /// Warnings that hold from a moment on.
     dated: Vec<(Timestamp, Fault)>,
 }
@@ -73,12 +91,37 @@ pub struct Rule {
     pub name: Arc<str>,
     /// Where it stands: `file:line`.
     pub place: String,
-    /// All of these must hold.
+    /// Where its name stands.
+    pub spot: Spot,
+    /// All of these must hold. Those come first that cost least to judge.
     pub when: Vec<Condition>,
     /// None of these may hold.
     pub unless: Vec<Condition>,
+    /// Where the conditions stand, those of `when` first.
+    pub spots: Vec<Spot>,
     /// What it says of those it matches.
     pub ruling: Ruling,
+}
+
+/// A condition of a rule, with its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Clause<'r> {
+    /// The condition.
+    pub condition: &'r Condition,
+    /// Where it stands.
+    pub spot: &'r Spot,
+}
+
+/// What rules ask of people's managers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AsksManager {
+    /// Nothing.
+    #[default]
+    No,
+    /// The distinguished name, which the entry has.
+    Dn,
+    /// The login name, which the manager's own entry has.
+    Login,
 }
 
 /// What a rule says.
@@ -123,6 +166,11 @@ pub struct Terms {
     pub enrol: Option<Enrol>,
     /// Whether the key of a new token may be shown over transports that are not encrypted.
     pub enrol_unprotected: bool,
+    /// Whether it is for accounts, listed one by one, that are let in with their password alone.
+    pub exempt: bool,
+    /// Why people are let in without what [`Terms::REACHED`] proves, where that is out of reach. They wait where it
+    /// says nothing.
+    pub fail_open: Option<Arc<str>>,
 }
 
 /// Which verdicts of a rule are written to the audit.
@@ -137,6 +185,9 @@ pub enum Audit {
 }
 
 impl Terms {
+    /// What is proven by something that can be out of reach, besides the directory.
+    pub const REACHED: KindSet = KindSet::SENT.with(Kind::Radius);
+
     /// What has to be proven for `operation`.
     pub const fn requirement_for(&self, operation: Operation) -> &Requirement {
         match operation {
@@ -184,6 +235,8 @@ pub struct Subject<'a> {
     pub operation: Operation,
     /// Open sessions of the person, where they were counted.
     pub sessions: Option<usize>,
+    /// What else is known of the person.
+    pub known: Known<'a>,
     /// When.
     pub now: Timestamp,
 }
@@ -199,28 +252,43 @@ pub enum Who<'a> {
 }
 
 impl Policy {
-    /// Rules in the order in which they are tried.
+    /// Takes rules as they stand in the files.
     fn new(rules: Vec<Rule>, digest: String) -> Self {
-        let limit = |rule: &Rule| match &rule.ruling {
-            Ruling::Require(terms) => terms.max_sessions,
-            Ruling::Deny => None,
+        let rules = Rules::new(rules);
+        let conditions = || {
+            rules
+                .iter()
+                .flat_map(Rule::conditions)
+                .map(|(_, clause)| clause.condition)
         };
-        let asked = |condition: &Condition| {
+        let sessions = |condition: &Condition| {
             let Condition::Sessions(least) = condition else {
                 return None;
             };
             Some(*least)
         };
-        let of = |rule: &Rule| {
-            let conditions = rule.when.iter().chain(&rule.unless);
-            conditions.filter_map(asked).chain(limit(rule)).max()
+        let manager = |condition: &Condition| {
+            let Condition::Manager(list) = condition else {
+                return AsksManager::No;
+            };
+            match list.asks_login() {
+                true => AsksManager::Login,
+                false => AsksManager::Dn,
+            }
         };
-        let most_sessions = rules.iter().filter_map(of).max().unwrap_or(0);
-        let reuses = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.reuse.is_some());
-        let approves = |rule: &Rule| matches!(&rule.ruling, Ruling::Require(terms) if terms.requirement.kinds().has(Kind::Approval));
+        let terms = || rules.iter().filter_map(Rule::terms);
+        let limits = terms().filter_map(|terms| terms.max_sessions);
+        let most_sessions = conditions().filter_map(sessions).chain(limits).max().unwrap_or(0);
+        let reuses = terms().any(|terms| terms.reuse.is_some());
+        let approves = terms().any(|terms| terms.requirement.kinds().has(Kind::Approval));
+        let asks_credential = conditions().any(|condition| matches!(condition, Condition::Credential(_)));
+        let asks_manager = conditions().map(manager).max().unwrap_or_default();
         Self {
-            reuses: rules.iter().any(reuses),
-            approves: rules.iter().any(approves),
+            most_sessions,
+            reuses,
+            approves,
+            asks_credential,
+            asks_manager,
             rules,
             digest,
             workflows: Workflows::default(),
@@ -228,7 +296,6 @@ impl Policy {
             routes: Routes::default(),
             questions: Questions::default(),
             privileged: Privileged::default(),
-            most_sessions,
             dated: Vec::new(),
         }
     }
@@ -255,9 +322,33 @@ impl Policy {
         self.approves
     }
 
+    /// Whether any rule asks for the state of people's accounts. Where none does, the directory is not asked.
+    pub const fn asks_credential(&self) -> bool {
+        self.asks_credential
+    }
+
+    /// What rules ask of people's managers.
+    pub const fn asks_manager(&self) -> AsksManager {
+        self.asks_manager
+    }
+
+    /// Whether any rule asks for the listener.
+    pub fn asks_listener(&self) -> bool {
+        let mut conditions = self.rules.iter().flat_map(Rule::conditions);
+        conditions.any(|(_, clause)| matches!(clause.condition, Condition::Listener(_)))
+    }
+
+    /// `subject` as the conditions of this policy see it.
+    pub const fn view<'s>(&'s self, subject: &'s Subject<'s>) -> View<'s> {
+        View::new(subject, &self.privileged, &self.rules.groups)
+    }
+
     /// The first rule that matches; `None` means refused.
     pub fn decide(&self, subject: &Subject<'_>) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.matches(subject))
+        let view = self.view(subject);
+        self.rules
+            .candidates(&subject.origin.service)
+            .find(|rule| rule.matches(&view))
     }
 
     /// The same for a subject that may be a service account: its own rule stands behind those that deny.
@@ -271,7 +362,7 @@ impl Policy {
     /// Whether a service account is refused: the first rule that matches denies, and says of whom. A rule that
     /// denies everybody stands for the default, which is meant for whoever no rule speaks of.
     pub fn bars_account(&self, subject: &Subject<'_>) -> bool {
-        let told = |rule: &Rule| rule.denies() && !(rule.when.is_empty() && rule.unless.is_empty());
+        let told = |rule: &Rule| rule.denies() && !rule.denies_everybody();
         self.decide(subject).is_some_and(told)
     }
 
@@ -291,7 +382,12 @@ impl Policy {
             ..*subject
         };
         let mut first = None;
-        for rule in self.rules.iter().filter(|rule| rule.matches(&nobody)) {
+        let view = self.view(&nobody);
+        for rule in self
+            .rules
+            .candidates(&subject.origin.service)
+            .filter(|rule| rule.matches(&view))
+        {
             match &rule.ruling {
                 Ruling::Deny => break,
                 Ruling::Require(terms) if preferred(terms) => return Some(rule),
@@ -301,26 +397,23 @@ impl Policy {
         first
     }
 
-    /// The attributes of directory entries that rules and routes take values from, in lower case, each once.
+    /// The attributes of directory entries that rules ask about, and that rules and routes take values from, in lower case, each once.
     pub fn attributes(&self) -> BTreeSet<&str> {
-        let terms = self.rules.iter().filter_map(|rule| match &rule.ruling {
-            Ruling::Deny => None,
-            Ruling::Require(terms) => Some(terms),
+        let given = self.rules.iter().filter_map(Rule::terms).flat_map(|terms| {
+            let message = terms.message.iter().flat_map(Template::attributes);
+            terms.reply.attributes().chain(message)
         });
-        terms
-            .flat_map(|terms| {
-                let message = terms.message.iter().flat_map(Template::attributes);
-                terms.reply.attributes().chain(message)
-            })
-            .chain(self.routes.attributes())
-            .collect()
+        let conditions = self.rules.iter().flat_map(Rule::conditions);
+        let asked = conditions.flat_map(|(_, clause)| clause.condition.attributes());
+        given.chain(asked).chain(self.routes.attributes()).collect()
     }
 
     /// The same decision with every rule and condition looked at on the way to it.
     pub fn explain(&self, subject: &Subject<'_>) -> Explanation {
+        let view = self.view(subject);
         let mut steps = Vec::new();
         for rule in &self.rules {
-            let step = rule.explain(subject);
+            let step = rule.explain(&view);
             let matched = step.matched;
             steps.push(step);
             if matched {
@@ -350,8 +443,10 @@ impl Rule {
         Self {
             name: format!("service account {name}").into(),
             place: String::new(),
+            spot: Spot::default(),
             when: Vec::new(),
             unless: Vec::new(),
+            spots: Vec::new(),
             ruling: Ruling::Require(Terms {
                 requirement: Requirement::password(),
                 change: Requirement::password(),
@@ -367,36 +462,52 @@ impl Rule {
                 reply: Reply::default(),
                 enrol: None,
                 enrol_unprotected: false,
+                exempt: true,
+                fail_open: None,
             }),
         }
     }
 
-    /// Whether the rule applies to `subject`.
-    pub fn matches(&self, subject: &Subject<'_>) -> bool {
-        self.when.iter().all(|condition| self.met(condition.holds(subject)))
+    /// Whether the rule applies.
+    pub fn matches(&self, view: &View<'_>) -> bool {
+        self.when
+            .iter()
+            .all(|condition| self.favours(false, condition.holds(view)))
             && self
                 .unless
                 .iter()
-                .all(|condition| self.passed(condition.holds(subject)))
+                .all(|condition| self.favours(true, condition.holds(view)))
     }
 
-    fn explain(&self, subject: &Subject<'_>) -> ExplainedRule {
-        let mut conditions = Vec::new();
-        let mut look = |unless: bool, list: &[Condition]| {
-            for condition in list {
-                let holds = condition.holds(subject);
-                let favours = if unless { self.passed(holds) } else { self.met(holds) };
-                conditions.push(ExplainedCondition {
-                    unless,
-                    condition: condition.to_string(),
-                    value: condition.value(subject),
-                    holds,
-                    favours,
-                });
+    /// Its conditions, and of each whether it stands under `unless`.
+    pub fn conditions(&self) -> impl Iterator<Item = (bool, Clause<'_>)> {
+        let when = self.when.iter().map(|condition| (false, condition));
+        let all = when.chain(self.unless.iter().map(|condition| (true, condition)));
+        all.zip(&self.spots)
+            .map(|((unless, condition), spot)| (unless, Clause { condition, spot }))
+    }
+
+    /// The terms on which it lets people in, if it does.
+    pub const fn terms(&self) -> Option<&Terms> {
+        match &self.ruling {
+            Ruling::Deny => None,
+            Ruling::Require(terms) => Some(terms),
+        }
+    }
+
+    fn explain(&self, view: &View<'_>) -> ExplainedRule {
+        let explained = |(unless, clause): (bool, Clause<'_>)| {
+            let condition = clause.condition;
+            let holds = condition.holds(view);
+            ExplainedCondition {
+                unless,
+                condition: condition.to_string(),
+                value: condition.value(view),
+                holds,
+                favours: self.favours(unless, holds),
             }
         };
-        look(false, &self.when);
-        look(true, &self.unless);
+        let conditions: Vec<ExplainedCondition> = self.conditions().map(explained).collect();
         ExplainedRule {
             name: self.name.to_string(),
             place: self.place.clone(),
@@ -425,24 +536,22 @@ impl Rule {
         lines
     }
 
-    fn denies(&self) -> bool {
+    /// Whether it refuses.
+    pub const fn denies(&self) -> bool {
         matches!(self.ruling, Ruling::Deny)
     }
 
-    /// A missing datum never lets a rule allow, and always lets it deny.
-    fn met(&self, holds: Holds) -> bool {
-        match holds {
-            Holds::Yes => true,
-            Holds::No => false,
-            Holds::Missing => self.denies(),
-            Holds::Assumed => !self.denies(),
-        }
+    /// Whether it refuses everybody, and so stands for the default.
+    pub fn denies_everybody(&self) -> bool {
+        self.denies() && self.when.is_empty() && self.unless.is_empty()
     }
 
-    fn passed(&self, holds: Holds) -> bool {
+    /// Whether the rule can still apply after one of its conditions. A missing datum never lets a rule allow, and
+    /// always lets it deny.
+    const fn favours(&self, unless: bool, holds: Holds) -> bool {
         match holds {
-            Holds::Yes => false,
-            Holds::No => true,
+            Holds::Yes => !unless,
+            Holds::No => unless,
             Holds::Missing => self.denies(),
             Holds::Assumed => !self.denies(),
         }
@@ -471,6 +580,10 @@ impl fmt::Display for Ruling {
                 match terms.enrol_unprotected {
                     true => f.write_str("; keys are shown without encryption as well"),
                     false => Ok(()),
+                }?;
+                match &terms.fail_open {
+                    Some(why) => write!(f, "; open where that is out of reach ({why})"),
+                    None => Ok(()),
                 }
             }
         }

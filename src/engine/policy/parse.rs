@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::clock::Timestamp;
 use crate::dictionary::Dictionary;
-use crate::document::{Document, Fault, Faults, Source, nearest};
+use crate::document::{Document, Fault, Faults, Source, Spot, nearest};
 use crate::engine::authenticator::{Kind, KindSet};
-use crate::engine::facts::normalise_dn;
 use crate::engine::policy::enrol::RawEnrol;
 use crate::engine::policy::reply::{self, RawReply};
+use crate::engine::policy::written::{Placed, RawConditions};
 use crate::engine::policy::{
-    Audit, Condition, Enrol, Grace, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms, Window,
+    Audit, Condition, Enrol, MAX_PROMPT, Order, Policy, Requirement, Rule, Ruling, Template, Terms,
 };
 use crate::engine::request::{Operation, Protocol};
 use crate::engine::reuse;
@@ -33,45 +33,27 @@ pub fn parse(sources: &[Source], dictionary: &Dictionary, faults: &mut Faults) -
         document.only(&["rule"], faults);
         for (index, raw) in document.items::<RawRule>("rule", faults) {
             let index = index.to_string();
-            let fault = |keys: &[&str], message: String| {
+            let spot = |keys: &[&str]| {
                 let path: Vec<&str> = ["rule", &index].into_iter().chain(keys.iter().copied()).collect();
-                document.fault(&path, message)
+                document.spot(&path)
             };
-            let at = |keys: &[&'static str]| -> Vec<&str> {
-                ["rule", &index].into_iter().chain(keys.iter().copied()).collect()
-            };
-            let place = format!("{}:{}", source.file().display(), document.line(&at(&[])));
-            if let Some(first) = places.insert(raw.name.clone(), place.clone()) {
-                faults.0.push(document.fault(
-                    &at(&["name"]),
-                    format!("a rule named \"{}\" stands at {first} already", raw.name),
-                ));
+            if let Some(first) = places.insert(raw.name.clone(), spot(&[]).to_string()) {
+                let message = format!("a rule named \"{}\" stands at {first} already", raw.name);
+                faults.0.push(spot(&["name"]).fault(message));
             }
-            let rule = match raw.compile(place, dictionary, fault) {
-                Ok(rule) => rule,
-                Err(found) => {
-                    faults.0.extend(found);
-                    continue;
+            match raw.compile(dictionary, spot) {
+                Ok(rule) => {
+                    if let Some(message) = rule.idle_reuse() {
+                        faults.0.push(spot(&["reuse"]).warning(message));
+                    }
+                    if let Some(message) = rule.opens() {
+                        faults.0.push(spot(&["fail_open"]).warning(message));
+                    }
+                    dated.extend(rule.dated(|| spot(&["enrol", "until"])));
+                    rules.push(rule);
                 }
-            };
-            if let Some(before) = rules.iter().find(|before| before.shadows(&rule)) {
-                let message = format!(
-                    "rule \"{}\" is never reached: rule \"{}\" ({}) matches everything that it would; put it before that one, or remove it",
-                    rule.name, before.name, before.place
-                );
-                faults.0.push(document.warning(&at(&["name"]), message));
+                Err(found) => faults.0.extend(found),
             }
-            if let Some(message) = rule.idle_reuse() {
-                faults.0.push(document.warning(&at(&["reuse"]), message.to_owned()));
-            }
-            if let Some(grace) = rule.grace() {
-                let message = format!(
-                    "is over since {}: whoever has never enrolled does so now; write enrol = \"now\"",
-                    grace.written
-                );
-                dated.push((grace.over, document.warning(&at(&["enrol", "until"]), message)));
-            }
-            rules.push(rule);
         }
     }
     let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
@@ -79,9 +61,39 @@ pub fn parse(sources: &[Source], dictionary: &Dictionary, faults: &mut Faults) -
         digest.update(source.text().as_bytes());
     }
     let digest = data_encoding::HEXLOWER.encode(digest.finish().as_ref());
-    Policy {
+    warn_of_late_default(&rules, faults);
+    let policy = Policy {
         dated,
         ..Policy::new(rules, digest)
+    };
+    for (index, rule) in policy.rules.iter().enumerate() {
+        if let Some(before) = policy.rules.iter().take(index).find(|before| before.shadows(rule)) {
+            let remedy = match before.denies() && !rule.denies() {
+                true => "narrow that one, which is tried first because it denies, or remove this one",
+                false => "put it before that one, or remove it",
+            };
+            let message = format!(
+                "rule \"{}\" is never reached: rule \"{}\" ({}) matches everything that it would; {remedy}",
+                rule.name, before.name, before.place
+            );
+            faults.0.push(rule.spot.warning(message));
+        }
+    }
+    policy
+}
+
+/// A rule that denies everybody stands for the default, wherever it is.
+fn warn_of_late_default(rules: &[Rule], faults: &mut Faults) {
+    for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.denies_everybody()) {
+        let after = rules.iter().skip(index + 1).filter(|later| !later.denies_everybody());
+        let after = after.count();
+        if after > 0 {
+            let message = format!(
+                "rule \"{}\" denies everybody and so is tried last, after the {after} that stand behind it; put it at the end, or say in `when` whom it denies",
+                rule.name
+            );
+            faults.0.push(rule.spot.warning(message));
+        }
     }
 }
 
@@ -155,56 +167,20 @@ struct RawRule {
     enrol: Option<RawEnrol>,
     #[serde(default)]
     enrol_unprotected: bool,
-}
-
-#[derive(Default, Deserialize)]
-struct RawConditions {
-    operation: Option<Vec<Operation>>,
-    protocol: Option<Vec<Protocol>>,
-    service: Option<Vec<String>>,
-    client: Option<Vec<String>>,
-    directory: Option<Vec<String>>,
-    source: Option<Vec<RawNet>>,
-    encrypted: Option<bool>,
-    nas_identifier: Option<Vec<String>>,
-    time: Option<Vec<Window>>,
-    user: Option<Vec<String>>,
-    group: Option<Vec<String>>,
-    dn_suffix: Option<Vec<String>>,
-    sessions: Option<RawSessions>,
-}
-
-#[derive(Deserialize)]
-struct RawSessions {
-    at_least: usize,
-}
-
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-struct RawNet(IpNet);
-
-impl TryFrom<String> for RawNet {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let net = text
-            .parse::<std::net::IpAddr>()
-            .map(IpNet::from)
-            .or_else(|_| text.parse::<IpNet>());
-        net.map(|net| Self(net.trunc()))
-            .map_err(|_| format!("`{text}` is neither an address nor a prefix such as 10.1.0.0/16"))
-    }
+    #[serde(default)]
+    exempt: Option<Vec<String>>,
+    #[serde(default)]
+    fail_open: Option<String>,
 }
 
 impl RawRule {
-    fn compile(
-        self,
-        place: String,
-        dictionary: &Dictionary,
-        fault: impl Fn(&[&str], String) -> Fault,
-    ) -> Result<Rule, Vec<Fault>> {
+    fn compile(mut self, dictionary: &Dictionary, spot: impl Fn(&[&str]) -> Spot) -> Result<Rule, Vec<Fault>> {
         let mut faults = Vec::new();
-        let mut say = |keys: &[&str], message: &str| faults.push(fault(keys, message.to_owned()));
+        let mut say = |keys: &[&str], message: &str| faults.push(spot(keys).fault(message));
+        let exempt = self.exempt.is_some();
+        if let Some(accounts) = self.exempt.take() {
+            self.exempt(accounts, &mut say);
+        }
         if self.name.trim().is_empty() {
             say(&["name"], "is empty; the audit names rules");
         }
@@ -236,25 +212,25 @@ impl RawRule {
         for (keys, message) in self.idle_enrolment() {
             say(&keys, message);
         }
-        for (table, raw) in [("when", &self.when), ("unless", &self.unless)] {
-            if raw.sessions.as_ref().is_some_and(|sessions| sessions.at_least == 0) {
-                say(
-                    &[table, "sessions"],
-                    "at_least is 0, which everybody has; write 1 or more",
-                );
-            }
-        }
-        let mut conditions = |table: &'static str, raw: RawConditions| {
-            let (list, empty) = raw.compile();
-            for key in empty {
-                say(
-                    &[table, key],
-                    "is an empty list, which nothing matches; remove it, or list something",
-                );
-            }
-            list
+        let mut spots = Vec::new();
+        let mut conditions = |table: &'static str, raw: RawConditions| -> Vec<Condition> {
+            let placed = raw.compile(|keys, message| {
+                let path: Vec<&str> = [table].into_iter().chain(keys.iter().copied()).collect();
+                say(&path, message);
+            });
+            let condition = |(keys, condition): Placed| {
+                let path: Vec<&str> = [table].into_iter().chain(keys.iter().map(String::as_str)).collect();
+                spots.push(spot(&path));
+                condition
+            };
+            placed.into_iter().map(condition).collect()
         };
         let (when, unless) = (conditions("when", self.when), conditions("unless", self.unless));
+        if exempt && !limits_sources(&when) {
+            let message = "lets accounts in with a password alone, and from everywhere; say where they come from: \
+                           when = { source = [\"10.0.0.5\"] }";
+            say(&["exempt"], message);
+        }
         let message = match self.message.as_deref().map(Template::parse) {
             Some(Ok(template)) => Some(template),
             Some(Err(error)) => {
@@ -270,6 +246,9 @@ impl RawRule {
             let path: Vec<&str> = ["reply"].into_iter().chain(keys.iter().copied()).collect();
             say(&path, &message);
         });
+        if let Some((key, message)) = idle_opening(self.fail_open.as_deref(), self.require.as_ref()) {
+            say(&[key], message);
+        }
         let unasked = |kinds: &KindSet| !kinds.has(Kind::Password) && kinds.has_any(KindSet::OUT_OF_BAND);
         let alternatives = self.require.iter().flat_map(Requirement::alternatives);
         if let Some(kinds) = alternatives.copied().find(unasked) {
@@ -308,6 +287,8 @@ impl RawRule {
                     },
                 }),
                 enrol_unprotected: self.enrol_unprotected,
+                exempt,
+                fail_open: self.fail_open.map(Arc::from),
             })),
             (true, Some(_)) => {
                 say(&["deny"], "stands beside `require`; a rule either denies or requires");
@@ -321,9 +302,11 @@ impl RawRule {
         match ruling {
             Some(ruling) if faults.is_empty() => Ok(Rule {
                 name: Arc::from(self.name),
-                place,
+                place: spot(&[]).to_string(),
+                spot: spot(&["name"]),
                 when,
                 unless,
+                spots,
                 ruling,
             }),
             _ => Err(faults),
@@ -354,55 +337,62 @@ impl RawRule {
     }
 }
 
+impl RawRule {
+    /// Makes the rule one for accounts that are let in with their password alone.
+    fn exempt(&mut self, accounts: Vec<String>, say: &mut impl FnMut(&[&str], &str)) {
+        if accounts.iter().all(|name| name.trim().is_empty()) {
+            say(&["exempt"], "names no account; list their login names");
+        }
+        if self.when.user.is_some() {
+            say(
+                &["when", "user"],
+                "stands beside `exempt`, which lists the accounts itself",
+            );
+        }
+        if self.deny || self.require.is_some() {
+            let message = "stands beside `deny` or `require`; accounts that are exempt prove their password alone";
+            say(&["exempt"], message);
+        }
+        self.when.user = Some(accounts);
+        self.require = Some(Requirement::password());
+        self.deny = false;
+    }
+}
+
+/// Whether a rule is for some sources alone.
+fn limits_sources(when: &[Condition]) -> bool {
+    let limits = |condition: &Condition| matches!(condition, Condition::Source(nets) if nets.iter().all(|net| net.prefix_len() > 0));
+    when.iter().any(limits)
+}
+
+/// What is wrong with `fail_open`, and at which key.
+fn idle_opening(why: Option<&str>, require: Option<&Requirement>) -> Option<(&'static str, &'static str)> {
+    let why = why?;
+    let alternatives = require.map(Requirement::alternatives).unwrap_or_default();
+    let mut reached = alternatives
+        .iter()
+        .filter(|kinds| kinds.has_any(Terms::REACHED))
+        .peekable();
+    let sound = (1..=MAX_PROMPT).contains(&why.trim().chars().count()) && !why.chars().any(char::is_control);
+    if !sound {
+        Some(("fail_open", "must say why, in one line of 1 to 120 characters"))
+    } else if reached.peek().is_none() {
+        let message =
+            "does nothing: only `radius`, `email-code` and `gateway-code` are let go of where they are out of reach";
+        Some(("fail_open", message))
+    } else if !reached.all(|kinds| kinds.has(Kind::Password)) {
+        Some((
+            "fail_open",
+            "would let people in without any proof; have the rule ask for the password as well",
+        ))
+    } else {
+        None
+    }
+}
+
 /// Whether a rule with this condition is about password changes, and says so.
 fn is_about_changes(condition: &Condition) -> bool {
     matches!(condition, Condition::Operation(list) if list.contains(&Operation::PasswordChange))
-}
-
-impl RawConditions {
-    /// The conditions, and the keys whose lists are empty.
-    fn compile(self) -> (Vec<Condition>, Vec<&'static str>) {
-        let mut conditions = Vec::new();
-        let mut empty = Vec::new();
-        let lower = |list: Vec<String>| {
-            list.into_iter()
-                .map(|item| item.trim().to_lowercase())
-                .collect::<Vec<String>>()
-        };
-        let dns = |list: Vec<String>| list.iter().map(|item| normalise_dn(item)).collect::<Vec<String>>();
-        macro_rules! list {
-            ($field:ident, $variant:ident, $map:expr) => {
-                if let Some(list) = self.$field {
-                    if list.is_empty() {
-                        empty.push(stringify!($field));
-                    } else {
-                        conditions.push(Condition::$variant($map(list)));
-                    }
-                }
-            };
-        }
-        list!(operation, Operation, |list| list);
-        list!(protocol, Protocol, |list| list);
-        list!(service, Service, |list| list);
-        list!(client, Client, |list| list);
-        list!(directory, Directory, |list| list);
-        list!(source, Source, |list: Vec<RawNet>| list
-            .into_iter()
-            .map(|net| net.0)
-            .collect());
-        list!(nas_identifier, NasIdentifier, |list| list);
-        list!(time, Time, |list| list);
-        list!(user, User, lower);
-        list!(group, Group, dns);
-        list!(dn_suffix, DnSuffix, dns);
-        if let Some(wanted) = self.encrypted {
-            conditions.push(Condition::Encrypted(wanted));
-        }
-        if let Some(sessions) = self.sessions {
-            conditions.push(Condition::Sessions(sessions.at_least));
-        }
-        (conditions, empty)
-    }
 }
 
 impl Rule {
@@ -423,28 +413,59 @@ impl Rule {
             .then_some("does nothing: only LDAP binds reuse codes, and the rule is not for them")
     }
 
-    /// The time that it leaves people to enrol in.
-    fn grace(&self) -> Option<&Grace> {
-        match &self.ruling {
-            Ruling::Require(terms) => terms.enrol.as_ref()?.grace.as_ref(),
-            Ruling::Deny => None,
+    /// The warning that its choice to let people in without a factor is worth.
+    fn opens(&self) -> Option<String> {
+        let Ruling::Require(terms) = &self.ruling else {
+            return None;
+        };
+        let why = terms.fail_open.as_ref()?;
+        let kinds = terms.requirement.kinds();
+        let reached: Vec<&str> = kinds
+            .iter()
+            .filter(|kind| Terms::REACHED.has(*kind))
+            .map(Kind::word)
+            .collect();
+        Some(format!(
+            "rule \"{}\" lets people in without {} whenever that is out of reach ({why}); leave fail_open out to have them wait",
+            self.name,
+            reached.join(" or ")
+        ))
+    }
+
+    /// What works only until some moment.
+    fn dated(&self, enrol: impl FnOnce() -> Spot) -> Vec<(Timestamp, Fault)> {
+        let mut dated = Vec::new();
+        if let Ruling::Require(terms) = &self.ruling
+            && let Some(grace) = terms.enrol.as_ref().and_then(|enrol| enrol.grace.as_ref())
+        {
+            let message = format!(
+                "is over since {}: whoever has never enrolled does so now; write enrol = \"now\"",
+                grace.written
+            );
+            dated.push((grace.over, enrol().warning(message)));
         }
+        for (_, clause) in self.conditions().filter(|(unless, _)| !unless) {
+            if let Condition::Date(span) = clause.condition
+                && let Some(over) = span.over()
+            {
+                let message =
+                    format!("is over ({span}): the rule matches nobody any more; remove it, or move the date");
+                dated.push((over, clause.spot.warning(message)));
+            }
+        }
+        dated
     }
 
     /// Whether nothing that `later` matches gets past this rule.
-    fn shadows(&self, later: &Self) -> bool {
-        // A rule with exceptions lets those through; missing data lets a deny rule match where an
-        // allow rule does not, so only like rules are compared.
-        let alike = matches!(
-            (&self.ruling, &later.ruling),
-            (Ruling::Deny, Ruling::Deny) | (Ruling::Require(_), Ruling::Require(_))
-        ) || self.when.is_empty();
-        alike
-            && self.unless.is_empty()
-            && self
-                .when
-                .iter()
-                .all(|wide| later.when.iter().any(|narrow| wide.covers(narrow)))
+    pub(super) fn shadows(&self, later: &Self) -> bool {
+        // Missing data lets a rule that denies match where one that lets in does not.
+        let lets_pass = match (&self.ruling, &later.ruling) {
+            (Ruling::Deny, Ruling::Deny | Ruling::Require(_)) | (Ruling::Require(_), Ruling::Require(_)) => false,
+            (Ruling::Require(_), Ruling::Deny) => !self.when.is_empty(),
+        };
+        // A rule with exceptions lets those through.
+        let covered = |wide: &Condition| later.when.iter().any(|narrow| wide.covers(narrow));
+        !lets_pass && self.unless.is_empty() && self.when.iter().all(covered)
     }
 }
 
@@ -454,9 +475,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::clock::Timestamp;
     use crate::engine::facts::{Person, UserKey};
-    use crate::engine::policy::{Subject, Who};
+    use crate::engine::policy::{Known, Subject, Who};
     use crate::engine::request::{LoginName, Manner, Origin, Transport};
 
     fn read(text: &str) -> (Policy, Vec<String>) {
@@ -496,6 +516,8 @@ mod tests {
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             attributes: Default::default(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         }
     }
 
@@ -507,6 +529,7 @@ mod tests {
             person: who,
             operation: Operation::Login,
             sessions: None,
+            known: Known::default(),
             now: Timestamp::from_secs(1_767_600_000),
         };
         let decided = policy.decide(&subject).map(|rule| rule.name.to_string());
@@ -621,6 +644,7 @@ Tunnel-Password = "hunter2"
             let subject = Subject {
                 operation: Operation::Login,
                 sessions: None,
+                known: Known::default(),
                 login: &login,
                 origin: &origin,
                 person: who,

@@ -1,7 +1,7 @@
 //! Who is privileged: administrators and others whose accounts are worth more than those of everybody else.
 
 use super::is_group;
-use crate::engine::facts::{Person, dn_is_under, normalise_dn};
+use crate::engine::facts::{Person, is_below};
 
 /// The class of privileged people: whoever any of the lists names. Nobody by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,15 +19,16 @@ impl Privileged {
     pub fn includes(&self, person: &Person) -> bool {
         let named = |user: &String| user.eq_ignore_ascii_case(&person.login);
         let member = |written: &String| person.groups.iter().any(|group| is_group(written, group));
-        self.users.iter().any(named) || self.groups.iter().any(member) || self.is_below(person)
+        self.users.iter().any(named) || self.groups.iter().any(member) || self.lies_below(person)
     }
 
-    fn is_below(&self, person: &Person) -> bool {
-        if self.dn_suffixes.is_empty() {
-            return false;
-        }
-        let dn = normalise_dn(&person.dn);
-        self.dn_suffixes.iter().any(|suffix| dn_is_under(&dn, suffix))
+    /// Whether it names nobody at all.
+    pub const fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.groups.is_empty() && self.dn_suffixes.is_empty()
+    }
+
+    fn lies_below(&self, person: &Person) -> bool {
+        self.dn_suffixes.iter().any(|suffix| is_below(&person.dn, suffix))
     }
 }
 
@@ -46,6 +47,8 @@ mod tests {
             groups: vec!["cn=operators,dc=example".into()],
             attributes: Default::default(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         };
         let nobody = Privileged::default();
         assert!(!nobody.includes(&person));

@@ -1,8 +1,8 @@
-//! Time windows: `mon-fri 08:00-18:00 Europe/Berlin`.
+//! Time windows, `mon-fri 08:00-18:00 Europe/Berlin`, and spans of days.
 
 use std::fmt;
 
-use jiff::civil::{Time, Weekday};
+use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer};
 
@@ -45,11 +45,7 @@ impl Window {
                 parse_time(until)?
             },
         );
-        let zone = match words.next() {
-            Some(name) => TimeZone::get(name)
-                .map_err(|_| format!("`{name}` is no time zone; write a name such as Europe/Berlin"))?,
-            None => TimeZone::UTC,
-        };
+        let zone = words.next().map_or(Ok(TimeZone::UTC), zone)?;
         if let Some(more) = words.next() {
             return Err(format!(
                 "`{more}` is too much; write `mon-fri 08:00-18:00 Europe/Berlin`"
@@ -97,6 +93,126 @@ impl<'de> Deserialize<'de> for Window {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(serde::de::Error::custom)
     }
+}
+
+/// Days, the first and the last included: `{ from = "2026-07-01", until = "2026-12-31", zone = "Europe/Berlin" }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    from: Option<Timestamp>,
+    /// The first moment after it.
+    over: Option<Timestamp>,
+    written: String,
+}
+
+impl Span {
+    /// Whether the moment lies in it.
+    pub fn contains(&self, now: Timestamp) -> bool {
+        self.from.is_none_or(|from| from <= now) && self.over.is_none_or(|over| now < over)
+    }
+
+    /// Whether every moment of `other` lies in it.
+    pub fn covers(&self, other: &Self) -> bool {
+        let begins = self
+            .from
+            .is_none_or(|from| other.from.is_some_and(|inner| from <= inner));
+        let ends = self
+            .over
+            .is_none_or(|over| other.over.is_some_and(|inner| inner <= over));
+        begins && ends
+    }
+
+    /// The first moment after it, if it ends.
+    pub const fn over(&self) -> Option<Timestamp> {
+        self.over
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.written)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Raw {
+            #[serde(default)]
+            from: Option<String>,
+            #[serde(default)]
+            until: Option<String>,
+            #[serde(default)]
+            zone: Option<String>,
+        }
+
+        let raw = Raw::deserialize(deserializer)?;
+        let custom = |message: String| serde::de::Error::custom(message);
+        let common = raw.zone.as_deref().map(zone).transpose().map_err(custom)?;
+        let read = |text: &Option<String>| {
+            let days = text.as_deref().map(|text| Day::parse_in(text, common.clone()));
+            days.transpose().map_err(custom)
+        };
+        let (from, until) = (read(&raw.from)?, read(&raw.until)?);
+        let (from, over) = (from.map(|day| day.begins), until.map(|day| day.over));
+        if from.is_none() && over.is_none() {
+            return Err(custom("wants `from`, `until`, or both, such as `2026-12-31`".into()));
+        }
+        if let (Some(from), Some(over)) = (from, over)
+            && over <= from
+        {
+            return Err(custom("ends before it begins".into()));
+        }
+        let part = |word: &str, text: Option<String>| text.map(|text| format!("{word} {}", text.trim()));
+        let written = [part("from", raw.from), part("until", raw.until), part("in", raw.zone)];
+        Ok(Self {
+            from,
+            over,
+            written: written.into_iter().flatten().collect::<Vec<_>>().join(" "),
+        })
+    }
+}
+
+/// One day, in a time zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Day {
+    /// Its first moment.
+    pub(super) begins: Timestamp,
+    /// The first moment after it.
+    pub(super) over: Timestamp,
+}
+
+impl Day {
+    /// Reads `2026-12-31` or `2026-12-31 Europe/Berlin`; in UTC when no zone is named.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        Self::parse_in(text, None)
+    }
+
+    /// The same in another zone than UTC.
+    fn parse_in(text: &str, usual: Option<TimeZone>) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no day; write `2026-12-31`, or `2026-12-31 Europe/Berlin`");
+        let mut words = text.split_whitespace();
+        let day: Date = words.next().and_then(|day| day.parse().ok()).ok_or_else(wrong)?;
+        let zone = match words.next() {
+            Some(name) => zone(name)?,
+            None => usual.unwrap_or(TimeZone::UTC),
+        };
+        if words.next().is_some() {
+            return Err(wrong());
+        }
+        let moment = |day: Date| {
+            let moment = day.to_zoned(zone.clone()).map_err(|_| wrong())?;
+            let millis = u64::try_from(moment.timestamp().as_millisecond()).map_err(|_| wrong())?;
+            Ok::<_, String>(Timestamp::from_millis(millis))
+        };
+        Ok(Self {
+            begins: moment(day)?,
+            over: moment(day.tomorrow().map_err(|_| wrong())?)?,
+        })
+    }
+}
+
+fn zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|_| format!("`{name}` is no time zone; write a name such as Europe/Berlin"))
 }
 
 const NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
@@ -179,5 +295,40 @@ mod tests {
                 .contains("no time zone")
         );
         assert!(Window::parse("mon").unwrap_err().contains("no times"));
+    }
+
+    #[test]
+    fn spans_hold_from_their_first_day_through_their_last() {
+        #[derive(Deserialize)]
+        struct Holder {
+            date: Span,
+        }
+        let read = |text: &str| toml::from_str::<Holder>(&format!("date = {text}")).map(|holder| holder.date);
+        let lies = |span: &Span, moment: &str| {
+            let millis = moment.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+            span.contains(Timestamp::from_millis(u64::try_from(millis).unwrap()))
+        };
+        let summer = read("{ from = '2026-07-01', until = '2026-08-31', zone = 'Europe/Berlin' }").unwrap();
+        assert_eq!(summer.to_string(), "from 2026-07-01 until 2026-08-31 in Europe/Berlin");
+        for (moment, expected) in [
+            ("2026-06-30T21:59:59Z", false),
+            ("2026-06-30T22:00:00Z", true),
+            ("2026-08-31T21:59:59Z", true),
+            ("2026-08-31T22:00:00Z", false),
+        ] {
+            assert_eq!(lies(&summer, moment), expected, "{moment}");
+        }
+        let open = read("{ until = '2026-12-31' }").unwrap();
+        assert!(lies(&open, "2026-12-31T23:59:59Z") && !lies(&open, "2027-01-01T00:00:00Z"));
+        assert!(open.covers(&summer) && !summer.covers(&open));
+        for (text, fault) in [
+            ("{ }", "wants `from`"),
+            ("{ from = '2026-02-30' }", "is no day"),
+            ("{ from = '2026-02-01', zone = 'Atlantis' }", "is no time zone"),
+            ("{ from = '2026-02-02', until = '2026-02-01' }", "ends before it begins"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(fault), "{text}: {error}");
+        }
     }
 }

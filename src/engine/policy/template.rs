@@ -198,7 +198,7 @@ fn place(inside: &str) -> Result<Place, String> {
         "dn" => Source::Dn,
         "directory" => Source::Directory,
         "group" => Source::Group,
-        other if SECRETS.contains(&other.to_ascii_lowercase().as_str()) => {
+        other if is_secret(other) => {
             return Err(format!(
                 "has `{{{name}}}`, which is a secret of the directory and is not given away"
             ));
@@ -248,6 +248,11 @@ fn first_value(dn: &str) -> Option<String> {
     String::from_utf8(value).ok().filter(|value| !value.is_empty())
 }
 
+/// Whether passwords or keys are kept in an attribute.
+pub(super) fn is_secret(name: &str) -> bool {
+    SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+}
+
 /// Attributes that passwords and keys are kept in.
 const SECRETS: [&str; 8] = [
     "userpassword",
@@ -288,6 +293,8 @@ mod tests {
             ]
             .into(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         }
     }
 

@@ -112,6 +112,8 @@ mod tests {
             groups: Vec::new(),
             attributes: BTreeMap::new(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         }
     }
 

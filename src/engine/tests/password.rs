@@ -343,9 +343,13 @@ fn rules_say_who_may_ask_the_directory() {
             origin: world.request(service, "ana", "x", None, APPENDED).origin,
             target: Target::Known(world.person.key.clone()),
         };
-        world
-            .engine
-            .permit(&change, (&world.user(), &GroupDenials::default()), None, world.now)
+        world.engine.permit(
+            &change,
+            (&world.user(), &GroupDenials::default()),
+            policy::Known::default(),
+            None,
+            world.now,
+        )
     };
     assert_eq!(asks("password", &[Kind::Password]), Permit::Granted("password".into()));
     assert_eq!(asks("vpn", &[Kind::Password]), Permit::ProveMore("both".into()));
@@ -373,6 +377,7 @@ fn rules_can_be_about_one_operation() {
             person: policy::Who::Decoy,
             operation,
             sessions: None,
+            known: policy::Known::default(),
             now: Timestamp::default(),
         };
         policy.decide(&subject).map(|rule| rule.name.to_string())

@@ -3,7 +3,7 @@
 use super::*;
 use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::denials::GroupDenials;
-use crate::engine::policy::{Audit, Rule};
+use crate::engine::policy::{Audit, Known, Rule};
 use crate::engine::relayed::{Permit, RelayedChange, Target};
 
 const RULES: &str = r#"
@@ -63,9 +63,13 @@ fn a_change_that_an_account_has_relayed_is_judged_by_its_own_rule() {
     };
     let permit = |world: &World, service: &str| {
         let change = change(world, service);
-        world
-            .engine
-            .permit(&change, (&world.user(), &GroupDenials::default()), Some(9), world.now)
+        world.engine.permit(
+            &change,
+            (&world.user(), &GroupDenials::default()),
+            Known::default(),
+            Some(9),
+            world.now,
+        )
     };
     for service in ["apps", "anywhere"] {
         assert_eq!(

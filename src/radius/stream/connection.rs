@@ -283,10 +283,12 @@ impl Connection {
         };
         let packet = parsed.map_err(|malformed| Close::new(Reason::Malformed, malformed))?;
         let client = Arc::clone(&self.party.client);
+        let listener = Arc::clone(&self.shared.listener);
         let sender = Sender {
             client: &client,
             channel,
             source,
+            listener: Some(&listener),
         };
         match self.shared.service.screen(&packet, sender, self.shared.config.serve) {
             Ok(Screened::Access | Screened::Accounting) => {}

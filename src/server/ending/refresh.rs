@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::{By, Ending, MOST, Nothing, Question, unavailable};
 use crate::admin::api::{ApiError, AskedReport};
 use crate::clock::{self, Timestamp};
+use crate::engine::account::{AccountState, StateAnswer};
 use crate::engine::batch::Key;
 use crate::engine::denials::{GroupDenial, GroupDenials};
 use crate::engine::login::Engine;
-use crate::engine::policy::{Subject, Terms, Who};
+use crate::engine::policy::{self, Subject, Terms, Who};
 use crate::engine::record::{self, UserRecord};
 use crate::engine::review::Review;
 use crate::engine::session::SessionRecord;
@@ -82,6 +83,8 @@ struct Found {
     /// Their entry, if there still is one.
     person: Option<Arc<Person>>,
     record: UserRecord,
+    /// What the directory says of their account, where rules ask.
+    account: Option<AccountState>,
     /// When each of their open sessions began, and its name.
     open: Vec<(Timestamp, String)>,
 }
@@ -142,6 +145,18 @@ impl<'e> People<'e> {
                 return Err(format!("directory `{name}` cannot be asked: {reason}"));
             }
         };
+        let asked = verifier.engine().policy.asks_credential();
+        let account = match person.as_ref().filter(|_| asked) {
+            Some(person) => match directory.state(person).await {
+                StateAnswer::Known(state) => Some(state),
+                StateAnswer::Unsupported | StateAnswer::Unknown => None,
+                StateAnswer::Unavailable(reason) => {
+                    self.unavailable.insert(name.clone());
+                    return Err(format!("directory `{name}` cannot be asked: {reason}"));
+                }
+            },
+            None => None,
+        };
         let key = Key::user(user);
         let found = self.ending.store.read(std::slice::from_ref(&key), clock::now()).await;
         let found = found.map_err(|error| error.to_string())?;
@@ -159,6 +174,7 @@ impl<'e> People<'e> {
             .map_err(|error| error.to_string())?;
         Ok(Found {
             person,
+            account,
             record: record.map_err(|error| error.to_string())?.unwrap_or_default(),
             open: open
                 .iter()
@@ -193,12 +209,23 @@ fn question(
             person: person.map_or(Who::Decoy, Who::Known),
             operation: Operation::Login,
             sessions: Some(found.before(&session)),
+            known: policy::Known {
+                account: found.account.as_ref(),
+                record: Some(&found.record),
+                // They count against nobody who is in.
+                failures: Some(0),
+            },
             now,
         };
         engine.review(&subject, &found.record, denials)
     });
     let (wish, rule, because) = match (decided, person) {
         (Err(error), _) => (Err(Nothing::Undecided(error.to_string())), None, None),
+        // What is not known would be taken against the person.
+        (Ok(Review::Out(Denial::Policy, _)), _) if engine.policy.asks_listener() => {
+            let why = "rules ask for the listener, and nobody knows which one the login came to";
+            (Err(Nothing::Undecided(why.into())), None, None)
+        }
         (Ok(Review::Out(denial, rule)), _) => (Ok(Wish::End), rule, Some(denial.word().to_owned())),
         (Ok(Review::In(rule, terms)), Some(person)) => (change(terms, person), Some(rule), None),
         // A rule lets nobody in whom no directory knows.

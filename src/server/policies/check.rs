@@ -50,20 +50,21 @@ fn read(file: &Path, sent: Option<PolicyFiles>, faults: &mut Faults) -> (PolicyF
         }
     };
     let files = sent.unwrap_or_else(|| PolicyFiles::read(&config.policies.path, faults));
-    let policy = compile(file, config, &files, faults);
+    let (policy, _) = compile(file, config, &files, faults);
     (files, policy)
 }
 
-/// The policies of these files in the configuration `file`, which reads as `config`. Blocks.
-pub(super) fn compile(file: &Path, mut config: Config, files: &PolicyFiles, faults: &mut Faults) -> Policy {
+/// The policies of these files in the configuration `file`, which reads as `config`, and the configuration that they
+/// want: with all attributes that they take. Blocks.
+pub(super) fn compile(file: &Path, mut config: Config, files: &PolicyFiles, faults: &mut Faults) -> (Policy, Config) {
     let Some(source) = Source::read(file, faults) else {
-        return Policy::default();
+        return (Policy::default(), config);
     };
     let Some(document) = Document::parse(&source, faults) else {
-        return Policy::default();
+        return (Policy::default(), config);
     };
     // What is wrong with the dictionaries themselves is `portcullis check`'s to tell.
     let dictionary = parts::load_dictionary(&config, &mut Faults::default());
     let (policy, _) = parts::settle(&mut config, files, &dictionary, &document, faults);
-    policy
+    (policy, config)
 }

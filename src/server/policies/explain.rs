@@ -5,14 +5,13 @@ use std::sync::Arc;
 use crate::admin::api::{Alternative, ApiError, At, ErrorKind, ExplainRequest, Explanation, Factor, HeldBack, Proof};
 use crate::clock::{self, Timestamp};
 use crate::config::{Config, LdapTls, Transport};
-use crate::directory::Directory;
-use crate::engine::account::StateAnswer;
+use crate::engine::account::{AccountState, StateAnswer};
 use crate::engine::authenticator::{CODES, KindSet};
 use crate::engine::batch::Key;
 use crate::engine::denials::GroupDenials;
 use crate::engine::facts::{Person, SessionFacts};
 use crate::engine::outline::outline;
-use crate::engine::policy::{Policy, Ruling, Subject, Terms, Who};
+use crate::engine::policy::{Known, Policy, Ruling, Subject, Terms, Who};
 use crate::engine::record::{self, Record, ThrottleRecord, UserRecord};
 use crate::engine::request::BadName;
 use crate::engine::throttle::Standing;
@@ -69,13 +68,31 @@ impl Node {
             Some(person) => Some(self.kept_of(person).await?),
             None => None,
         };
+        let state = match lookup.person() {
+            Some(person) => directory.state(person).await,
+            None => StateAnswer::Unknown,
+        };
+        let account = match &state {
+            StateAnswer::Known(account) => Some(account),
+            StateAnswer::Unavailable(reason) if engine.policy.asks_credential() => {
+                return Err(ApiError::new(ErrorKind::Unavailable, reason.clone()));
+            }
+            StateAnswer::Unsupported | StateAnswer::Unknown | StateAnswer::Unavailable(_) => None,
+        };
+        let now = request.at.unwrap_or_else(clock::now);
+        let window = engine.settings.limit.window;
         let subject = Subject {
+            known: Known {
+                account,
+                record: kept.as_ref().map(|kept| &kept.user),
+                failures: kept.as_ref().map(|kept| kept.throttle.counted(window, None, now)),
+            },
             operation: request.operation.unwrap_or_default(),
             sessions: kept.as_ref().map(|kept| kept.sessions),
             login: &login,
             origin: &origin,
             person,
-            now: request.at.unwrap_or_else(clock::now),
+            now,
         };
         let capability = match (client, listener) {
             (Some(client), _) => client.capability,
@@ -87,13 +104,12 @@ impl Node {
             let terms = terms_of(&engine.policy, &subject);
             held_back = held_back_by(person, kept, terms, &engine, subject.now);
             held_back.extend(denied_group(&self.verifier.denials().load(), person, subject.now));
-            held_back.extend(locked(directory.as_ref(), person).await);
+            held_back.extend(locked(account, person));
         }
-        let record = kept.map(|kept| kept.user);
         let outline = outline(&engine.policy, &subject, capability, engine.settings.four_eyes);
         let told = Told {
             subject,
-            record: record.as_ref(),
+            record: kept.as_ref().map(|kept| &kept.user),
             with: request.with.as_deref(),
             held_back,
         };
@@ -299,10 +315,9 @@ fn until(end: Option<Timestamp>) -> String {
 }
 
 /// What the directory says of the account, where it says anything.
-async fn locked(directory: &dyn Directory, person: &Person) -> Vec<HeldBack> {
-    let state = match directory.state(person).await {
-        StateAnswer::Known(state) => state,
-        StateAnswer::Unsupported | StateAnswer::Unknown | StateAnswer::Unavailable(_) => return Vec::new(),
+fn locked(account: Option<&AccountState>, person: &Person) -> Vec<HeldBack> {
+    let Some(state) = account else {
+        return Vec::new();
     };
     let mut reasons = Vec::new();
     if state.locked {
@@ -337,6 +352,11 @@ pub(super) fn named(user: &str) -> Result<LoginName, BadName> {
 fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError> {
     let client = config.clients.iter().find(|client| client.name == request.client);
     let listener = config.ldap.iter().find(|listener| listener.name == request.client);
+    // Of several it is not known which one the login would come to.
+    let usual = match config.radius.as_slice() {
+        [only] => Some(only.name.as_str()),
+        [] | [_, _, ..] => None,
+    };
     let of = |protocol, service: Option<&str>, directory: Option<&str>, source, transport| Origin {
         protocol,
         service: service.unwrap_or(&request.client).into(),
@@ -346,7 +366,7 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
         nas_identifier: request.nas_identifier.clone(),
         calling_station: request.calling_station.clone(),
         called_station: request.called_station.clone(),
-        listener: None,
+        listener: request.listener.as_deref().or(usual).map(Into::into),
         application: None,
         transport: request.transport.unwrap_or(transport),
         service_account: None,
@@ -363,16 +383,25 @@ fn origin(config: &Config, request: &ExplainRequest) -> Result<Origin, ApiError>
                 None => Transport::Udp,
             },
         )),
-        (Some(Protocol::Ldap) | None, _, Some(listener)) => Ok(of(
-            Protocol::Ldap,
-            listener.service.as_deref(),
-            listener.directory.as_deref(),
-            [127, 0, 0, 1].into(),
-            match listener.tls {
-                LdapTls::None => Transport::Tcp,
-                LdapTls::Starttls | LdapTls::Ldaps => Transport::Tls,
-            },
-        )),
+        (Some(Protocol::Ldap) | None, _, Some(listener)) => {
+            let origin = of(
+                Protocol::Ldap,
+                listener.service.as_deref(),
+                listener.directory.as_deref(),
+                [127, 0, 0, 1].into(),
+                match listener.tls {
+                    LdapTls::None => Transport::Tcp,
+                    LdapTls::Starttls | LdapTls::Ldaps => Transport::Tls,
+                },
+            );
+            let place = listener.application(origin.source);
+            let application = place.and_then(|place| listener.applications.get(place));
+            Ok(Origin {
+                listener: None,
+                application: application.map(|application| application.name.as_str().into()),
+                ..origin
+            })
+        }
         (Some(_) | None, _, _) => {
             let clients = config.clients.iter().map(|client| client.name.as_str());
             let names: Vec<&str> = clients

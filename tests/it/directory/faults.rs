@@ -123,6 +123,8 @@ fn ana() -> Person {
         groups: Vec::new(),
         attributes: Default::default(),
         enabled: true,
+        manager: None,
+        sso_managed: None,
     }
 }
 

@@ -193,6 +193,8 @@ fn first_user() -> Person {
         groups: Vec::new(),
         attributes: Default::default(),
         enabled: true,
+        manager: None,
+        sso_managed: None,
     }
 }
 

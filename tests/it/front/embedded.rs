@@ -16,6 +16,8 @@ fn front() -> Front {
         attributes: Vec::new(),
         language_attribute: None,
         disabled_by: Vec::new(),
+        sso_managed_by: Vec::new(),
+        sso_managed_groups: Vec::new(),
         remember: std::time::Duration::ZERO,
         cleartext: false,
         password_check: None,

@@ -291,6 +291,8 @@ impl Directory for Server {
             groups: Vec::new(),
             attributes: Default::default(),
             enabled: true,
+            manager: None,
+            sso_managed: None,
         };
         Box::pin(async move { Lookup::Found(Arc::new(person)) })
     }

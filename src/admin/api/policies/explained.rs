@@ -33,6 +33,9 @@ pub struct ExplainRequest {
     /// How messages travel; as the client's kind has it when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport: Option<Transport>,
+    /// The RADIUS listener; the only one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
     /// NAS-Identifier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nas_identifier: Option<String>,

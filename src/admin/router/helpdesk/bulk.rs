@@ -1,14 +1,9 @@
 //! Many people at once: found by a filter, told of line by line while it goes on.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Body as Stream, Bytes, HttpBody};
 use axum::extract::{Extension, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse as _, Response};
-use hyper::body::Frame;
+use axum::response::Response;
 use tokio::sync::mpsc;
 
 use super::whom;
@@ -18,6 +13,7 @@ use crate::admin::api::{ApiError, BulkLine, BulkRequest, BulkSummary, JobState, 
 use crate::admin::extract::Body;
 use crate::admin::operator::{Operator, Target, Verb, authorize};
 use crate::admin::router::AdminState;
+use crate::admin::router::lines::answer;
 use crate::clock;
 
 /// A job for now, and how far it is; it goes on when the caller goes away.
@@ -54,7 +50,9 @@ impl AdminState {
         let mut summary = BulkSummary::default();
         while let Some(names) = searched.names.recv().await {
             for dn in names {
-                let sighted = self.look_at(operator, whom, dn).await;
+                let Some(sighted) = self.look_at(operator, whom, dn).await else {
+                    continue;
+                };
                 match sighted.left_out {
                     None => summary.meant += 1,
                     Some(_) => summary.left_out += 1,
@@ -72,17 +70,24 @@ impl AdminState {
         let _ = lines.send(BulkLine::Summary(summary)).await;
     }
 
-    async fn look_at(&self, operator: &Operator, whom: &Whom, dn: String) -> Sighted {
-        let left_out = |login: String, dn: String, why: String| Sighted {
-            login,
-            dn,
-            left_out: Some(why),
+    /// `None` for people whom the operator may not see.
+    async fn look_at(&self, operator: &Operator, whom: &Whom, dn: String) -> Option<Sighted> {
+        let everywhere = operator.is_everywhere(Verb::FindUsers);
+        let left_out = |login: String, dn: String, why: String| {
+            everywhere.then_some(Sighted {
+                login,
+                dn,
+                left_out: Some(why),
+            })
         };
         let subject = match self.accounts.by_dn(&whom.directory, &dn).await {
             Ok(Some(subject)) => subject,
             Ok(None) => return left_out(dn.clone(), dn, super::running::NOBODY.into()),
             Err(error) => return left_out(dn.clone(), dn, error.to_string()),
         };
+        if !everywhere && !matches!(self.in_scope(operator, Verb::FindUsers, &subject).await, Ok(true)) {
+            return None;
+        }
         let why = match self.accounts.record_of(&subject, clock::now()).await {
             Ok(record) => whom.leaves_out(&subject, &record).map(str::to_owned),
             Err(error) => Some(error.to_string()),
@@ -95,11 +100,11 @@ impl AdminState {
                 .err()
                 .map(|error| error.error),
         };
-        Sighted {
+        Some(Sighted {
             login: subject.login,
             dn,
             left_out: why,
-        }
+        })
     }
 
     /// Tells how a job stands until it is over.
@@ -131,27 +136,5 @@ const SLOWEST: Duration = Duration::from_secs(5);
 /// An answer of one JSON object a line, and where they come from.
 fn lines() -> (mpsc::Sender<BulkLine>, Response) {
     let (sender, lines) = mpsc::channel(16);
-    let body = Stream::new(Lines(lines));
-    let answer = ([(CONTENT_TYPE, "application/x-ndjson")], body).into_response();
-    (sender, answer)
-}
-
-struct Lines(mpsc::Receiver<BulkLine>);
-
-impl HttpBody for Lines {
-    type Data = Bytes;
-    type Error = serde_json::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, serde_json::Error>>> {
-        self.0.poll_recv(context).map(|line| {
-            let line = line?;
-            Some(serde_json::to_vec(&line).map(|mut octets| {
-                octets.push(b'\n');
-                Frame::data(octets.into())
-            }))
-        })
-    }
+    (sender, answer(None, lines))
 }

@@ -1,5 +1,7 @@
-//! Jobs, done when their time comes: one after the other, from the start where they were broken off.
+//! Jobs, done when their time comes: one after the other, and one with many people beside; from the start where they
+//! were broken off.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use tracing::{error, info};
 use crate::accounts::jobs::{Action, JobRecord, Named, Progress, Step, Whom};
 use crate::accounts::{AccountError, Actor, DenyWish, Subject};
 use crate::admin::api::{ApiError, GroupDenyRequest};
-use crate::admin::operator::{Caller, Operator, Target, Verb, authorize};
+use crate::admin::operator::{Operator, Target, Verb, authorize};
 use crate::admin::router::AdminState;
 use crate::causes::in_full;
 use crate::clock;
@@ -22,20 +24,23 @@ pub(super) const NOBODY: &str = "cannot log in here: the directory's own filter 
 impl AdminState {
     /// Does what is due, until `shutdown`. What is under way then is done at the next start.
     pub async fn run_jobs(self, shutdown: CancellationToken) {
+        let mut with_many = JoinSet::new();
         loop {
             let wait = tokio::select! {
                 () = shutdown.cancelled() => return,
-                wait = self.run_due() => wait,
+                wait = self.run_due(&mut with_many) => wait,
             };
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = self.accounts.jobs_changed(wait) => {}
+                Some(_) = with_many.join_next() => {}
             }
         }
     }
 
-    /// How long nothing is to be done.
-    async fn run_due(&self) -> Duration {
+    /// How long nothing is to be done. One job with many people runs beside: nobody stays in because of it who is to be
+    /// kept out.
+    async fn run_due(&self, with_many: &mut JoinSet<()>) -> Duration {
         let (due, next) = match self.accounts.due_jobs(clock::now()).await {
             Ok(found) => found,
             Err(error) => {
@@ -45,17 +50,32 @@ impl AdminState {
         };
         for job in due {
             let number = job.number;
-            if let Err(error) = self.run(number).await {
-                error!(
-                    job = number,
-                    error = in_full(&error),
-                    "a job is not done, and is tried again"
-                );
+            if matches!(job.action, Action::ForceChanges(_)) {
+                if with_many.is_empty() {
+                    let state = self.clone();
+                    with_many.spawn(async move {
+                        if state.run_or_tell(number).await.is_break() {
+                            tokio::time::sleep(AFTER_FAULT).await;
+                        }
+                    });
+                }
+            } else if self.run_or_tell(number).await.is_break() {
                 return AFTER_FAULT;
             }
         }
         let until = next.map(|next| next.since(clock::now()) + Duration::from_millis(1));
         until.map_or(LONGEST_WAIT, |until| until.min(LONGEST_WAIT))
+    }
+
+    async fn run_or_tell(&self, number: u64) -> ControlFlow<()> {
+        match self.run(number).await {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                let error = in_full(&error);
+                error!(job = number, error, "a job is not done, and is tried again");
+                ControlFlow::Break(())
+            }
+        }
     }
 
     async fn run(&self, number: u64) -> Result<(), AccountError> {
@@ -83,11 +103,10 @@ impl AdminState {
 
     /// Does it, if the operator may do so now.
     async fn perform(&self, job: &JobRecord, progress: &mut Progress) -> Result<(), String> {
-        let caller = Caller {
-            name: job.by.clone(),
-            own: job.own,
-        };
-        let operator = caller.as_operator(&self.control.operators());
+        let operator = self
+            .operator_again(&job.by, job.own)
+            .await
+            .map_err(|error| in_full(&error))?;
         let may = |verb| authorize(&operator, verb, Target::Nobody).map_err(|error| error.error);
         match &job.action {
             Action::ForceChanges(whom) => {
@@ -186,24 +205,24 @@ impl AdminState {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         let mut under_way: JoinSet<(String, Came)> = JoinSet::new();
         let (operator, whom) = (Arc::new(operator.clone()), Arc::new(whom.clone()));
-        while let Some(names) = searched.names.recv().await {
+        'names: while let Some(names) = searched.names.recv().await {
             for dn in names {
                 let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                    break;
+                    break 'names;
                 };
+                while let Some(done) = under_way.try_join_next() {
+                    count(progress, done);
+                }
+                if !self.goes_on(number, progress).await? {
+                    searched.came.abort();
+                    break 'names;
+                }
                 let (state, operator, whom) = (self.clone(), Arc::clone(&operator), Arc::clone(&whom));
                 under_way.spawn(async move {
                     let _place = place;
                     let came = state.force_one(number, &operator, &whom, &dn).await;
                     (dn, came)
                 });
-                while let Some(done) = under_way.try_join_next() {
-                    count(progress, done);
-                }
-            }
-            if !self.goes_on(number, progress).await? {
-                searched.came.abort();
-                break;
             }
         }
         while let Some(done) = under_way.join_next().await {
@@ -247,6 +266,10 @@ impl AdminState {
         if !self.accounts.is_marked(number, subject, by.now).await.map_err(words)? {
             let record = self.accounts.record_of(subject, by.now).await.map_err(words)?;
             if whom.leaves_out(subject, &record).is_some() {
+                return Ok(Came::LeftOut);
+            }
+            // A job tells nobody of people whom its operator may not see.
+            if !self.in_scope(operator, Verb::FindUsers, subject).await.map_err(told)? {
                 return Ok(Came::LeftOut);
             }
             self.may_do_to(operator, Verb::ForceChange, subject)

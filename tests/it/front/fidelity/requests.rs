@@ -1,7 +1,7 @@
 //! Requests of every kind, as octets.
 
 use portcullis::ber::{self, BOOLEAN, ENUMERATED, INTEGER, OCTET_STRING, SEQUENCE};
-use portcullis::directory::filter::Filter;
+use portcullis::directory::filter::{Filter, encode};
 
 /// A request without its message id.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Search {
     /// A search of the subtree for a filter in text.
     pub(super) fn of(base: &str, filter: &str) -> Self {
         let mut octets = Vec::new();
-        Filter::parse(filter).unwrap().encode(&mut octets);
+        encode(&Filter::parse(filter).unwrap(), &mut octets);
         Self {
             base: base.into(),
             scope: 2,
