@@ -9,10 +9,11 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::view::{ApiTokenIssued, ApiTokenView};
-use super::{AccountError, Accounts, Actor, RETRIES, event};
+use super::{AccountError, Accounts, Actor, RETRIES, Subject, event};
 use crate::clock::{self, Timestamp};
+use crate::engine::approval::Who;
 use crate::engine::batch::{Batch, Change, Key, Version};
-use crate::engine::operator::{ApiToken, Grant, Role};
+use crate::engine::operator::{ApiToken, Grant, Role, account_of};
 use crate::engine::record::{decode, encode};
 use crate::secret::Secret;
 use crate::store::{Durability, Found};
@@ -224,6 +225,22 @@ impl Accounts {
         }
     }
 
+    /// Who has issued the API token that an operator acts by, where that is not its account: they have seen it, and may
+    /// be the one who acts.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the directory cannot be asked.
+    pub(super) async fn lender(&self, subject: &Subject, by: Actor<'_>) -> Result<Option<Who>, AccountError> {
+        let Some((account, name)) = by.name.split_once('/') else {
+            return Ok(None);
+        };
+        let token = self.find_api_token(account, name, by.now).await?;
+        match token.filter(|token| account_of(&token.issued_by) != account) {
+            Some(token) => Ok(Some(self.who(&token.issued_by, subject).await?)),
+            None => Ok(None),
+        }
+    }
+
     async fn api_token(&self, account: &str, name: &str, now: Timestamp) -> Result<(ApiToken, Version), AccountError> {
         let found = self.store.read(&[Key::api_token(account, name)], now).await?;
         let found = found.into_iter().next().unwrap_or_default();
@@ -279,6 +296,7 @@ pub(super) fn in_words(grant: &Grant) -> String {
 mod tests {
     use super::*;
     use crate::accounts::fixture::{CAROL, Fixture, NOW};
+    use crate::accounts::{PasscodeWish, Relation};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -347,6 +365,27 @@ mod tests {
         for name in ["", "a/b", "a b", "ü", &"x".repeat(65)] {
             let refused = site.accounts.issue_api_token(wish(name), CAROL).await;
             assert!(matches!(refused, Err(AccountError::Invalid(_))), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_issued_a_token_releases_nothing_that_it_issued() {
+        let site = Fixture::new();
+        site.four_eyes.lock().passcodes = true;
+        site.main.set_manager("ana", "ben");
+        let ana = site.subject("ana").await;
+        let ben = Actor { name: "ben", now: NOW };
+        site.accounts.issue_api_token(wish("ci"), ben).await.unwrap();
+        site.accounts.issue_api_token(wish("own"), CAROL).await.unwrap();
+        for (name, relation) in [("carol/ci", Relation::Issuer), ("carol/own", Relation::Second)] {
+            let by = Actor { name, now: NOW };
+            let issued = site
+                .accounts
+                .issue_passcode(&ana, PasscodeWish::default(), by)
+                .await
+                .unwrap();
+            let found = site.accounts.find_passcode(&issued.passcode.id, ben).await.unwrap();
+            assert_eq!(found.1, relation, "{name}");
         }
     }
 
