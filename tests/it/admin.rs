@@ -119,18 +119,18 @@ fn the_server_shows_how_it_is_and_what_it_decided() {
 fn the_policies_that_are_shipped_are_sound() {
     let folder = tempfile::tempdir().unwrap();
     let configuration = folder.path().join("portcullis.toml");
-    let clients: String = ["vpn", "switches", "wifi", "wiki"]
+    let clients: String = ["vpn", "switches", "wifi", "wiki", "lab"]
         .iter()
         .zip(1..)
         .map(|(name, number)| {
             format!(
-                "[[client]]\nname = \"{name}\"\naddress = [\"127.0.0.{number}\"]\nsecret = \"a-secret-of-the-tests\"\n"
+                "[[client]]\nname = \"{name}\"\naddress = [\"127.0.0.{number}\", \"192.0.2.{number}\"]\nsecret = \"a-secret-of-the-tests\"\n"
             )
         })
         .collect();
     let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/policies");
     let written = format!(
-        "[node]\nname = \"shipped\"\n[policies]\npath = \"{policies}\"\n[[directory]]\nname = \"people\"\nkind = \"local\"\n\
+        "[node]\nname = \"shipped\"\n[policies]\npath = \"{policies}\"\n[privileged]\ngroup = [\"admins\"]\n[[directory]]\nname = \"people\"\nkind = \"local\"\n\
          ldif = \"people.ldif\"\n[[radius]]\nlisten = \"127.0.0.1:0\"\n{clients}"
     );
     fs::write(&configuration, written).unwrap();
