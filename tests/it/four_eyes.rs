@@ -128,7 +128,7 @@ fn operators_help_others_only() {
         let other = cli_as(&site, MANAGER, arguments);
         assert_ne!(other.status.code(), Some(4), "{arguments:?}");
     }
-    let own = cli_as(&site, CLERK, &["token", "revoke", CLERK, "1", "--yes"]);
+    let own = cli_as(&site, CLERK, &["deny", CLERK, "--reason", "the laptop was stolen"]);
     assert!(own.status.success(), "what harms nobody else is one's own business");
     let refusals = site.json(&[
         "audit",
@@ -140,4 +140,9 @@ fn operators_help_others_only() {
         "reject",
     ]);
     assert_eq!(refusals.as_array().map(Vec::len), Some(helping.len()), "{refusals}");
+    let unconfirmed = cli_as(&site, CLERK, &["token", "revoke", CLERK, "1", "--yes"]);
+    assert!(
+        !unconfirmed.status.success(),
+        "whose code confirms what they do gives it to take the token away"
+    );
 }
