@@ -81,6 +81,9 @@ enum Failed {
     /// This destination is refused.
     #[error("{0}")]
     Refused(String),
+    /// No more messages are taken now than there are, by us or by the server.
+    #[error("{0}")]
+    Busy(String),
     /// No message would be taken.
     #[error("{0}")]
     Unavailable(String),
@@ -164,22 +167,33 @@ impl Delivery {
     pub async fn send(&self, message: &Message) -> Delivered {
         let began = clock::monotonic();
         let sent = match self.enter() {
-            None => Err(Failed::Unavailable("too many messages wait already".into())),
+            None => Err(Failed::Busy("too many messages wait already".into())),
             Some(_place) => {
+                let turn = tokio::time::timeout(self.timeout, self.permits.acquire()).await;
                 let send = async {
-                    let _permit = self.permits.acquire().await;
                     match &self.transport {
                         Transport::Smtp(smtp) => smtp.send(message).await,
                         Transport::Gateway(gateway) => gateway.send(message).await,
                     }
                 };
-                let timed = tokio::time::timeout(self.timeout, send).await;
-                timed.unwrap_or_else(|_| Err(self.too_long()))
+                match turn {
+                    // The others are what kept it, not the server.
+                    Err(_) => Err(Failed::Busy("too many messages are on their way".into())),
+                    Ok(_permit) => {
+                        let left = self.timeout.saturating_sub(began.elapsed());
+                        let timed = tokio::time::timeout(left, send).await;
+                        timed.unwrap_or_else(|_| match left < self.timeout / 2 {
+                            true => Err(Failed::Busy("too many messages are on their way".into())),
+                            false => Err(self.too_long()),
+                        })
+                    }
+                }
             }
         };
         let sent = sent.map(|said| presentable(&said, message));
         let sent = sent.map_err(|failed| match failed {
             Failed::Refused(why) => Failed::Refused(presentable(&why, message)),
+            Failed::Busy(why) => Failed::Busy(presentable(&why, message)),
             Failed::Unavailable(why) => Failed::Unavailable(presentable(&why, message)),
         });
         self.note(&sent, began.elapsed());
@@ -193,6 +207,10 @@ impl Delivery {
             Err(Failed::Refused(why)) => {
                 warn!(delivery = name, %destination, user = message.login, reason = why, "destination refused");
                 Delivered::Refused(why)
+            }
+            Err(Failed::Busy(why)) => {
+                warn!(delivery = name, %destination, user = message.login, reason = why, "code not sent");
+                Delivered::Busy(why)
             }
             Err(Failed::Unavailable(why)) => {
                 warn!(delivery = name, %destination, user = message.login, reason = why, "code not sent");
@@ -323,7 +341,7 @@ impl Delivery {
                 health.failed += 1;
                 health.error = None;
             }
-            Err(Failed::Unavailable(why)) => {
+            Err(Failed::Busy(why) | Failed::Unavailable(why)) => {
                 health.failed += 1;
                 health.error = Some(why.clone());
             }
@@ -418,6 +436,36 @@ mod tests {
             login: "ana".into(),
             service: "vpn".into(),
         }
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_no_outage() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = format!(
+            "name = \"mail\"\nkind = \"smtp\"\nserver = \"{}\"\nfrom = \"c@example.org\"\ntls = \"none\"\n\
+             in_flight = 1\nqueue = 1\ntimeout = \"2s\"\n",
+            silent.local_addr().unwrap()
+        );
+        let settings: config::Delivery = toml::from_str(&settings).unwrap();
+        let delivery = Delivery::new(&settings).unwrap();
+        let send = || {
+            let delivery = Arc::clone(&delivery);
+            let mail = message(&Form::Mail(Vec::new()), "ana@example.org");
+            tokio::spawn(async move { delivery.send(&mail).await })
+        };
+        let first = send();
+        while delivery.permits.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let second = send();
+        while delivery.under_way.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        let third = send().await.unwrap();
+        assert!(matches!(third, Delivered::Busy(_)), "{third:?}");
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        assert!(matches!(first, Delivered::Unavailable(_)), "{first:?}");
+        assert!(matches!(second, Delivered::Busy(_)), "{second:?}");
     }
 
     #[test]

@@ -207,6 +207,9 @@ pub async fn count(audit: &Audit, question: &Question) -> Result<Report, AuditEr
         for line in stretch.records.iter().filter(|line| question.concerns(line)) {
             counters.add(&dimensions, line);
         }
+        if let Some(damage) = stretch.damaged.into_iter().next() {
+            counters.unread.get_or_insert(damage);
+        }
         from = stretch.next;
         if stretch.end {
             break;
@@ -218,6 +221,8 @@ pub async fn count(audit: &Audit, question: &Question) -> Result<Report, AuditEr
 
 #[derive(Default)]
 struct Counters {
+    /// What could not be read, the first of it.
+    unread: Option<String>,
     rows: HashMap<Vec<String>, [u64; OUTCOMES.len()]>,
     records: u64,
     folded: bool,
@@ -266,6 +271,11 @@ impl Counters {
             (moment(one), sum(one), &one.of).cmp(&(moment(other), sum(other), &other.of))
         });
         let mut notes = Vec::new();
+        if let Some(damage) = &self.unread {
+            notes.push(format!(
+                "not all records could be read, and so not all are counted: {damage}"
+            ));
+        }
         if self.folded {
             notes.push(format!(
                 "there are more than {MOST_ROWS} rows; the rest is counted as (others)"

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::accounts::view::moment;
 use crate::audit::export::Sender;
@@ -255,6 +255,8 @@ struct State {
     last: Option<Timestamp>,
     latency: Option<Duration>,
     failing: Option<(Timestamp, String)>,
+    /// How often in a row records could not be read.
+    unread: u32,
 }
 
 /// Why records are not on their way.
@@ -262,6 +264,8 @@ struct State {
 enum Failed {
     #[error("the store does not work")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("records of the audit cannot be read: {0}")]
+    Damaged(String),
     #[error(transparent)]
     Collector(#[from] connection::Failed),
 }
@@ -337,7 +341,7 @@ impl Stream {
             None => cursor.insert(self.first(source).await?),
         };
         let (mut page, mut next) = loop {
-            let (page, next) = read(source, cursor.next).await?;
+            let (page, next) = self.read(source, cursor.next).await?;
             if !page.is_empty() {
                 break (page, next);
             }
@@ -385,7 +389,7 @@ impl Stream {
                     Carried::Confirmed
                 });
             }
-            let more = read(source, next).await?;
+            let more = self.read(source, next).await?;
             if more.0.is_empty() {
                 tokio::select! {
                     () = stop.cancelled() => {}
@@ -395,6 +399,32 @@ impl Stream {
             }
             (page, next) = more;
         }
+    }
+
+    /// The next records, and where they end. Those that cannot be read are tried again for a while: a disk may have
+    /// failed for a moment. After that it goes on without them, for what happens now must arrive.
+    async fn read(&self, source: &Source, from: u64) -> Result<(Vec<AuditLine>, u64), Failed> {
+        let stretch = source.audit.search(&Filter::default(), from, PAGE).await;
+        let stretch = stretch.map_err(|error| Failed::Store(error.into()))?;
+        let unread = {
+            let mut state = self.state.lock();
+            state.unread = match stretch.damaged.is_empty() {
+                true => 0,
+                false => state.unread.saturating_add(1),
+            };
+            state.unread
+        };
+        if let Some(damage) = stretch.damaged.first().filter(|_| unread <= TRIES) {
+            if unread == TRIES {
+                let stream = &self.settings.name;
+                error!(
+                    stream,
+                    damage, "records of the audit cannot be read; the stream goes on without them"
+                );
+            }
+            return Err(Failed::Damaged(damage.clone()));
+        }
+        Ok((stretch.records, stretch.next))
     }
 
     /// Whether it shows that something was read.
@@ -483,15 +513,10 @@ impl Stream {
     }
 }
 
-/// The next records, and where they end.
-async fn read(source: &Source, from: u64) -> Result<(Vec<AuditLine>, u64), Failed> {
-    let stretch = source.audit.search(&Filter::default(), from, PAGE).await;
-    let stretch = stretch.map_err(|error| Failed::Store(error.into()))?;
-    Ok((stretch.records, stretch.next))
-}
-
 /// Records in memory at once.
 const PAGE: usize = 200;
+/// How often records that cannot be read are tried: some two minutes.
+const TRIES: u32 = 9;
 /// How often new records are looked for.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long records are under way before they are to be confirmed.

@@ -170,7 +170,11 @@ impl Upstream {
         let asked = tokio::time::timeout(LONGEST, self.ask_in_turn(&request, question.challenge.as_ref()));
         let answer = match asked.await {
             Ok(answered) => answered,
-            Err(_) => Err(Unanswered::out_of_reach("it takes too long")),
+            // There was no time to hear all of them.
+            Err(_) => Err(Unanswered {
+                reason: "it takes too long".to_owned(),
+                out_of_reach: false,
+            }),
         };
         answer.unwrap_or_else(|unanswered| {
             let reason = format!("upstream {}: {}", self.name, unanswered.reason);
@@ -227,12 +231,16 @@ impl Upstream {
             if !fits {
                 continue;
             }
+            let began = clock::monotonic();
             match server.ask(request).await {
                 Ok(reply) => return Ok(self.answer(server, &reply)),
                 Err(Failure::TooLong) => return Ok(Answer::Reject),
-                Err(
-                    failure @ (Failure::Connect { .. } | Failure::Lost { .. } | Failure::Silence { unproven: 0, .. }),
-                ) => unanswered.reason = server::in_full(&failure),
+                Err(failure @ (Failure::Lost { .. } | Failure::Silence { unproven: 0, .. })) => {
+                    unanswered.reason = server::in_full(&failure);
+                    // It may wait for somebody to press a button, or drop just this question.
+                    unanswered.out_of_reach &= !server.is_there(began).await;
+                }
+                Err(failure @ Failure::Connect { .. }) => unanswered.reason = server::in_full(&failure),
                 // There is somebody, or it is we who do not ask.
                 Err(failure @ (Failure::Busy(_) | Failure::Silence { .. } | Failure::Refused { .. })) => {
                     unanswered.reason = server::in_full(&failure);
@@ -328,6 +336,67 @@ async fn watch(upstream: Weak<Upstream>, position: usize, interval: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn asked() -> Question {
+        Question {
+            upstream: "up".into(),
+            user: "ana".into(),
+            typed: crate::secret::Secret::new("123456"),
+            challenge: None,
+            nas_identifier: None,
+            calling_station: None,
+        }
+    }
+
+    /// A server that may answer Status-Server, and drops all else.
+    async fn answer(socket: &tokio::net::UdpSocket, status: bool) {
+        use crate::radius::packet::{Packet, Writer};
+        let secret = crate::radius::crypto::SharedSecret::new(&crate::secret::Secret::new("s3cret"));
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+            let packet = Packet::parse(&buffer[..length]).unwrap();
+            if !status || packet.code() != 12 {
+                continue;
+            }
+            let mut octets = Vec::new();
+            Writer::begin(
+                &mut octets,
+                ACCESS_ACCEPT,
+                packet.identifier(),
+                packet.authenticator(),
+                true,
+            )
+            .finish_reply(&secret);
+            socket.send_to(&octets, from).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_that_is_dropped_is_no_outage_of_a_server_that_tells_its_status() {
+        for status in [true, false] {
+            let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let config = format!(
+                "name = \"up\"\ntimeout = \"300ms\"\ntries = 1\nstatus_interval = \"50ms\"\n\
+                 servers = [{{ address = \"{}\", secret = \"s3cret\" }}]\n",
+                socket.local_addr().unwrap()
+            );
+            let serving = tokio::spawn(async move { answer(&socket, status).await });
+            let config: config::Upstream = toml::from_str(&config).unwrap();
+            let upstream = Upstream::start(&config, &Dictionary::shipped(), b"mark").unwrap();
+            while status && upstream.status().servers[0].latency_ms.is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            for _ in 0..4 {
+                let answer = upstream.ask(&asked()).await;
+                match status {
+                    true => assert!(matches!(answer, Answer::Unavailable(_)), "{answer:?}"),
+                    false => assert!(matches!(answer, Answer::OutOfReach(_)), "{answer:?}"),
+                }
+            }
+            serving.abort();
+        }
+    }
 
     #[test]
     fn texts_are_made_safe_to_show() {

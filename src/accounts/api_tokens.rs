@@ -9,13 +9,14 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::view::{ApiTokenIssued, ApiTokenView};
-use super::{AccountError, Accounts, Actor, RETRIES, event};
+use super::{AccountError, Accounts, Actor, RETRIES, Subject, event};
 use crate::clock::{self, Timestamp};
+use crate::engine::approval::Who;
 use crate::engine::batch::{Batch, Change, Key, Version};
-use crate::engine::operator::{ApiToken, Grant, Role};
+use crate::engine::operator::{ApiToken, Grant, Role, account_of};
 use crate::engine::record::{decode, encode};
 use crate::secret::Secret;
-use crate::store::Durability;
+use crate::store::{Durability, Found};
 
 /// What an API token is to be like.
 #[derive(Clone, Debug)]
@@ -180,9 +181,12 @@ impl Accounts {
         from: Option<IpAddr>,
         now: Timestamp,
     ) -> Result<Option<ApiToken>, AccountError> {
-        let digest = self.keyring.digest_code(CONTEXT, shown.expose());
-        let pointer = self.store.read(&[Key::api_token_shown(&digest)], now).await?;
-        let Some(octets) = pointer.into_iter().next().and_then(|found| found.value) else {
+        // A token that was given out under a former key file lives on.
+        let digests: Vec<[u8; 32]> = self.keyring.digests_of_code(CONTEXT, shown.expose()).collect();
+        let keys: Vec<Key> = digests.iter().map(Key::api_token_shown).collect();
+        let pointers = self.store.read(&keys, now).await?;
+        let pointer = |(digest, found): (_, Found)| found.value.map(|octets| (digest, octets));
+        let Some((digest, octets)) = digests.iter().zip(pointers).find_map(pointer) else {
             return Ok(None);
         };
         let key = Key::from_octets(&octets);
@@ -191,7 +195,7 @@ impl Accounts {
         let Some(octets) = found.value else { return Ok(None) };
         let mut token: ApiToken =
             decode(&octets).map_err(|error| AccountError::BadRecord("an API token".into(), error))?;
-        if !bool::from(token.digest.ct_eq(&digest)) || now >= token.expires {
+        if !bool::from(token.digest.ct_eq(digest)) || now >= token.expires {
             return Ok(None);
         }
         if token.last_used.is_none_or(|(at, _)| now.since(at) >= NOTED_FOR) {
@@ -218,6 +222,22 @@ impl Accounts {
             Ok((token, _)) => Ok(Some(token)),
             Err(AccountError::NoSuchApiToken(_)) => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Who has issued the API token that an operator acts by, where that is not its account: they have seen it, and may
+    /// be the one who acts.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the directory cannot be asked.
+    pub(super) async fn lender(&self, subject: &Subject, by: Actor<'_>) -> Result<Option<Who>, AccountError> {
+        let Some((account, name)) = by.name.split_once('/') else {
+            return Ok(None);
+        };
+        let token = self.find_api_token(account, name, by.now).await?;
+        match token.filter(|token| account_of(&token.issued_by) != account) {
+            Some(token) => Ok(Some(self.who(&token.issued_by, subject).await?)),
+            None => Ok(None),
         }
     }
 
@@ -276,6 +296,7 @@ pub(super) fn in_words(grant: &Grant) -> String {
 mod tests {
     use super::*;
     use crate::accounts::fixture::{CAROL, Fixture, NOW};
+    use crate::accounts::{PasscodeWish, Relation};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -344,6 +365,27 @@ mod tests {
         for name in ["", "a/b", "a b", "ü", &"x".repeat(65)] {
             let refused = site.accounts.issue_api_token(wish(name), CAROL).await;
             assert!(matches!(refused, Err(AccountError::Invalid(_))), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_issued_a_token_releases_nothing_that_it_issued() {
+        let site = Fixture::new();
+        site.four_eyes.lock().passcodes = true;
+        site.main.set_manager("ana", "ben");
+        let ana = site.subject("ana").await;
+        let ben = Actor { name: "ben", now: NOW };
+        site.accounts.issue_api_token(wish("ci"), ben).await.unwrap();
+        site.accounts.issue_api_token(wish("own"), CAROL).await.unwrap();
+        for (name, relation) in [("carol/ci", Relation::Issuer), ("carol/own", Relation::Second)] {
+            let by = Actor { name, now: NOW };
+            let issued = site
+                .accounts
+                .issue_passcode(&ana, PasscodeWish::default(), by)
+                .await
+                .unwrap();
+            let found = site.accounts.find_passcode(&issued.passcode.id, ben).await.unwrap();
+            assert_eq!(found.1, relation, "{name}");
         }
     }
 

@@ -83,7 +83,9 @@ impl Accounts {
         let (first, second) = code.split_at(passcode::HALF);
         let id = draw(ID_LENGTH).to_lowercase();
         let user = subject.key.as_str();
-        let index = PasscodeOf::put(&subject.key, self.parties(subject, by).await?, &id, by.now + life);
+        let mut parties = self.parties(subject, by).await?;
+        parties.extend(self.lender(subject, by).await?);
+        let index = PasscodeOf::put(&subject.key, parties, &id, by.now + life);
         let (passcode, replaced) = self
             .change_with("passcode.issue", subject, by, &index, |record| {
                 let replaced = record.passcode.as_ref().is_some_and(|old| is_live(old, by.now));

@@ -4,9 +4,10 @@ use super::relation::Account;
 use super::resolve::look_up;
 use super::{AccountError, Accounts, Actor, Subject};
 use crate::clock::Timestamp;
-use crate::engine::authenticator::{self, Kind, KindSet};
+use crate::engine::authenticator::{Kind, KindSet};
 use crate::engine::facts::Lookup;
 use crate::engine::operator::account_of;
+use crate::engine::record::TokenKind;
 use crate::engine::request::LoginName;
 use crate::secret::Secret;
 
@@ -76,13 +77,17 @@ impl Accounts {
         self.resolve(key, None).await
     }
 
-    /// Whether somebody has a token whose codes confirm what they do as an operator.
+    /// Whether somebody has a token whose codes confirm what they do as an operator. One that is switched off is one as
+    /// well: too many wrong codes switch it off, and must not end what they were guessed for.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn can_confirm(&self, subject: &Subject, now: Timestamp) -> Result<bool, AccountError> {
         let ((record, _), _) = self.load(subject, now).await?;
-        Ok(authenticator::any_enrolled(OWN_CODES, &record, now))
+        Ok(record.tokens.iter().any(|token| match token.kind {
+            TokenKind::Totp { .. } | TokenKind::Hotp { .. } | TokenKind::YubicoOtp { .. } => true,
+            TokenKind::Ocra { .. } => false,
+        }))
     }
 
     /// Judges the code by which an operator, who is `subject`, confirms a request. A right one is spent, a wrong one
@@ -96,5 +101,26 @@ impl Accounts {
             .judge_code(subject, code, OWN_CODES, "operator.confirm", by)
             .await?;
         Ok(verified.matched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::accounts::TokenWish;
+    use crate::accounts::Which;
+    use crate::accounts::fixture::{CAROL, Fixture, NOW};
+
+    #[tokio::test]
+    async fn a_token_that_is_switched_off_still_has_a_code_asked_for() {
+        let site = Fixture::new();
+        let ben = site.subject("ben").await;
+        assert!(!site.accounts.can_confirm(&ben, NOW).await.unwrap());
+        site.accounts.enrol(&ben, &TokenWish::default(), CAROL).await.unwrap();
+        assert!(site.accounts.can_confirm(&ben, NOW).await.unwrap());
+        let which = Which::parse("1");
+        site.accounts.switch_token(&ben, &which, false, CAROL).await.unwrap();
+        assert!(site.accounts.can_confirm(&ben, NOW).await.unwrap());
+        site.accounts.revoke_token(&ben, &which, CAROL).await.unwrap();
+        assert!(!site.accounts.can_confirm(&ben, NOW).await.unwrap());
     }
 }

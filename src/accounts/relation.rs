@@ -133,6 +133,12 @@ impl Accounts {
             let Account::Known(other) = self.account(&delegation.from.account, subject).await? else {
                 continue;
             };
+            let from = delegation.from.key.as_ref();
+            let here = from.filter(|key| directory_of(key.as_str()) == &*other.directory);
+            if here.is_some_and(|key| *key != other.key) {
+                // The account is somebody else's by now.
+                continue;
+            }
             let instead_of = known(&delegation.from.account, &other);
             let mut party = instead_of.is(&who);
             for one in vouching.apart {

@@ -247,15 +247,13 @@ impl AdminClient {
             return Err(refused(status, &self.whole(response).await?).into());
         }
         let mut body = response.into_body();
-        loop {
-            let next = tokio::time::timeout(PATIENCE, body.frame()).await;
-            let Some(frame) = next.map_err(|error| self.broken(error))? else {
-                return Ok(());
-            };
-            if let Some(octets) = frame.map_err(|error| self.broken(error))?.data_ref() {
+        while let Some(frame) = timeout(PATIENCE, body.frame()).await.map_err(|_| self.too_late())? {
+            let frame = frame.map_err(|error| self.broken(in_full(&error)))?;
+            if let Some(octets) = frame.data_ref() {
                 take(octets).map_err(ClientError::Taken)?;
             }
         }
+        Ok(())
     }
 
     async fn exchange(&self, method: Method, target: &str, body: Bytes) -> Result<Bytes, ClientError> {

@@ -119,7 +119,11 @@ const RECENT: usize = 10_000;
 
 impl Follower<'_> {
     fn anchor(&mut self, anchor: &Anchor) {
-        if anchor.is_signed_by(self.key) {
+        if self.at.sequence > 0 {
+            // Whatever stands before it would be vouched for by nothing.
+            let detail = "what retention has left stands behind records".to_owned();
+            self.fail(1, Tampering::Changed, detail);
+        } else if anchor.is_signed_by(self.key) {
             self.at = anchor.last;
             self.good = anchor.last.sequence;
             self.attested.gone = anchor.last.sequence;

@@ -133,6 +133,8 @@ struct Joint {
 }
 
 fn verify_archive(archive: &Archive, keyring: &Keyring, demands: &Demands, head: u64) -> Result<Archived, Broken> {
+    // Otherwise what retention takes away meanwhile would pass for removed.
+    let _pin = archive.pin();
     let catalog = archive.catalog();
     let mut last = Position::default();
     if let Some(anchor) = &catalog.anchor {
@@ -143,6 +145,9 @@ fn verify_archive(archive: &Archive, keyring: &Keyring, demands: &Demands, head:
             return Err(broken(1, Tampering::Removed, detail));
         }
         last = anchor.last;
+        if let Some(broken) = demands.fault(&last) {
+            return Err(broken);
+        }
     }
     let gone = last.sequence;
     let stretches = &catalog.stretches;

@@ -122,6 +122,8 @@ impl Gateway {
             // 400 and 422 are how gateways refuse numbers; the rest is about us or about them.
             return Err(match status {
                 400 | 422 => Failed::Refused(said),
+                // There is somebody, who wants fewer (RFC 6585 section 4).
+                429 => Failed::Busy(said),
                 _ => Failed::Unavailable(said),
             });
         }

@@ -171,7 +171,7 @@ impl Smtp {
                 .auth(&[Mechanism::Plain, Mechanism::Login], &credentials)
                 .await
                 .map_err(|error| match failed(error) {
-                    Failed::Refused(why) | Failed::Unavailable(why) => {
+                    Failed::Refused(why) | Failed::Busy(why) | Failed::Unavailable(why) => {
                         Failed::Unavailable(format!("it does not let us in: {why}"))
                     }
                 })?;
@@ -218,6 +218,9 @@ fn failed(error: lettre::transport::smtp::Error) -> Failed {
     let said = in_full(&error);
     if error.is_permanent() && error.status().is_some_and(|code| is_about_destination(code.into())) {
         Failed::Refused(said)
+    } else if error.is_transient() {
+        // There is somebody, who wants it later: servers that get too much say so (RFC 5321 section 4.2.1).
+        Failed::Busy(said)
     } else {
         Failed::Unavailable(said)
     }

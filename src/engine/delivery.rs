@@ -289,6 +289,9 @@ pub enum Delivered {
     Underway,
     /// This destination was refused. The text says why, for logs.
     Refused(String),
+    /// Too much is being sent: by us, or to a server that says so. It is there all the same, and whoever wants to can
+    /// bring that about. The text says why, for logs.
+    Busy(String),
     /// Nothing can be sent at the moment. The text says why, for logs.
     Unavailable(String),
 }
@@ -298,7 +301,7 @@ impl Delivered {
     /// that the password was right.
     pub const fn is_told(&self) -> bool {
         match self {
-            Self::Unavailable(_) => true,
+            Self::Busy(_) | Self::Unavailable(_) => true,
             Self::Sent(_) | Self::Underway | Self::Refused(_) => false,
         }
     }
@@ -311,7 +314,7 @@ impl Delivered {
             Self::Underway => return None,
             Self::Sent(said) => (Outcome::Accept, said),
             Self::Refused(said) => (Outcome::Reject, said),
-            Self::Unavailable(said) => (Outcome::Unavailable, said),
+            Self::Busy(said) | Self::Unavailable(said) => (Outcome::Unavailable, said),
         };
         let to = note.reason.as_deref().unwrap_or_default();
         Some(AuditEvent {

@@ -36,6 +36,8 @@ const BONDS: &[(&[u8], Bond)] = &[
     (b"p/", Bond::None),
     (b"e/p/", Bond::None),
     (b"e/l/", Bond::None),
+    (b"e/a/", Bond::None),
+    (b"e/k/", Bond::None),
     (b"e/t/", Bond::None),
     (b"e/d/", Bond::None),
     (b"e/o/", Bond::None),
@@ -52,6 +54,8 @@ const BONDS: &[(&[u8], Bond)] = &[
     (b"j/", Bond::None),
     (b"e/j/", Bond::None),
     (b"e/h", Bond::None),
+    (b"e/a/", Bond::None),
+    (b"e/k/", Bond::None),
 ];
 
 /// How much was sealed anew.

@@ -23,6 +23,9 @@ pub enum FolderError {
     /// Something lies in the folder that cannot be taken along.
     #[error("{0} is neither a file, a folder nor a link")]
     Strange(PathBuf),
+    /// A folder of policy files is a link: what it leads to would change before the rest, and stay changed.
+    #[error("{0} is a link to a folder elsewhere, whose files cannot be replaced together with the others")]
+    Link(PathBuf),
     /// The folder has no other beside it.
     #[error("{0} is the root of a file system")]
     Root(PathBuf),
@@ -155,8 +158,12 @@ fn copy_folder(from: &Path, to: &Path, below: &Path) -> Result<(), FolderError> 
         let name = entry.map_err(failed(from, "read"))?.file_name();
         let (source, target, below) = (from.join(&name), to.join(&name), below.join(&name));
         let found = fs::symlink_metadata(&source).map_err(failed(&source, "read"))?;
-        if below.to_str().is_some_and(files::is_name) {
+        let name = below.to_str();
+        if !found.is_dir() && name.is_some_and(files::is_name) {
             continue;
+        }
+        if found.is_symlink() && name.is_some_and(|name| files::FOLDERS.contains(&name)) {
+            return Err(FolderError::Link(source));
         }
         if found.is_dir() {
             copy_folder(&source, &target, &below)?;
@@ -331,6 +338,20 @@ mod tests {
         assert!(matches!(made, Err(FolderError::Strange(_))), "{made:?}");
         assert_eq!(everything(root.path()), ["policies"]);
         assert!(Staged::make(&root.path().join("nowhere"), &set(&[("a.toml", "")])).is_err());
+    }
+
+    #[test]
+    fn a_folder_elsewhere_is_never_written_to() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("policies");
+        fs::create_dir(&folder).unwrap();
+        fs::create_dir(root.path().join("shared")).unwrap();
+        fs::write(folder.join("a.toml"), "old").unwrap();
+        symlink("../shared", folder.join("prompts")).unwrap();
+        let made = Staged::make(&folder, &set(&[("a.toml", "new"), ("prompts/de.toml", "new")]));
+        assert!(matches!(made, Err(FolderError::Link(_))), "{made:?}");
+        assert_eq!(everything(&root.path().join("shared")), Vec::<String>::new());
+        assert_eq!(everything(root.path()), ["policies", "shared"]);
     }
 
     /// Somebody who reads the folder all the time finds one set or the other.

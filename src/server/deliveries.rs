@@ -87,7 +87,7 @@ pub(super) async fn test(deliveries: &Deliveries, request: &DeliveryTestRequest)
     let (sent, answer) = match delivery.send(&message).await {
         Delivered::Sent(answer) => (true, answer),
         Delivered::Underway => (false, "it takes too long".to_owned()),
-        Delivered::Refused(why) | Delivered::Unavailable(why) => (false, why),
+        Delivered::Refused(why) | Delivered::Busy(why) | Delivered::Unavailable(why) => (false, why),
     };
     Ok(DeliveryTested { to, sent, answer })
 }

@@ -180,12 +180,17 @@ impl Archive {
         let mut next = anchor.as_ref().map_or(0, |anchor| anchor.last.sequence) + 1;
         while next <= through.sequence {
             let here = names.get(&next).into_iter().flatten().copied();
+            // A segment that was cut off before the database knew of it can lie beside the one that was made in its
+            // place, and have fewer records.
+            let joins = |last: u64| last == through.sequence || names.contains_key(&(last + 1));
             let mut readable = None;
             let mut named = None;
             for last in here {
                 match segment::read_seal(&folder.join(segment::name(next, last))) {
                     Ok(seal) if (seal.first(), seal.last.sequence) == (next, last) => {
-                        readable = Some((last, seal.span))
+                        if readable.is_none_or(|(other, _)| !joins(other)) {
+                            readable = Some((last, seal.span));
+                        }
                     }
                     Ok(_) | Err(_) => named = Some(last),
                 }
@@ -394,7 +399,7 @@ impl Archive {
     }
 
     /// Keeps retention away.
-    pub(super) fn pin(&self) -> Pin {
+    pub fn pin(&self) -> Pin {
         Pin {
             _held: Arc::clone(&self.pins),
         }

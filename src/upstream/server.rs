@@ -43,6 +43,8 @@ struct State {
     answers_status: bool,
     latency: Option<Duration>,
     last: Option<Timestamp>,
+    /// When it last answered anything.
+    answered: Option<Instant>,
     error: Option<String>,
 }
 
@@ -165,9 +167,22 @@ impl Server {
         let result = self.exchange.ask(request).await;
         match &result {
             Ok(_) => self.answered(began.elapsed(), false),
+            // Whether it is down is for its status to say: others could drop a question as well.
+            Err(Failure::Silence { .. } | Failure::Lost { .. }) if self.state.lock().answers_status => {}
             Err(failure) => self.failed(failure),
         }
         result
+    }
+
+    /// Whether a server that has left a question without an answer is there all the same: it has answered another one
+    /// since the question `began`, or answers now when it is asked for its status. Of one that never answers that,
+    /// nobody can tell more.
+    pub(super) async fn is_there(&self, began: Instant) -> bool {
+        let heard = || self.state.lock().answered.is_some_and(|at| at >= began);
+        if !heard() && self.state.lock().answers_status {
+            self.probe().await;
+        }
+        heard()
     }
 
     /// Asks for its status.
@@ -204,6 +219,7 @@ impl Server {
         state.answers_status |= status;
         state.misses = 0;
         state.last = Some(clock::now());
+        state.answered = Some(clock::monotonic());
         state.error = None;
         // Of a status nobody can tell how long a password takes.
         if !status || state.latency.is_none() {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use portcullis::engine::delivery::Delivered;
 use portcullis::engine::{Capability, PasswordOutcome, Split};
 
 /// One line of a transcript.
@@ -26,7 +27,7 @@ pub(crate) enum Line {
     Upstream(bool),
     Asked(usize),
     /// Whether codes cannot be sent.
-    Delivery(bool),
+    Delivery(Option<Delivered>),
     Sent(usize),
     /// Answers hashed.
     Hashed(usize),
@@ -119,8 +120,9 @@ fn parse_line(line: &str) -> Result<Line, &'static str> {
             _ => Err("an upstream does not say that"),
         },
         "delivery" => match rest {
-            "as it is" => Ok(Line::Delivery(false)),
-            "unavailable" => Ok(Line::Delivery(true)),
+            "as it is" => Ok(Line::Delivery(None)),
+            "unavailable" => Ok(Line::Delivery(Some(Delivered::Unavailable("gone".into())))),
+            "busy" => Ok(Line::Delivery(Some(Delivered::Busy("full".into())))),
             _ => Err("a delivery does not say that"),
         },
         "sent" => rest.parse().map(Line::Sent).map_err(|_| "not a number"),

@@ -63,7 +63,7 @@ pub(crate) struct World {
     /// Questions to the upstream.
     pub(crate) asked: usize,
     /// Whether codes cannot be sent.
-    pub(crate) delivery_gone: bool,
+    pub(crate) delivery_gone: Option<Delivered>,
     /// Codes sent.
     pub(crate) sent: usize,
     /// Answers hashed.
@@ -120,7 +120,7 @@ impl World {
             reason: String::new(),
             upstream_gone: false,
             asked: 0,
-            delivery_gone: false,
+            delivery_gone: None,
             sent: 0,
             hashed: 0,
             reply: None,
@@ -420,10 +420,10 @@ impl World {
 
     /// What a delivery does: the code is in [`World::mailbox`] unless the delivery is gone.
     fn deliver(&mut self, message: Option<Message>) -> Delivered {
-        match (message, self.delivery_gone) {
-            (_, true) => Delivered::Unavailable("gone".into()),
-            (None, false) => Delivered::Sent(String::new()),
-            (Some(message), false) => {
+        match (message, self.delivery_gone.clone()) {
+            (_, Some(gone)) => gone,
+            (None, None) => Delivered::Sent(String::new()),
+            (Some(message), None) => {
                 self.sent += 1;
                 self.mailbox = Some(message.code);
                 Delivered::Sent("250 Ok".into())

@@ -182,7 +182,7 @@ async fn an_emptied_database_opens_on_its_archive_alone() {
     export::export(&*store, &file).await.unwrap();
     // What is restored goes to the archive, all of it.
     let restored = folder.path().join("restored");
-    export::restore(&file, &restored, &keyring()).unwrap();
+    export::restore(&file, &restored, &keyring(), &export::Restoring::default()).unwrap();
     let copy = open(&restored);
     assert_eq!(copy.archive().unwrap().through(), 90);
     assert_eq!(
@@ -616,13 +616,93 @@ async fn retention_leaves_an_anchor_that_the_rest_goes_on_from() {
 
     // What was exported comes back, with the anchor.
     let restored = folder.path().join("restored");
-    export::restore(&file, &restored, &keyring()).unwrap();
+    export::restore(&file, &restored, &keyring(), &export::Restoring::default()).unwrap();
     check(&open(&restored)).await;
 
     // Files taken away without an anchor are missing, however tidy the rest is.
     fs::remove_file(&segments(&path)[0]).unwrap();
     let (sequence, tampering, detail) = broken(&path).await.unwrap();
     assert_eq!((sequence, tampering), (first, Tampering::Removed), "{detail}");
+}
+
+/// The frames of an export, each with its kind.
+fn frames(export: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut rest = &export[16..export.len() - 32];
+    let mut frames = Vec::new();
+    while !rest.is_empty() {
+        let length = 9 + usize::try_from(u32::from_be_bytes(rest[..4].try_into().unwrap())).unwrap();
+        frames.push((rest[4], rest[..length].to_vec()));
+        rest = &rest[length..];
+    }
+    frames
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_anchor_vouches_for_nothing_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("store"));
+    append(&*store, 1, 400).await;
+    archived(&store).await;
+    let audit_now = audit(&store);
+    let key = audit_now.public_key();
+    let (early, late) = (folder.path().join("early"), folder.path().join("late"));
+    export::export(&*store, &early).await.unwrap();
+    let keep = Retention {
+        since: NOW + Duration::from_secs(160),
+        records: 0,
+    };
+    audit_now.prune(&keep, by(NOW)).await.unwrap().unwrap();
+    export::export(&*store, &late).await.unwrap();
+    let whole = verify_export(&late, &key, &[]).unwrap();
+    assert!(matches!(whole, Attestation::Whole(_)), "{whole:?}");
+
+    // Records of one's own before the anchor, and as many fewer at the end.
+    const AUDIT: u8 = 3;
+    let octets = fs::read(&late).unwrap();
+    let mut kept = frames(&octets);
+    let own = frames(&fs::read(&early).unwrap());
+    let own: Vec<_> = own.into_iter().filter(|(kind, _)| *kind == AUDIT).take(5).collect();
+    let end = kept.pop().unwrap();
+    kept.truncate(kept.len() - own.len());
+    assert!(kept.iter().rev().take(20).all(|(kind, _)| *kind == AUDIT));
+    let mut forged = octets[..16].to_vec();
+    let header = kept.remove(0);
+    for (_, frame) in [vec![header], own, kept, vec![end]].concat() {
+        forged.extend_from_slice(&frame);
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, &forged);
+    forged.extend_from_slice(digest.as_ref());
+    fs::write(&late, forged).unwrap();
+    let found = verify_export(&late, &key, &[]).unwrap();
+    assert!(matches!(found, Attestation::Broken(_)), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_segment_that_a_crash_left_is_not_taken_for_the_one_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, other) = (folder.path().join("store"), folder.path().join("other"));
+    let store = open(&path);
+    append(&*store, 1, 130).await;
+    archived(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+    // The same records, cut where an earlier run had cut them.
+    let archiving = Archiving {
+        segment: 30,
+        stay: STAY,
+        look: Duration::from_millis(5),
+        oldest: Duration::MAX,
+    };
+    let cut = SledStore::open_with(&other, CACHE, keyring(), archiving).unwrap();
+    append(&*cut, 1, 130).await;
+    while cut.archive().unwrap().through() < 30 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    cut.close().await.unwrap();
+    drop(cut);
+    let left = segments(&other).remove(0);
+    fs::copy(&left, path.join("audit").join(left.file_name().unwrap())).unwrap();
+    assert_eq!(broken(&path).await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

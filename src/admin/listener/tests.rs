@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::accounts::Relation;
 use crate::accounts::fixture::Fixture;
+use crate::accounts::jobs::{Action, Named};
+use crate::accounts::{Actor, Relation};
 use crate::admin::api::{
     ApiError, AskedReport, ClientRow, ClientView, DiffReport, DiffRequest, ErrorKind, ExplainRequest, Explanation,
     ForgetRequest, Forgotten, PartsTested, PolicyReport, PolicySummary, ReloadReport, ReuseList, RollbackReport,
@@ -19,11 +20,12 @@ use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::api::{ReplayLine, ReplayProgress, ReplayRequest};
 use crate::admin::client::{AdminClient, ClientError};
 use crate::admin::control::{Backup, Health, Helpdesk, OperatorBook, PolicyTools, Upkeep};
-use crate::admin::operator::{Book, Operator, Verb};
+use crate::admin::operator::{Book, Confirmation, Operator, Verb};
 use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
 use crate::clock::Timestamp;
 use crate::engine::denials::GroupDenial;
+use crate::engine::operator::{Grant, Role};
 use crate::engine::{BoxFuture, UserKey};
 use crate::metrics::Metrics;
 
@@ -693,6 +695,54 @@ async fn refusals_to_help_oneself_are_audited() {
     let refused = state.allow(&operator, Verb::NewRecoveryCodes, &carol, relation).await;
     assert_eq!(refused.unwrap_err().kind, ErrorKind::Denied);
     assert_eq!(site.audited().await, ["recovery-codes.new reject"]);
+}
+
+#[tokio::test]
+async fn what_an_operator_confirms_with_is_theirs_to_give_up_with_a_code() {
+    let site = Fixture::new();
+    site.main.alias("carol-admin", "carol");
+    let state = state_of(&site);
+    let mut operator = Operator::administrator("carol-admin");
+    operator.confirmation = Confirmation::Due;
+    let asked = state.person(&operator, Verb::ChangeToken, "carol", None).await;
+    assert_eq!(asked.unwrap_err().kind, ErrorKind::Confirm, "by another name");
+    assert!(state.person(&operator, Verb::ChangeToken, "ana", None).await.is_ok());
+    operator.confirmation = Confirmation::Given;
+    assert!(state.person(&operator, Verb::ChangeToken, "carol", None).await.is_ok());
+}
+
+#[tokio::test]
+async fn only_who_could_have_it_done_calls_off_what_others_asked_for() {
+    let site = Fixture::new();
+    let state = state_of(&site);
+    let by = Actor::now("chief");
+    let ana = site.subject("ana").await;
+    let actions = [
+        Action::DenyGroup {
+            group: "staff".into(),
+            directory: None,
+            until: None,
+            reason: "x".into(),
+        },
+        Action::Disable(Named {
+            user: ana.key,
+            login: ana.login,
+        }),
+    ];
+    let desk = Operator {
+        grants: vec![Grant::of(Role::Helpdesk)],
+        ..Operator::administrator("desk")
+    };
+    for (action, may) in actions.into_iter().zip([false, true]) {
+        let at = by.now + std::time::Duration::from_secs(3600);
+        let job = site.accounts.schedule(action, at, false, by).await.unwrap();
+        assert_eq!(state.may_call_off(&desk, &job).await.is_ok(), may);
+        let own = Operator {
+            name: "chief/ci".into(),
+            ..desk.clone()
+        };
+        assert!(state.may_call_off(&own, &job).await.is_ok(), "one's own");
+    }
 }
 
 #[tokio::test]

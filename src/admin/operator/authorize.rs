@@ -35,16 +35,19 @@ pub struct Seen<'a> {
 /// [`ErrorKind::Unavailable`] when it depends on a directory that cannot be asked.
 pub fn authorize(operator: &Operator, verb: Verb, target: Target<'_>) -> Result<(), ApiError> {
     let granted = judge(operator, verb, target)?;
-    let now = match target {
-        Target::Nobody => !verb.manner().is_about_one(),
-        Target::Person(_) => true,
+    let lent = operator.lent && verb.is_ones_word();
+    let (now, disarms) = match target {
+        Target::Nobody => (!verb.manner().is_about_one() || (lent && !verb.is_sensitive()), false),
+        // Without the token that a code is asked of, none would be asked for any more.
+        Target::Person(seen) => (true, verb.takes_tokens() && seen.relation == Relation::Oneself),
     };
     // What a program may do is listed verb by verb, and nobody is there to type a code.
-    let listed = granted.iter().any(|grant| grant.role == Role::Automation);
-    if !now || !verb.is_sensitive() || listed {
+    let listed = !lent && !disarms && granted.iter().any(|grant| grant.role == Role::Automation);
+    if !now || !(verb.is_sensitive() || lent || disarms) || listed {
         return Ok(());
     }
     match &operator.confirmation {
+        Confirmation::NotNeeded if lent => Err(borrowed(operator, verb)),
         Confirmation::NotNeeded | Confirmation::Given => Ok(()),
         Confirmation::Due => {
             let error = ApiError::new(ErrorKind::Confirm, format!("{} takes a code of your own", verb.word()));
@@ -138,6 +141,15 @@ fn separate(operator: &Operator, verb: Verb, relation: Relation) -> Result<(), A
         ),
     };
     Err(denied(error).with_remedy(remedy))
+}
+
+fn borrowed(operator: &Operator, verb: Verb) -> ApiError {
+    let error = format!(
+        "{} is one's own word, and somebody else has issued the API token `{}`",
+        verb.word(),
+        operator.name
+    );
+    denied(error).with_remedy("act from the account itself, or by a token that it has issued, or confirm with its code")
 }
 
 fn stranger(operator: &Operator) -> ApiError {

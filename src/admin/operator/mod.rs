@@ -40,6 +40,8 @@ pub struct Operator {
     /// Whether it is root or the process's own account, or acts by a token of theirs: nobody in particular, and so
     /// nobody who could vouch for somebody.
     pub own: bool,
+    /// Whether it acts by an API token that somebody else has issued, who has seen it and may be the one who acts.
+    pub lent: bool,
     /// Why some of the roles could not be found out.
     pub unresolved: Option<String>,
     /// Whether it still has to confirm sensitive verbs.
@@ -69,6 +71,7 @@ impl Operator {
             name: name.into(),
             grants: vec![Grant::of(Role::Administrator)],
             own: false,
+            lent: false,
             unresolved: None,
             confirmation: Confirmation::NotNeeded,
         }

@@ -271,6 +271,67 @@ fn a_code_is_asked_for_once_it_is_clear_that_it_would_be_done() {
 }
 
 #[test]
+fn a_token_that_somebody_else_has_issued_speaks_for_its_account_with_a_code_only() {
+    let ana = person(&["staff"]);
+    let second = Target::Person(Seen {
+        relation: Relation::Second,
+        report: false,
+        rank: Rank::None,
+        person: Some(&ana),
+    });
+    let kind = |operator: &Operator, verb, target| authorize(operator, verb, target).map_err(|error| error.kind);
+    let mut operator = Operator::administrator("ben/ci");
+    let words = [
+        (Verb::Approve, second),
+        (Verb::ReleasePasscode, second),
+        (Verb::AskRequest, Target::Nobody),
+        (Verb::Delegate, Target::Nobody),
+    ];
+    for (verb, target) in words {
+        assert_eq!(kind(&operator, verb, target), Ok(()), "its own");
+        operator.lent = true;
+        for (confirmation, expected) in [
+            (Confirmation::NotNeeded, Err(ErrorKind::Denied)),
+            (Confirmation::Due, Err(ErrorKind::Confirm)),
+            (Confirmation::Given, Ok(())),
+        ] {
+            operator.confirmation = confirmation;
+            assert_eq!(kind(&operator, verb, target), expected, "{}", verb.word());
+        }
+        operator.lent = false;
+        operator.confirmation = Confirmation::NotNeeded;
+    }
+    operator.lent = true;
+    assert_eq!(kind(&operator, Verb::Unlock, second), Ok(()));
+    let mut robot = scoped(Role::Automation, &[Verb::AskRequest]);
+    robot.lent = true;
+    assert_eq!(kind(&robot, Verb::AskRequest, Target::Nobody), Err(ErrorKind::Denied));
+}
+
+#[test]
+fn the_token_that_codes_are_asked_of_is_not_put_away_without_one() {
+    let ana = person(&["staff"]);
+    let kind = |operator: &Operator, relation| {
+        let seen = Target::Person(Seen {
+            relation,
+            report: false,
+            rank: Rank::None,
+            person: Some(&ana),
+        });
+        authorize(operator, Verb::ChangeToken, seen).map_err(|error| error.kind)
+    };
+    for mut operator in [
+        scoped(Role::Helpdesk, &[]),
+        scoped(Role::Automation, &[Verb::ChangeToken]),
+    ] {
+        assert_eq!(kind(&operator, Relation::Oneself), Ok(()), "nothing is asked for");
+        operator.confirmation = Confirmation::Due;
+        assert_eq!(kind(&operator, Relation::Oneself), Err(ErrorKind::Confirm));
+        assert_eq!(kind(&operator, Relation::Other), Ok(()));
+    }
+}
+
+#[test]
 fn what_is_not_known_is_an_outage_and_no_refusal() {
     let operator = Operator {
         grants: Vec::new(),
@@ -316,7 +377,7 @@ fn accounts_and_groups_have_their_roles() {
     assert_eq!(roles("ben", &["desk"], &[]), [Role::Auditor, Role::Helpdesk]);
     let manager = std::sync::Arc::new(person(&["managers"]));
     assert_eq!(
-        roles("ana", &[], &[manager.clone()]),
+        roles("ana", &[], std::slice::from_ref(&manager)),
         [Role::Manager, Role::SecondHolder]
     );
     let mut elsewhere = Person::clone(&manager);

@@ -250,4 +250,17 @@ impl Verb {
     pub const fn reach(self) -> Reach {
         self.manner().reach()
     }
+
+    /// Whether it is the word of one of several people who must be different ones.
+    pub const fn is_ones_word(self) -> bool {
+        matches!(
+            self,
+            Self::AskRequest | Self::Approve | Self::ReleasePasscode | Self::Delegate
+        )
+    }
+
+    /// Whether it may take the token from somebody by which they confirm.
+    pub const fn takes_tokens(self) -> bool {
+        matches!(self, Self::ChangeToken)
+    }
 }

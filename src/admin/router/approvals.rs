@@ -64,7 +64,7 @@ const fn outside(
     }
 }
 
-/// All of them. Where several are done by one verb, the first stands for routes that are not here.
+/// All of them. A route that is not here does, by one verb, what takes the approval of any of its deeds.
 static DEEDS: [Deed; 23] = [
     deed(
         Action::Passcode,
@@ -214,10 +214,19 @@ impl Deed {
         DEEDS.iter().find(|deed| deed.action == action)
     }
 
-    /// What a route does by asking for `verb`.
-    fn done_by(verb: Verb, path: &str) -> Option<&'static Self> {
-        let here = DEEDS.iter().find(|deed| deed.verb == verb && deed.path == path);
-        here.or_else(|| DEEDS.iter().find(|deed| deed.verb == verb))
+    /// What a route does by asking for `verb`, if that is what the route is for.
+    fn done_at(verb: Verb, path: &str) -> Option<&'static Self> {
+        DEEDS.iter().find(|deed| deed.verb == verb && deed.path == path)
+    }
+
+    /// All that is done by `verb`, which another route may be a way to do as well.
+    fn all_by(verb: Verb) -> impl Iterator<Item = &'static Self> {
+        DEEDS.iter().filter(move |deed| deed.verb == verb)
+    }
+
+    /// Whether an approval binds the field.
+    fn binds(&self, field: &str) -> bool {
+        !UNBOUND.contains(&field) || self.parameters.iter().any(|(known, _)| *known == field)
     }
 
     /// The parameters among the fields of a request, those left out that say nothing, in the order of their names.
@@ -227,7 +236,7 @@ impl Deed {
             usual.map_or(text.is_empty(), |(_, usual)| *usual == text)
         };
         let said = fields.iter().map(|(name, text)| (name.clone(), normal(name, text)));
-        said.filter(|(name, text)| !UNBOUND.contains(&name.as_str()) && !plain(name, text))
+        said.filter(|(name, text)| self.binds(name) && !plain(name, text))
             .collect()
     }
 
@@ -289,19 +298,28 @@ pub(super) async fn listen(request: Request, next: Next) -> Response {
     let Ok(octets) = to_bytes(body, MAX_REQUEST).await else {
         return ApiError::new(ErrorKind::Invalid, "the body is too long, or has no end").into_response();
     };
-    said.fields = fields(&octets);
+    let Some(fields) = fields(&octets) else {
+        let error =
+            "what is done under a request is told by a JSON object: fields without names are bound by no approval";
+        return ApiError::new(ErrorKind::Invalid, error).into_response();
+    };
+    said.fields = fields;
     let request = Request::from_parts(parts, Body::from(octets));
     SAID.scope(said, next.run(request)).await
 }
 
-/// The fields of a JSON object, without those that may be secrets. What is no object is refused where it is read.
-fn fields(octets: &[u8]) -> BTreeMap<String, String> {
+/// The fields of a JSON object, without those that may be secrets. `None` for any other body: a list of values would be
+/// read in the order of the fields, past what was approved.
+fn fields(octets: &[u8]) -> Option<BTreeMap<String, String>> {
+    if octets.is_empty() {
+        return Some(BTreeMap::new());
+    }
     let Ok(Value::Object(object)) = serde_json::from_slice(octets) else {
-        return BTreeMap::new();
+        return None;
     };
     let mut fields = BTreeMap::new();
     for (name, mut value) in object {
-        if UNBOUND.contains(&name.as_str()) {
+        if UNBOUND.contains(&name.as_str()) && !value.is_boolean() {
             wipe(&mut value);
             continue;
         }
@@ -312,7 +330,7 @@ fn fields(octets: &[u8]) -> BTreeMap<String, String> {
         };
         fields.insert(name, text);
     }
-    fields
+    Some(fields)
 }
 
 fn wipe(value: &mut Value) {
@@ -326,7 +344,7 @@ fn wipe(value: &mut Value) {
 
 impl AdminState {
     /// Asks whether somebody else has to agree first. The answer is the person, with the request that is spent by what
-    /// is done to them. A refusal is audited.
+    /// is done to them. A request is good where its deed is done, and nowhere else. A refusal is audited.
     pub(super) async fn warranted(
         &self,
         operator: &Operator,
@@ -334,10 +352,14 @@ impl AdminState {
         subject: Subject,
     ) -> Result<Subject, ApiError> {
         let path = SAID.try_with(|said| said.path.clone()).unwrap_or_default();
-        let Some(deed) = Deed::done_by(verb, &path) else {
-            return Ok(subject);
-        };
         let by = Actor::now(&operator.name);
+        let Some(deed) = Deed::done_at(verb, &path) else {
+            let Err(error) = self.unapproved(verb, &subject) else {
+                return Ok(subject);
+            };
+            self.note_unwarranted(verb, by, &subject, &error).await?;
+            return Err(error.into());
+        };
         let said = SAID.try_with(|said| (said.request.clone(), deed.parameters(&said.fields)));
         let (request, parameters) = said.unwrap_or_default();
         let doing = Doing {
@@ -349,27 +371,38 @@ impl AdminState {
             Ok(subject) if deed.outside => Ok(self.accounts.spend_at_once(subject, by).await?),
             Ok(subject) => Ok(subject),
             Err(error) => {
-                if refuses(&error) {
-                    let what = format!("{}: {error}", subject.login);
-                    let noted = self
-                        .accounts
-                        .note(verb.word(), by, Some(&subject), Outcome::Reject, &what);
-                    noted.await?;
-                }
+                self.note_unwarranted(verb, by, &subject, &error).await?;
                 Err(error.into())
             }
         }
     }
-}
 
-impl AdminState {
-    /// Refuses what takes an approval where there can be none: for one of many.
-    pub(super) fn unapproved(&self, verb: Verb, subject: &Subject) -> Result<(), ApiError> {
-        let action = Deed::done_by(verb, "").map(|deed| deed.action);
-        let rule = action.filter(|action| self.accounts.approval_rule(*action, subject).is_some());
-        rule.map_or(Ok(()), |action| {
-            Err(AccountError::NeedsApproval(action, subject.login.clone()).into())
+    /// Refuses what takes an approval where there can be none: for one of many, and beside something else.
+    ///
+    /// # Errors
+    /// [`AccountError::NeedsApproval`].
+    pub(super) fn unapproved(&self, verb: Verb, subject: &Subject) -> Result<(), AccountError> {
+        let mut actions = Deed::all_by(verb).map(|deed| deed.action);
+        let action = actions.find(|action| self.accounts.approval_rule(*action, subject).is_some());
+        action.map_or(Ok(()), |action| {
+            Err(AccountError::NeedsApproval(action, subject.login.clone()))
         })
+    }
+
+    async fn note_unwarranted(
+        &self,
+        verb: Verb,
+        by: Actor<'_>,
+        subject: &Subject,
+        error: &AccountError,
+    ) -> Result<(), AccountError> {
+        if !refuses(error) {
+            return Ok(());
+        }
+        let what = format!("{}: {error}", subject.login);
+        self.accounts
+            .note(verb.word(), by, Some(subject), Outcome::Reject, &what)
+            .await
     }
 }
 
@@ -393,22 +426,37 @@ mod tests {
     fn everything_that_can_be_asked_for_is_done_somewhere() {
         for action in Action::ALL.into_iter().filter(|action| action.can_be_asked_for()) {
             let deed = Deed::called(action).unwrap_or_else(|| panic!("{action}"));
-            assert_eq!(Deed::done_by(deed.verb, deed.path).unwrap().action, action);
+            assert_eq!(Deed::done_at(deed.verb, deed.path).unwrap().action, action);
         }
         // Other ways to do the same are not ways around.
-        for (verb, path, action) in [
-            (Verb::EnrolToken, "/v1/token/import-yubico", Action::TokenEnrol),
-            (Verb::DisableUser, "/v1/schedule", Action::Disable),
-        ] {
-            assert_eq!(Deed::done_by(verb, path).unwrap().action, action);
-        }
-        assert!(Deed::done_by(Verb::ShowUser, "/v1/user").is_none());
+        let all = |verb| Deed::all_by(verb).map(|deed| deed.action).collect::<Vec<_>>();
+        assert!(Deed::done_at(Verb::EnrolToken, "/v1/token/import-yubico").is_none());
+        assert_eq!(all(Verb::EnrolToken), [Action::TokenEnrol, Action::KeyEnrol]);
+        assert_eq!(all(Verb::DefineAnswers), [Action::AnswersDefine, Action::AnswersUnlock]);
+        assert_eq!(all(Verb::ShowUser), []);
+    }
+
+    #[test]
+    fn fields_have_names() {
+        assert_eq!(fields(br#"["ana", null, 480, true]"#), None);
+        assert_eq!(fields(b"null"), None);
+        assert_eq!(fields(b""), Some(BTreeMap::new()));
+        let unlock = Deed::called(Action::Unlock).unwrap();
+        let said = unlock.parameters(&fields(br#"{"user":"ana","answers":true}"#).unwrap());
+        assert_eq!(
+            said,
+            [("answers".to_owned(), "true".to_owned())],
+            "more than was asked for"
+        );
+        let define = Deed::called(Action::AnswersDefine).unwrap();
+        let body = br#"{"user":"ana","answers":[{"question":"q","answer":"x"}],"check":true}"#;
+        assert_eq!(define.parameters(&fields(body).unwrap()), []);
     }
 
     #[test]
     fn what_says_nothing_makes_no_difference() {
         let passcode = Deed::called(Action::Passcode).unwrap();
-        let of = |body: &str| passcode.parameters(&fields(body.as_bytes()));
+        let of = |body: &str| passcode.parameters(&fields(body.as_bytes()).unwrap());
         assert_eq!(of(r#"{"user":"ana","directory":null,"chap":false}"#), []);
         let said = [("chap", "true"), ("minutes", "15")].map(|(name, text)| (name.to_owned(), text.to_owned()));
         assert_eq!(of(r#"{"user":"ana","minutes":15,"chap":true}"#), said);
@@ -419,11 +467,11 @@ mod tests {
 
         let enrol = Deed::called(Action::TokenEnrol).unwrap();
         let body = br#"{"user":"ana","kind":"totp","digits":6,"seed":"JBSWY3DP","uri":null}"#;
-        assert_eq!(enrol.parameters(&fields(body)), []);
+        assert_eq!(enrol.parameters(&fields(body).unwrap()), []);
         // A field that nobody has thought of is bound as it is.
         let body = br#"{"user":"ana","forever":true}"#;
         assert_eq!(
-            enrol.parameters(&fields(body)),
+            enrol.parameters(&fields(body).unwrap()),
             [("forever".to_owned(), "true".to_owned())]
         );
         let deny = Deed::called(Action::Deny).unwrap();

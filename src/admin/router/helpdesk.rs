@@ -9,7 +9,7 @@ use axum::{Json, Router};
 
 use super::{AdminState, Answer, MAX_ROWS};
 use crate::accounts::jobs::{Action, Named, Whom};
-use crate::accounts::{AccountError, Actor, DenyWish, Subject, UnlockWish};
+use crate::accounts::{AccountError, Actor, DenyWish, Relation, Subject, UnlockWish};
 use crate::admin::WhichSessions;
 use crate::admin::api::{
     ApiError, AskedReport, BulkRequest, ErrorKind, ForceRequest, Forced, GroupDenialView, GroupDenyReport,
@@ -17,7 +17,7 @@ use crate::admin::api::{
     SwitchReport, Switched, UnlockRequest, Unlocked, UnregisterRequest, Unregistered, UserRef,
 };
 use crate::admin::extract::{Body, Params};
-use crate::admin::operator::{Operator, Target, Verb, authorize};
+use crate::admin::operator::{Operator, Target, Verb, authorize, judge};
 use crate::audit::Filter;
 use crate::clock;
 use crate::engine::operator::account_of;
@@ -49,15 +49,14 @@ async fn unlock(
     Extension(operator): Extension<Operator>,
     Body(request): Body<UnlockRequest>,
 ) -> Answer<Unlocked> {
-    let subject = state
-        .person(&operator, Verb::Unlock, &request.user, request.directory.as_deref())
-        .await?;
+    let directory = request.directory.as_deref();
     if request.answers {
-        let directory = request.directory.as_deref();
         state
             .person(&operator, Verb::DefineAnswers, &request.user, directory)
             .await?;
     }
+    // Last, as it spends the request that it is done under.
+    let subject = state.person(&operator, Verb::Unlock, &request.user, directory).await?;
     let both = !request.account && !request.profile && !request.answers;
     let wish = UnlockWish {
         profile: request.profile || both,
@@ -203,6 +202,7 @@ async fn cancel(
     if !state.is_job_for(&operator, Verb::ChangeSchedule, &job) {
         return Err(AccountError::NoSuchJob(request.job.to_string()).into());
     }
+    state.may_call_off(&operator, &job).await?;
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.cancel_job(request.job, by).await?))
 }
@@ -288,7 +288,7 @@ impl AdminState {
     /// Whether an operator may do this to one of many. The one place that is asked for each of them.
     async fn may_do_to(&self, operator: &Operator, verb: Verb, subject: &Subject) -> Result<(), ApiError> {
         match self.refusal(operator, verb, subject).await? {
-            None => self.unapproved(verb, subject),
+            None => Ok(self.unapproved(verb, subject)?),
             Some(denied) => Err(denied),
         }
     }
@@ -296,6 +296,25 @@ impl AdminState {
     /// Whether an operator may see and change a job: their own, and with roles for everybody any.
     fn is_job_for(&self, operator: &Operator, verb: Verb, job: &JobView) -> bool {
         operator.is_everywhere(verb) || account_of(&job.by) == account_of(&operator.name)
+    }
+
+    /// Asks whether an operator may call a job off: their own, and of others what they may have done themselves.
+    pub(in crate::admin) async fn may_call_off(&self, operator: &Operator, job: &JobView) -> Result<(), ApiError> {
+        if operator.is_administrator() || account_of(&job.by) == account_of(&operator.name) {
+            return Ok(());
+        }
+        let (verb, named) = match &job.action {
+            Action::ForceChanges(_) => (Verb::ForceChanges, None),
+            Action::ForceChange(named) => (Verb::ForceChange, Some(named)),
+            Action::Disable(named) => (Verb::DisableUser, Some(named)),
+            Action::Deny { whom, .. } => (Verb::Deny, Some(whom)),
+            Action::DenyGroup { .. } => (Verb::DenyGroup, None),
+        };
+        judge(operator, verb, Target::Nobody)?;
+        let Some(named) = named else { return Ok(()) };
+        let directory = named.user.as_str().split_once(':').map(|(directory, _)| directory);
+        let subject = self.accounts.resolve(&named.login, directory).await?;
+        self.allow(operator, verb, &subject, Relation::Other).await
     }
 
     /// Switches an account off, and ends what its person has open.

@@ -51,6 +51,7 @@ impl AdminState {
                     name: name.clone(),
                     grants,
                     own: *own,
+                    lent: false,
                     unresolved,
                     confirmation: Confirmation::NotNeeded,
                 }
@@ -86,6 +87,7 @@ impl AdminState {
             name: name.to_owned(),
             grants,
             own,
+            lent: false,
             unresolved,
             confirmation: Confirmation::Given,
         })
@@ -131,6 +133,7 @@ impl AdminState {
             name: token.identity(),
             grants: limited(grants, &held),
             own,
+            lent: account_of(&token.issued_by) != account,
             unresolved,
             confirmation: Confirmation::NotNeeded,
         })

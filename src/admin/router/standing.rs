@@ -3,7 +3,7 @@
 use super::AdminState;
 use crate::accounts::{AccountError, Actor, Relation, Subject};
 use crate::admin::api::{ApiError, ErrorKind};
-use crate::admin::operator::{Operator, Reach, Seen, Target, Verb, authorize, judge, out_of_scope};
+use crate::admin::operator::{Confirmation, Operator, Reach, Seen, Target, Verb, authorize, judge, out_of_scope};
 use crate::engine::event::Outcome;
 use crate::engine::operator::{Grant, Rank, Role};
 
@@ -42,6 +42,13 @@ impl AdminState {
         };
         let relation = match verb.reach() {
             Reach::Others => self.accounts.relation(&operator.name, &subject).await?,
+            // A code of the token that is taken is asked for while there is one.
+            Reach::Anybody
+                if verb.takes_tokens()
+                    && matches!(operator.confirmation, Confirmation::Due | Confirmation::Unknown(_)) =>
+            {
+                self.accounts.relation(&operator.name, &subject).await?
+            }
             // Who vouches for whom is asked about one request, not about a name.
             Reach::Anybody | Reach::AsSecond => Relation::Other,
         };

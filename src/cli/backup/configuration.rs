@@ -125,10 +125,11 @@ fn judge(value: &Spanned<DeValue<'_>>, secret: bool, secrets: &mut Vec<Range<usi
 
 /// `secret`, `bind_password` and the like hold one; `secret_file` only says where it is.
 fn is_secret(name: &str) -> bool {
-    name == "headers"
-        || SECRETS
-            .iter()
-            .any(|word| name == *word || name.ends_with(&format!("_{word}")))
+    // RADIUS attributes in replies of rules as well: `"Tunnel-Password:1"`, `MS-MPPE-Send-Key`.
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let name = name.split(':').next().unwrap_or_default();
+    let word = |word: &str| name == word || name.ends_with(&format!("_{word}"));
+    name == "headers" || name.starts_with("ms_mppe_") || SECRETS.iter().any(|known| word(known))
 }
 
 const SECRETS: [&str; 3] = ["secret", "password", "token"];
@@ -150,6 +151,9 @@ s3cret"""
 headers = { Authorization = "Bearer s3cret", Number = 1 }
 servers = [{ address = "10.0.0.1:1812", secret = 's3cret' }]
 secret_file = "vpn.secret"
+"Tunnel-Password:1" = "s3cret"
+Tunnel-Password = ["s3cret", "{pager|s3cret}"]
+ms-mppe-send-key = "s3cret"
 password_policy = "cn=default"
 "#;
         let blanked = without_secrets(text).unwrap();

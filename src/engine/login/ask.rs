@@ -456,7 +456,7 @@ impl<'a> Delivering<'a> {
     ) -> Step<'a> {
         let mut batch = Batch::default();
         if let Some(counted) = &self.counted {
-            if matches!(delivered, Delivered::Unavailable(_)) {
+            if matches!(delivered, Delivered::Busy(_) | Delivered::Unavailable(_)) {
                 counted.take_back(&mut batch, facts);
             }
             batch.audit.extend(delivered.noted(&counted.note, now));

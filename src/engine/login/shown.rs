@@ -13,6 +13,10 @@ impl<'a> Case<'a, '_> {
         let record = Cow::Borrowed(&self.facts.user.value);
         let proven = self.held.with(kind);
         let refused = match self.blocked {
+            // Most mechanisms prove the password, in a way in which nobody could change it.
+            None if kind == Kind::Sasl && self.facts.user.value.must_change.is_some() => {
+                Some(Denial::PasswordMustChange)
+            }
             None if self.terms.requirement.is_met(proven) => None,
             None => Some(Denial::UntypedProof),
             blocked @ Some(_) => blocked,

@@ -249,17 +249,16 @@ impl Look<'_> {
             .iter()
             .map(|rule| format!("\"{}\" ({})", rule.name, rule.place))
             .collect();
-        let message = format!(
-            "rule \"{}\" is never reached: {} {} everything that it would; put it before {}, or remove it",
-            self.rule.name,
-            if takers.len() == 1 {
-                format!("rule {}", named.join(""))
-            } else {
-                format!("rules {} together", named.join(", "))
-            },
-            if takers.len() == 1 { "matches" } else { "match" },
-            if takers.len() == 1 { "that one" } else { "them" },
-        );
+        let (who, verb, them) = match named.as_slice() {
+            [one] => (format!("rule {one}"), "matches", "that one"),
+            several => (format!("rules {} together", several.join(", ")), "match", "them"),
+        };
+        let remedy = match takers.iter().any(|taker| taker.denies() && !self.rule.denies()) {
+            true => format!("rules that deny are tried first, so narrow {them}, or remove this one"),
+            false => format!("put it before {them}, or remove it"),
+        };
+        let name = &self.rule.name;
+        let message = format!("rule \"{name}\" is never reached: {who} {verb} everything that it would; {remedy}");
         self.say(&["name"], message);
     }
 

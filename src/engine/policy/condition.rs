@@ -225,7 +225,8 @@ impl Condition {
                 Some(list.iter().any(|enrolment| enrolment.is(record, subject.now)))
             }
             Self::Attribute { name, values } => {
-                let fetched = person.attributes.get(name)?;
+                // An attribute without any value says as little as one that is not there.
+                let fetched = person.attributes.get(name).filter(|fetched| !fetched.is_empty())?;
                 Some(fetched.iter().any(|value| values.contains(value)))
             }
             Self::Filter(list) => {

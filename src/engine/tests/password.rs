@@ -443,7 +443,7 @@ fn an_expired_password_is_not_changed_with_less_than_the_rule_for_changes_asks_f
 }
 
 /// An operator's word that the password is to be changed.
-fn force(world: &mut World) {
+pub(super) fn force(world: &mut World) {
     let record = UserRecord {
         must_change: Some(ForcedChange {
             by: "carol".into(),

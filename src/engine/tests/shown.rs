@@ -146,6 +146,18 @@ fn nobody_acts_as_somebody_else() {
 fn a_relayed_mechanism_is_enough_only_where_a_rule_says_so() {
     let mut world = World::new();
     assert!(accepted(&world.show("sasl", "ana", Kind::Sasl)));
+    let before = world.user();
+    super::password::force(&mut world);
+    let verdict = world.show("sasl", "ana", Kind::Sasl);
+    assert_eq!(
+        denial(verdict),
+        Denial::PasswordMustChange,
+        "by another way to prove it"
+    );
+    assert!(accepted(&world.external("certificate")), "that is no password");
+    world.certificate = Whose::Absent;
+    assert_eq!(world.failures(), 0);
+    world.put(&before);
     for service in ["password", "vpn", "certificate", "either"] {
         let verdict = world.show(service, "ana", Kind::Sasl);
         assert_eq!(denial(verdict), Denial::UntypedProof, "{service}");

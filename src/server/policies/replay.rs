@@ -81,6 +81,10 @@ impl Node {
                 }
                 tokio::task::yield_now().await;
             }
+            if let Some(damage) = stretch.damaged.first().filter(|_| !replay.unread) {
+                replay.unread = true;
+                replay.notes.push(format!("Not all records could be read: {damage}."));
+            }
             replay.tally.counts.records += stretch.next.saturating_sub(next);
             next = stretch.next;
             if stretch.end || next > end {
@@ -126,6 +130,7 @@ impl Node {
             people: Cache::new(PEOPLE),
             tally: Tally::default(),
             notes,
+            unread: false,
         })
     }
 
@@ -193,6 +198,8 @@ struct Replay {
     people: Cache<Name, Looked>,
     tally: Tally,
     notes: Vec<String>,
+    /// Whether a note says that records could not be read.
+    unread: bool,
 }
 
 /// A name as somebody logged in by it.

@@ -197,7 +197,7 @@ impl Seal {
 
     /// Number of its first record.
     pub fn first(&self) -> u64 {
-        self.before.sequence + 1
+        self.before.sequence.saturating_add(1)
     }
 
     /// How many records it holds.

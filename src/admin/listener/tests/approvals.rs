@@ -1,9 +1,10 @@
 //! What takes an approval, and delegations, through the routes.
 
 use super::*;
-use crate::accounts::{Actor, Answer};
+use crate::accounts::Answer;
 use crate::clock;
-use crate::engine::approval::{About, Action, Approver, Rule};
+use crate::engine::approval::Action;
+use crate::engine::approval::{About, Approver, Rule};
 
 #[tokio::test]
 async fn what_takes_an_approval_names_the_request_that_has_it() {
@@ -78,6 +79,9 @@ async fn what_takes_an_approval_names_the_request_that_has_it() {
     ] {
         assert_eq!(under(body, id).await.unwrap_err().kind, kind, "{id} {body}");
     }
+    // Values in the order of the fields, which no approval would bind.
+    let listed = json!(["ana", null, 480, true, true]);
+    assert_eq!(under(&listed, &id).await.unwrap_err().kind, ErrorKind::Invalid);
     let issued = under(&issue, &id).await.unwrap();
     assert!(issued["code"].is_string(), "shown to who asked, this once");
     assert_eq!(under(&issue, &id).await.unwrap_err().kind, ErrorKind::Refused);
@@ -95,6 +99,37 @@ async fn what_takes_an_approval_names_the_request_that_has_it() {
         5,
         "{audited:?}"
     );
+}
+
+#[tokio::test]
+async fn a_rule_for_one_way_is_not_evaded_by_another() {
+    let served = Served::start();
+    served.site.four_eyes.lock().rules = Arc::new([Rule {
+        actions: vec![Action::KeyEnrol, Action::AnswersUnlock],
+        about: About::Everybody,
+        levels: vec![Approver::Manager],
+        life: Rule::DEFAULT_LIFE,
+    }]);
+    let key = json!({ "user": "ana", "public": "vvvvvvvvvvvv", "private": "000000000000", "key": "0".repeat(32) });
+    let import = served.post("/v1/token/import-yubico", json!({ "keys": [key] })).await;
+    let import = import.unwrap().to_string();
+    assert!(import.contains("takes an approval"), "{import}");
+    for (path, body) in [
+        ("/v1/user/unlock", json!({ "user": "ana", "answers": true })),
+        ("/v1/answers/unlock", json!({ "user": "ana" })),
+        ("/v1/answers/reconfirm", json!({ "user": "ana" })),
+        ("/v1/user/unregister", json!({ "user": "ana", "as_new": true })),
+    ] {
+        let refused = served.post(path, body).await.unwrap_err();
+        assert!(refused.error.contains("takes an approval"), "{path}: {refused}");
+    }
+    served
+        .post("/v1/user/unlock", json!({ "user": "ana", "profile": true }))
+        .await
+        .unwrap();
+    let audited = served.site.audited().await;
+    let refused = audited.iter().filter(|event| event.ends_with(" reject"));
+    assert_eq!(refused.count(), 5, "{audited:?}");
 }
 
 #[tokio::test]

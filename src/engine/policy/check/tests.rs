@@ -179,7 +179,8 @@ fn rules_that_others_take_together_are_found() {
     let closed = "when = { service = [\"vpn\"] }\ndeny = true";
     finds(
         &[&with("when = { service = [\"vpn\"] }", PASSWORD), closed],
-        "rule \"r0\" is never reached: rule \"r1\" (p.toml:5) matches everything",
+        "rule \"r0\" is never reached: rule \"r1\" (p.toml:5) matches everything that it would; rules that deny are tried \
+         first, so narrow that one, or remove this one",
     );
     let by_name = |ruling: &str| with("when = { nas_identifier = [\"gate\"] }", ruling);
     finds(
