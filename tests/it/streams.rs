@@ -112,7 +112,7 @@ fn exports_are_whole_and_in_their_forms() {
     let site = Portcullis::start(&directory);
     site.radclient(PASSWORD_ONLY).login(&user(1), &password(1));
     site.radclient(PASSWORD_ONLY).login(&user(2), "wrong");
-    let all = site.json(&["audit", "search"]);
+    let all = site.json(&["audit", "search", "--oldest-first"]);
     let count = all.as_array().unwrap().len();
     let file = |name: &str| site.path(name);
     for format in ["json", "jsonl", "csv", "syslog"] {
