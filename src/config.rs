@@ -17,6 +17,7 @@ use crate::secret::Secret;
 pub use crate::document::{Fault, Faults};
 pub use crate::engine::Transport;
 pub use application::Application;
+pub use audit::Audit;
 pub use audit_stream::{AuditStream, Facility, StreamKind, StreamStart, StreamTransport};
 pub use delivery::{Delivery, DeliveryKind, Method, ServedKind, SmtpTls};
 pub use dialogs::{Dialogs, Recover};
@@ -38,6 +39,8 @@ pub struct Config {
     pub log: Log,
     /// `[store]`
     pub store: Store,
+    /// `[audit]`
+    pub audit: Audit,
     /// `[admin]`
     pub admin: Admin,
     /// `[metrics]`
@@ -1011,6 +1014,7 @@ pub enum Anonymous {
 
 mod application;
 pub mod approval;
+mod audit;
 mod audit_stream;
 mod certificate;
 mod default;

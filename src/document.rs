@@ -412,11 +412,18 @@ pub mod span {
         text.parse::<jiff::SignedDuration>()
             .ok()
             .and_then(|span| Duration::try_from(span).ok())
+            .or_else(|| days(&text))
             .ok_or_else(|| {
                 D::Error::custom(format!(
                     "`{text}` is not a span of time; write `30s`, `15m` or `1h 30m`"
                 ))
             })
+    }
+
+    /// Whole days, of 24 hours.
+    fn days(text: &str) -> Option<Duration> {
+        let days: u64 = text.trim().strip_suffix('d')?.trim().parse().ok()?;
+        days.checked_mul(86_400).map(Duration::from_secs)
     }
 
     /// A span of time that may be absent.

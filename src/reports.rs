@@ -229,10 +229,9 @@ impl Counters {
         if dimensions.contains(&By::Factor) && line.factors.len() > 1 {
             // Each by itself: what was proven, not in which company.
             for factor in &line.factors {
-                let of = dimensions.iter().map(|by| match by {
-                    By::Factor => factor.clone(),
-                    other => other.of(line),
-                });
+                let of = dimensions
+                    .iter()
+                    .map(|by| if *by == By::Factor { factor.clone() } else { by.of(line) });
                 self.count(of.collect(), line.outcome);
             }
             return;

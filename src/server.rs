@@ -433,9 +433,10 @@ impl Server {
             self.listeners
                 .spawn(serve_metrics(socket, node.metrics.clone(), self.shutdown.clone()));
         }
+        let audit = Arc::new(Audit::new(Arc::clone(&node.store), Arc::clone(&node.keyring)));
         let state = AdminState {
             accounts: Arc::clone(&self.accounts),
-            audit: Arc::new(Audit::new(Arc::clone(&node.store), Arc::clone(&node.keyring))),
+            audit: Arc::clone(&audit),
             metrics: node.metrics.clone(),
             control: Arc::clone(node) as Arc<dyn admin::Control>,
             guesses: Arc::default(),
@@ -452,6 +453,8 @@ impl Server {
         self.listeners.spawn(watch.run(self.shutdown.clone()));
         self.listeners
             .spawn(sweep(Arc::clone(&node.store), self.shutdown.clone()));
+        self.listeners
+            .spawn(trail::keep(Arc::clone(node), audit, self.shutdown.clone()));
         self.listeners
             .spawn(export_regularly(Arc::clone(node), self.shutdown.clone()));
         Ok(())

@@ -58,7 +58,7 @@ pub struct SetupError {
     name: String,
     /// What is wrong.
     #[source]
-    error: TlsError,
+    error: Box<TlsError>,
 }
 
 /// How a stream is doing.
@@ -225,7 +225,7 @@ impl Streams {
 fn setup_error(settings: &AuditStream, error: TlsError) -> SetupError {
     SetupError {
         name: settings.name.clone(),
-        error,
+        error: Box::new(error),
     }
 }
 

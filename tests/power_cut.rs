@@ -3,7 +3,8 @@
 //! A driver, this same test binary run again, commits durably and tells of each commit after it was
 //! acknowledged. For power cuts it runs under strace, which records every write and sync of the store's
 //! files. From the record, many moments are replayed into a fresh folder: what was synced by then, and
-//! of all else a random part, page by page. The store has to open there and hold all that was told of.
+//! of all else a random part, page by page. The store has to open there and hold all that was told of. Audit records
+//! go to the archive all the while.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -17,9 +18,11 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
+use portcullis::audit::{Audit, Verification};
 use portcullis::engine::batch::{Change, Version};
-use portcullis::store::sled::SledStore;
+use portcullis::store::sled::{Archiving, OpenError, SledStore};
 use portcullis::store::{Durability, Store};
 
 use power::{Disk, Random, Record};
@@ -27,6 +30,17 @@ use support::{NOW, audit_chain, event, key, keyring, put};
 
 const CACHE: u64 = 1 << 20;
 const TASKS: u64 = 8;
+
+/// Opens the store in such a way that the audit goes to its archive all the time, in small segments.
+fn open(path: &Path) -> Result<Arc<SledStore>, OpenError> {
+    let archiving = Archiving {
+        segment: 100,
+        stay: 20,
+        look: Duration::from_millis(2),
+        ..Archiving::default()
+    };
+    SledStore::open_with(path, CACHE, keyring(), archiving)
+}
 
 /// A commit that was told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +82,7 @@ fn command(store: &Path, rounds: u64) -> Vec<std::ffi::OsString> {
 async fn driver() {
     let path = std::env::var_os("PORTCULLIS_TEST_STORE").unwrap();
     let rounds: u64 = std::env::var("PORTCULLIS_TEST_ROUNDS").unwrap().parse().unwrap();
-    let store = SledStore::open(Path::new(&path), CACHE, keyring()).unwrap();
+    let store = open(Path::new(&path)).unwrap();
     let tasks: Vec<_> = (0..TASKS)
         .map(|task| tokio::spawn(commit(Arc::clone(&store), task, rounds)))
         .collect();
@@ -121,11 +135,16 @@ async fn counted(store: &dyn Store, task: u64) -> (u64, Version) {
 
 /// Opens a store that was cut off, and checks that nothing told of is missing and nothing is half there.
 async fn check(path: &Path, told: &[Told], what: &str) {
-    let store = match SledStore::open(path, CACHE, keyring()) {
+    let store = match open(path) {
         Ok(store) => store,
         Err(error) => panic!("{what}: {error}, {:?}", std::error::Error::source(&error)),
     };
     let chain = audit_chain(&*store, &keyring()).await;
+    let verified = Audit::new(Arc::clone(&store) as Arc<dyn Store>, keyring())
+        .verify(None)
+        .await;
+    let verified = verified.unwrap();
+    assert!(matches!(verified, Verification::Whole(_)), "{what}: {verified:?}");
     let audited: BTreeSet<_> = chain.iter().map(|record| record.event().unwrap().actor).collect();
     let mut rounds = BTreeMap::new();
     for task in 0..TASKS {

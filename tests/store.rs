@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "store/archive.rs"]
+mod archive;
 #[path = "store/battery.rs"]
 mod battery;
 #[path = "store/disk.rs"]

@@ -38,7 +38,8 @@ pub use crate::accounts::view::{
     MustChangeView, PasswordReset, Switched, Unregistered,
 };
 pub use crate::audit::export;
-pub use crate::audit::{AuditLine, Broken, Head, Stretch, Tampering, Verification, Verified};
+pub use crate::audit::offline::{Attestation, Attested, verify_export};
+pub use crate::audit::{AuditLine, Broken, Checkpoint, Head, PublicKey, Stretch, Tampering, Verification, Verified};
 pub use crate::engine::authenticator::Kind as Factor;
 pub use crate::engine::event::Outcome;
 pub use crate::engine::outline::Outline;
@@ -77,6 +78,7 @@ pub use reports::{By, Report, ReportKind, ReportRequest, ReportRow};
 pub use requests::{NewRequest, REQUEST_HEADER, RefuseRequest, RequestRef, RequestReport, RequestsRequest};
 pub use reuse::{ClearReuseRequest, ReuseCleared, ReuseList, ReuseRequest, ReuseView};
 pub use sessions::{SessionList, SessionRef, SessionView, SessionsRequest};
+pub use trail::{AuditOrder, AuditRequest, CheckpointView, PruneReport, PruneRequest, VerifyRequest};
 pub use upkeep::{BackupRequest, ImportToken, ImportTokensRequest, ImportedToken};
 
 /// Where the socket is unless configured otherwise.
@@ -322,54 +324,6 @@ pub struct ResyncRequest {
     pub first: Secret,
     /// The code after it.
     pub second: Secret,
-}
-
-/// `GET /v1/audit`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuditRequest {
-    /// From this position on; from the first when absent. Not together with `last`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<u64>,
-    /// The last so many that match.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<usize>,
-    /// Most records, up to 1000 (the default).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-    /// Not before.
-    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// Before.
-    #[serde(default, with = "moment::option", skip_serializing_if = "Option::is_none")]
-    pub until: Option<Timestamp>,
-    /// Who did it or whom it was done to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// Who did it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub actor: Option<String>,
-    /// The action, or its first word.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub action: Option<String>,
-    /// What came of it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-    /// The RADIUS client or LDAP listener.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
-    /// Text anywhere in the record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-}
-
-/// `GET /v1/audit/verify`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VerifyRequest {
-    /// A head noted earlier, `sequence:link`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub noted: Option<String>,
 }
 
 /// `GET /v1/status`

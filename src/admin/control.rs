@@ -4,12 +4,10 @@ mod health;
 mod helpdesk;
 mod operators;
 mod policies;
-mod trail;
 mod upkeep;
 
 pub use health::Health;
 pub use helpdesk::Helpdesk;
 pub use operators::OperatorBook;
 pub use policies::PolicyTools;
-pub use trail::Trail;
 pub use upkeep::{Backup, Upkeep};

@@ -15,7 +15,7 @@ pub mod router;
 
 pub use guesses::Guesses;
 
-use control::{Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
+use control::{Health, Helpdesk, OperatorBook, PolicyTools, Upkeep};
 
 use crate::engine::{BoxFuture, UserKey};
 use api::{
@@ -33,7 +33,7 @@ pub enum WhichSessions {
 }
 
 /// What the admin front end asks of the process that it is part of.
-pub trait Control: PolicyTools + OperatorBook + Helpdesk + Health + Trail + Upkeep {
+pub trait Control: PolicyTools + OperatorBook + Helpdesk + Health + Upkeep {
     /// Reads configuration and policies again, for an operator of that name; keeps the old ones when the new ones are
     /// broken.
     fn reload(&self, by: String) -> BoxFuture<'_, Result<ReloadReport, ApiError>>;

@@ -35,15 +35,15 @@ use axum::{Json, Router};
 
 use super::Control;
 use super::api::{
-    ApiError, AuditRequest, DenyView, EnrolRequest, Enrolled, ErrorKind, FindRequest, Found, Head, MAX_REQUEST,
-    RecoveryCodes, ReloadReport, ResyncRequest, Resynced, StatusReport, StatusRequest, Stretch, TokenRef, TokenView,
-    UndenyRequest, UserRef, UserView, Verification, VerifyRequest,
+    ApiError, DenyView, EnrolRequest, Enrolled, ErrorKind, FindRequest, Found, MAX_REQUEST, RecoveryCodes,
+    ReloadReport, ResyncRequest, Resynced, StatusReport, StatusRequest, TokenRef, TokenView, UndenyRequest, UserRef,
+    UserView,
 };
 use super::extract::{Body, Params};
 use super::guesses::Guesses;
 use super::operator::{Caller, Operator, Target, Verb, authorize};
-use crate::accounts::{AccountError, Accounts, Actor, Subject, Which};
-use crate::audit::{Audit, Filter};
+use crate::accounts::{Accounts, Actor, Subject, Which};
+use crate::audit::Audit;
 use crate::clock;
 use crate::engine::event::Outcome;
 use crate::metrics::Metrics;
@@ -79,7 +79,6 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .route("/v1/token/disable", post(disable_token))
         .route("/v1/token/resync", post(resync))
         .route("/v1/recovery-codes/new", post(new_recovery_codes))
-        .route("/v1/audit", get(read_audit))
         .merge(answers::routes())
         .merge(clients::routes())
         .merge(delivery::routes())
@@ -98,10 +97,9 @@ pub fn router(state: AdminState, caller: Caller) -> Router {
         .merge(tokens::routes())
         .layer(middleware::from_fn(in_time))
         .merge(ending::routes())
+        .merge(trail::long())
         .merge(reports::routes())
         .merge(helpdesk::lasting())
-        // A long chain takes its time; the caller may go away, which ends it.
-        .route("/v1/audit/verify", get(verify_audit))
         .route("/metrics", get(metrics))
         .fallback(nowhere)
         .method_not_allowed_fallback(wrong_method)
@@ -329,68 +327,4 @@ async fn new_recovery_codes(
         .await?;
     let by = Actor::now(&operator.name);
     Ok(Json(state.accounts.new_recovery_codes(&subject, by).await?))
-}
-
-async fn read_audit(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-    Params(request): Params<AuditRequest>,
-) -> Answer<Stretch> {
-    authorize(&operator, Verb::ReadAudit, Target::Nobody)?;
-    let filter = Filter {
-        since: request.since,
-        until: request.until,
-        people: match request.user {
-            Some(user) => state.names_of(user).await?,
-            None => Vec::new(),
-        },
-        actor: request.actor,
-        action: request.action,
-        outcome: request.outcome,
-        client: request.client,
-        text: request.text,
-    };
-    let stretch = match (request.last, request.from) {
-        (Some(_), Some(_)) => {
-            let error = "`from` and `last` do not go together";
-            return Err(ApiError::new(ErrorKind::Invalid, error));
-        }
-        (Some(last), None) => state.audit.last(&filter, last.min(MAX_ROWS)).await?,
-        (None, from) => {
-            let limit = request.limit.unwrap_or(MAX_ROWS).clamp(1, MAX_ROWS);
-            state.audit.search(&filter, from.unwrap_or(1), limit).await?
-        }
-    };
-    Ok(Json(stretch))
-}
-
-impl AdminState {
-    /// What a person is called in the audit: the name as given, and the key, where it can be found.
-    async fn names_of(&self, user: String) -> Result<Vec<String>, ApiError> {
-        match self.accounts.resolve(&user, None).await {
-            Ok(subject) => Ok(vec![user, subject.login, subject.key.to_string()]),
-            // The name alone still finds their logins, also while a directory is down.
-            Err(AccountError::NoSuchUser(_) | AccountError::Ambiguous(..) | AccountError::DirectoryUnavailable(..)) => {
-                Ok(vec![user])
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-}
-
-async fn verify_audit(
-    State(state): State<AdminState>,
-    Extension(operator): Extension<Operator>,
-    Params(request): Params<VerifyRequest>,
-) -> Answer<Verification> {
-    authorize(&operator, Verb::ReadAudit, Target::Nobody)?;
-    let noted = match request.noted.as_deref().map(Head::parse) {
-        Some(None) => {
-            let error = ApiError::new(ErrorKind::Invalid, "the noted head is not `sequence:link`");
-            return Err(error.with_remedy("give what an earlier `portcullis audit verify` printed"));
-        }
-        Some(head) => head,
-        None => None,
-    };
-    Ok(Json(state.audit.verify(noted.as_ref()).await?))
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::engine::BoxFuture;
 use crate::engine::batch::{Batch, Key, Version};
 use crate::store::memory::MemoryStore;
-use crate::store::{CommitError, Durability, Found, Page, Snapshot, StoreStatus};
+use crate::store::{AuditRecord, CommitError, Durability, Found, Page, Snapshot, StoreStatus};
 
 /// A store that somebody had their hands on.
 struct Tampered {
@@ -112,10 +112,7 @@ fn fault(verification: Verification) -> (u64, Tampering) {
 async fn a_real_store_writes_a_whole_chain() {
     let store = Arc::new(MemoryStore::new(keyring()));
     let audit = Audit::new(Arc::clone(&store) as _, keyring());
-    let empty = Verification::Whole(Verified {
-        records: 0,
-        head: String::new(),
-    });
+    let empty = Verification::Whole(Verified::default());
     assert_eq!(audit.verify(None).await.unwrap(), empty);
     for number in 1..=2500 {
         let batch = Batch {

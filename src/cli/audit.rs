@@ -1,14 +1,18 @@
 //! `portcullis audit`
 
 mod export;
+mod signed;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::Exit;
 use super::output::{CliError, Out, Tone, moment};
-use crate::admin::api::{AuditLine, AuditRequest, Outcome, Stretch, Verification, VerifyRequest, moment as rfc3339};
+use crate::admin::api::{
+    AuditLine, AuditOrder, AuditRequest, Outcome, Stretch, Verification, VerifyRequest, moment as rfc3339,
+};
 use crate::admin::client::AdminClient;
 use crate::clock::{self, Timestamp};
 
@@ -38,7 +42,7 @@ enum Verb {
         #[arg(short, long)]
         follow: bool,
     },
-    /// Search all records, oldest first
+    /// Search all records, newest first
     #[command(after_help = SEARCH_HELP)]
     Search {
         #[command(flatten)]
@@ -46,17 +50,54 @@ enum Verb {
         /// Most records
         #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 1000)]
         limit: usize,
+        /// The oldest first
+        #[arg(long)]
+        oldest_first: bool,
+        /// Go on at this record, where an earlier search stopped
+        #[arg(long, value_name = "SEQUENCE")]
+        from: Option<u64>,
     },
     /// Write records for other programs: JSON, CSV, syslog
     #[command(after_help = export::HELP)]
     Export(export::ExportArgs),
     /// Check that no record was changed, moved or taken out
     #[command(after_help = VERIFY_HELP)]
-    Verify {
-        /// A head that an earlier verification printed: the chain must pass through it
-        #[arg(long, value_name = "SEQUENCE:LINK")]
-        noted: Option<String>,
+    Verify(VerifyArgs),
+    /// Print a signed statement of how far the audit has got, to note it elsewhere
+    #[command(after_help = CHECKPOINT_HELP)]
+    Checkpoint,
+    /// Print the public key that checkpoints are checked with
+    #[command(after_help = KEY_HELP)]
+    Key,
+    /// Take old records away for good
+    #[command(after_help = PRUNE_HELP)]
+    Prune {
+        /// Records before this moment may go: 2030-01-31T12:00:00Z, 2030-01-31, or 400d for 400 days ago
+        #[arg(long, value_name = "MOMENT", value_parser = parse_moment)]
+        before: Timestamp,
+        /// Only tell what would go
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
+}
+
+#[derive(Debug, Args)]
+struct VerifyArgs {
+    /// A head that an earlier verification printed: the chain must pass through it
+    #[arg(long, value_name = "SEQUENCE:LINK", conflicts_with = "export")]
+    noted: Option<String>,
+    /// A checkpoint noted earlier, or a file that holds it: the chain must pass through it
+    #[arg(long, value_name = "TEXT|FILE")]
+    checkpoint: Option<String>,
+    /// Verify this export of the store instead, without the server and without the key file
+    #[arg(long, value_name = "FILE", requires = "public_key")]
+    export: Option<PathBuf>,
+    /// What `audit key` printed, or a file that holds it
+    #[arg(long, value_name = "KEY|FILE", requires = "export")]
+    public_key: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -82,6 +123,15 @@ struct FilterArgs {
     /// Through which RADIUS client or LDAP listener
     #[arg(long, value_name = "NAME")]
     client: Option<String>,
+    /// Which policy rule decided
+    #[arg(long, value_name = "NAME")]
+    rule: Option<String>,
+    /// From which address or network: 192.0.2.7, 192.0.2.0/24
+    #[arg(long, value_name = "ADDRESS")]
+    source: Option<String>,
+    /// Over which protocol: `radius`, `ldap`, `admin`
+    #[arg(long, value_name = "NAME")]
+    via: Option<String>,
     /// Text anywhere in the record
     #[arg(long)]
     text: Option<String>,
@@ -113,6 +163,9 @@ impl FilterArgs {
                 OutcomeArg::Unavailable => Outcome::Unavailable,
             }),
             client: self.client.clone(),
+            rule: self.rule.clone(),
+            source: self.source.clone(),
+            via: self.via.clone(),
             text: self.text.clone(),
             ..AuditRequest::default()
         }
@@ -122,12 +175,24 @@ impl FilterArgs {
 pub(super) async fn run(args: AuditArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
     match args.verb {
         Verb::Tail { filter, limit, follow } => tail(&filter, limit, follow, client, out).await,
-        Verb::Search { filter, limit } => search(&filter, limit, client, out).await,
-        Verb::Export(args) => export::run(args, client, out).await,
-        Verb::Verify { noted } => {
-            let verified: Verification = client.get("/v1/audit/verify", &VerifyRequest { noted }).await?;
-            print_verification(&verified, out)
+        Verb::Search {
+            filter,
+            limit,
+            oldest_first,
+            from,
+        } => {
+            let order = if oldest_first {
+                AuditOrder::Oldest
+            } else {
+                AuditOrder::Newest
+            };
+            search(&filter, order, from, limit, client, out).await
         }
+        Verb::Export(args) => export::run(args, client, out).await,
+        Verb::Verify(args) => verify(args, client, out).await,
+        Verb::Checkpoint => signed::checkpoint(client, out).await,
+        Verb::Key => signed::key(client, out).await,
+        Verb::Prune { before, dry_run, yes } => signed::prune(before, dry_run, yes, client, out).await,
     }
 }
 
@@ -143,6 +208,7 @@ async fn tail(
         ..filter.request()
     };
     let mut stretch: Stretch = client.get("/v1/audit", &request).await?;
+    warn_damaged(&stretch);
     if !follow {
         return print_all(&stretch.records, filter, out);
     }
@@ -165,39 +231,70 @@ async fn tail(
     }
 }
 
-async fn search(filter: &FilterArgs, limit: usize, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
+async fn search(
+    filter: &FilterArgs,
+    order: AuditOrder,
+    from: Option<u64>,
+    limit: usize,
+    client: &AdminClient,
+    out: &mut Out<'_>,
+) -> Result<Exit, CliError> {
     let mut found: Vec<AuditLine> = Vec::new();
-    let mut printed = 0;
-    let mut from = 1;
-    while found.len() + printed < limit {
+    let mut count = 0;
+    let mut from = from;
+    while count < limit {
         let request = AuditRequest {
-            from: Some(from),
-            limit: Some((limit - found.len() - printed).min(1000)),
+            from,
+            order: Some(order),
+            limit: Some((limit - count).min(1000)),
             ..filter.request()
         };
         let stretch: Stretch = client.get("/v1/audit", &request).await?;
-        from = stretch.next;
-        if filter.jsonl {
-            for line in &stretch.records {
-                out.json_line(line)?;
-            }
-            printed += stretch.records.len();
-        } else if out.json {
+        warn_damaged(&stretch);
+        count += stretch.records.len();
+        if out.json && !filter.jsonl {
             found.extend(stretch.records);
         } else {
-            for line in &stretch.records {
-                print_line(line, out)?;
-            }
-            printed += stretch.records.len();
+            print_all(&stretch.records, filter, out)?;
         }
+        from = Some(stretch.next).filter(|_| !stretch.end);
         if stretch.end {
             break;
         }
+    }
+    if let Some(next) = from.filter(|_| count >= limit) {
+        notice(&format!("there is more: go on with --from {next}"));
     }
     if out.json && !filter.jsonl {
         return out.json(&found);
     }
     Ok(Exit::Done)
+}
+
+/// Says what the records that were printed do not show.
+fn warn_damaged(stretch: &Stretch) {
+    for damage in &stretch.damaged {
+        notice(&format!("not looked at: {damage}; run: portcullis audit verify"));
+    }
+}
+
+/// Goes beside the records, which may be piped on.
+#[allow(clippy::print_stderr, reason = "a message for people, apart from the output")]
+fn notice(text: &str) {
+    eprintln!("{text}");
+}
+
+async fn verify(args: VerifyArgs, client: &AdminClient, out: &mut Out<'_>) -> Result<Exit, CliError> {
+    let checkpoint = args.checkpoint.as_deref().map(signed::text_or_file).transpose()?;
+    if let (Some(export), Some(key)) = (&args.export, &args.public_key) {
+        return signed::verify_export(export, key, checkpoint.as_deref(), out);
+    }
+    let request = VerifyRequest {
+        noted: args.noted,
+        checkpoint,
+    };
+    let verified: Verification = client.get("/v1/audit/verify", &request).await?;
+    print_verification(&verified, out)
 }
 
 fn print_all(lines: &[AuditLine], filter: &FilterArgs, out: &mut Out<'_>) -> Result<Exit, CliError> {
@@ -255,6 +352,15 @@ fn print_verification(verified: &Verification, out: &mut Out<'_>) -> Result<Exit
         Verification::Whole(whole) => {
             let text = out.news(true, &format!("whole: {} records", whole.records));
             out.line(text)?;
+            if whole.gone > 0 {
+                let gone = whole.gone;
+                out.line(format!(
+                    "records up to {gone} were taken away by retention, which is signed"
+                ))?;
+            }
+            for mended in &whole.mended {
+                out.line(format!("the index of {mended} was not as written and was made again"))?;
+            }
             if !whole.head.is_empty() {
                 out.line(format!("head {}", whole.head))?;
             }
@@ -310,21 +416,53 @@ Examples:
   portcullis audit tail --follow --jsonl | your-log-shipper";
 
 const SEARCH_HELP: &str = "\
-With --json one array is printed, with --jsonl one object a line, as they are found.
+With --json one array is printed, with --jsonl one object a line, as they are found. Names, actions, clients,
+rules, sources and outcomes are found by an index; a text alone is looked for in every record, the newest first.
+When there is more than --limit, a line on stderr says where to go on.
 
 Examples:
   portcullis audit search --user ana --since 7d
   portcullis audit search --action passcode --since 2030-01-01 --until 2030-02-01
+  portcullis audit search --rule admins --source 192.0.2.0/24 --oldest-first
   portcullis audit search --client vpn --outcome reject --jsonl | jq -r .reason | sort | uniq -c";
 
 const VERIFY_HELP: &str = "\
 Exit code 1 when the chain is broken; the first record at which it shows is named. The head that
-is printed stands for everything up to it: note it elsewhere, and a later verification with
---noted shows that even the newest records of that day are still there.
+is printed stands for everything up to it: note it elsewhere, or better a checkpoint, which is
+signed; a later verification shows that even the newest records of that day are still there.
+
+With --export nothing is asked of the server: an auditor needs the export and the public key,
+not the key file. The records are compared with the checkpoints in the audit itself, and with
+--checkpoint; it is said up to which record they are attested. The public key alone cannot show
+that the owner of the key file did not sign another history: a checkpoint noted elsewhere can.
 
 Examples:
   portcullis audit verify
-  portcullis audit verify --noted 4711:9f2c…";
+  portcullis audit verify --checkpoint checkpoint-of-january.txt
+  portcullis audit verify --export portcullis-1893456000000.export --public-key key.txt";
+
+const CHECKPOINT_HELP: &str = "\
+One word: the number of the last record, the moment, and digests, signed. It is signed when you
+ask, over all records up to now; the server also writes one to the audit every hour.
+
+Examples:
+  portcullis audit checkpoint | mail -s checkpoint auditor@example.org
+  portcullis audit verify --checkpoint checkpoint-1:4711:1893456000000:n2xk…";
+
+const KEY_HELP: &str = "\
+By this key nobody can write or sign anything. Hand it to auditors in person, or print it.
+
+Examples:
+  portcullis audit key > key.txt";
+
+const PRUNE_HELP: &str = "\
+Records go in whole segments of 65,536, so some that are older stay. What stays can be verified as
+before: a signed anchor says up to which record they went, when, and by whom, and the audit has
+it as audit.prune. The configuration can do this by itself: [audit] keep = \"400d\".
+
+Examples:
+  portcullis audit prune --before 400d --dry-run
+  portcullis audit prune --before 2029-01-01 --yes";
 
 #[cfg(test)]
 mod tests {

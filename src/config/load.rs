@@ -1,6 +1,7 @@
 //! Reading and validating the file.
 
 mod approval;
+mod audit;
 mod audit_stream;
 mod delivery;
 mod four_eyes;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::{
-    Accounting, Admin, Approvals, AuditStream, Client, Config, Delivery, Dialogs, Dictionary, Directory,
+    Accounting, Admin, Approvals, Audit, AuditStream, Client, Config, Delivery, Dialogs, Dictionary, Directory,
     DynamicAuthorization, GeneratedPasswords, LdapDirectory, LdapListener, LdapTls, Limits, LocalDirectory, Log,
     Metrics, Node, Operator, Passcodes, Policies, Privileged, Profile, ProxyProtocol, RadiusDirectory, RadiusListener,
     Store, Transport, Upstream,
@@ -29,6 +30,7 @@ const SECTIONS: &[&str] = &[
     "node",
     "log",
     "store",
+    "audit",
     "admin",
     "metrics",
     "policies",
@@ -78,6 +80,7 @@ impl Config {
             node: reader.section::<Node>("node"),
             log: reader.section::<Log>("log"),
             store: reader.section::<Store>("store"),
+            audit: reader.section::<Audit>("audit"),
             admin: reader.section::<Admin>("admin"),
             metrics: reader.section::<Metrics>("metrics"),
             policies: reader.section::<Policies>("policies"),
@@ -356,6 +359,7 @@ impl Reader<'_, '_, '_> {
         self.approvals(config);
         self.generated_passwords(config);
         self.privileged(config);
+        self.audit(config);
         let directories: Vec<String> = config
             .directories
             .iter()

@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -87,6 +87,8 @@ pub struct Outcome {
     pub stopped_at: Option<u64>,
     /// What could not be read, in words.
     pub flaws: Vec<String>,
+    /// The last record of the archive at the time.
+    pub through: u64,
 }
 
 /// A stretch of records with a file of its own, or what is missing between two of them.
@@ -109,12 +111,15 @@ impl Stretch {
 
 /// What the archive holds at a moment.
 #[derive(Debug)]
-struct Catalog {
-    anchor: Option<Anchor>,
+pub struct Catalog {
+    /// What retention has left of the records before the first.
+    pub anchor: Option<Anchor>,
     /// End of the last stretch, as the database has it.
-    through: Position,
-    /// Without gaps, from behind the anchor to `through`.
-    stretches: Vec<Stretch>,
+    pub through: Position,
+    /// From the oldest on, without gaps, from behind the anchor to `through`.
+    pub stretches: Vec<Stretch>,
+    /// Octets on disk.
+    pub size: u64,
 }
 
 /// The archive of a store.
@@ -211,6 +216,7 @@ impl Archive {
             stretches.push(stretch);
             next = last + 1;
         }
+        let size = size_of(&folder);
         Ok(Self {
             folder,
             keyring,
@@ -218,6 +224,7 @@ impl Archive {
                 anchor,
                 through,
                 stretches,
+                size,
             }),
             open: Cache::new(OPEN_SEGMENTS),
             pins: Arc::default(),
@@ -239,18 +246,14 @@ impl Archive {
         self.catalog.load().anchor.clone()
     }
 
-    /// The stretches, from the oldest on, without gaps.
-    pub fn stretches(&self) -> Vec<Stretch> {
-        self.catalog.load().stretches.clone()
+    /// All that it holds now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
     }
 
     /// Octets on disk.
     pub fn size(&self) -> u64 {
-        let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.metadata().ok())
-            .map(|file| file.len())
-            .sum()
+        self.catalog.load().size
     }
 
     /// Whether there is a seal of ours for records that the archive does not know: then the database was put back to
@@ -307,7 +310,10 @@ impl Archive {
         each: &mut dyn FnMut(AuditRecord) -> ControlFlow<()>,
     ) -> Outcome {
         let catalog = self.catalog.load_full();
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome {
+            through: catalog.through.sequence,
+            ..Outcome::default()
+        };
         let mut at = 0;
         while let Some(stretch) = in_order(&catalog.stretches, order, &mut at) {
             let outside = match order {
@@ -383,6 +389,7 @@ impl Archive {
             through: anchor.last,
             anchor: Some(anchor),
             stretches: Vec::new(),
+            size: 0,
         }));
     }
 
@@ -405,31 +412,38 @@ impl Archive {
 
     /// Takes in a segment that was finished: from now on its records are read from here.
     pub(super) fn take_in(&self, seal: &Seal) {
-        let old = self.catalog.load();
-        let mut stretches = old.stretches.clone();
-        stretches.push(Stretch {
-            first: seal.first(),
-            last: seal.last.sequence,
-            span: Some(seal.span),
+        let size = size_of(&self.folder);
+        self.catalog.rcu(|old| {
+            let mut stretches = old.stretches.clone();
+            stretches.push(Stretch {
+                first: seal.first(),
+                last: seal.last.sequence,
+                span: Some(seal.span),
+            });
+            Catalog {
+                anchor: old.anchor.clone(),
+                through: seal.last,
+                stretches,
+                size,
+            }
         });
-        self.catalog.store(Arc::new(Catalog {
-            anchor: old.anchor.clone(),
-            through: seal.last,
-            stretches,
-        }));
     }
 
     /// Lets go of everything up to an anchor that is on disk.
     pub(super) fn let_go(&self, anchor: Anchor) -> io::Result<()> {
-        let old = self.catalog.load();
         let gone = anchor.last.sequence;
-        let (going, staying): (Vec<_>, Vec<_>) = old.stretches.iter().partition(|stretch| stretch.last <= gone);
-        self.catalog.store(Arc::new(Catalog {
-            anchor: Some(anchor),
+        let old = self.catalog.rcu(|old| Catalog {
+            anchor: Some(anchor.clone()),
             through: old.through,
-            stretches: staying,
-        }));
-        for stretch in going {
+            stretches: old
+                .stretches
+                .iter()
+                .filter(|stretch| stretch.last > gone)
+                .copied()
+                .collect(),
+            size: old.size,
+        });
+        for stretch in old.stretches.iter().filter(|stretch| stretch.last <= gone) {
             self.open.invalidate(&stretch.first);
             for name in [
                 segment::name(stretch.first, stretch.last),
@@ -632,12 +646,18 @@ impl Examined {
     }
 }
 
+/// What the files of a folder take.
+fn size_of(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|file| file.len())
+        .sum()
+}
+
 /// Segments that are held open, each with its directory of some 20 KiB and the index's of 4 KiB.
 const OPEN_SEGMENTS: u64 = 256;
 
 /// What opening a segment and asking its index costs, and reading a block, in records looked at.
 const COST_OF_INDEX: u64 = 20;
 const COST_OF_BLOCK: u64 = 30;
-
-#[cfg(test)]
-mod tests;

@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use self::reader::{verify, verify_with};
+pub use self::reader::{AuditEntry, read_audit, verify, verify_with};
 pub use self::stream::{Stream, stream};
 pub use self::writer::Receiver;
 use self::writer::Writer;

@@ -102,7 +102,9 @@ fn the_server_shows_how_it_is_and_what_it_decided() {
         assert!(status.contains(expected), "{expected}: {status}");
     }
     site.radclient(PASSWORD_ONLY).login(&user(4), "wrong");
-    let found = site.json(&["audit", "search", "--user", &user(4)]).to_string();
+    let found = site
+        .json(&["audit", "search", "--oldest-first", "--user", &user(4)])
+        .to_string();
     assert!(found.contains("wrong-password"), "{found}");
     assert!(!found.contains("\"wrong\""), "no secrets: {found}");
     let shown = site.json(&["user", "show", &user(4)]).to_string();

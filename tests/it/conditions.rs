@@ -233,14 +233,14 @@ fn what_clients_say() {
         let radclient = site.radclient(PASSWORD_ONLY);
         radclient.ask(&format!("{}{more}", request(&user(1), &password(1), None)))
     };
-    let guest = ", Called-Station-Id = \"AA-BB-CC-DD-EE-FF:Guest\"";
-    let mine = ", Calling-Station-Id = \"00-11-22-33-44-55\"";
-    let other = ", Calling-Station-Id = \"00-12-22-33-44-55\"";
+    let guest = "Called-Station-Id = \"AA-BB-CC-DD-EE-FF:Guest\"\n";
+    let mine = "Calling-Station-Id = \"00-11-22-33-44-55\"\n";
+    let other = "Calling-Station-Id = \"00-12-22-33-44-55\"\n";
     assert_eq!(asks(&format!("{guest}{mine}")), Reply::Accept);
     assert_eq!(asks(&format!("{guest}{other}")), Reply::Reject);
     assert_eq!(asks(guest), Reply::Reject, "what is not said lets nobody in");
     assert_eq!(
-        asks(&format!(", Called-Station-Id = \"AA:staff\"{mine}")),
+        asks(&format!("Called-Station-Id = \"AA:staff\"\n{mine}")),
         Reply::Reject
     );
     let stations = ["--called-station", "x:guest", "--calling-station", "00-11-22"];

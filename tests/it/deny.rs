@@ -64,7 +64,7 @@ fn a_denied_person_is_refused_over_both_protocols_at_once_and_over_a_restart() {
     );
     let again = site.cli(&["deny", &user(1), "--lift"]);
     assert_eq!(again.status.code(), Some(5), "{}", text(&again));
-    let audited = site.json(&["audit", "search", "--action", "user"]);
+    let audited = site.json(&["audit", "search", "--oldest-first", "--action", "user"]);
     let records: Vec<&str> = audited
         .as_array()
         .unwrap()

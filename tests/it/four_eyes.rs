@@ -130,6 +130,14 @@ fn operators_help_others_only() {
     }
     let own = cli_as(&site, CLERK, &["token", "revoke", CLERK, "1", "--yes"]);
     assert!(own.status.success(), "what harms nobody else is one's own business");
-    let refusals = site.json(&["audit", "search", "--actor", CLERK, "--outcome", "reject"]);
+    let refusals = site.json(&[
+        "audit",
+        "search",
+        "--oldest-first",
+        "--actor",
+        CLERK,
+        "--outcome",
+        "reject",
+    ]);
     assert_eq!(refusals.as_array().map(Vec::len), Some(helping.len()), "{refusals}");
 }

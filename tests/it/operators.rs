@@ -335,7 +335,7 @@ fn the_api_is_served_over_tls_to_tokens_alone() {
         "the source is not heard"
     );
     json_as(&site, CHIEF, &["status"]);
-    let wrong = site.json(&["audit", "search", "--action", "operator.token.wrong"]);
+    let wrong = site.json(&["audit", "search", "--oldest-first", "--action", "operator.token.wrong"]);
     assert!((1..=3).contains(&wrong.as_array().unwrap().len()), "{wrong}");
 }
 
@@ -373,7 +373,15 @@ fn what_opens_a_way_in_takes_a_code_of_the_operators_own() {
     );
     let locked = cli_with(&site, CLERK, &issue, &format!("{}\n", code(&seed, 1)));
     assert!(text(&locked).contains("locked out"), "{}", text(&locked));
-    let confirmations = site.json(&["audit", "search", "--action", "operator.confirm", "--user", CLERK]);
+    let confirmations = site.json(&[
+        "audit",
+        "search",
+        "--oldest-first",
+        "--action",
+        "operator.confirm",
+        "--user",
+        CLERK,
+    ]);
     assert_eq!(confirmations.as_array().unwrap().len(), 7, "{confirmations}");
 
     // With `always`, who has no token does nothing that takes one; root of this machine is not asked.

@@ -58,7 +58,9 @@ impl Site {
     }
 
     fn sources(&self) -> Vec<String> {
-        let found = self.site.json(&["audit", "search", "--action", "login", "-n", "1000"]);
+        let found = self
+            .site
+            .json(&["audit", "search", "--oldest-first", "--action", "login", "-n", "1000"]);
         let of = |record: &Value| {
             format!(
                 "{} {}",

@@ -60,7 +60,7 @@ fn listed(site: &Portcullis) -> Vec<Value> {
 }
 
 fn logins(site: &Portcullis) -> Vec<Value> {
-    let found = site.json(&["audit", "search", "--action", "login", "-n", "1000"]);
+    let found = site.json(&["audit", "search", "--oldest-first", "--action", "login", "-n", "1000"]);
     found.as_array().unwrap().clone()
 }
 
@@ -157,7 +157,7 @@ fn operators_end_it() {
         typed = appended(&site.enrol(&name), 0);
         assert_eq!(bind(&site, &typed), Some(0), "after {ending:?}");
     }
-    let cleared = site.json(&["audit", "search", "--action", "reuse.clear"]);
+    let cleared = site.json(&["audit", "search", "--oldest-first", "--action", "reuse.clear"]);
     let reasons: Vec<&str> = cleared
         .as_array()
         .unwrap()

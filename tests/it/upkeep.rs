@@ -67,7 +67,7 @@ fn a_backup_under_load_is_restored_with_counters_and_chain() {
         }
         over.store(true, Ordering::Relaxed);
     });
-    let audited = site.json(&["audit", "search", "--action", "backup"]);
+    let audited = site.json(&["audit", "search", "--oldest-first", "--action", "backup"]);
     assert_eq!(audited.as_array().unwrap().len(), 3);
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&backup).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
@@ -92,7 +92,7 @@ fn a_backup_under_load_is_restored_with_counters_and_chain() {
     site.serve();
     let chain = site.cli(&["audit", "verify"]);
     assert!(chain.status.success(), "{}", text(&chain));
-    let restored = site.json(&["audit", "search", "--action", "restore"]);
+    let restored = site.json(&["audit", "search", "--oldest-first", "--action", "restore"]);
     assert_eq!(restored[0]["actor"], "root");
     assert_eq!(site.json(&["user", "show", &user(3)])["failures"]["count"], failures);
     // What was used before the backup stays used.
@@ -132,7 +132,10 @@ fn people_log_in_as_before_under_another_key() {
     assert_eq!(login(&site, 2, &recovery[0]), Reply::Reject);
     let chain = site.cli(&["audit", "verify"]);
     assert!(chain.status.success(), "{}", text(&chain));
-    assert_eq!(site.json(&["audit", "search", "--action", "rekey"])[0]["actor"], "root");
+    assert_eq!(
+        site.json(&["audit", "search", "--oldest-first", "--action", "rekey"])[0]["actor"],
+        "root"
+    );
 }
 
 #[test]
@@ -192,6 +195,6 @@ fn tokens_of_another_system_are_taken_over_and_log_in() {
         "{}",
         text(&container)
     );
-    let audited = site.json(&["audit", "search", "--action", "token.import"]);
+    let audited = site.json(&["audit", "search", "--oldest-first", "--action", "token.import"]);
     assert_eq!(audited.as_array().unwrap().len(), 3);
 }

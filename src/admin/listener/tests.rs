@@ -18,7 +18,7 @@ use crate::admin::api::{
 use crate::admin::api::{DeliveryTestRequest, DeliveryTested};
 use crate::admin::api::{ReplayLine, ReplayProgress, ReplayRequest};
 use crate::admin::client::{AdminClient, ClientError};
-use crate::admin::control::{Backup, Health, Helpdesk, OperatorBook, PolicyTools, Trail, Upkeep};
+use crate::admin::control::{Backup, Health, Helpdesk, OperatorBook, PolicyTools, Upkeep};
 use crate::admin::operator::{Book, Operator, Verb};
 use crate::admin::{Control, WhichSessions};
 use crate::audit::Audit;
@@ -118,7 +118,6 @@ impl Health for TestControl {
         })
     }
 }
-impl Trail for TestControl {}
 impl Upkeep for TestControl {
     fn backup(&self) -> BoxFuture<'_, Result<Backup, ApiError>> {
         Box::pin(async {

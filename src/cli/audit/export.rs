@@ -96,6 +96,7 @@ async fn each_page(
             ..filter.request()
         };
         let stretch: Stretch = client.get("/v1/audit", &request).await?;
+        super::warn_damaged(&stretch);
         take(&stretch.records)?;
         from = stretch.next;
         if stretch.end {

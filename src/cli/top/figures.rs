@@ -158,7 +158,7 @@ impl History {
                     protocol: protocol.clone(),
                     client: client.clone(),
                     rate: count / span,
-                    mean_ms: (count > 0.0).then(|| seconds / count * 1000.0),
+                    mean_ms: (count > 0.0).then_some(seconds / count * 1000.0),
                     refused: refused / span,
                 }
             });

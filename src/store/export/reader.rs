@@ -66,6 +66,38 @@ fn verify_chain(path: &Path, keyring: &Keyring) -> Result<Summary, ExportError> 
     }
 }
 
+/// What an export holds of the audit.
+#[derive(Clone, Debug)]
+pub enum AuditEntry {
+    /// What retention has left; before the first record.
+    Anchor(Anchor),
+    /// A record.
+    Record(AuditRecord),
+}
+
+/// Hands on what an export holds of the audit, in order. [`verify`] must have found it whole before.
+///
+/// # Errors
+/// As [`verify`].
+pub fn read_audit(path: &Path, mut each: impl FnMut(AuditEntry)) -> Result<Summary, ExportError> {
+    read(path, |entry| {
+        match entry {
+            Entry::Audit(record) => each(AuditEntry::Record(record)),
+            Entry::Record(record) if record.key.as_octets() == PRUNED => {
+                each(AuditEntry::Anchor(Anchor::decode(&record.value).ok_or_else(|| {
+                    ExportError::Damaged {
+                        path: path.to_owned(),
+                        reason: "what retention has left does not read",
+                        at: 0,
+                    }
+                })?));
+            }
+            Entry::Record(_) => {}
+        }
+        Ok(())
+    })
+}
+
 /// Reads a whole export and hands every entry on. Only the final answer tells whether they were right:
 /// the caller must have verified the file before it acts on them.
 pub(super) fn read(

@@ -218,4 +218,4 @@ const BACKLOG: u64 = 3;
 const AGE_LOOK: Duration = Duration::from_mins(10);
 
 /// When it is tried again after a failure, at the earliest.
-const RETRY: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(60);

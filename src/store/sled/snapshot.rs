@@ -135,6 +135,11 @@ impl TreeSnapshot {
         let shared = Arc::clone(&self.shared);
         let read = tokio::task::spawn_blocking(move || shared.audit(from, limit)).await;
         let mut records = read.unwrap_or_else(|error| Err(StoreError(error.to_string())))?;
+        if records.first().is_some_and(|record| record.sequence != from) {
+            return Err(StoreError(
+                "audit records were taken away while it was being read".into(),
+            ));
+        }
         records.retain(|record| record.sequence <= self.head.audit_sequence);
         self.audit = records.last().map(|record| record.sequence + 1);
         Ok(records.into_iter().map(Entry::Audit).collect())

@@ -17,7 +17,15 @@ const ALL: [&str; 5] = ["must-change", "--directory", "main", "--filter", "(uid=
 
 /// How often each person was forced, by the audit.
 fn forced(site: &Portcullis) -> BTreeMap<String, usize> {
-    let records = site.json(&["audit", "search", "--action", "user.must-change", "-n", "10000"]);
+    let records = site.json(&[
+        "audit",
+        "search",
+        "--oldest-first",
+        "--action",
+        "user.must-change",
+        "-n",
+        "10000",
+    ]);
     let mut counts = BTreeMap::new();
     for record in records.as_array().unwrap() {
         *counts.entry(record["target"].as_str().unwrap().to_owned()).or_insert(0) += 1;

@@ -48,7 +48,7 @@ fn direct(directory: &Slapd, number: usize, password: &str) -> bool {
 
 /// The actions of the audit with their outcomes, of those that begin with `word`.
 fn audited(site: &Portcullis, word: &str) -> Vec<String> {
-    let records = site.json(&["audit", "search", "--action", word]);
+    let records = site.json(&["audit", "search", "--oldest-first", "--action", word]);
     let records = records.as_array().unwrap().iter();
     let told = |record: &Value| {
         let field = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
