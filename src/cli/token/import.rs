@@ -433,26 +433,24 @@ async fn send(tokens: &[Given], args: &ImportArgs, dry_run: bool, client: &Admin
 }
 
 fn request(token: &Given, args: &ImportArgs) -> serde_json::Value {
-    let mut wanted = serde_json::json!({
-        "user": token.user,
-        "directory": args.directory,
-        "label": token.serial,
-    });
-    match &token.material {
-        Material::Uri(uri) => wanted["uri"] = (**uri).clone().into(),
-        Material::Seed(seed) => {
-            wanted["seed"] = BASE32_NOPAD.encode(seed).into();
-            wanted["kind"] = match token.kind {
+    let (user, directory, label) = (&token.user, &args.directory, &token.serial);
+    let wanted = match &token.material {
+        Material::Uri(uri) => serde_json::json!({
+            "user": user, "directory": directory, "label": label, "uri": **uri,
+        }),
+        Material::Seed(seed) => serde_json::json!({
+            "user": user, "directory": directory, "label": label,
+            "seed": BASE32_NOPAD.encode(seed),
+            "kind": match token.kind {
                 Kind::Hotp => "hotp",
                 Kind::Totp => "totp",
-            }
-            .into();
-            wanted["algorithm"] = token.algorithm.unwrap_or(args.algorithm.into()).word().into();
-            wanted["digits"] = token.digits.into();
-            wanted["period"] = token.period.into();
-            wanted["counter"] = token.counter.into();
-        }
-    }
+            },
+            "algorithm": token.algorithm.unwrap_or(args.algorithm.into()).word(),
+            "digits": token.digits,
+            "period": token.period,
+            "counter": token.counter,
+        }),
+    };
     serde_json::json!({ "token": wanted, "drift": token.drift, "disabled": token.disabled })
 }
 

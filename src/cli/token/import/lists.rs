@@ -208,17 +208,19 @@ impl Columns {
 
     fn token(&self, row: &csv::StringRecord, written: Option<SeedArg>) -> Result<Given, Refused> {
         let field = |column: Option<usize>| row.get(column?).filter(|text| !text.is_empty());
-        let mut token = Given::default();
-        token.kind = match field(self.kind) {
-            Some(kind) => Kind::parse(kind)?,
-            // Lists without kinds are of tokens by time, unless they count.
-            None if self.counter.is_some() => Kind::Hotp,
-            None => Kind::Totp,
-        };
         let owner = field(self.user).filter(|owner| !owner.eq_ignore_ascii_case("n/a"));
-        token.user = owner.map(ToOwned::to_owned);
-        token.serial = field(self.serial).map(ToOwned::to_owned);
-        token.algorithm = field(self.algorithm).map(Algorithm::parse).transpose()?;
+        let mut token = Given {
+            kind: match field(self.kind) {
+                Some(kind) => Kind::parse(kind)?,
+                // Lists without kinds are of tokens by time, unless they count.
+                None if self.counter.is_some() => Kind::Hotp,
+                None => Kind::Totp,
+            },
+            user: owner.map(ToOwned::to_owned),
+            serial: field(self.serial).map(ToOwned::to_owned),
+            algorithm: field(self.algorithm).map(Algorithm::parse).transpose()?,
+            ..Given::default()
+        };
         if let Some(text) = field(self.digits) {
             token.digits = number(text, "number of digits")?;
         }
