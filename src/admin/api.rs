@@ -60,6 +60,7 @@ pub use clients::{
     TroubleView,
 };
 
+pub use crate::policies::replay::{Changed, Effect, RuleEffect};
 pub use crate::stream::StreamStatus;
 pub use delegations::{DelegateRequest, DelegationRef, DelegationsRequest};
 pub use health::{NodeStatus, PartTested, PartsTested, TestRequest};

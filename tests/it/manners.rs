@@ -68,7 +68,7 @@ fn manual_pages_are_sound() {
     assert!(faults.is_empty(), "{faults:#?}");
     let shown = run(Command::new("groff").args(["-man", "-ww", "-Tutf8"]).args(&pages), "");
     assert!(shown.stderr.is_empty(), "{}", String::from_utf8_lossy(&shown.stderr));
-    assert!(String::from_utf8_lossy(&shown.stdout).contains("portcullis audit verify --noted"));
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("portcullis audit verify --checkpoint"));
 }
 
 #[test]

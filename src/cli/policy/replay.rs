@@ -10,10 +10,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::super::Exit;
 use super::super::audit::parse_moment;
 use super::super::output::{CliError, Out, Tone, moment};
-use crate::admin::api::{ReplayLine, ReplayReport, ReplayRequest};
+use crate::admin::api::{Changed, Effect, ReplayLine, ReplayReport, ReplayRequest, RuleEffect};
 use crate::admin::client::{AdminClient, ClientError};
 use crate::clock::Timestamp;
-use crate::policies::replay::{Changed, Effect, RuleEffect};
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {

@@ -83,7 +83,10 @@ fn assert_told(site: &Portcullis) {
         .unwrap();
     let server = &main["servers"][0];
     assert_eq!(server["state"], "given-up", "{report}");
-    assert!(server["since"].is_string() && server["next_try"].is_string(), "{report}");
+    assert!(
+        server["since"].is_string() && server["next_try"].is_string(),
+        "{report}"
+    );
     assert!(server["given_up"].as_u64() > Some(0), "{report}");
     assert!(server["error"].as_str().unwrap().contains("cannot connect"), "{report}");
     let status = site.cli(&["status"]);
