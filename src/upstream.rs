@@ -383,7 +383,7 @@ mod tests {
             );
             let serving = tokio::spawn(async move { answer(&socket, status).await });
             let config: config::Upstream = toml::from_str(&config).unwrap();
-            let upstream = Upstream::start(&config, &Dictionary::shipped(), b"mark").unwrap();
+            let upstream = Upstream::start(&config, Dictionary::shipped(), b"mark").unwrap();
             while status && upstream.status().servers[0].latency_ms.is_none() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

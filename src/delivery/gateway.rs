@@ -15,6 +15,9 @@ use crate::tls;
 /// Most octets of an answer that are looked at.
 const MOST_RECEIVED: usize = 64 * 1024;
 
+/// How much later than whoever sends the client itself gives up.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// A gateway.
 pub(super) struct Gateway {
     client: Client,
@@ -72,7 +75,8 @@ impl Gateway {
             .redirect(redirect::Policy::none())
             .no_proxy()
             .connect_timeout(settings.timeout)
-            .timeout(settings.timeout)
+            // Whoever sends ends it at the configured time, and says so.
+            .timeout(settings.timeout + GRACE)
             .pool_idle_timeout(Duration::from_secs(30))
             .pool_max_idle_per_host(settings.in_flight)
             .user_agent("portcullis")

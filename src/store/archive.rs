@@ -49,10 +49,13 @@ pub enum Flaw {
 
 impl Flaw {
     fn of(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::NotFound => Self::Missing,
-            io::ErrorKind::UnexpectedEof => Self::Damaged("it is cut short"),
-            _ => Self::Io(error),
+        let kind = error.kind();
+        if kind == io::ErrorKind::NotFound {
+            Self::Missing
+        } else if kind == io::ErrorKind::UnexpectedEof {
+            Self::Damaged("it is cut short")
+        } else {
+            Self::Io(error)
         }
     }
 }

@@ -40,6 +40,7 @@ fn idle_connections_cost_little() {
     let mut each = 0;
     until("idle connections have given back their memory", || {
         each = site.resident().saturating_sub(before) / CONNECTIONS;
+        eprintln!("each {each}");
         each < EACH
     });
     println!("{each} octets for an idle connection");

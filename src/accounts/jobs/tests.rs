@@ -33,8 +33,10 @@ async fn jobs_are_listed_in_order_begun_once_and_ended_with_their_result() {
     // Broken off, it goes before those whose time has come meanwhile.
     assert_eq!(numbers(later).await, (vec![2, 1], None));
     assert!(site.accounts.begin_job(2, NOW).await.unwrap().is_some());
-    let mut progress = Progress::default();
-    progress.done = 3;
+    let mut progress = Progress {
+        done: 3,
+        ..Progress::default()
+    };
     progress.fail("uid=ana,dc=main", "out of reach");
     assert!(site.accounts.job_goes_on(2, &progress).await.unwrap());
     let seen = site.accounts.job(2).await.unwrap();

@@ -126,7 +126,7 @@ impl History {
         let (before, last) = (self.before.as_ref()?, self.last.as_ref()?);
         let same = before.status.started == last.status.started;
         let span = last.at.since(before.at);
-        (same && span > Duration::ZERO).then(|| span.as_secs_f64())
+        (same && span > Duration::ZERO).then_some(span.as_secs_f64())
     }
 
     fn delta(&self, name: &str, wanted: impl Fn(&Point) -> bool) -> f64 {

@@ -406,16 +406,14 @@ impl Segment {
         let (links, packed) = octets.split_at_checked(block.count().checked_mul(32)?)?;
         let bodies = lz4_flex::block::decompress(packed, block.raw as usize).ok()?;
         let mut bodies = Octets(&bodies);
-        let mut sequence = self.first() + block.first as u64;
         let mut records = Vec::with_capacity(block.count());
-        for link in links.as_chunks().0 {
+        for (sequence, link) in (self.first() + block.first as u64..).zip(links.as_chunks().0) {
             let length = usize::try_from(bodies.number32()?).ok()?;
             records.push(AuditRecord {
                 sequence,
                 link: *link,
                 body: bodies.take(length)?.to_vec(),
             });
-            sequence += 1;
         }
         bodies.end().then_some(records)
     }
