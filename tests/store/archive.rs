@@ -32,7 +32,6 @@ fn open(path: &Path) -> Arc<SledStore> {
         stay: STAY,
         look: Duration::from_millis(5),
         oldest: Duration::MAX,
-        ..Archiving::default()
     };
     SledStore::open_with(path, CACHE, keyring(), archiving).unwrap()
 }
@@ -415,7 +414,6 @@ async fn segments_that_are_gone_swapped_or_renamed_are_named() {
             stay: STAY,
             look: Duration::from_millis(5),
             oldest: Duration::MAX,
-            ..Archiving::default()
         };
         let other = Arc::new(portcullis::keyring::Keyring::from_root(&[43; 32]));
         let store = SledStore::open_with(&foreign, CACHE, other, archiving).unwrap();
@@ -499,7 +497,6 @@ async fn a_record_changed_in_a_segment_with_all_checksums_put_right_is_named() {
         stay: 0,
         look: Duration::from_millis(5),
         oldest: Duration::MAX,
-        ..Archiving::default()
     };
     let store = SledStore::open_with(&path, CACHE, keyring(), archiving).unwrap();
     append(&*store, 1, 70).await;
