@@ -218,7 +218,7 @@ fn filters(records: u64) -> Vec<(&'static str, Filter)> {
         (
             "client and rule and outcome",
             Filter {
-                client: some("vpn3"),
+                client: some("vpn4"),
                 rule: some("rule 4"),
                 outcome: Some(Outcome::Reject),
                 ..Filter::default()
